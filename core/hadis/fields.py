@@ -1,0 +1,83 @@
+"""Field types of the custom resources: durations as Kubernetes writes them, and errors that name the nearest field."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+
+
+def parse_duration_s(text: str) -> float:
+    """Return the seconds in a duration such as "30s", "1m30s" or "500ms"; raise ValueError for anything else."""
+    match = _DURATION.fullmatch(text.strip())
+    if not match or not any(match.groups()):
+        raise ValueError(f"{text!r} is no duration; write it as 30s, 1m30s or 500ms")
+    hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+
+
+def _duration(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no duration; write it as 30s, 1m30s or 500ms")
+    parse_duration_s(value)
+    return value
+
+
+def _positive_duration(value: str) -> str:
+    if parse_duration_s(value) <= 0:
+        raise ValueError(f"{value!r} must be longer than nothing")
+    return value
+
+
+Duration = Annotated[str, BeforeValidator(_duration)]
+PositiveDuration = Annotated[str, BeforeValidator(_duration), AfterValidator(_positive_duration)]
+
+
+class Fields(BaseModel):
+    """Base of every part of a resource: camelCase names, unknown fields refused, no NaN or infinity, immutable."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    @classmethod
+    def read(cls, document: Any) -> Self:
+        """Validate a document; raise ValueError with one line a fault: its path, what is wrong, the nearest name."""
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise ValueError("\n".join(_explain(cls, item) for item in error.errors())) from None
+
+
+def _explain(model: type[BaseModel], item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"]) or "(document)"
+    if item["type"] != "extra_forbidden":
+        return f"{path}: {item['msg'].removeprefix('Value error, ')}"
+    near = difflib.get_close_matches(str(item["loc"][-1]), _names(model), n=1, cutoff=0.5)
+    return f"{path}: unknown field" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _names(model: type[BaseModel], seen: frozenset[type[BaseModel]] = frozenset()) -> list[str]:
+    """Return every field name in a model and the models below it."""
+    found = [field.alias or name for name, field in model.model_fields.items()]
+    for field in model.model_fields.values():
+        for part in _models_in(field.annotation):
+            if part not in seen:
+                found += _names(part, seen | {model})
+    return found
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]

@@ -1,0 +1,78 @@
+"""Read a manifest file: YAML documents, of which one is a DiffusionService and one its CascadeProfile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hadis.resources import CascadeProfile, DiffusionService
+
+_KINDS = {"DiffusionService": DiffusionService, "CascadeProfile": CascadeProfile}
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be used; the message says where and what to write instead."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A service, its profile, and the folder that relative model paths start from."""
+
+    service: DiffusionService
+    profile: CascadeProfile
+    folder: Path
+
+
+def _documents(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        text = path.read_text("utf-8")
+        documents = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+    for number, document in enumerate((d for d in documents if d is not None), 1):
+        yield f"{path}, document {number}", document
+
+
+def read_profile(path: Path) -> CascadeProfile:
+    """Return the one CascadeProfile in a file; raise ManifestError."""
+    found = [r for r in read_resources(path) if isinstance(r, CascadeProfile)]
+    if len(found) != 1:
+        raise ManifestError(f"{path}: needs one CascadeProfile, has {len(found)}")
+    return found[0]
+
+
+def read_resources(path: Path) -> list[DiffusionService | CascadeProfile]:
+    """Return every resource in a file; raise ManifestError for one that is wrong."""
+    resources: list[DiffusionService | CascadeProfile] = []
+    for where, document in _documents(path):
+        kind = document.get("kind") if isinstance(document, dict) else None
+        if kind not in _KINDS:
+            raise ManifestError(f"{where}: kind is {kind!r}; write DiffusionService or CascadeProfile")
+        try:
+            resources.append(_KINDS[kind].read(document))
+        except ValueError as error:
+            raise ManifestError(f"{where}: {error}") from None
+    return resources
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the service and its profile from one file, or the profile from `<name>/profile.yaml` beside it."""
+    resources = read_resources(path)
+    services = [r for r in resources if isinstance(r, DiffusionService)]
+    if len(services) != 1:
+        raise ManifestError(f"{path}: needs one DiffusionService, has {len(services)}")
+    wanted, folder = services[0].spec.profile, path.parent
+    profiles = [r for r in resources if isinstance(r, CascadeProfile)]
+    beside = path.parent / wanted / "profile.yaml"
+    if not profiles and beside.exists():
+        profiles, folder = [read_profile(beside)], beside.parent
+    for profile in profiles:
+        if profile.metadata.name == wanted:
+            return Manifest(services[0], profile, folder.resolve())
+    raise ManifestError(f"{path}: no CascadeProfile named {wanted!r}, neither here nor in {beside}")

@@ -1,0 +1,198 @@
+"""The custom resources as pydantic models: DiffusionService (what a user asks for) and CascadeProfile (what was measured).
+
+The same documents serve Kubernetes and `hadis up`. Quality is a distance: lower is better.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from hadis.fields import Fields, PositiveDuration
+
+API_VERSION = "hadis.dev/v1alpha1"
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Metadata(Fields):
+    """The part of Kubernetes' object metadata that one machine needs."""
+
+    name: Name
+    namespace: Name | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class Objective(Fields):
+    """What to reach: a latency objective, and what to optimise under it."""
+
+    optimize: Literal["Quality", "Cost"] = Field(
+        "Quality", description="Quality: the best that the GPUs allow. Cost: the fewest GPUs that reach `quality`."
+    )
+    latency: PositiveDuration = Field(description="Latency objective from request to image, for example 30s.")
+    attainment: float = Field(0.99, gt=0, lt=1, description="Share of the requests that must meet the latency.")
+    quality: float | None = Field(
+        None, gt=0, description="The quality (a distance, lower is better) that Cost must reach."
+    )
+
+    @model_validator(mode="after")
+    def _cost_needs_quality(self) -> Self:
+        if self.optimize == "Cost" and self.quality is None:
+            raise ValueError("optimize: Cost needs a quality to reach; write objective.quality")
+        return self
+
+
+class Gpus(Fields):
+    """The GPU budget (on one machine without GPUs: worker processes)."""
+
+    min: int = Field(0, ge=0, description="Never fewer than this many.")
+    max: int = Field(ge=0, description="Never more than this many.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is over max ({self.max})")
+        return self
+
+
+class Queue(Fields):
+    """Bounds of the router's queues."""
+
+    limit: int = Field(512, ge=1, le=100_000, description="Most jobs that may wait in the router at one time.")
+
+
+class ServiceSpec(Fields):
+    """What a DiffusionService asks for."""
+
+    profile: Name = Field(description="Name of the CascadeProfile.")
+    objective: Objective
+    gpus: Gpus
+    placement: Literal["Shared", "Dedicated"] | None = Field(
+        None,
+        description="Shared: each worker keeps all tiers. Dedicated: one tier a worker. Default: Shared where the tiers fit in memory together.",
+    )
+    plan_every: PositiveDuration = Field("2s", description="How often the plan is made anew.")
+    queue: Queue = Queue()
+
+
+class DiffusionService(Fields):
+    """An OpenAI-compatible endpoint that serves a cascade of diffusion models within a latency objective."""
+
+    api_version: Literal["hadis.dev/v1alpha1"]
+    kind: Literal["DiffusionService"]
+    metadata: Metadata
+    spec: ServiceSpec
+    status: dict[str, Any] | None = None
+
+
+class BatchLatency(Fields):
+    """Measured time of one batch on one GPU."""
+
+    batch: int = Field(ge=1, le=1024)
+    seconds: Seconds = Field(description="Median time of the whole batch, without the discriminator.")
+
+
+class Tier(Fields):
+    """One model variant with its pipeline settings."""
+
+    name: Name
+    model: str = Field(min_length=1, description="diffusers repository, or a folder relative to the manifest.")
+    steps: int = Field(ge=1, le=1000)
+    guidance: float = Field(0.0, ge=0, le=100)
+    size: str = Field("1024x1024", pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")
+    dtype: Literal["float32", "float16", "bfloat16"] = "bfloat16"
+    latency: tuple[BatchLatency, ...] = Field(min_length=1)
+    memory_bytes: int = Field(0, ge=0, description="GPU memory that the resident tier and its largest batch take.")
+    load_seconds: float = Field(0.0, ge=0)
+    discriminator_seconds: float = Field(0.0, ge=0, description="Time of the discriminator for one batch of this tier.")
+    confidence_quantiles: tuple[Share, ...] = Field(
+        (), description="Evenly spaced quantiles (0 to 1) of the confidence of this tier's images."
+    )
+    tunable: bool = Field(False, description="Whether a request may set steps and guidance itself.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if [p.batch for p in self.latency] != sorted({p.batch for p in self.latency}):
+            raise ValueError("latency: batch sizes must rise, each named once")
+        if self.latency[0].batch != 1:
+            raise ValueError("latency: the first batch size must be 1")
+        if list(self.confidence_quantiles) != sorted(self.confidence_quantiles):
+            raise ValueError("confidenceQuantiles: must not fall")
+        return self
+
+
+class Difficulty(Fields):
+    """The router's difficulty score: z-scored text features times weights."""
+
+    features: tuple[str, ...] = Field(min_length=1)
+    mean: tuple[float, ...]
+    std: tuple[Seconds, ...]
+    weights: tuple[float, ...]
+    quantiles: tuple[float, ...] = Field(min_length=2, description="Evenly spaced quantiles (0 to 1) of the score.")
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        if not len(self.features) == len(self.mean) == len(self.std) == len(self.weights):
+            raise ValueError("features, mean, std and weights must be of one length")
+        if any(a > b for a, b in pairwise(self.quantiles)):
+            raise ValueError("quantiles: must not fall")
+        return self
+
+
+class Configuration(Fields):
+    """One row of the measured table. For a single tier, light and heavy are the same and both ratios 0."""
+
+    light: Name
+    heavy: Name
+    direct_ratio: Share
+    deferral_ratio: Share
+    quality: float = Field(gt=0, description="Measured distance (FID or its kind); lower is better.")
+    cost: float = Field(ge=0, description="GPU seconds a request at the largest batch size.")
+
+
+class ProfileSpec(Fields):
+    """What was measured for a model set on a GPU type."""
+
+    gpu_product: str = Field("cpu", description="As in the node label nvidia.com/gpu.product.")
+    gpu_memory_bytes: int = Field(0, ge=0)
+    software: dict[str, str] = {}
+    source: str = Field("", description="Where the numbers come from.")
+    discriminator: str | None = Field(None, description="Folder of the discriminator, relative to the manifest.")
+    tiers: tuple[Tier, ...] = Field(min_length=1, description="From light to heavy.")
+    difficulty: Difficulty
+    configurations: tuple[Configuration, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        order = [tier.name for tier in self.tiers]
+        if len(set(order)) != len(order):
+            raise ValueError("tiers: each name may stand once")
+        for i, row in enumerate(self.configurations):
+            for name in (row.light, row.heavy):
+                if name not in order:
+                    raise ValueError(f"configurations.{i}: no tier is named {name!r}; there are {', '.join(order)}")
+            if order.index(row.light) > order.index(row.heavy):
+                raise ValueError(f"configurations.{i}: light tier {row.light!r} comes after heavy tier {row.heavy!r}")
+            if row.light == row.heavy and (row.direct_ratio or row.deferral_ratio):
+                raise ValueError(f"configurations.{i}: a single tier has ratios of 0")
+        return self
+
+
+class CascadeProfile(Fields):
+    """Latency, quality and cost of every configuration of a cascade, as measured offline."""
+
+    api_version: Literal["hadis.dev/v1alpha1"]
+    kind: Literal["CascadeProfile"]
+    metadata: Metadata
+    spec: ProfileSpec
+
+    def content_hash(self) -> str:
+        """Return a hash of the spec alone, the same on every machine."""
+        text = json.dumps(self.spec.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

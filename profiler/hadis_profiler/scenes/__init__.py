@@ -1,0 +1,1 @@
+"""Draw the example world, train its models, and measure them (`make scenes`)."""
