@@ -11,7 +11,10 @@ import yaml
 
 from hadis.resources import CascadeProfile, DiffusionService
 
-_KINDS = {"DiffusionService": DiffusionService, "CascadeProfile": CascadeProfile}
+_KINDS: dict[str, type[DiffusionService] | type[CascadeProfile]] = {
+    "DiffusionService": DiffusionService,
+    "CascadeProfile": CascadeProfile,
+}
 
 
 class ManifestError(ValueError):

@@ -78,7 +78,7 @@ class ServiceSpec(Fields):
         description="Shared: each worker keeps all tiers. Dedicated: one tier a worker. Default: Shared where the tiers fit in memory together.",
     )
     plan_every: PositiveDuration = Field("2s", description="How often the plan is made anew.")
-    queue: Queue = Queue()
+    queue: Queue = Field(default_factory=Queue)
 
 
 class DiffusionService(Fields):
