@@ -1,4 +1,4 @@
-"""The custom resources as pydantic models: DiffusionService (what a user asks for) and CascadeProfile (what was measured).
+"""The custom resources as pydantic models: DiffusionService (what a user asks for), CascadeProfile (what was measured).
 
 The same documents serve Kubernetes and `hadis up`. Quality is a distance: lower is better.
 """
@@ -75,7 +75,7 @@ class ServiceSpec(Fields):
     gpus: Gpus
     placement: Literal["Shared", "Dedicated"] | None = Field(
         None,
-        description="Shared: each worker keeps all tiers. Dedicated: one tier a worker. Default: Shared where the tiers fit in memory together.",
+        description="Shared: each worker keeps all tiers. Dedicated: one tier a worker. Default: Shared if they fit.",
     )
     plan_every: PositiveDuration = Field("2s", description="How often the plan is made anew.")
     queue: Queue = Field(default_factory=Queue)

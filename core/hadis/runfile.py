@@ -1,4 +1,4 @@
-"""The run folder's one file: on one machine it tells the router the plan and the workers, as a watch does in Kubernetes."""
+"""The run folder's one file: on one machine it gives the router its plan and workers, as a watch does in Kubernetes."""
 
 from __future__ import annotations
 

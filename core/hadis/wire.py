@@ -79,15 +79,19 @@ def encode_answer(results: Sequence[JobResult], images: Sequence[tuple[str, byte
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
+def _content_length(head: bytes) -> int:
+    headers = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n"))
+    return int(headers["Content-Length"])
+
+
 def decode_answer(body: bytes) -> list[tuple[JobResult, bytes | None]]:
-    """Return each result with its image (None beside an error); raise ValueError for a body that is cut or malformed."""
+    """Return each result with its image (None beside an error); raise ValueError for a body that is cut."""
     parts, at, start = [], 0, f"--{BOUNDARY}\r\n".encode()
     while body.startswith(start, at):
         head_end = body.find(b"\r\n\r\n", at)
         if head_end < 0:
             raise ValueError("the worker's answer is cut off in a part's header")
-        headers = dict(line.split(": ", 1) for line in body[at + len(start) : head_end].decode("latin-1").split("\r\n"))
-        end = head_end + 4 + int(headers["Content-Length"])
+        end = head_end + 4 + _content_length(body[at + len(start) : head_end])
         if body[end : end + 2] != b"\r\n":
             raise ValueError("the worker's answer is cut off in an image")
         parts.append(body[head_end + 4 : end])

@@ -6,7 +6,6 @@ import random
 from collections.abc import Sequence
 
 import torch
-
 from hadis.scenes import Scene
 
 PIXELS = 32

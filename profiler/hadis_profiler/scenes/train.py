@@ -8,23 +8,22 @@ section 3), without which few-step sampling cannot reach a black or a white back
 from __future__ import annotations
 
 import random
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from hadis.scenes import BACKGROUNDS, COLOURS, CORNERS, SHAPES, SIZES, random_scene
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from hadis.scenes import BACKGROUNDS, COLOURS, CORNERS, SHAPES, SIZES, random_scene
 from hadis_profiler.scenes.draw import PIXELS, draw
 
 TOKENS = 32
 SIZES_OF_UNET: dict[str, dict[str, Any]] = {
-    "small": {"block_out_channels": (64, 96), "layers_per_block": 1},
-    "large": {"block_out_channels": (96, 160), "layers_per_block": 2},
+    "small": {"block_out_channels": (32, 64), "layers_per_block": 1},
+    "large": {"block_out_channels": (64, 96), "layers_per_block": 1},
 }
 
 
@@ -75,7 +74,7 @@ def pictures(rng: random.Random, count: int) -> tuple[list[str], torch.Tensor]:
     return [str(scene) for scene in scenes], draw(scenes, rng)
 
 
-def train_autoencoder(out: Path, minutes: float, seed: int = 0) -> AutoencoderKL:
+def train_autoencoder(out: Path, steps: int, seed: int = 0) -> AutoencoderKL:
     """Train and save the autoencoder (32x32x3 to 8x8x4); the scaling factor makes latents of unit variance."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
@@ -91,10 +90,9 @@ def train_autoencoder(out: Path, minutes: float, seed: int = 0) -> AutoencoderKL
         sample_size=PIXELS,
     )
     optimizer = torch.optim.AdamW(vae.parameters(), 2e-3, betas=(0.9, 0.99))
-    end, start, step = time.monotonic() + minutes * 60, time.monotonic(), 0
-    while (now := time.monotonic()) < end:
+    for step in range(1, steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * max(0.02, 1 - (now - start) / (minutes * 60))
+            group["lr"] = 2e-3 * max(0.02, 1 - step / steps)
         _, images = pictures(rng, 32)
         posterior = vae.encode(images).latent_dist
         decoded = vae.decode(posterior.sample()).sample
@@ -107,7 +105,6 @@ def train_autoencoder(out: Path, minutes: float, seed: int = 0) -> AutoencoderKL
         loss.backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
-        step += 1
         if step % 100 == 0:
             print(f"autoencoder step {step} loss {loss.item():.4f}", flush=True)
     with torch.no_grad():
@@ -117,8 +114,8 @@ def train_autoencoder(out: Path, minutes: float, seed: int = 0) -> AutoencoderKL
     return vae
 
 
-def train_diffusion(size: str, vae: AutoencoderKL, out: Path, minutes: float, seed: int = 0) -> None:
-    """Train one U-Net with its text encoder for `minutes` and save the whole pipeline (averaged weights) to `out`."""
+def train_diffusion(size: str, vae: AutoencoderKL, out: Path, steps: int, resume: bool = False, seed: int = 0) -> None:
+    """Train one U-Net with its text encoder for `steps` and save the whole pipeline (averaged weights) to `out`."""
     torch.manual_seed(seed)
     rng = random.Random(seed + 1)
     tokenizer, scheduler = make_tokenizer(), make_scheduler()
@@ -146,14 +143,17 @@ def train_diffusion(size: str, vae: AutoencoderKL, out: Path, minutes: float, se
         norm_num_groups=16,
         **SIZES_OF_UNET[size],
     )
+    if resume:  # a second round at a falling rate, from the averaged weights of the first
+        text = CLIPTextModel.from_pretrained(out / size / "text_encoder")
+        unet = UNet2DConditionModel.from_pretrained(out / size / "unet")
     both = nn.ModuleDict({"unet": unet, "text": text})
     print(size, "parameters", sum(p.numel() for p in both.parameters()), flush=True)
     average = torch.optim.swa_utils.AveragedModel(both, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
     optimizer = torch.optim.AdamW(both.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-3)
     vae.eval().requires_grad_(False)
-    start, step, losses = time.monotonic(), 0, 0.0
+    step, losses = 0, 0.0
     # A stock of encoded pictures, half of it fresh after each round, so that the autoencoder is not run every step.
-    while (done := (time.monotonic() - start) / (minutes * 60)) < 1:
+    while step < steps:
         captions, images = pictures(rng, 1024)
         ids = tokenizer(
             captions, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
@@ -163,7 +163,7 @@ def train_diffusion(size: str, vae: AutoencoderKL, out: Path, minutes: float, se
             stock = torch.cat([vae.encode(part).latent_dist.sample() for part in images.split(128)])
             stock = stock * vae.config.scaling_factor
         for part in (p for _ in range(4) for p in torch.randperm(len(stock)).split(64)):
-            done = (time.monotonic() - start) / (minutes * 60)
+            done = step / steps
             for group in optimizer.param_groups:
                 group["lr"] = 1e-3 * min(1.0, step / 100) * max(0.02, 1 - max(0.0, done - 0.3) / 0.7)
             step += 1
@@ -184,7 +184,7 @@ def train_diffusion(size: str, vae: AutoencoderKL, out: Path, minutes: float, se
                 print(f"{size} step {step} ({done:.0%}) loss {losses / 200:.4f}", flush=True)
                 losses = 0.0
     torch.optim.swa_utils.update_bn([], average)
-    best = average.module
+    best: dict[str, Any] = dict(average.module.named_children())
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=best["text"],
@@ -201,9 +201,9 @@ def train_diffusion(size: str, vae: AutoencoderKL, out: Path, minutes: float, se
 if __name__ == "__main__":
     import sys
 
-    torch.set_num_threads(int(sys.argv[4]) if len(sys.argv) > 4 else 2)
-    what, folder, budget = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+    torch.set_num_threads(int(sys.argv[4]))
+    what, folder, budget = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     if what == "vae":
         train_autoencoder(folder, budget)
     else:
-        train_diffusion(what, AutoencoderKL.from_pretrained(folder / "vae"), folder, budget)
+        train_diffusion(what, AutoencoderKL.from_pretrained(folder / "vae"), folder, budget, "resume" in sys.argv)

@@ -1,0 +1,33 @@
+# Every target installs what it needs; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help test lint scenes clean
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]'
+	touch $@
+
+lint: $(VENV)/installed ## style, types and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy core router worker profiler tests
+	$(BIN)/lint-imports
+
+test: lint ## lint, then every test
+	$(BIN)/python -m pytest
+
+scenes: $(VENV)/installed ## train the example models again from their seed (about an hour on 2 cores)
+	$(BIN)/python -m hadis_profiler.scenes.train vae build/scenes 2300 2
+	$(BIN)/python -m hadis_profiler.scenes.train small build/scenes 3600 2
+	$(BIN)/python -m hadis_profiler.scenes.train large build/scenes 2600 2
+	$(BIN)/python -m hadis_profiler.scenes.train large build/scenes 2600 2 resume
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

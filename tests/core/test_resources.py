@@ -1,0 +1,146 @@
+"""The custom resources say what is wrong, where, and what to write instead."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hadis.fields import parse_duration_s
+from hadis.manifest import ManifestError, read_manifest
+from hadis.plan import Plan, TierPlan
+from hadis.profile import Profile
+from hadis.resources import CascadeProfile, DiffusionService
+from hadis.runfile import RunState, WorkerAddress, read_state, write_state
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def service(**spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "hadis.dev/v1alpha1",
+        "kind": "DiffusionService",
+        "metadata": {"name": "s"},
+        "spec": {"profile": "p", "objective": {"latency": "6s"}, "gpus": {"max": 2}, **spec},
+    }
+
+
+def tier(name: str, seconds: float) -> dict[str, Any]:
+    return {
+        "name": name,
+        "model": "somewhere",
+        "steps": 2,
+        "latency": [{"batch": 1, "seconds": seconds}, {"batch": 4, "seconds": 3 * seconds}],
+        "discriminatorSeconds": 0.01,
+        "confidenceQuantiles": [0.0, 0.5, 1.0],
+    }
+
+
+def profile(**spec: Any) -> dict[str, Any]:
+    row = {"light": "a", "heavy": "b", "directRatio": 0.1, "deferralRatio": 0.2, "quality": 20.0, "cost": 1.0}
+    return {
+        "apiVersion": "hadis.dev/v1alpha1",
+        "kind": "CascadeProfile",
+        "metadata": {"name": "p"},
+        "spec": {
+            "tiers": [tier("a", 0.1), tier("b", 1.0)],
+            "difficulty": {"features": ["words"], "mean": [1], "std": [1], "weights": [1], "quantiles": [0, 1, 2]},
+            "configurations": [row],
+            **spec,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (service(objectve={}), "did you mean 'objective'"),
+        (service(objective={"latency": "6 seconds"}), "write it as 30s"),
+        (service(objective={"latency": "0s"}), "longer than nothing"),
+        (service(objective={"latency": "6s", "attainment": 1}), "spec.objective.attainment"),
+        (service(objective={"latency": "6s", "optimize": "Cost"}), "needs a quality"),
+        (service(gpus={"min": 3, "max": 2}), "min \\(3\\) is over max \\(2\\)"),
+        (service(gpus={"max": -1}), "spec.gpus.max"),
+    ],
+)
+def test_a_wrong_service_is_refused_with_the_path_and_what_to_write(document: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        DiffusionService.read(document)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"configurations": []}, "spec.configurations"),
+        ({"tiers": [tier("a", 0.1), tier("b", -1.0)]}, "tiers.1.latency.0.seconds"),
+        ({"tiers": [tier("a", float("nan")), tier("b", 1.0)]}, "tiers.0.latency.0.seconds"),
+        ({"tiers": [tier("b", 0.1), tier("a", 1.0)]}, "comes after heavy tier"),
+        ({"tiers": [tier("a", 0.1), tier("a", 1.0)]}, "each name may stand once"),
+        ({"tiers": [tier("a", 0.1)]}, "no tier is named 'b'"),
+    ],
+)
+def test_a_wrong_profile_is_refused(spec: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        CascadeProfile.read(profile(**spec))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("1m30s", 90), ("500ms", 0.5), ("1h", 3600), ("1.5s", 1.5)])
+def test_durations_read_as_kubernetes_writes_them(text: str, seconds: float) -> None:
+    assert parse_duration_s(text) == seconds
+
+
+@given(st.text(max_size=12))
+def test_any_other_duration_is_a_value_error(text: str) -> None:
+    try:
+        assert parse_duration_s(text) >= 0
+    except ValueError as error:
+        assert "no duration" in str(error)
+
+
+def test_the_hash_is_of_the_content_alone() -> None:
+    one = CascadeProfile.read(profile())
+    renamed = CascadeProfile.read({**profile(), "metadata": {"name": "other"}})
+    changed = CascadeProfile.read(profile(source="elsewhere"))
+    assert one.content_hash() == renamed.content_hash() != changed.content_hash()
+
+
+def test_latency_and_thresholds_come_from_the_measured_points() -> None:
+    known = Profile(CascadeProfile.read(profile()))
+    assert known.latency_s("a", 1) == 0.1
+    assert known.latency_s("a", 4, discriminated=True) == pytest.approx(0.31)
+    assert known.latency_s("a", 8) == pytest.approx(0.6)
+    assert known.difficulty_threshold(0) == float("inf")
+    assert known.difficulty_threshold(0.25) == pytest.approx(1.5)
+    assert known.confidence_threshold("a", 0.25) == pytest.approx(0.25)
+
+
+def test_a_manifest_finds_its_profile_beside_it(tmp_path: Path) -> None:
+    import yaml
+
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(service()))
+    with pytest.raises(ManifestError, match="no CascadeProfile named 'p'"):
+        read_manifest(path)
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "profile.yaml").write_text(yaml.safe_dump(profile()))
+    assert read_manifest(path).folder == (tmp_path / "p").resolve()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("a: [", "is no YAML"), ("", "needs one DiffusionService"), ("kind: Pod", "kind is 'Pod'")]
+)
+def test_a_broken_manifest_is_one_clear_error(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(text)
+    with pytest.raises(ManifestError, match=words):
+        read_manifest(path)
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_manifest(tmp_path / "absent.yaml")
+
+
+def test_the_run_file_returns_what_was_written(tmp_path: Path) -> None:
+    plan = Plan("a", "b", 0.1, 0.2, (TierPlan("a", 1, 4),), 1.0, 20.0, 0.5, 2.0)
+    state = RunState(plan, (WorkerAddress("http://127.0.0.1:1", ("a", "b")),), 1.5)
+    write_state(tmp_path / "run.json", state)
+    assert read_state(tmp_path / "run.json") == state
+    (tmp_path / "run.json").write_text('{"plan": {}}')
+    with pytest.raises(ValueError, match="no run state"):
+        read_state(tmp_path / "run.json")
