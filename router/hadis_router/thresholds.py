@@ -1,0 +1,132 @@
+"""Thresholds that keep the plan's ratios on live traffic.
+
+The profile's quantiles were measured on other prompts than those that arrive, so a fixed threshold would send
+another share to the heavy tier than the plan reckoned with. Here each decision looks at the rank of a value among
+the recent ones (a sliding window); until the window has enough, the profile's quantiles stand in for it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from hadis.profile import Profile
+
+WINDOW = 500
+TRUSTED = 200
+"""Live values after which the profile's quantiles no longer count."""
+
+
+class TopShare:
+    """Says yes to the given share of a stream's greatest values.
+
+    For a value v with a share `above` of values over it and `equal` of values like it, the answer is yes with
+    weight (ratio - above) / equal, clipped to 0..1; the part between is spread evenly over equal values (error
+    diffusion), so that streams with many ties, such as one prompt over and over, keep the ratio too.
+    """
+
+    def __init__(self, prior: Sequence[float]) -> None:
+        """Start from evenly spaced quantiles (rising; may be empty)."""
+        self._prior = list(prior)
+        self._recent: deque[float] = deque()
+        self._sorted: list[float] = []
+        self._credit = 0.5
+
+    def __len__(self) -> int:
+        """Return the number of live values in the window."""
+        return len(self._recent)
+
+    def decide(self, value: float, ratio: float) -> bool:
+        """Return whether `value` is of the top `ratio`, and learn it."""
+        above, equal = self._rank(value)
+        self._learn(value)
+        if ratio <= 0 or above >= ratio:
+            return False
+        weight = 1.0 if ratio >= above + equal else (ratio - above) / equal
+        if weight >= 1:
+            return True
+        self._credit += weight
+        if self._credit >= 1:
+            self._credit -= 1
+            return True
+        return False
+
+    def threshold(self, ratio: float) -> float | None:
+        """Return the value over which the top `ratio` lies now, for people to look at; None without any value."""
+        known = self._sorted if len(self._sorted) >= TRUSTED or not self._prior else self._prior
+        if not known or ratio <= 0:
+            return None
+        return known[min(len(known) - 1, int((1 - min(ratio, 1)) * len(known)))]
+
+    def keep(self, wanted: Callable[[float], bool], most: int) -> None:
+        """Forget all but the latest `most` values, and of those the ones that are not wanted."""
+        self._recent = deque(v for v in list(self._recent)[-most:] if wanted(v))
+        self._sorted = sorted(self._recent)
+
+    def _learn(self, value: float) -> None:
+        self._recent.append(value)
+        insort(self._sorted, value)
+        if len(self._recent) > WINDOW:
+            del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
+
+    def _rank(self, value: float) -> tuple[float, float]:
+        n = len(self._sorted)
+        trust = min(1.0, n / TRUSTED) if self._prior else 1.0
+        if n:
+            right = bisect_right(self._sorted, value)
+            live = ((n - right) / n, (right - bisect_left(self._sorted, value)) / n)
+        else:
+            live = (1.0, 0.0)
+        if trust >= 1:
+            return live
+        prior = _prior_rank(self._prior, value)
+        return trust * live[0] + (1 - trust) * prior[0], trust * live[1] + (1 - trust) * prior[1]
+
+
+def _prior_rank(quantiles: list[float], value: float) -> tuple[float, float]:
+    """Return the shares (above, equal) of a value under evenly spaced quantiles, linear in between."""
+    last = len(quantiles) - 1
+    if value < quantiles[0]:
+        return 1.0, 0.0
+    if value > quantiles[last]:
+        return 0.0, 0.0
+    left, right = bisect_left(quantiles, value), bisect_right(quantiles, value) - 1
+    if right >= left:
+        return 1 - right / max(last, 1), (right - left) / max(last, 1)
+    low, high = quantiles[right], quantiles[right + 1]
+    return 1 - (right + (value - low) / (high - low)) / last, 0.0
+
+
+class Thresholds:
+    """Decides who goes straight to the heavy tier and whose light image is made again."""
+
+    def __init__(self, profile: Profile) -> None:
+        """Start from the profile's quantiles."""
+        self._difficulty = TopShare(profile.resource.spec.difficulty.quantiles)
+        # The least confident are wanted, so the stream is of negated confidences.
+        self._doubt = {
+            name: TopShare([-q for q in reversed(tier.confidence_quantiles)]) for name, tier in profile.tiers.items()
+        }
+        self._direct_ratio: float | None = None
+
+    def direct(self, difficulty: float, direct_ratio: float) -> bool:
+        """Return whether a prompt is among the hardest `direct_ratio`."""
+        if self._direct_ratio is not None and abs(self._direct_ratio - direct_ratio) > 1e-9:
+            self._forget()
+        self._direct_ratio = direct_ratio
+        return self._difficulty.decide(difficulty, direct_ratio)
+
+    def defer(self, light: str, confidence: float, deferral_ratio: float) -> bool:
+        """Return whether a light image is among the least confident `deferral_ratio` of its tier."""
+        return self._doubt[light].decide(-confidence, deferral_ratio)
+
+    def current(self, light: str, direct_ratio: float, deferral_ratio: float) -> tuple[float | None, float | None]:
+        """Return the difficulty and confidence thresholds as they are now."""
+        doubt = self._doubt[light].threshold(deferral_ratio)
+        return self._difficulty.threshold(direct_ratio), None if doubt is None else -doubt
+
+    def _forget(self) -> None:
+        # Other prompts reach the light tier now, so what it made before says less about what it makes.
+        for doubt in self._doubt.values():
+            doubt.keep(lambda _: True, TRUSTED // 2)
