@@ -50,6 +50,12 @@ def read_profile(path: Path) -> CascadeProfile:
     return found[0]
 
 
+def write_profile(path: Path, profile: CascadeProfile) -> None:
+    """Write a profile as YAML, one line a row of the table."""
+    document = profile.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    path.write_text(yaml.safe_dump(document, default_flow_style=None, sort_keys=False, width=200), "utf-8")
+
+
 def read_resources(path: Path) -> list[DiffusionService | CascadeProfile]:
     """Return every resource in a file; raise ManifestError for one that is wrong."""
     resources: list[DiffusionService | CascadeProfile] = []

@@ -154,6 +154,7 @@ class Configuration(Fields):
     deferral_ratio: Share
     quality: float = Field(gt=0, description="Measured distance (FID or its kind); lower is better.")
     cost: float = Field(ge=0, description="GPU seconds a request at the largest batch size.")
+    measures: dict[str, float] = Field({}, description="Other measures of the same images, for people to compare.")
 
 
 class ProfileSpec(Fields):

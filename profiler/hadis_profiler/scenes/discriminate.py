@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hadis.scenes import random_scene
+from hadis_worker.discriminator import Discriminator, DiscriminatorConfig
 from numpy.typing import NDArray
 from torch import nn
 
-from hadis.scenes import random_scene
 from hadis_profiler.scenes.judge import Judge, judge_pictures
 from hadis_profiler.scenes.tiers import TIERS, paint
 from hadis_profiler.scenes.train import words
-from hadis_worker.discriminator import Discriminator, DiscriminatorConfig
 
 
 def area_under_curve(scores: NDArray[np.float64], good: NDArray[np.bool_]) -> float:
@@ -37,7 +37,9 @@ def light_pictures(
     return [str(scene) for scene in scenes], pictures, judge_pictures(judge, scenes, pictures)[0]
 
 
-def train_discriminator(judge: Judge, models: Path, count: int = 4000, rounds: int = 24, seed: int = 0) -> Discriminator:
+def train_discriminator(
+    judge: Judge, models: Path, count: int = 4000, rounds: int = 24, seed: int = 0
+) -> Discriminator:
     """Return a discriminator trained on `2 * count` light pictures for `rounds` passes, and calibrated."""
     torch.manual_seed(seed)
     discriminator = Discriminator(DiscriminatorConfig(vocabulary=tuple(words())))
@@ -50,7 +52,9 @@ def train_discriminator(judge: Judge, models: Path, count: int = 4000, rounds: i
     for turn in range(rounds):
         losses = []
         for part in torch.randperm(len(prompts)).split(96):
-            loss = nn.functional.binary_cross_entropy_with_logits(discriminator(pictures[part], tokens[part]), target[part])
+            loss = nn.functional.binary_cross_entropy_with_logits(
+                discriminator(pictures[part], tokens[part]), target[part]
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from hadis.scenes import BACKGROUNDS, COLOURS, CORNERS, SHAPES, SIZES, Scene, random_scene
 from numpy.typing import NDArray
 from torch import nn
 
-from hadis.scenes import BACKGROUNDS, COLOURS, CORNERS, SHAPES, SIZES, Scene, random_scene
 from hadis_profiler.scenes.draw import draw
 
 _NOTHING = len(SHAPES)
@@ -21,7 +21,7 @@ _HEADS = (len(SHAPES) + 1, len(COLOURS), len(SIZES))
 
 
 def labels(scenes: Sequence[Scene]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (n, 4 corners, 3) of shape, colour and size (colour and size -1 where nothing is), and (n,) backgrounds."""
+    """Return (n, 4 corners, 3) of shape, colour and size (the last two -1 where nothing is), and (n,) backgrounds."""
     corners = torch.full((len(scenes), len(CORNERS), 3), -1)
     corners[:, :, 0] = _NOTHING
     for i, scene in enumerate(scenes):
@@ -67,7 +67,9 @@ def train_judge(steps: int = 900, seed: int = 0) -> Judge:
         guess, ground, _ = judge(images)
         loss = nn.functional.cross_entropy(ground, background)
         for part, head in enumerate(guess.split(list(_HEADS), -1)):
-            loss = loss + nn.functional.cross_entropy(head.flatten(0, 1), corners[:, :, part].flatten(), ignore_index=-1)
+            loss = loss + nn.functional.cross_entropy(
+                head.flatten(0, 1), corners[:, :, part].flatten(), ignore_index=-1
+            )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -76,8 +78,10 @@ def train_judge(steps: int = 900, seed: int = 0) -> Judge:
 
 
 @torch.no_grad()
-def judge_pictures(judge: Judge, scenes: Sequence[Scene], images: torch.Tensor) -> tuple[NDArray[np.bool_], torch.Tensor]:
-    """Return for each picture whether every thing's shape, colour and place is right (and nothing else is), and features."""
+def judge_pictures(
+    judge: Judge, scenes: Sequence[Scene], images: torch.Tensor
+) -> tuple[NDArray[np.bool_], torch.Tensor]:
+    """Return whether each picture has every thing's shape, colour and place right (and nothing else), and features."""
     guess, ground, features = judge(images)
     shape, colour, _ = (head.argmax(-1) for head in guess.split(list(_HEADS), -1))
     corners, background = labels(scenes)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
-
 from hadis.scenes import Scene
+
 from hadis_profiler.scenes.draw import PIXELS
 
 
