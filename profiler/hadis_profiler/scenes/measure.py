@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from numpy.typing import NDArray
-
 from hadis.manifest import write_profile
 from hadis.resources import BatchLatency, CascadeProfile, Configuration, Difficulty, Metadata, ProfileSpec, Tier
 from hadis.scenes import Scene, random_scene
+from hadis_router.difficulty import FEATURES, features
+from hadis_worker.discriminator import Discriminator
+from numpy.typing import NDArray
+
 from hadis_profiler.scenes.draw import PIXELS, draw
 from hadis_profiler.scenes.judge import Judge, frechet, judge_pictures, labels
 from hadis_profiler.scenes.tiers import TIERS, SceneTier, paint
-from hadis_router.difficulty import FEATURES, features
-from hadis_worker.discriminator import Discriminator
 
 Array = NDArray[np.float64]
 BATCHES = (1, 2, 4, 8, 16)
@@ -37,7 +37,7 @@ GRID = [i / 10 for i in range(11)]
 
 @dataclass(frozen=True)
 class Painted:
-    """What is known of each of n scenes: its difficulty features, and by tier (k, n, ...) confidence, right, features."""
+    """What is known of n scenes: difficulty features (n, f), and by tier (k, n, ...) confidence, right, features."""
 
     texts: Array
     confidence: Array
@@ -57,7 +57,8 @@ def paint_all(folder: Path, judge: Judge, discriminator: Discriminator, count: i
         pictures = paint(tier, folder, scenes, seed)
         good, seen = judge_pictures(judge, scenes, pictures)
         with torch.no_grad():
-            confidence.append(torch.sigmoid(discriminator(pictures, discriminator.tokenize(prompts))).double().numpy())
+            logits = discriminator(pictures, discriminator.tokenize(prompts))
+            confidence.append(torch.sigmoid(logits / discriminator.config.temperature).double().numpy())
         right.append(good)
         image.append(seen.double().numpy())
         print(f"{tier.name}: {good.mean():.3f} of {count} scenes right", flush=True)
@@ -74,9 +75,7 @@ def paint_all(folder: Path, judge: Judge, discriminator: Discriminator, count: i
 def conditions(scenes: list[Scene]) -> Array:
     """Return the scenes as numbers (n, d): each corner's shape, colour and size, and the background, one-hot."""
     corners, background = labels(scenes)
-    parts = [
-        torch.nn.functional.one_hot(corners[:, :, k] + (k > 0), n).flatten(1) for k, n in enumerate((4, 7, 3))
-    ]
+    parts = [torch.nn.functional.one_hot(corners[:, :, k] + (k > 0), n).flatten(1) for k, n in enumerate((4, 7, 3))]
     return torch.cat([*parts, torch.nn.functional.one_hot(background, 4)], 1).double().numpy()
 
 
@@ -101,7 +100,9 @@ def rounded(values: Array) -> tuple[float, ...]:
     return tuple(round(float(v), 6) for v in values)
 
 
-def configurations(painted: Painted, scores: Array, seconds: list[float], second_look: float) -> Iterator[Configuration]:
+def configurations(
+    painted: Painted, scores: Array, seconds: list[float], second_look: float
+) -> Iterator[Configuration]:
     """Yield every single tier and every pair over the grid of ratios.
 
     `seconds` are each tier's least seconds an image, `second_look` the discriminator's. The distance is the Fréchet
@@ -207,9 +208,7 @@ def make_profile(folder: Path, judge: Judge, count: int = 2000, seed: int = 3_00
             guidance=tier.guidance,
             size=f"{PIXELS}x{PIXELS}",
             dtype="float32",
-            latency=tuple(
-                BatchLatency(batch=b, seconds=round(s, 5)) for b, s in zip(BATCHES, seconds, strict=True)
-            ),
+            latency=tuple(BatchLatency(batch=b, seconds=round(s, 5)) for b, s in zip(BATCHES, seconds, strict=True)),
             load_seconds=round(loading, 2),
             discriminator_seconds=round(look, 5),
             confidence_quantiles=rounded(np.quantile(painted.confidence[k], QUANTILES)),
@@ -238,7 +237,7 @@ if __name__ == "__main__":
 
     from safetensors.torch import load_file
 
-        where = Path(sys.argv[1])
+    where = Path(sys.argv[1])
     of_scenes = Judge().eval()
     of_scenes.load_state_dict(load_file(where / "judge.safetensors"))
     write_profile(where / "profile.yaml", make_profile(where, of_scenes))
