@@ -1,0 +1,63 @@
+"""`hadis generate`: one prompt in, one image out, and the path that it took."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hadis.cli import fail
+from hadis.commands.client import DEFAULT_URL, Url, error_message
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .png, .jpg or .webp.")] = Path("out.png"),
+    model: Annotated[str, typer.Option(help="auto lets the plan decide; a tier's name forces that tier.")] = "auto",
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same image.")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT; the tier's own size if left out.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait.")] = 300,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Generate one image and print the path it took: difficulty, tiers, confidence, waits, plan generation."""
+    formats = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+    if out.suffix.lower() not in formats:
+        raise fail(f"{out}: name a file that ends in .png, .jpg or .webp")
+    body = {
+        "prompt": prompt,
+        "model": model,
+        "output_format": formats[out.suffix.lower()],
+        "explain": True,
+        **({"seed": seed} if seed is not None else {}),
+        **({"size": size} if size else {}),
+    }
+    try:
+        answer = httpx.post(f"{url}/v1/images/generations", json=body, timeout=timeout)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise fail(f"no answer from {url} ({error or type(error).__name__}); is `hadis up` running?") from None
+    if answer.is_error:
+        raise fail(error_message(answer))
+    document = answer.json()
+    try:
+        out.write_bytes(base64.b64decode(document["data"][0]["b64_json"]))
+    except OSError as error:
+        raise fail(f"{out}: cannot be written: {error.strerror}") from None
+    _show(document["hadis"][0], out)
+
+
+def _show(told: dict[str, Any], out: Path) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("path", told["path"])
+    for key in ("difficulty", "confidence"):
+        table.add_row(key, "-" if told[key] is None else f"{told[key]:.3f}")
+    for attempt in told["attempts"]:
+        table.add_row(attempt["tier"], f"waited {attempt['wait_s']:.2f} s, made in {attempt['service_s']:.2f} s")
+    table.add_row("latency", f"{told['latency_s']:.2f} s")
+    table.add_row("plan", f"generation {told['plan_generation']}")
+    table.add_row("image", str(out))
+    Console().print(table)
