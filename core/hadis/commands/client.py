@@ -20,7 +20,9 @@ def fetch_status(url: str) -> dict[str, Any]:
         answer.raise_for_status()
         status: dict[str, Any] = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise fail(f"no router answers at {url} ({error}); start one with `hadis up`, or give its address as --url") from None
+        raise fail(
+            f"no router answers at {url} ({error}); start one with `hadis up`, or give its address as --url"
+        ) from None
     return status
 
 

@@ -56,7 +56,9 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     if latency["p50_s"] is not None:
         facts.append(("latency", f"p50 {latency['p50_s']:.2f} s, p95 {latency['p95_s']:.2f} s of {found['slo_s']:g} s"))
     if found["attainment"] is not None:
-        facts.append(("SLO", f"{found['attainment']:.1%} kept in the last minute; asked {found['asked_attainment']:.1%}"))
+        facts.append(
+            ("SLO", f"{found['attainment']:.1%} kept in the last minute; asked {found['asked_attainment']:.1%}")
+        )
     return facts
 
 

@@ -1,0 +1,198 @@
+"""`hadis load`: Poisson arrivals of scene prompts on a running router, live progress and a summary."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import random
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from hadis.cli import fail
+from hadis.commands.client import DEFAULT_URL, Url, fetch_status
+from hadis.commands.status import describe
+from hadis.scenes import random_scene
+
+_PATHS = ("light", "deferred", "kept-light", "heavy")
+_MOST_IN_FLIGHT = 2000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One request: when it was sent (seconds from the start), what came back, and how long that took."""
+
+    at_s: float
+    status: int
+    latency_s: float
+    path: str
+    generation: str
+
+
+@dataclass
+class Run:
+    """A load run as it goes: requests so far, and those under way."""
+
+    start_rps: float
+    end_rps: float
+    duration_s: float
+    slo_s: float
+    samples: list[Sample] = field(default_factory=list)
+    in_flight: int = 0
+    plan: str = ""
+
+    def rate(self, at_s: float) -> float:
+        """Return the wanted requests per second at a time."""
+        return self.start_rps + (self.end_rps - self.start_rps) * min(1.0, at_s / self.duration_s)
+
+
+def parse_rps(text: str) -> tuple[float, float]:
+    """Return (start, end) of "4" or "1..12"; raise ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:\.\.(\d+(?:\.\d+)?))?", text)
+    if not match or float(match[1]) + float(match[2] or match[1]) <= 0:
+        raise ValueError(f"--rps {text}: write a rate such as 4, or a ramp such as 1..12")
+    return float(match[1]), float(match[2] or match[1])
+
+
+def arrivals(run: Run, rng: random.Random) -> list[float]:
+    """Return the times of a Poisson process of the run's rate, by thinning (Lewis and Shedler 1979)."""
+    peak, at, times = max(run.start_rps, run.end_rps), 0.0, []
+    while (at := at + rng.expovariate(peak)) < run.duration_s:
+        if rng.random() * peak <= run.rate(at):
+            times.append(at)
+    return times
+
+
+def load(
+    rps: Annotated[str, typer.Option(help="Requests per second: 4, or a ramp 1..12.")] = "1..12",
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long.")] = 3,
+    seed: Annotated[int, typer.Option(help="Of arrivals and prompts.")] = 0,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write a row a request here.")] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Send prompts from the scenes' generator at a rate and show what came of them."""
+    status = fetch_status(url)
+    try:
+        start, end = parse_rps(rps)
+    except ValueError as error:
+        raise fail(str(error)) from None
+    run = Run(start, end, minutes * 60, status["slo_s"])
+    console = Console()
+    with Live(console=console, refresh_per_second=2, get_renderable=lambda: progress(run), transient=True):
+        asyncio.run(_drive(run, url, random.Random(seed)))
+    console.print(summary(run))
+    if csv_file:
+        with csv_file.open("w", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow(["at_s", "status", "latency_s", "path", "plan_generation"])
+            writer.writerows([s.at_s, s.status, s.latency_s, s.path, s.generation] for s in run.samples)
+
+
+async def _drive(run: Run, url: str, rng: random.Random) -> None:
+    times = arrivals(run, rng)
+    prompts = [str(random_scene(rng)) for _ in times]
+    limits = httpx.Limits(max_connections=_MOST_IN_FLIGHT, max_keepalive_connections=100)
+    async with httpx.AsyncClient(base_url=url, timeout=max(60.0, 3 * run.slo_s), limits=limits) as client:
+        watching = asyncio.create_task(_watch(run, client))
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        async with asyncio.TaskGroup() as group:
+            for at, prompt in zip(times, prompts, strict=True):
+                await asyncio.sleep(start + at - loop.time())
+                run.in_flight += 1
+                group.create_task(_send(run, client, at, prompt))
+        watching.cancel()
+
+
+async def _send(run: Run, client: httpx.AsyncClient, at_s: float, prompt: str) -> None:
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    status, path, generation = 0, "", ""
+    try:
+        answer = await client.post("/v1/images/generations", json={"prompt": prompt})
+        status = answer.status_code
+        path, generation = (answer.headers.get(f"x-hadis-{name}", "") for name in ("path", "plan-generation"))
+    except httpx.HTTPError:
+        pass  # status 0: no answer
+    run.in_flight -= 1
+    run.samples.append(Sample(round(at_s, 3), status, round(clock() - began, 4), path, generation))
+
+
+async def _watch(run: Run, client: httpx.AsyncClient) -> None:
+    while True:
+        try:
+            found = (await client.get("/v1/hadis/status")).json()
+            run.plan = describe(found["plan"]) if found["plan"] else "none"
+        except (httpx.HTTPError, ValueError, KeyError):
+            run.plan = "unknown: the router does not say"
+        await asyncio.sleep(1)
+
+
+def progress(run: Run) -> str:
+    """Return one line on where the run is."""
+    sent = len(run.samples) + run.in_flight
+    last = run.samples[-1].at_s if run.samples else 0.0
+    kept = sum(_kept(s, run.slo_s) for s in run.samples)
+    share = f"{kept / len(run.samples):.1%} within {run.slo_s:g} s" if run.samples else "no answer yet"
+    return f"{last:5.0f}/{run.duration_s:.0f} s  {run.rate(last):.1f} rps  {sent} sent, {run.in_flight} open, {share}  plan: {run.plan}"
+
+
+def _kept(sample: Sample, slo_s: float) -> bool:
+    return sample.status == 200 and sample.latency_s <= slo_s
+
+
+def summary(run: Run, windows: int = 10) -> Table:
+    """Return a row for each tenth of the run and one for all of it."""
+    table = Table(*_COLUMNS, title=f"load {run.start_rps:g}..{run.end_rps:g} requests/s, SLO {run.slo_s:g} s")
+    width = run.duration_s / windows
+    for i in range(windows):
+        table.add_row(
+            *_row(f"{i * width:.0f}-{(i + 1) * width:.0f}", _between(run, i * width, (i + 1) * width), run, width)
+        )
+    table.add_section()
+    table.add_row(*_row("all", run.samples, run, run.duration_s))
+    return table
+
+
+_COLUMNS = (
+    "seconds",
+    "rps",
+    "within SLO",
+    "p50 s",
+    "p95 s",
+    "light",
+    "deferred",
+    "kept light",
+    "direct",
+    "429",
+    "other errors",
+)
+
+
+def _between(run: Run, start: float, end: float) -> list[Sample]:
+    return [s for s in run.samples if start <= s.at_s < end]
+
+
+def _row(name: str, samples: list[Sample], run: Run, seconds: float) -> list[str]:
+    if not samples:
+        return [name, "0"] + ["-"] * (len(_COLUMNS) - 2)
+    good = sorted(s.latency_s for s in samples if s.status == 200)
+    paths: Counter[Any] = Counter(s.path for s in samples if s.status == 200)
+    refused = sum(s.status == 429 for s in samples)
+    return [
+        name,
+        f"{len(samples) / seconds:.1f}",
+        f"{sum(_kept(s, run.slo_s) for s in samples) / len(samples):.1%}",
+        *(f"{good[min(len(good) - 1, int(q * len(good)))]:.2f}" if good else "-" for q in (0.5, 0.95)),
+        *(f"{paths[path] / len(good):.0%}" if good else "-" for path in _PATHS),
+        str(refused),
+        str(len(samples) - len(good) - refused),
+    ]
