@@ -7,7 +7,6 @@ finished job leaves behind, and `ServeError` is how one fails.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -89,18 +88,23 @@ class Job:
     deadline: float
     future: asyncio.Future[Answer]
     forced_tier: str | None = None
+    wanted: Literal["light", "heavy"] | None = None
+    """What the client asked for where the plan would decide otherwise."""
     difficulty: float | None = None
     tier: str = ""
     """The tier whose queue the job is or was last in."""
     queued_at: float = 0.0
     running: bool = False
+    first: str = ""
+    """The tier that it was sent to first."""
+    cascade: tuple[str, str] = ("", "")
+    """The light and heavy tier of the plan that it was decided under."""
     light_image: bytes | None = None
     confidence: float | None = None
     attempts: list[Attempt] = field(default_factory=list)
     retries: int = 0
     generation: int = 0
     timer: asyncio.TimerHandle | None = None
-    on_done: Callable[[Job], None] | None = None
 
     @property
     def done(self) -> bool:
@@ -111,6 +115,10 @@ class Job:
     def deferred(self) -> bool:
         """Whether a light image is kept while the heavy one is waited for."""
         return self.light_image is not None
+
+    def add_attempt(self, tier: str, worker: str, began: float, service_s: float) -> None:
+        """Note a finished turn that began at `began` (loop time)."""
+        self.attempts.append(Attempt(tier, worker, began - self.queued_at, service_s))
 
     def answer(self, image: bytes, path: Path, now: float) -> None:
         """Finish with an image; nothing happens to a job that is done."""
