@@ -19,7 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 
-def wait_quantile_s(utilization: ArrayLike, servers: ArrayLike, service_s: ArrayLike, scv: ArrayLike, tail: ArrayLike) -> Array:
+def wait_quantile_s(
+    utilization: ArrayLike, servers: ArrayLike, service_s: ArrayLike, scv: ArrayLike, tail: ArrayLike
+) -> Array:
     """Return the seconds of waiting that a share `tail` of the batches exceeds; infinite where util is 1 or more.
 
     All arguments broadcast. `utilization` is of all servers together, `service_s` the mean seconds of a batch, `scv`

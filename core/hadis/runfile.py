@@ -33,6 +33,7 @@ class RunState:
 
     plan: Plan | None
     workers: tuple[WorkerAddress, ...]
+    observed_rps: float = 0.0
     forecast_rps: float = 0.0
     changes: tuple[PlanChange, ...] = ()
 
@@ -51,6 +52,7 @@ def read_state(path: Path) -> RunState:
         return RunState(
             plan=Plan.from_dict(data["plan"]) if data["plan"] else None,
             workers=tuple(WorkerAddress(w["url"], tuple(w["tiers"])) for w in data["workers"]),
+            observed_rps=float(data["observed_rps"]),
             forecast_rps=float(data["forecast_rps"]),
             changes=tuple(PlanChange(c["at"], Plan.from_dict(c["plan"])) for c in data["changes"]),
         )

@@ -7,14 +7,13 @@ is never evaluated; what cannot keep up even with full batches and no waiting is
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hadis.fields import parse_duration_s
 from hadis.plan import Plan, TierPlan
-from hadis.table import Table
+from hadis.table import Fit, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,19 +30,6 @@ smaller promise is no gain, but every switch makes the router learn new threshol
 _FIRST_BLOCK, _LARGEST_BLOCK = 8, 128
 _FAR = 4096
 """GPUs up to which the reason of an infeasible plan says how many would do."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A row with the counts and batch sizes at which it fits."""
-
-    row: int
-    light_count: int
-    heavy_count: int
-    light_batch: int
-    heavy_batch: int
-    light_latency_s: float
-    heavy_latency_s: float
 
 
 class Solver:
@@ -74,7 +60,9 @@ class Solver:
             return self._least_harm(demand_rps, gpus)
         chosen, kept = self._stay(chosen, previous, demand_rps, gpus)
         fit = self._table.fewest(chosen, demand_rps, gpus, min(min_gpus, gpus))
-        return self._plan(fit, demand_rps, "kept, nothing is better by enough" if kept else f"{note} that fits {gpus} GPUs")
+        return self._plan(
+            fit, demand_rps, "kept, nothing is better by enough" if kept else f"{note} that fits {gpus} GPUs"
+        )
 
     def _first(self, rows: NDArray[np.intp], demand_rps: float, gpus: int) -> int | None:
         """Return the first of the rows that fits."""
@@ -87,6 +75,9 @@ class Solver:
                 return int(block[good[0]])
             start, size = start + size, min(_LARGEST_BLOCK, 2 * size)
         return None
+
+    def _any_fits(self, demand_rps: float, gpus: int) -> bool:
+        return self._first(self._by_quality, demand_rps, gpus) is not None
 
     def _cheapest(self, demand_rps: float, gpus: int) -> tuple[int | None, str]:
         """Return the best row that reaches the quality with the fewest GPUs; else the best row of all."""
@@ -121,7 +112,9 @@ class Solver:
     def _least_harm(self, demand_rps: float, gpus: int) -> Plan:
         """Return the plan with the most throughput, and why nothing fits."""
         row = self._table.quickest(demand_rps)
-        needed = next((n for n in _doubling(max(1, gpus), _FAR) if self._first(self._by_quality, demand_rps, n) is not None), 0)
+        needed = next(
+            (n for n in _doubling(max(1, gpus), _FAR) if self._first(self._by_quality, demand_rps, n) is not None), 0
+        )
         if not needed:
             fastest = self._table.shortest_service_s
             why = f"no tier can meet {self._slo_s:g} s: the fastest takes {fastest:g} s; ask for a longer latency"
@@ -129,22 +122,21 @@ class Solver:
             low, high = max(0, gpus), needed
             while low < high:
                 middle = (low + high) // 2
-                found = self._first(self._by_quality, demand_rps, middle) is not None
-                low, high = (low, middle) if found else (middle + 1, high)
+                low, high = (low, middle) if self._any_fits(demand_rps, middle) else (middle + 1, high)
             why = f"{demand_rps:.3g} requests/s within {self._slo_s:g} s need {high} GPUs, there are {gpus}"
         return self._plan(self._table.whatever(row, demand_rps, gpus), demand_rps, why, feasible=False)
 
     def _plan(self, fit: Fit, demand_rps: float, reason: str, feasible: bool = True) -> Plan:
         light, heavy, direct, deferral, quality = self._table.row(fit.row)
         tiers = [TierPlan(light, fit.light_count, fit.light_batch)]
-        if heavy != light:
+        if heavy != light:  # also with a count of 0: on a shared pool of one GPU both tiers take turns
             tiers.append(TierPlan(heavy, fit.heavy_count, fit.heavy_batch))
         return Plan(
             light=light,
             heavy=heavy,
             direct_ratio=direct,
             deferral_ratio=deferral,
-            tiers=tuple(t for t in tiers if t.count > 0 or not feasible),
+            tiers=tuple(tiers),
             demand_rps=demand_rps,
             quality=quality,
             light_latency_s=fit.light_latency_s,

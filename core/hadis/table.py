@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +18,21 @@ from hadis.latency import Array, tail_of_each, wait_quantile_s
 
 if TYPE_CHECKING:
     from hadis.profile import Profile
-    from hadis.solve import Fit
 
 Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A row with the counts and batch sizes at which it fits."""
+
+    row: int
+    light_count: int
+    heavy_count: int
+    light_batch: int
+    heavy_batch: int
+    light_latency_s: float
+    heavy_latency_s: float
 
 
 class Table:
@@ -74,12 +87,12 @@ class Table:
         """Return which rows keep up with full batches and no waiting: a condition that fitting rows meet."""
         light, heavy = self._load(rows, demand_rps)
         if self._shared:
-            return (light + heavy < gpus) & (gpus > 0)
+            return np.asarray((light + heavy < gpus) & (gpus > 0))
         whole = [
             np.where(share[rows] > 0, np.maximum(np.ceil(load), 1), 0)
             for share, load in ((self._light_share, light), (self._heavy_share, heavy))
         ]
-        return whole[0] + whole[1] <= gpus
+        return np.asarray(whole[0] + whole[1] <= gpus)
 
     def quickest(self, demand_rps: float) -> int:
         """Return the row that takes the fewest GPU seconds a request, of those that keep the SLO if there is one."""
@@ -122,16 +135,15 @@ class Table:
         light, heavy = (float(x[0]) for x in self._plain_load(rows))
         share = light / (light + heavy) if light + heavy else 1.0
         nl = min(gpus, max(int(light > 0), round(gpus * share)))
-        best = []
-        for seconds in (self._light_s[row], self._heavy_s[row]):
-            each = np.where(seconds <= self._slo_s, seconds / self._batches, np.inf)
-            best.append(int(each.argmin()) if np.isfinite(each).any() else int((seconds / self._batches).argmin()))
-        both = self._light_s[row, best[0]], self._heavy_s[row, best[1]]
-        return self._fit(row, nl, gpus - nl, *best, float(both[0]), float(both[1]))
+        bl, bh = (self._best_batch(seconds[row]) for seconds in (self._light_s, self._heavy_s))
+        return self._fit(row, nl, gpus - nl, bl, bh, float(self._light_s[row, bl]), float(self._heavy_s[row, bh]))
+
+    def _best_batch(self, seconds: Array) -> int:
+        """Return the batch of most throughput, among those within the SLO if there are any."""
+        within = np.where(seconds <= self._slo_s, seconds / self._batches, np.inf)
+        return int((within if np.isfinite(within).any() else seconds / self._batches).argmin())
 
     def _fit(self, row: int, nl: int, nh: int, bl: int, bh: int, light_s: float, heavy_s: float) -> Fit:
-        from hadis.solve import Fit
-
         light_s = light_s if nl else 0.0
         slowest = heavy_s + (light_s if self._deferred[row] > 0 else 0.0) if nh else light_s
         return Fit(row, nl, nh, int(self._batches[bl]), int(self._batches[bh]), light_s, slowest)
@@ -200,12 +212,8 @@ class Table:
         nl = min(max(nl, int(light > 0)), total - int(heavy > 0 and total > 1))
         wait = (slowest[0, n, bl, bh] - self._light_s[row, bl] * (light > 0) - self._heavy_s[row, bh]) / 2
         light_s = self._light_s[row, bl] + max(0.0, float(wait)) if heavy else float(slowest[0, n, bl, bh])
-        return self._fit_shared(row, nl, total - nl, int(bl), int(bh), light_s, float(slowest[0, n, bl, bh]))
-
-    def _fit_shared(self, row: int, nl: int, nh: int, bl: int, bh: int, light_s: float, slowest_s: float) -> Fit:
-        from hadis.solve import Fit
-
-        return Fit(row, nl, nh, int(self._batches[bl]), int(self._batches[bh]), light_s, slowest_s)
+        sizes = int(self._batches[bl]), int(self._batches[bh])
+        return Fit(row, nl, total - nl, *sizes, light_s, float(slowest[0, n, bl, bh]))
 
 
 def refined(profile: Profile, names: list[str], refine: int) -> list[tuple[int, int, float, float, float]]:

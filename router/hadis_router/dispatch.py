@@ -172,15 +172,15 @@ class Dispatcher:
             self._fail(job, ServeError(400 if code == "invalid" else 500, code, told.error or "no image"))
             return
         job.add_attempt(tier, worker, began, told.service_s)
-        if job.deferred or job.first != job.tier:
-            self._finish(job, image, "deferred" if job.deferred else "light")
+        if job.deferred:
+            self._finish(job, image, "deferred")
             return
-        job.confidence = told.confidence
-        plan = self.plan
-        if plan is None or not self.cascade.again(job, plan):
-            self._finish(job, image, "heavy" if tier == job.cascade[1] != job.cascade[0] else "light")
-        else:
+        job.confidence, plan = told.confidence, self.plan
+        if plan is not None and self.cascade.again(job, plan):
             self._defer(job, image, plan.heavy)
+        else:
+            light = plan is None or tier in (plan.light, job.cascade[0])
+            self._finish(job, image, "light" if light else "heavy")
 
     def _defer(self, job: Job, image: bytes, heavy: str) -> None:
         job.light_image = image

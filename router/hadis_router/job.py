@@ -19,9 +19,12 @@ PATHS: tuple[Path, ...] = ("light", "heavy", "deferred", "kept-light")
 class ServeError(Exception):
     """A job that gets no image: the HTTP status, a code for programs and a message for people."""
 
-    def __init__(self, status: int, code: str, message: str, retry_after_s: int | None = None) -> None:
-        """Keep the parts; `retry_after_s` becomes the Retry-After header."""
+    def __init__(
+        self, status: int, code: str, message: str, retry_after_s: int | None = None, param: str | None = None
+    ) -> None:
+        """Keep the parts; `retry_after_s` becomes the Retry-After header, `param` the field that was wrong."""
         super().__init__(message)
+        self.param = param or None
         self.status, self.code, self.message, self.retry_after_s = status, code, message, retry_after_s
 
 

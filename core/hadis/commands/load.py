@@ -142,7 +142,8 @@ def progress(run: Run) -> str:
     last = run.samples[-1].at_s if run.samples else 0.0
     kept = sum(_kept(s, run.slo_s) for s in run.samples)
     share = f"{kept / len(run.samples):.1%} within {run.slo_s:g} s" if run.samples else "no answer yet"
-    return f"{last:5.0f}/{run.duration_s:.0f} s  {run.rate(last):.1f} rps  {sent} sent, {run.in_flight} open, {share}  plan: {run.plan}"
+    where = f"{last:5.0f}/{run.duration_s:.0f} s  {run.rate(last):.1f} rps"
+    return f"{where}  {sent} sent, {run.in_flight} open, {share}  plan: {run.plan}"
 
 
 def _kept(sample: Sample, slo_s: float) -> bool:

@@ -13,7 +13,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S, _STEADY_S = 0.5, 30.0, 60.0
 
 
 class Child:
-    """One component as a process. `run` keeps it alive until cancelled; then it is asked to stop, and killed if it does not."""
+    """One component as a process. `run` keeps it alive until cancelled, then stops it."""
 
     def __init__(self, name: str, module: str, environment: dict[str, str], say: Callable[[str], None]) -> None:
         """Say what to run (`python -m module`) and with which variables beside our own."""

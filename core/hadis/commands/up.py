@@ -25,6 +25,7 @@ from hadis.fields import parse_duration_s
 from hadis.manifest import Manifest, ManifestError, read_manifest
 from hadis.plan import Plan
 from hadis.profile import Profile
+from hadis.resources import Gpus
 from hadis.runfile import PlanChange, RunState, WorkerAddress, write_state
 
 _CHANGES_KEPT = 20
@@ -130,7 +131,7 @@ class Machine:
         began = time.monotonic()
         self.say(f"starting a router and {self.count} workers; models load")
         async with httpx.AsyncClient(timeout=_PROBE_S) as client:
-            while not await _ready(client, self.url):
+            while not await _ready(client, self.url):  # noqa: ASYNC110 (another process is waited for)
                 await asyncio.sleep(0.2)
         body = '{"prompt":"a big red circle top left and a small blue square bottom right on white"}'
         self.say(f"ready after {time.monotonic() - began:.1f} s at {self.url}; try:")
@@ -143,27 +144,30 @@ class Machine:
 
     async def _control(self, urls: list[str]) -> None:
         spec = self.manifest.service.spec
+        # On one machine the budget is the workers that were started, and each keeps every tier.
+        spec = spec.model_copy(update={"gpus": Gpus(min=0, max=self.count)})
         controller = Controller(Profile(self.manifest.profile), spec, shared=True)
         every = parse_duration_s(spec.plan_every)
         async with httpx.AsyncClient(timeout=_PROBE_S) as client:
             while True:
+                plan = self.state.plan if self.state else None
                 workers = tuple(w for w in await asyncio.gather(*(_worker(client, url) for url in urls)) if w)
                 demand = await _demand(client, self.url)
                 if workers and demand is not None:
                     loop_time = asyncio.get_running_loop().time()
                     plan = controller.step(loop_time, demand[0], len(workers), demand[1])
-                else:
-                    plan = self.state.plan if self.state else None
-                self._adopt(plan, workers, controller.forecast_rps)
+                self._adopt(plan, workers, controller.observed_rps, controller.forecast_rps)
                 # The first workers are waited for with short steps, so that the first image comes soon.
                 await asyncio.sleep(every if plan else 0.2)
 
-    def _adopt(self, plan: Plan | None, workers: tuple[WorkerAddress, ...], forecast_rps: float) -> None:
+    def _adopt(
+        self, plan: Plan | None, workers: tuple[WorkerAddress, ...], observed_rps: float, forecast_rps: float
+    ) -> None:
         before = self.state.plan if self.state else None
         if plan is not None and (before is None or not plan.routes_like(before)):
             self.changes.append(PlanChange(time.time(), plan))
             self.say(f"plan {plan.generation}: {describe(plan.to_dict())}; {plan.reason}", soft_wrap=True)
-        self._tell(RunState(plan, workers, forecast_rps, tuple(self.changes)))
+        self._tell(RunState(plan, workers, round(observed_rps, 3), round(forecast_rps, 3), tuple(self.changes)))
 
     def _tell(self, state: RunState) -> None:
         if state != self.state:

@@ -1,0 +1,65 @@
+"""The router as an application: made from settings, started and stopped by its lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import FastAPI
+from hadis.fields import parse_duration_s
+from hadis.manifest import Manifest
+from hadis.profile import Profile
+from hadis.runfile import RunState
+
+from hadis_router import api, errors
+from hadis_router.dispatch import Dispatcher, Transport
+from hadis_router.metrics import Metrics
+from hadis_router.worker_client import HttpTransport
+
+log = logging.getLogger(__name__)
+
+
+def create_app(
+    manifest: Manifest,
+    states: Callable[[], AsyncIterator[RunState]],
+    scorer: api.Scorer,
+    transport: Transport | None = None,
+    max_body_bytes: int = 1_000_000,
+) -> FastAPI:
+    """Return the application; `states` gives plans and workers, `transport` is HTTP if left out."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        http = HttpTransport() if transport is None else None
+        spec, profile, metrics = manifest.service.spec, Profile(manifest.profile), Metrics()
+        slo_s = parse_duration_s(spec.objective.latency)
+        dispatcher = Dispatcher(
+            profile, transport or http, slo_s=slo_s, queue_limit=spec.queue.limit, on_done=metrics.ended
+        )  # fmt: skip
+        service = api.Service(profile, dispatcher, scorer, metrics, slo_s, spec.objective.attainment, max_body_bytes)
+        metrics.watch(dispatcher, lambda: service.state.forecast_rps)
+        app.state.service = service
+        following = asyncio.create_task(_follow(service, states))
+        yield
+        service.draining = True
+        following.cancel()
+        await dispatcher.drain()
+        if http is not None:
+            await http.close()
+
+    app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(api.router)
+    errors.install(app)
+    return app
+
+
+async def _follow(service: api.Service, states: Callable[[], AsyncIterator[RunState]]) -> None:
+    while True:
+        try:
+            async for state in states():
+                service.take_state(state)
+        except Exception:
+            log.exception("the source of plans failed; it is asked again")
+        await asyncio.sleep(1)

@@ -1,0 +1,160 @@
+"""OpenAI's images API: the request as it is read, and the answer as it is written."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+import unicodedata
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from hadis.fields import Fields
+from hadis.resources import Tier
+from hadis.wire import MEDIA_TYPES
+from pydantic import AfterValidator, ConfigDict, Field
+
+from hadis_router.job import Answer, ImageParams, ServeError
+
+MOST_CHARACTERS = 32_000
+"""As OpenAI's limit for its newest image models."""
+_SEEDS = 2**63
+_SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
+
+
+def _is_text(prompt: str) -> str:
+    for character in prompt:
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t":
+            raise ValueError(f"holds U+{ord(character):04X}, which is a control character and no text")
+    if not prompt.strip():
+        raise ValueError("is empty; say what to draw")
+    return prompt
+
+
+class GenerateRequest(Fields):
+    """Body of `POST /v1/images/generations`. Beyond OpenAI's: negative_prompt, seed, steps, guidance and explain."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+    prompt: Annotated[str, AfterValidator(_is_text)] = Field(max_length=MOST_CHARACTERS)
+    model: str = Field("auto", max_length=63, description="auto lets the plan decide; a tier's name forces that tier.")
+    n: int = Field(1, ge=1, le=10, strict=True)
+    size: str = Field("auto", max_length=16, description="auto, or WIDTHxHEIGHT in pixels.")
+    response_format: Literal["b64_json", "url"] = Field("b64_json", description="url answers with a data: URL.")
+    output_format: Literal["png", "jpeg", "webp"] = "png"
+    output_compression: int = Field(90, ge=0, le=100, strict=True, description="Quality of jpeg and webp.")
+    quality: Literal["auto", "standard", "medium", "low", "high", "hd"] = Field(
+        "auto",
+        description="low asks for the light tier, high and hd for the heavy one; the others let the plan decide.",
+    )
+    user: str | None = Field(None, max_length=512)
+    negative_prompt: str | None = Field(None, max_length=MOST_CHARACTERS)
+    seed: int | None = Field(None, ge=0, lt=_SEEDS, strict=True, description="Image i has the seed `seed + i`.")
+    num_inference_steps: int | None = Field(None, ge=1, le=1000, strict=True)
+    guidance_scale: float | None = Field(None, ge=0, le=100)
+    explain: bool = Field(False, description="Say in the body, under `hadis`, what each image went through.")
+
+    @property
+    def wanted(self) -> Literal["light", "heavy"] | None:
+        """The tier that `quality` asks for."""
+        return "light" if self.quality == "low" else "heavy" if self.quality in ("high", "hd") else None
+
+
+def read_request(body: bytes) -> GenerateRequest:
+    """Return the request in a body; raise ServeError 400 that names the field."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ServeError(400, "invalid_json", f"the body is no JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ServeError(400, "invalid_json", 'the body must be a JSON object such as {"prompt": "a red circle"}')
+    try:
+        # What a client sends as null it leaves to us.
+        return GenerateRequest.read({key: value for key, value in document.items() if value is not None})
+    except ValueError as error:
+        first = str(error).splitlines()[0]
+        name = first.split(":")[0] if ":" in first else ""
+        raise ServeError(400, "invalid_value", first.encode(errors="replace").decode(), param=name) from None
+
+
+def check_for_tiers(request: GenerateRequest, tiers: Sequence[Tier], forced: bool) -> None:
+    """Raise ServeError 400 where one of the tiers that may serve a request cannot make what it asks for."""
+    for name in ("num_inference_steps", "guidance_scale"):
+        if getattr(request, name) is not None and not (forced and all(tier.tunable for tier in tiers)):
+            why = "needs `model` to name a tier whose profile says tunable: true"
+            raise ServeError(400, "invalid_value", f"{name}: {why}", param=name)
+    if request.size != "auto":
+        for tier in tiers:
+            _check_size(request.size, tier)
+
+
+def _check_size(size: str, tier: Tier) -> None:
+    match = _SIZE.fullmatch(size)
+    width, height = (int(part) for part in tier.size.split("x"))
+    if match:
+        asked = int(match[1]), int(match[2])
+        if asked[0] * asked[1] <= width * height and asked[0] % 8 == asked[1] % 8 == 0 and max(asked) <= 4 * min(asked):
+            return
+    hint = f"write auto or {tier.size}, or sides in steps of 8 with no more pixels and at most 4 to 1"
+    raise ServeError(400, "invalid_size", f"size: {tier.name} cannot make {size!r}; {hint}", param="size")
+
+
+def image_params(request: GenerateRequest, seed: int, i: int) -> ImageParams:
+    """Return what image `i` of a request should be."""
+    return ImageParams(
+        prompt=request.prompt,
+        seed=(seed + i) % _SEEDS,
+        negative_prompt=request.negative_prompt,
+        size=None if request.size == "auto" else request.size,
+        steps=request.num_inference_steps,
+        guidance=request.guidance_scale,
+        format=request.output_format,
+        compression=request.output_compression,
+    )
+
+
+def answer_body(request: GenerateRequest, answers: Sequence[Answer]) -> bytes:
+    """Return the answer's JSON, put together by hand: base64 needs no escaping, and images are large."""
+    if request.response_format == "url":
+        opening = b'{"url":"data:' + MEDIA_TYPES[request.output_format].encode() + b";base64,"
+    else:
+        opening = b'{"b64_json":"'
+    images = b",".join(opening + base64.b64encode(answer.image) + b'"}' for answer in answers)
+    told = b""
+    if request.explain:
+        told = b',"hadis":' + json.dumps([explain(answer) for answer in answers]).encode()
+    return (
+        f'{{"created":{int(time.time())},"output_format":"{request.output_format}","data":['.encode()
+        + images + b"]" + told + b"}"
+    )  # fmt: skip
+
+
+def explain(answer: Answer) -> dict[str, Any]:
+    """Return what an image went through, as JSON data."""
+    return {
+        "path": answer.path,
+        "difficulty": answer.difficulty,
+        "confidence": answer.confidence,
+        "attempts": [
+            {"tier": a.tier, "worker": a.worker, "wait_s": a.wait_s, "service_s": a.service_s} for a in answer.attempts
+        ],
+        "retries": answer.retries,
+        "latency_s": answer.latency_s,
+        "plan_generation": answer.plan_generation,
+    }
+
+
+def answer_headers(answer: Answer) -> dict[str, str]:
+    """Return what an image (of several: the first) went through, as headers."""
+    headers = {
+        "x-hadis-path": answer.path,
+        "x-hadis-tiers": ",".join(a.tier for a in answer.attempts),
+        "x-hadis-wait-seconds": f"{answer.wait_s:.4f}",
+        "x-hadis-service-seconds": f"{answer.service_s:.4f}",
+        "x-hadis-plan-generation": str(answer.plan_generation),
+    }
+    for name, value in (("difficulty", answer.difficulty), ("confidence", answer.confidence)):
+        if value is not None:
+            headers[f"x-hadis-{name}"] = f"{value:.4f}"
+    return headers

@@ -1,0 +1,53 @@
+"""The router's way to a worker: one HTTP call a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aiohttp
+from hadis.wire import GenerateBatch, decode_answer
+from pydantic import TypeAdapter
+
+from hadis_router.dispatch import Result, WorkerBusy, WorkerGone
+from hadis_router.job import Job
+
+_CONNECT_S = 2.0
+_BATCH = TypeAdapter(GenerateBatch)
+
+
+class HttpTransport:
+    """Sends batches over kept connections; made inside a running loop, closed at the end."""
+
+    def __init__(self) -> None:
+        """Open no connection yet."""
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+    ) -> list[Result]:
+        """Have a worker make a batch; raise WorkerBusy or WorkerGone."""
+        batch = GenerateBatch(tier=tier, jobs=tuple(job.wire() for job in jobs), discriminate=discriminate)
+        body = _BATCH.dump_json(batch, by_alias=True, exclude_none=True)
+        limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
+        headers = {"content-type": "application/json"}
+        try:
+            async with self._session.post(f"{url}/generate", data=body, headers=headers, timeout=limit) as answer:
+                content = await answer.read()
+                if answer.status == 409:
+                    raise WorkerBusy(url)
+                if answer.status != 200:
+                    raise WorkerGone(f"status {answer.status}: {content[:200].decode(errors='replace')}")
+                return _in_order(decode_answer(content), jobs)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, KeyError) as error:
+            raise WorkerGone(f"{type(error).__name__}: {error}") from None
+
+
+def _in_order(results: list[Result], jobs: Sequence[Job]) -> list[Result]:
+    if len(results) == len(jobs) and all(r.id == j.id for (r, _), j in zip(results, jobs, strict=True)):
+        return results
+    by_id = {result.id: (result, image) for result, image in results}
+    return [by_id[job.id] for job in jobs]
