@@ -108,10 +108,10 @@ class Table:
         if gpus <= 0 or not len(rows):
             return np.zeros(len(rows), bool)
         if self._shared:
-            return self._shared_ok(rows, demand_rps, np.array([gpus]))[0].any((1, 2, 3))
+            return np.asarray(self._shared_ok(rows, demand_rps, np.array([gpus]))[0].any((1, 2, 3)))
         light, heavy = self._dedicated_s(rows, demand_rps, gpus)
         light, heavy = light.min(-1), heavy.min(-1)
-        return self._within(rows, light, heavy[:, ::-1]).any(1)
+        return np.asarray(self._within(rows, light, heavy[:, ::-1]).any(1))
 
     def fewest(self, row: int, demand_rps: float, gpus: int, min_gpus: int) -> Fit:
         """Return the fewest GPUs (`min_gpus` or more) at which a row fits that fits `gpus`, the quickest such way."""

@@ -32,7 +32,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        http = HttpTransport() if transport is None else None
+        http = HttpTransport()
         spec, profile, metrics = manifest.service.spec, Profile(manifest.profile), Metrics()
         slo_s = parse_duration_s(spec.objective.latency)
         dispatcher = Dispatcher(
@@ -46,8 +46,7 @@ def create_app(
         service.draining = True
         following.cancel()
         await dispatcher.drain()
-        if http is not None:
-            await http.close()
+        await http.close()
 
     app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(api.router)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ from hadis_router.job import Answer, ImageParams, ServeError
 MOST_CHARACTERS = 32_000
 """As OpenAI's limit for its newest image models."""
 _SEEDS = 2**63
-_SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
 
 def _is_text(prompt: str) -> str:
@@ -46,7 +44,7 @@ class GenerateRequest(Fields):
     output_compression: int = Field(90, ge=0, le=100, strict=True, description="Quality of jpeg and webp.")
     quality: Literal["auto", "standard", "medium", "low", "high", "hd"] = Field(
         "auto",
-        description="low asks for the light tier, high and hd for the heavy one; the others let the plan decide.",
+        description="low asks for the light tier, high and hd for the heavy one; else the plan decides.",
     )
     user: str | None = Field(None, max_length=512)
     negative_prompt: str | None = Field(None, max_length=MOST_CHARACTERS)
@@ -90,14 +88,9 @@ def check_for_tiers(request: GenerateRequest, tiers: Sequence[Tier], forced: boo
 
 
 def _check_size(size: str, tier: Tier) -> None:
-    match = _SIZE.fullmatch(size)
-    width, height = (int(part) for part in tier.size.split("x"))
-    if match:
-        asked = int(match[1]), int(match[2])
-        if asked[0] * asked[1] <= width * height and asked[0] % 8 == asked[1] % 8 == 0 and max(asked) <= 4 * min(asked):
-            return
-    hint = f"write auto or {tier.size}, or sides in steps of 8 with no more pixels and at most 4 to 1"
-    raise ServeError(400, "invalid_size", f"size: {tier.name} cannot make {size!r}; {hint}", param="size")
+    if size != tier.size:
+        message = f"size: {tier.name} makes {tier.size}, not {size!r}; write {tier.size} or auto"
+        raise ServeError(400, "invalid_size", message, param="size")
 
 
 def image_params(request: GenerateRequest, seed: int, i: int) -> ImageParams:

@@ -1,0 +1,226 @@
+"""Turns a batch of jobs into images and confidences; every way in which a model fails becomes a job's error.
+
+Runs in one thread (`service.Worker` sees to that) and knows nothing of HTTP. The profiler measures with it too.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from hadis.resources import Tier
+from hadis.wire import GenerateBatch, JobResult, WireJob
+from PIL import Image
+
+from hadis_worker.discriminator import Discriminator
+from hadis_worker.pipelines import Call, LoadError, Painter, Pixels, load_painters
+from hadis_worker.settings import Models
+
+log = logging.getLogger(__name__)
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+WARM_UP_STEPS = 2
+
+
+class UnknownTierError(LookupError):
+    """A batch for a tier that is not resident here."""
+
+
+class BatchError(ValueError):
+    """A batch that cannot be made as it stands."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a job has no image."""
+
+    code: Literal["out_of_memory", "invalid", "failed"]
+    message: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image, and the discriminator's confidence in it where that was asked for."""
+
+    image: Image.Image
+    confidence: float | None = None
+
+
+Outcome = Picture | Fault
+
+
+class Engine:
+    """The resident tiers and the discriminator."""
+
+    def __init__(
+        self,
+        tiers: Sequence[Tier],
+        painters: Mapping[str, Painter],
+        discriminator: Discriminator | None = None,
+        device: str = "cpu",
+    ) -> None:
+        """Take tiers with their painters by name."""
+        self.tiers = {tier.name: tier for tier in tiers}
+        self.device = device
+        self.out_of_memory_total = 0
+        self.broken: str | None = None
+        """What made the device unusable until the process starts again (CUDA errors are for good)."""
+        self._painters = painters
+        self._discriminator = discriminator
+
+    @classmethod
+    def load(cls, models: Models, device: str) -> Self:
+        """Load tiers and discriminator and run each once, so that the first batch takes no longer than the next.
+
+        Raises LoadError.
+        """
+        discriminator = None
+        if models.discriminator:
+            try:
+                discriminator = Discriminator.load(models.discriminator).to(device)
+            except (OSError, ValueError) as error:
+                reason = " ".join(str(error).split())
+                raise LoadError(f"the discriminator cannot be loaded: {reason}") from error
+        engine = cls(models.tiers, load_painters(models.tiers, models.folder, device), discriminator, device)
+        for tier in models.tiers:
+            engine._warm_up(tier)
+        return engine
+
+    def _warm_up(self, tier: Tier) -> None:
+        started = time.perf_counter()
+        job = WireJob(id="warm-up", prompt="a red circle", seed=0)
+        batch = GenerateBatch(tier=tier.name, jobs=(job,), discriminate=self._discriminator is not None)
+        call = _call(tier, batch.jobs, min(tier.steps, WARM_UP_STEPS))
+        outcome = self._halving(batch, batch.jobs, call)[0]
+        if isinstance(outcome, Fault):
+            raise LoadError(f"tier {tier.name}: the first image failed: {outcome.message}")
+        log.info("tier %s is warm (%.2f s)", tier.name, time.perf_counter() - started)
+
+    def check(self, batch: GenerateBatch) -> Tier:
+        """Return the batch's tier; raise UnknownTierError or BatchError, whose messages are for the caller."""
+        tier = self.tiers.get(batch.tier)
+        if tier is None:
+            raise UnknownTierError(f"tier {batch.tier!r} is not resident; resident are {', '.join(self.tiers)}")
+        if len({job.id for job in batch.jobs}) < len(batch.jobs):
+            raise BatchError("two jobs of the batch have the same id")
+        if len({(job.size, job.steps, job.guidance) for job in batch.jobs}) > 1:
+            raise BatchError("the jobs of a batch must be alike in size, steps and guidance")
+        first = batch.jobs[0]
+        if first.size not in (None, tier.size):
+            raise BatchError(f"tier {tier.name} makes {tier.size}, not {first.size}")
+        if not tier.tunable and (first.steps not in (None, tier.steps) or first.guidance not in (None, tier.guidance)):
+            raise BatchError(f"tier {tier.name} does not let a request set steps or guidance")
+        if batch.discriminate and self._discriminator is None:
+            raise BatchError("this worker has no discriminator: the profile names none")
+        return tier
+
+    def generate(self, batch: GenerateBatch) -> list[tuple[JobResult, Image.Image | None]]:
+        """Return each job's result and image (None beside an error), in order; raise what `check` raises."""
+        tier = self.check(batch)
+        painter, started = self._painters[tier.name], time.perf_counter()
+        outcomes: dict[str, Outcome] = {}
+        # An absent negative prompt is not an empty one to every pipeline (SDXL), so the two are not made together.
+        for has_negative in (False, True):
+            jobs = tuple(job for job in batch.jobs if (job.negative_prompt is not None) == has_negative)
+            if has_negative and not painter.takes_negative_prompts:
+                fault = Fault("invalid", f"tier {tier.name} takes no negative prompt")
+                outcomes |= {job.id: fault for job in jobs}
+            elif jobs:
+                made = self._halving(batch, jobs, _call(tier, jobs))
+                outcomes |= {job.id: outcome for job, outcome in zip(jobs, made, strict=True)}
+        service_s = time.perf_counter() - started
+        return [_result(job, outcomes[job.id], service_s) for job in batch.jobs]
+
+    def _halving(self, batch: GenerateBatch, jobs: tuple[WireJob, ...], call: Call) -> list[Outcome]:
+        """Make the jobs at once, or in halves, and those in halves, as long as memory does not suffice."""
+        try:
+            return self._at_once(batch, call)
+        except Exception as error:  # whatever a model raises is these jobs' error, and the worker goes on
+            if not is_out_of_memory(error):
+                log.exception("tier %s: a batch of %d failed", batch.tier, len(jobs))
+                return [self._failed(error)] * len(jobs)
+        # Outside of the handler: the error's traceback keeps the tensors of the failed batch alive.
+        self._free_memory()
+        if len(jobs) == 1:
+            log.error("tier %s: out of memory for a single image", batch.tier)
+            return [Fault("out_of_memory", f"tier {batch.tier} has not enough memory for one image")]
+        middle = len(jobs) // 2
+        log.warning("tier %s: out of memory at batch %d; trying %d", batch.tier, len(jobs), len(jobs) - middle)
+        return [
+            outcome
+            for part in (slice(0, middle), slice(middle, None))
+            for outcome in self._halving(batch, jobs[part], _part(call, part))
+        ]
+
+    def _at_once(self, batch: GenerateBatch, call: Call) -> list[Outcome]:
+        with torch.inference_mode():
+            pixels = self._painters[batch.tier].paint(call)
+        outcomes = [_picture(image) for image in pixels]
+        good = [(i, o.image) for i, o in enumerate(outcomes) if isinstance(o, Picture)]
+        if batch.discriminate and self._discriminator is not None and good:
+            prompts = [call.prompts[i] for i, _ in good]
+            sure = self._discriminator.confidence([image for _, image in good], prompts)
+            for (i, image), confidence in zip(good, sure, strict=True):
+                outcomes[i] = Picture(image, confidence)
+        return outcomes
+
+    def _failed(self, error: Exception) -> Fault:
+        message = " ".join(str(error).split())[:300]
+        if "CUDA error" in message:
+            self.broken = message
+        return Fault("failed", f"{type(error).__name__}: {message}")
+
+    def _free_memory(self) -> None:
+        self.out_of_memory_total += 1
+        gc.collect()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that memory did not suffice, in any of the words that torch has for it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
+
+
+def _call(tier: Tier, jobs: Sequence[WireJob], steps: int | None = None) -> Call:
+    """Return how jobs that are alike are made, the tier's settings standing in for what they leave open."""
+    first = jobs[0]
+    width, height = (int(side) for side in tier.size.split("x"))
+    negative = None if first.negative_prompt is None else tuple(job.negative_prompt or "" for job in jobs)
+    return Call(
+        prompts=tuple(job.prompt for job in jobs),
+        negative_prompts=negative,
+        seeds=tuple(job.seed for job in jobs),
+        width=width,
+        height=height,
+        steps=steps or first.steps or tier.steps,
+        guidance=tier.guidance if first.guidance is None else first.guidance,
+    )
+
+
+def _part(call: Call, part: slice) -> Call:
+    negative = None if call.negative_prompts is None else call.negative_prompts[part]
+    return Call(call.prompts[part], negative, call.seeds[part], call.width, call.height, call.steps, call.guidance)
+
+
+def _picture(pixels: Pixels) -> Outcome:
+    """Return an image (height, width, 3) in 0..1 as a picture, or the fault that it holds NaN."""
+    if not np.isfinite(pixels).all():
+        return Fault("failed", "the model made an image that is not a number (NaN)")
+    return Picture(Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8)))
+
+
+def _result(job: WireJob, outcome: Outcome, service_s: float) -> tuple[JobResult, Image.Image | None]:
+    if isinstance(outcome, Fault):
+        return JobResult(id=job.id, error=outcome.message, error_code=outcome.code, service_s=service_s), None
+    confidence = outcome.confidence
+    if confidence is not None and not np.isfinite(confidence):
+        confidence = 0.0  # a discriminator that fails must not pass an image as good
+    return JobResult(id=job.id, confidence=confidence, service_s=service_s), outcome.image

@@ -1,0 +1,116 @@
+"""One diffusers pipeline as a function from prompts and seeds to pixels; the only place that knows diffusers."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from hadis.resources import Tier
+from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one batch is made with; `negative_prompts` is None where no job has one."""
+
+    prompts: tuple[str, ...]
+    negative_prompts: tuple[str, ...] | None
+    seeds: tuple[int, ...]
+    width: int
+    height: int
+    steps: int
+    guidance: float
+
+
+class Painter(Protocol):
+    """Makes images (n, height, width, 3) in 0..1; one that went wrong may hold NaN."""
+
+    takes_negative_prompts: bool
+
+    def paint(self, call: Call) -> Pixels:
+        """Return one image a prompt; raise whatever the model raises."""
+
+
+class LoadError(RuntimeError):
+    """A model that cannot be loaded; the message is one line."""
+
+
+class DiffusersPainter:
+    """Any diffusers text-to-image pipeline."""
+
+    def __init__(self, pipeline: Any) -> None:
+        """Wrap a pipeline that is on its device."""
+        self._pipeline = pipeline
+        self._accepts = frozenset(inspect.signature(pipeline.__call__).parameters)
+        self.takes_negative_prompts = "negative_prompt" in self._accepts
+
+    def paint(self, call: Call) -> Pixels:
+        """Return one image a prompt; each starts from noise of its own CPU generator, so its company does not matter.
+
+        Kernels of another batch size add up in another order, so that an image may differ by one level of 255 in a
+        few values from the same seed in another batch.
+        """
+        arguments: dict[str, Any] = {
+            "prompt": list(call.prompts),
+            "num_inference_steps": call.steps,
+            "guidance_scale": call.guidance,
+            "width": call.width,
+            "height": call.height,
+            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in call.seeds],
+            "output_type": "np",
+        }
+        if call.negative_prompts is not None:
+            arguments["negative_prompt"] = list(call.negative_prompts)
+        images = self._pipeline(**{k: v for k, v in arguments.items() if k in self._accepts}).images
+        return np.asarray(images, np.float32)
+
+
+def load_painter(tier: Tier, folder: Path, device: str) -> DiffusersPainter:
+    """Load a tier's pipeline from a folder (relative to `folder`) or the hub; raise LoadError."""
+    from diffusers import DiffusionPipeline
+
+    _quiet()
+    local = folder / tier.model
+    source = str(local) if local.is_dir() else tier.model
+    # CPUs have no fast half precision, and not every operator has one at all.
+    dtype = torch.float32 if device == "cpu" else getattr(torch, tier.dtype)
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(source, dtype=dtype)
+        pipeline.to(device)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        where = "" if local.is_dir() else f" ({local} is no folder, so it was looked for on the hub)"
+        reason = " ".join(str(error).split())[:300]
+        raise LoadError(f"tier {tier.name}: model {tier.model!r} cannot be loaded{where}: {reason}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return DiffusersPainter(pipeline)
+
+
+def load_painters(tiers: Sequence[Tier], folder: Path, device: str) -> dict[str, DiffusersPainter]:
+    """Load every tier; tiers of the same model and precision share one pipeline. Raise LoadError."""
+    shared: dict[tuple[str, str], DiffusersPainter] = {}
+    painters = {}
+    for tier in tiers:
+        key = (tier.model, tier.dtype)
+        if key not in shared:
+            shared[key] = load_painter(tier, folder, device)
+        painters[tier.name] = shared[key]
+    return painters
+
+
+def _quiet() -> None:
+    """Keep progress bars and advice about optional image processors out of the log."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()

@@ -1,0 +1,90 @@
+"""What a worker reads from its environment, once: `HADIS_WORKER_MANIFEST`, `HADIS_WORKER_TIERS` and the rest."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from hadis.fields import PositiveDuration, parse_duration_s
+from hadis.manifest import ManifestError, read_manifest
+from hadis.resources import Tier
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; the message is one line that says which and what to write instead."""
+
+
+class Settings(BaseSettings):
+    """The environment of a worker; every name starts with HADIS_WORKER_."""
+
+    model_config = SettingsConfigDict(env_prefix="HADIS_WORKER_", frozen=True)
+
+    manifest: Path = Field(description="File with the DiffusionService and its CascadeProfile.")
+    tiers: Annotated[tuple[str, ...], NoDecode] = Field((), description="Tiers to load, with commas; none: all.")
+    host: str = "127.0.0.1"
+    port: int = Field(8100, ge=0, le=65535)
+    threads: int = Field(0, ge=0, le=1024, description="Threads that torch computes with; 0: one a core.")
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    drain_timeout: PositiveDuration = Field("60s", description="How long a batch may still run after SIGTERM.")
+
+    @field_validator("tiers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """Seconds that a batch may still run after SIGTERM."""
+        return parse_duration_s(self.drain_timeout)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads that torch computes with: as set, or one for each core that this process may use."""
+        if self.threads:
+            return self.threads
+        # macOS has no affinity.
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @classmethod
+    def read(cls) -> Self:
+        """Return the settings in the environment; raise SettingsError for ones that are missing or wrong."""
+        try:
+            return cls()
+        except ValidationError as error:
+            faults = (f"HADIS_WORKER_{str(e['loc'][0]).upper()}: {_plain(e['msg'])}" for e in error.errors())
+            raise SettingsError("; ".join(faults)) from None
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a worker is to load, from light to heavy, and the folder that relative paths start from."""
+
+    tiers: tuple[Tier, ...]
+    folder: Path
+    discriminator: Path | None
+
+
+def read_models(settings: Settings) -> Models:
+    """Return the tiers that the settings ask for; raise SettingsError for a bad manifest or an unknown tier."""
+    try:
+        manifest = read_manifest(settings.manifest)
+    except ManifestError as error:
+        raise SettingsError("; ".join(str(error).splitlines())) from None
+    spec = manifest.profile.spec
+    known = {tier.name: tier for tier in spec.tiers}
+    for name in settings.tiers:
+        if name not in known:
+            raise SettingsError(f"HADIS_WORKER_TIERS: no tier is named {name!r}; there are {', '.join(known)}")
+    return Models(
+        tuple(tier for tier in spec.tiers if not settings.tiers or tier.name in settings.tiers),
+        manifest.folder,
+        manifest.folder / spec.discriminator if spec.discriminator else None,
+    )
+
+
+def _plain(message: str) -> str:
+    return "must be set" if message == "Field required" else message.removeprefix("Value error, ")
