@@ -39,7 +39,7 @@ def _tagger() -> Any:
 @lru_cache(50_000)
 def _is_rare(word: str) -> bool:
     # "minimum" skips the tokenizers of languages that are not installed: an unsegmented word is simply rare.
-    return zipf_frequency(word, "en") < RARE_ZIPF
+    return bool(zipf_frequency(word, "en") < RARE_ZIPF)
 
 
 def features(prompt: str) -> list[float]:

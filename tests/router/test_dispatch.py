@@ -1,0 +1,209 @@
+"""The dispatcher on a virtual clock: who is served when, and by what path. Times are exact."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from hadis.plan import Plan, TierPlan
+from hadis.profile import Profile
+from hadis.runfile import WorkerAddress
+from hadis.wire import JobResult
+from hadis_router.dispatch import Dispatcher, Result, WorkerBusy, WorkerGone
+from hadis_router.job import Answer, ImageParams, Job, ServeError
+
+pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
+SLO_S = 4.0
+
+
+class FakeWorkers:
+    """Makes a batch in the profile's time; `confidence` by prompt, `faults` are raised first, one a call."""
+
+    def __init__(self, confidence: float = 1.0) -> None:
+        self.confidence = confidence
+        self.faults: list[Exception | None] = []
+        self.seen: list[tuple[float, str, str, list[str]]] = []
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+    ) -> list[Result]:
+        self.seen.append((asyncio.get_running_loop().time(), url, tier, [job.id for job in jobs]))
+        if self.faults and (fault := self.faults.pop(0)):
+            raise fault
+        seconds = (0.1 if tier == "light" else 1.0) * len(jobs)
+        await asyncio.sleep(seconds)
+        confidence = self.confidence if discriminate else None
+        return [(JobResult(id=j.id, confidence=confidence, service_s=seconds), tier.encode()) for j in jobs]
+
+
+def make_plan(direct: float = 0.0, deferral: float = 0.0, batch: int = 1, counts: tuple[int, int] = (1, 1)) -> Plan:
+    tiers = TierPlan("light", counts[0], batch), TierPlan("heavy", counts[1], batch)
+    return Plan("light", "heavy", direct, deferral, tiers, 1.0, 25.0, 1.0, 2.0, generation=1)
+
+
+def make_dispatcher(
+    profile: Profile, transport: FakeWorkers, plan: Plan, workers: int = 1, limit: int = 100
+) -> Dispatcher:
+    dispatcher = Dispatcher(profile, transport, slo_s=SLO_S, queue_limit=limit)
+    dispatcher.set_workers([WorkerAddress(f"w{i}", ("light", "heavy")) for i in range(workers)])
+    dispatcher.set_plan(plan)
+    return dispatcher
+
+
+def make_job(name: str = "a", difficulty: float = 1.0, slo_s: float = SLO_S, tier: str | None = None) -> Job:
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    return Job(name, ImageParams("p", 1), now, now + slo_s, loop.create_future(), tier, difficulty=difficulty)
+
+
+async def serve(dispatcher: Dispatcher, job: Job) -> Answer:
+    dispatcher.submit(job)
+    return await job.future
+
+
+async def test_an_easy_prompt_is_answered_by_light(profile: Profile) -> None:
+    answer = await serve(make_dispatcher(profile, FakeWorkers(), make_plan()), make_job())
+    assert (answer.path, answer.image, answer.latency_s) == ("light", b"light", pytest.approx(0.1))
+
+
+async def test_a_hard_prompt_goes_straight_to_heavy(profile: Profile) -> None:
+    answer = await serve(make_dispatcher(profile, FakeWorkers(), make_plan(direct=0.5)), make_job(difficulty=19))
+    assert (answer.path, answer.latency_s) == ("heavy", pytest.approx(1.0))
+
+
+async def test_a_doubtful_light_image_is_made_again(profile: Profile) -> None:
+    answer = await serve(make_dispatcher(profile, FakeWorkers(0.1), make_plan(deferral=0.5)), make_job())
+    assert (answer.path, answer.image, answer.latency_s) == ("deferred", b"heavy", pytest.approx(1.1))
+    assert [a.tier for a in answer.attempts] == ["light", "heavy"]
+    assert answer.confidence == 0.1
+
+
+async def test_the_light_image_is_the_answer_when_heavy_would_be_too_late(profile: Profile) -> None:
+    dispatcher = make_dispatcher(profile, FakeWorkers(0.1), make_plan(deferral=0.5))
+    answer = await serve(dispatcher, make_job(slo_s=1.0))
+    assert (answer.path, answer.image, answer.latency_s) == ("kept-light", b"light", pytest.approx(0.1))
+
+
+async def test_a_kept_light_image_is_sent_before_the_deadline_when_heavy_overruns(profile: Profile) -> None:
+    workers = FakeWorkers(0.1)
+    dispatcher = make_dispatcher(profile, workers, make_plan(deferral=0.5))
+    slow = asyncio.Event()
+    plain = workers.generate
+
+    async def stuck(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
+        if tier == "heavy":
+            await slow.wait()
+        return await plain(url, tier, jobs, discriminate, timeout_s)
+
+    workers.generate = stuck  # type: ignore[method-assign]  # a fake made slower
+    answer = await serve(dispatcher, make_job())
+    assert (answer.path, answer.latency_s) == ("kept-light", pytest.approx(SLO_S * 0.98))
+    slow.set()
+    await dispatcher.drain()
+
+
+async def test_the_earliest_deadline_is_served_first(profile: Profile) -> None:
+    dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan())
+    jobs = [make_job("running"), make_job("late", slo_s=4), make_job("early", slo_s=2)]
+    ended: list[str] = []
+    for job in jobs:
+        dispatcher.submit(job)
+        job.future.add_done_callback(lambda _, name=job.id: ended.append(name))
+    await asyncio.gather(*(job.future for job in jobs))
+    assert ended == ["running", "early", "late"]
+
+
+async def test_waiting_jobs_are_batched_up_to_the_plan(profile: Profile) -> None:
+    workers = FakeWorkers()
+    dispatcher = make_dispatcher(profile, workers, make_plan(batch=4))
+    jobs = [make_job(str(i)) for i in range(6)]
+    for job in jobs:
+        dispatcher.submit(job)
+    await asyncio.gather(*(job.future for job in jobs))
+    assert [ids for _, _, _, ids in workers.seen] == [["0"], ["1", "2", "3", "4"], ["5"]]
+
+
+async def test_a_job_that_cannot_be_in_time_is_refused_with_when_to_come_again(profile: Profile) -> None:
+    dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan())
+    for i in range(3):
+        dispatcher.submit(make_job(f"h{i}", tier="heavy"))
+    with pytest.raises(ServeError) as refused:
+        dispatcher.submit(make_job("one too many", slo_s=2.5, tier="heavy"))
+    assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
+
+
+async def test_a_full_queue_refuses(profile: Profile) -> None:
+    dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan(), limit=2)
+    for i in range(3):
+        dispatcher.submit(make_job(str(i)))
+    with pytest.raises(ServeError, match="wait already"):
+        dispatcher.submit(make_job("x"))
+
+
+async def test_a_hard_prompt_is_drawn_light_rather_than_refused(profile: Profile) -> None:
+    dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan(direct=1.0))
+    answer = await serve(dispatcher, make_job(difficulty=19, slo_s=0.5))
+    assert answer.path == "light"
+
+
+async def test_a_batch_of_a_dead_worker_goes_to_another(profile: Profile) -> None:
+    workers = FakeWorkers()
+    workers.faults = [WorkerGone("killed")]
+    answer = await serve(make_dispatcher(profile, workers, make_plan(), workers=2), make_job())
+    assert (answer.path, answer.retries, answer.attempts[0].worker) == ("light", 1, "w1")
+
+
+async def test_a_job_is_given_up_after_two_retries(profile: Profile) -> None:
+    workers = FakeWorkers()
+    workers.faults = [WorkerGone("killed")] * 3
+    with pytest.raises(ServeError, match="failed") as failed:
+        await serve(make_dispatcher(profile, workers, make_plan(), workers=3), make_job())
+    assert failed.value.status == 503
+
+
+async def test_a_busy_worker_costs_no_retry(profile: Profile) -> None:
+    workers = FakeWorkers()
+    workers.faults = [WorkerBusy()] * 3
+    answer = await serve(make_dispatcher(profile, workers, make_plan()), make_job())
+    assert (answer.retries, answer.latency_s) == (0, pytest.approx(0.25))
+
+
+async def test_a_deadline_that_passes_is_a_504(profile: Profile) -> None:
+    workers = FakeWorkers()
+    workers.faults = [WorkerBusy()] * 1000
+    with pytest.raises(ServeError) as expired:
+        await serve(make_dispatcher(profile, workers, make_plan()), make_job())
+    assert expired.value.status == 504
+    assert asyncio.get_running_loop().time() == pytest.approx(SLO_S)
+
+
+async def test_a_cancelled_job_costs_no_worker_time(profile: Profile) -> None:
+    workers = FakeWorkers()
+    dispatcher = make_dispatcher(profile, workers, make_plan())
+    jobs = [make_job("runs"), make_job("cancelled"), make_job("after")]
+    for job in jobs:
+        dispatcher.submit(job)
+    dispatcher.cancel(jobs[1])
+    await asyncio.gather(jobs[0].future, jobs[2].future)
+    assert [ids for _, _, _, ids in workers.seen] == [["runs"], ["after"]]
+    assert dispatcher.queued == {"light": 0, "heavy": 0}
+
+
+async def test_heavy_keeps_to_its_count_while_light_waits(profile: Profile) -> None:
+    """Two workers, one of them for heavy at most: three heavy jobs do not hold up a light one."""
+    dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan(), workers=2)
+    heavy = [make_job(f"h{i}", tier="heavy") for i in range(3)]
+    light = [make_job(f"l{i}") for i in range(3)]
+    for job in (*heavy, *light):
+        dispatcher.submit(job)
+    # The idle second worker took a heavy job too; after it, light is served before the third.
+    answers = await asyncio.gather(*(job.future for job in light))
+    assert [round(a.latency_s, 3) for a in answers] == [1.1, 1.2, 1.3]
+
+
+async def test_no_workers_no_plan(profile: Profile) -> None:
+    dispatcher = Dispatcher(profile, FakeWorkers(), slo_s=SLO_S, queue_limit=10)
+    with pytest.raises(ServeError) as refused:
+        dispatcher.submit(make_job())
+    assert refused.value.status == 503
