@@ -71,6 +71,7 @@ class Dispatcher:
         self.plan: Plan | None = None
         self._batches: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
+        self._stopped = False
 
     @property
     def queued(self) -> dict[str, int]:
@@ -199,6 +200,8 @@ class Dispatcher:
     def _dispatch(self) -> None:
         """Give every idle worker the most urgent batch that it can make."""
         now = asyncio.get_running_loop().time()
+        if self._stopped:
+            return
         while idle := self.workers.idle(now):
             tier = self._most_urgent(idle, now)
             if tier is None:
@@ -258,6 +261,9 @@ class Dispatcher:
             results = await self._transport.generate(worker.url, tier, jobs, judged, 5 + 10 * expected_s)
             if len(results) != len(jobs):
                 raise WorkerGone(f"{len(results)} results for {len(jobs)} jobs")
+        except asyncio.CancelledError:
+            self._stopped = True  # the process ends: what is freed now must not be given out again
+            raise
         except WorkerBusy:
             worker.rests_until = loop.time() + BUSY_REST_S
             self._again(jobs, tier, retries=0)

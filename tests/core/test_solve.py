@@ -76,11 +76,12 @@ def profiles(draw: st.DrawFn) -> Profile:
                       "discriminatorSeconds": draw(st.sampled_from([0.0, 0.05]))})  # fmt: skip
     ratio = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0])
     rows = []
-    for _ in range(draw(st.integers(1, 12))):
+    for i in range(draw(st.integers(1, 12))):
         light, heavy = sorted(draw(st.tuples(st.sampled_from(names), st.sampled_from(names))))
         pair = light != heavy
+        quality = draw(st.integers(1, 50)) + i / 100  # no two alike
         rows.append({"light": light, "heavy": heavy, "directRatio": draw(ratio) if pair else 0,
-                     "deferralRatio": draw(ratio) if pair else 0, "quality": draw(st.floats(1, 50)), "cost": 0})  # fmt: skip
+                     "deferralRatio": draw(ratio) if pair else 0, "quality": quality, "cost": 0})  # fmt: skip
     difficulty = {"features": ["words"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 1]}
     spec = {"tiers": tiers, "difficulty": difficulty, "configurations": rows}
     return Profile(CascadeProfile.read(

@@ -13,7 +13,8 @@ from hadis.wire import JobResult
 from hadis_router.dispatch import Dispatcher, Result, WorkerBusy, WorkerGone
 from hadis_router.job import Answer, ImageParams, Job, ServeError
 
-pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
+from tests.virtual import virtual
+
 SLO_S = 4.0
 
 
@@ -62,16 +63,19 @@ async def serve(dispatcher: Dispatcher, job: Job) -> Answer:
     return await job.future
 
 
+@virtual
 async def test_an_easy_prompt_is_answered_by_light(profile: Profile) -> None:
     answer = await serve(make_dispatcher(profile, FakeWorkers(), make_plan()), make_job())
     assert (answer.path, answer.image, answer.latency_s) == ("light", b"light", pytest.approx(0.1))
 
 
+@virtual
 async def test_a_hard_prompt_goes_straight_to_heavy(profile: Profile) -> None:
     answer = await serve(make_dispatcher(profile, FakeWorkers(), make_plan(direct=0.5)), make_job(difficulty=19))
     assert (answer.path, answer.latency_s) == ("heavy", pytest.approx(1.0))
 
 
+@virtual
 async def test_a_doubtful_light_image_is_made_again(profile: Profile) -> None:
     answer = await serve(make_dispatcher(profile, FakeWorkers(0.1), make_plan(deferral=0.5)), make_job())
     assert (answer.path, answer.image, answer.latency_s) == ("deferred", b"heavy", pytest.approx(1.1))
@@ -79,12 +83,14 @@ async def test_a_doubtful_light_image_is_made_again(profile: Profile) -> None:
     assert answer.confidence == 0.1
 
 
+@virtual
 async def test_the_light_image_is_the_answer_when_heavy_would_be_too_late(profile: Profile) -> None:
     dispatcher = make_dispatcher(profile, FakeWorkers(0.1), make_plan(deferral=0.5))
     answer = await serve(dispatcher, make_job(slo_s=1.0))
     assert (answer.path, answer.image, answer.latency_s) == ("kept-light", b"light", pytest.approx(0.1))
 
 
+@virtual
 async def test_a_kept_light_image_is_sent_before_the_deadline_when_heavy_overruns(profile: Profile) -> None:
     workers = FakeWorkers(0.1)
     dispatcher = make_dispatcher(profile, workers, make_plan(deferral=0.5))
@@ -103,6 +109,7 @@ async def test_a_kept_light_image_is_sent_before_the_deadline_when_heavy_overrun
     await dispatcher.drain()
 
 
+@virtual
 async def test_the_earliest_deadline_is_served_first(profile: Profile) -> None:
     dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan())
     jobs = [make_job("running"), make_job("late", slo_s=4), make_job("early", slo_s=2)]
@@ -114,6 +121,7 @@ async def test_the_earliest_deadline_is_served_first(profile: Profile) -> None:
     assert ended == ["running", "early", "late"]
 
 
+@virtual
 async def test_waiting_jobs_are_batched_up_to_the_plan(profile: Profile) -> None:
     workers = FakeWorkers()
     dispatcher = make_dispatcher(profile, workers, make_plan(batch=4))
@@ -124,6 +132,7 @@ async def test_waiting_jobs_are_batched_up_to_the_plan(profile: Profile) -> None
     assert [ids for _, _, _, ids in workers.seen] == [["0"], ["1", "2", "3", "4"], ["5"]]
 
 
+@virtual
 async def test_a_job_that_cannot_be_in_time_is_refused_with_when_to_come_again(profile: Profile) -> None:
     dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan())
     for i in range(3):
@@ -133,6 +142,7 @@ async def test_a_job_that_cannot_be_in_time_is_refused_with_when_to_come_again(p
     assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
 
 
+@virtual
 async def test_a_full_queue_refuses(profile: Profile) -> None:
     dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan(), limit=2)
     for i in range(3):
@@ -141,12 +151,14 @@ async def test_a_full_queue_refuses(profile: Profile) -> None:
         dispatcher.submit(make_job("x"))
 
 
+@virtual
 async def test_a_hard_prompt_is_drawn_light_rather_than_refused(profile: Profile) -> None:
     dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan(direct=1.0))
     answer = await serve(dispatcher, make_job(difficulty=19, slo_s=0.5))
     assert answer.path == "light"
 
 
+@virtual
 async def test_a_batch_of_a_dead_worker_goes_to_another(profile: Profile) -> None:
     workers = FakeWorkers()
     workers.faults = [WorkerGone("killed")]
@@ -154,6 +166,7 @@ async def test_a_batch_of_a_dead_worker_goes_to_another(profile: Profile) -> Non
     assert (answer.path, answer.retries, answer.attempts[0].worker) == ("light", 1, "w1")
 
 
+@virtual
 async def test_a_job_is_given_up_after_two_retries(profile: Profile) -> None:
     workers = FakeWorkers()
     workers.faults = [WorkerGone("killed")] * 3
@@ -162,6 +175,7 @@ async def test_a_job_is_given_up_after_two_retries(profile: Profile) -> None:
     assert failed.value.status == 503
 
 
+@virtual
 async def test_a_busy_worker_costs_no_retry(profile: Profile) -> None:
     workers = FakeWorkers()
     workers.faults = [WorkerBusy()] * 3
@@ -169,6 +183,7 @@ async def test_a_busy_worker_costs_no_retry(profile: Profile) -> None:
     assert (answer.retries, answer.latency_s) == (0, pytest.approx(0.25))
 
 
+@virtual
 async def test_a_deadline_that_passes_is_a_504(profile: Profile) -> None:
     workers = FakeWorkers()
     workers.faults = [WorkerBusy()] * 1000
@@ -178,6 +193,7 @@ async def test_a_deadline_that_passes_is_a_504(profile: Profile) -> None:
     assert asyncio.get_running_loop().time() == pytest.approx(SLO_S)
 
 
+@virtual
 async def test_a_cancelled_job_costs_no_worker_time(profile: Profile) -> None:
     workers = FakeWorkers()
     dispatcher = make_dispatcher(profile, workers, make_plan())
@@ -190,6 +206,7 @@ async def test_a_cancelled_job_costs_no_worker_time(profile: Profile) -> None:
     assert dispatcher.queued == {"light": 0, "heavy": 0}
 
 
+@virtual
 async def test_heavy_keeps_to_its_count_while_light_waits(profile: Profile) -> None:
     """Two workers, one of them for heavy at most: three heavy jobs do not hold up a light one."""
     dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan(), workers=2)
@@ -202,6 +219,7 @@ async def test_heavy_keeps_to_its_count_while_light_waits(profile: Profile) -> N
     assert [round(a.latency_s, 3) for a in answers] == [1.1, 1.2, 1.3]
 
 
+@virtual
 async def test_no_workers_no_plan(profile: Profile) -> None:
     dispatcher = Dispatcher(profile, FakeWorkers(), slo_s=SLO_S, queue_limit=10)
     with pytest.raises(ServeError) as refused:

@@ -21,7 +21,7 @@ from diffusers import DiffusionPipeline
 from hadis.manifest import write_profile
 from hadis.resources import BatchLatency, CascadeProfile, Configuration, Difficulty, Metadata, ProfileSpec, Tier
 from hadis.scenes import Scene, random_scene
-from hadis_router.difficulty import FEATURES, features
+from hadis_router.features import FEATURES, features
 from hadis_worker.discriminator import Discriminator
 from numpy.typing import NDArray
 
@@ -63,7 +63,7 @@ def paint_all(folder: Path, judge: Judge, discriminator: Discriminator, count: i
         image.append(seen.double().numpy())
         print(f"{tier.name}: {good.mean():.3f} of {count} scenes right", flush=True)
     return Painted(
-        np.array([features(prompt) for prompt in prompts]),
+        np.stack([features(prompt) for prompt in prompts]),
         np.array(confidence),
         np.array(right),
         np.array(image),

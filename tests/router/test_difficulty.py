@@ -1,0 +1,85 @@
+"""Difficulty: ranks as the paper's score does, and takes any text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hadis.resources import Difficulty
+from hadis.scenes import random_scene
+from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns, spearman
+from hadis_router.difficulty import LONG_CHARACTERS, DifficultyScorer
+from hadis_router.features import FEATURES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data" / "paper" / "prompt_features.csv"
+
+
+def scorer(mean: float = 0.0, std: float = 1.0) -> DifficultyScorer:
+    count = len(FEATURES)
+    return DifficultyScorer(
+        Difficulty(
+            features=FEATURES, mean=(mean,) * count, std=(std,) * count, weights=(1.0,) * count, quantiles=(0, 1)
+        )
+    )
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the paper's data is not here")
+def test_the_score_ranks_as_the_papers_does() -> None:
+    prompts, columns = read_columns(DATA)
+    difficulty = Difficulty(
+        features=FEATURES,
+        mean=tuple(columns.mean(0).tolist()),
+        std=tuple(columns.std(0).tolist()),
+        weights=tuple(WEIGHTS.tolist()),
+        quantiles=(0, 1),
+    )
+    ours = DifficultyScorer(difficulty)
+    assert spearman(np.array([ours.score(prompt) for prompt in prompts]), paper_score(columns)) >= 0.96
+
+
+@settings(deadline=None)
+@given(st.text(max_size=300))
+def test_any_text_has_a_finite_score(prompt: str) -> None:
+    assert np.isfinite(scorer().score(prompt))
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "   ", "一只红色的大狗", "كلب أحمر كبير", "🐕🟥", "\ud800", "a" * 100_000, "a " * 50_000]
+)
+def test_odd_prompts_have_a_finite_score(prompt: str) -> None:
+    assert np.isfinite(scorer().score(prompt))
+
+
+def test_scale_and_weights_are_the_profiles() -> None:
+    prompt = "a red ball on a green field"
+    assert scorer(mean=1.0, std=2.0).score(prompt) == pytest.approx((scorer().score(prompt) - len(FEATURES)) / 2)
+
+
+def test_an_unknown_feature_is_named() -> None:
+    with pytest.raises(ValueError, match="'shape' is unknown; there are prompt_length"):
+        DifficultyScorer(Difficulty(features=("shape",), mean=(0,), std=(1,), weights=(1,), quantiles=(0, 1)))
+
+
+async def test_a_long_prompt_is_scored_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    asked = []
+    plain = asyncio.to_thread
+    monkeypatch.setattr(asyncio, "to_thread", lambda *a: asked.append(a) or plain(*a))
+    short, long = "a dog", "a dog " * LONG_CHARACTERS
+    one = scorer()
+    assert await one.score_off_loop_if_long(short) == one.score(short)
+    assert not asked
+    assert await one.score_off_loop_if_long(long) == one.score(long)
+    assert asked
+
+
+def test_more_things_are_harder() -> None:
+    import random
+
+    rng = random.Random(0)
+    means = [np.mean([scorer().score(str(random_scene(rng, things))) for _ in range(20)]) for things in (1, 2, 3, 4)]
+    assert means == sorted(means)
