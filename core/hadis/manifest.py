@@ -53,7 +53,21 @@ def read_profile(path: Path) -> CascadeProfile:
 def write_profile(path: Path, profile: CascadeProfile) -> None:
     """Write a profile as YAML, one line a row of the table."""
     document = profile.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    path.write_text(yaml.safe_dump(document, default_flow_style=None, sort_keys=False, width=200), "utf-8")
+    document["spec"]["configurations"] = [_Row(row) for row in document["spec"]["configurations"]]
+    path.write_text(yaml.dump(document, Dumper=_Dumper, default_flow_style=None, sort_keys=False, width=200), "utf-8")
+
+
+class _Row(dict[str, Any]):
+    """A mapping that is written on one line."""
+
+
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+_Dumper.add_representer(
+    _Row, lambda dumper, row: dumper.represent_mapping("tag:yaml.org,2002:map", row, flow_style=True)
+)
 
 
 def read_resources(path: Path) -> list[DiffusionService | CascadeProfile]:
