@@ -90,7 +90,13 @@ def profiles(draw: st.DrawFn) -> Profile:
 
 
 @settings(max_examples=250, deadline=None)
-@given(profiles(), st.sampled_from(["1s", "3s", "8s"]), st.just(0.0) | st.floats(0.01, 20), st.integers(1, 6), st.booleans())
+@given(
+    profiles(),
+    st.sampled_from(["1s", "3s", "8s"]),
+    st.just(0.0) | st.floats(0.01, 20),
+    st.integers(1, 6),
+    st.booleans(),
+)
 def test_the_best_quality_is_that_of_a_plain_search(
     profile: Profile, slo: str, demand: float, gpus: int, shared: bool
 ) -> None:
