@@ -24,6 +24,8 @@ RARE_ZIPF = 4.0
 """Words of a lower Zipf frequency, less than 10 in a million, count as rare."""
 MOST_WORDS = 2_000
 """Words after which a prompt is as hard as it gets: the rest is not looked at."""
+_MOST_LETTERS = 40
+"""A longer word is tagged by its beginning: the tagger takes time by the square of the length."""
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 COEFFICIENTS: dict[str, tuple[float, ...]] = {
     "NN1": (-0.03, 0.13, -0.13, -0.45, -0.01, -0.19, -0.19, 0.02),
@@ -72,7 +74,7 @@ def _is_rare(word: str) -> bool:
 
 def counts(prompt: str) -> list[float]:
     """Return how many words of each of COUNTS a prompt in any language has."""
-    words = [match.group() for match in _WORD.finditer(prompt)][:MOST_WORDS]
+    words = [match.group()[:_MOST_LETTERS] for match in _WORD.finditer(prompt)][:MOST_WORDS]
     seen = Counter(tag[:3] for _, _, tag in tagger().tag_sent(words)) if words else Counter()
     seen["words"], seen["rare"], seen["one"] = len(words), sum(map(_is_rare, words)), 1
     return [float(seen[name]) for name in COUNTS]

@@ -27,7 +27,7 @@ TIERS = (
     SceneTier("scenes-small-1", "small", 1, 1.0),
     SceneTier("scenes-small-6", "small", 6, 3.0),
     SceneTier("scenes-large-8", "large", 8, 1.0),
-    SceneTier("scenes-large-20", "large", 20, 3.0),
+    SceneTier("scenes-large-50", "large", 50, 3.0),
 )
 
 

@@ -1,0 +1,44 @@
+"""`hadis plan`: what would be planned for a demand, without running anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hadis.cli import fail
+from hadis.commands.status import describe
+from hadis.control import REFINE, is_shared
+from hadis.manifest import ManifestError, read_manifest
+from hadis.profile import Profile
+from hadis.solve import Solver
+
+
+def plan(
+    manifest: Annotated[Path, typer.Argument(help="YAML with a DiffusionService and its CascadeProfile.")],
+    rps: Annotated[list[float] | None, typer.Option(min=0, help="Demand, requests/s; may be given again.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs; default: gpus.max of the manifest.")] = None,
+) -> None:
+    """Show the plan for each demand: configuration, GPUs and batch of each tier, predicted quality and latency."""
+    try:
+        found = read_manifest(manifest)
+    except ManifestError as error:
+        raise fail(str(error)) from None
+    spec, profile = found.service.spec, Profile(found.profile)
+    solver = Solver(profile, spec.objective, shared=is_shared(spec, profile), refine=REFINE)
+    table = Table("requests/s", "plan", "GPUs", "quality", "latency s", "why")
+    for demand in rps or (1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
+        made = solver.solve(demand, spec.gpus.max if gpus is None else gpus, spec.gpus.min)
+        counts = ", ".join(f"{t.tier} x{t.count} batch {t.batch}" for t in made.tiers)
+        table.add_row(
+            f"{demand:g}",
+            describe(made.to_dict()),
+            counts,
+            f"{made.quality:.4g}",
+            f"{made.heavy_latency_s:.2f}",
+            made.reason,
+        )
+    Console().print(table)

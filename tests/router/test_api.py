@@ -1,0 +1,229 @@
+"""The images API as its clients meet it: the official client, wrong input, clients that go away, many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from fastapi import FastAPI
+
+from hadis.manifest import Manifest
+from hadis.plan import Plan, TierPlan
+from hadis.profile import Profile
+from hadis.resources import API_VERSION, DiffusionService
+from hadis.runfile import RunState, WorkerAddress
+from hadis.wire import JobResult
+from hadis_router.app import create_app
+from hadis_router.dispatch import Result
+from hadis_router.job import Job
+
+PLAN = Plan("light", "heavy", 0.0, 0.0, (TierPlan("light", 1, 4), TierPlan("heavy", 1, 4)), 1.0, 25.0, 1.0, 2.0)
+IMAGE = b"\x89PNG picture"
+
+
+class Scorer:
+    """Counts characters."""
+
+    async def score_off_loop_if_long(self, prompt: str) -> float:
+        """Return the length."""
+        return float(len(prompt))
+
+
+class Instant:
+    """A worker that answers at once, or waits for `gate`."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.gate: asyncio.Event | None = None
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+    ) -> list[Result]:
+        """Return a picture a job."""
+        self.jobs += jobs
+        if self.gate:
+            await self.gate.wait()
+        return [(JobResult(id=job.id, confidence=0.9 if discriminate else None), IMAGE) for job in jobs]
+
+
+def make_app(profile: Profile, transport: Instant, workers: int = 1) -> FastAPI:
+    service = DiffusionService.read(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "DiffusionService",
+            "metadata": {"name": "two"},
+            "spec": {"profile": "two", "objective": {"latency": "60s"}, "gpus": {"max": 2}, "queue": {"limit": 500}},
+        }
+    )
+
+    async def states() -> AsyncIterator[RunState]:
+        yield RunState(PLAN, tuple(WorkerAddress(f"http://w{i}", ("light", "heavy")) for i in range(workers)))
+        await asyncio.Event().wait()
+
+    return create_app(Manifest(service, profile.resource, Path()), states, Scorer(), transport)
+
+
+@pytest.fixture
+def transport() -> Instant:
+    return Instant()
+
+
+@pytest.fixture
+async def client(profile: Profile, transport: Instant) -> AsyncIterator[httpx.AsyncClient]:
+    app = make_app(profile, transport)
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0)
+        http = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=http, base_url="http://router") as client:
+            yield client
+
+
+async def post(client: httpx.AsyncClient, **body: Any) -> httpx.Response:
+    return await client.post("/v1/images/generations", json=body)
+
+
+async def test_the_official_client_gets_images(client: httpx.AsyncClient) -> None:
+    official = openai.AsyncOpenAI(api_key="none", base_url="http://router/v1", http_client=client)
+    made = await official.images.generate(prompt="a red circle", model="auto", n=3, extra_body={"seed": 7})
+    assert made.data is not None
+    assert len(made.data) == 3
+    assert made.data[0].b64_json
+    assert [m.id async for m in official.models.list()] == ["auto", "light", "heavy"]
+
+
+async def test_what_happened_is_in_headers_and_on_request_in_the_body(client: httpx.AsyncClient) -> None:
+    answer = await post(client, prompt="a red circle", explain=True)
+    assert answer.headers["x-hadis-path"] == "light"
+    assert answer.headers["x-hadis-confidence"] == "0.9000"
+    assert answer.json()["hadis"][0]["attempts"][0]["tier"] == "light"
+    assert "hadis" not in (await post(client, prompt="a red circle")).json()
+
+
+async def test_image_i_has_seed_plus_i_and_a_forced_tier_its_settings(
+    client: httpx.AsyncClient, transport: Instant
+) -> None:
+    answer = await post(
+        client, prompt="x", n=2, seed=2**63 - 1, model="heavy", num_inference_steps=3, response_format="url",
+        output_format="webp",
+    )  # fmt: skip
+    assert answer.json()["data"][0]["url"].startswith("data:image/webp;base64,")
+    assert answer.headers["x-hadis-path"] == "heavy"
+    assert sorted(job.params.seed for job in transport.jobs) == [0, 2**63 - 1]
+    assert {job.params.steps for job in transport.jobs} == {3}
+
+
+WRONG = [
+    ({"prompt": ""}, "prompt", "is empty"),
+    ({"prompt": "x" * 100_000}, "prompt", "at most 32000"),
+    ({"prompt": "a\x00b"}, "prompt", "U+0000"),
+    ({"prompt": "a", "n": 0}, "n", "greater than or equal to 1"),
+    ({"prompt": "a", "n": 11}, "n", "less than or equal to 10"),
+    ({"prompt": "a", "promt": 1}, "promt", "did you mean 'prompt'"),
+    ({"prompt": "a", "size": "1024x1024"}, "size", "makes 32x32"),
+    ({"prompt": "a", "seed": -1}, "seed", "greater than or equal to 0"),
+    ({"prompt": "a", "seed": 2**63}, "seed", "less than"),
+    ({"prompt": "a", "num_inference_steps": 3}, "num_inference_steps", "needs `model`"),
+    ({"prompt": "a", "model": "light", "guidance_scale": 3}, "guidance_scale", "tunable"),
+    ({"n": 1}, "prompt", "required"),
+]
+
+
+@pytest.mark.parametrize(("body", "param", "words"), WRONG, ids=lambda value: str(value)[:30])
+async def test_wrong_input_is_a_400_that_names_the_field(
+    client: httpx.AsyncClient, body: dict[str, Any], param: str, words: str
+) -> None:
+    answer = await post(client, **body)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+    assert words in error["message"]
+    assert (await post(client, prompt="still there")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "code"),
+    [
+        (b"{", "application/json", 400, "invalid_json"),
+        (b"[" * 200_000, "application/json", 400, "invalid_json"),
+        (b"[1]", "application/json", 400, "invalid_json"),
+        (b"\xff\xfe", "application/json", 400, "invalid_json"),
+        (b'{"prompt":"\\ud800"}', "application/json", 400, "invalid_value"),
+        (b"prompt=a", "application/x-www-form-urlencoded", 415, "invalid_content_type"),
+        (b" " * 10_000_000, "application/json", 413, "body_too_large"),
+    ],
+)
+async def test_a_body_that_is_no_request(
+    client: httpx.AsyncClient, content: bytes, kind: str, status: int, code: str
+) -> None:
+    answer = await client.post("/v1/images/generations", content=content, headers={"content-type": kind})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+async def test_every_error_has_the_envelope(client: httpx.AsyncClient) -> None:
+    for answer in (
+        await client.get("/nothing"), await client.get("/v1/images/generations"), await post(client, prompt="a", model="x"),
+    ):  # fmt: skip
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    assert answer.status_code == 404
+    assert "there are auto, light, heavy" in answer.json()["error"]["message"]
+
+
+async def test_a_client_that_goes_away_frees_its_jobs(profile: Profile, transport: Instant) -> None:
+    transport.gate = asyncio.Event()
+    app = make_app(profile, transport)
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0)
+        left = asyncio.Event()
+        messages = [{"type": "http.request", "body": json.dumps({"prompt": "a", "n": 4}).encode()}]
+
+        async def receive() -> dict[str, Any]:
+            if messages:
+                return messages.pop()
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            pass
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/images/generations", "query_string": b"",
+                 "headers": [(b"content-type", b"application/json")], "app": app, "root_path": ""}  # fmt: skip
+        request = asyncio.create_task(app(scope, receive, send))
+        while not transport.jobs:
+            await asyncio.sleep(0)
+        assert sum(app.state.service.dispatcher.queued.values()) == 3
+        left.set()
+        await request
+        assert sum(app.state.service.dispatcher.queued.values()) == 0
+        transport.gate.set()
+
+
+async def test_two_hundred_at_once_are_all_answered(client: httpx.AsyncClient) -> None:
+    answers = await asyncio.gather(*(post(client, prompt=f"number {i}") for i in range(200)))
+    assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_without_workers_it_is_alive_but_not_ready(profile: Profile, transport: Instant) -> None:
+    app = make_app(profile, transport, workers=0)
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client:
+            assert (await client.get("/healthz")).status_code == 200
+            assert (await client.get("/readyz")).status_code == 503
+            refused = await post(client, prompt="a")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+
+
+async def test_status_and_metrics(client: httpx.AsyncClient) -> None:
+    await post(client, prompt="a", n=2)
+    status = (await client.get("/v1/hadis/status")).json()
+    assert (status["arrivals_total"], status["answers"]) == (2, {"light": 2})
+    assert status["attainment"] == 1.0
+    text = (await client.get("/metrics")).text
+    assert 'hadis_router_answers_total{path="light"} 2.0' in text
+    assert 'hadis_router_queue_jobs{tier="heavy"} 0.0' in text
