@@ -118,7 +118,8 @@ class Dispatcher:
         """Forget a job that nobody waits for; a batch that runs goes on without it."""
         if not job.done:
             job.future.cancel()
-            self._ended(job, "cancelled")
+            if job.tier:
+                self._ended(job, "cancelled")
 
     async def drain(self) -> None:
         """Wait for the batches that run."""
@@ -291,8 +292,12 @@ class Dispatcher:
 
     def _wake_up_when_rested(self, now: float) -> None:
         resting = [w.rests_until for w in self.workers if not w.tier and w.rests_until > now]
-        if resting and (self._wake is None or self._wake.cancelled() or self._wake.when() <= now):
-            self._wake = asyncio.get_running_loop().call_at(min(resting), self._dispatch)
+        if resting and self._wake is None:
+            self._wake = asyncio.get_running_loop().call_at(min(resting), self._woken)
+
+    def _woken(self) -> None:
+        self._wake = None
+        self._dispatch()
 
     # When a job would be done
 

@@ -12,7 +12,6 @@ import httpx
 import openai
 import pytest
 from fastapi import FastAPI
-
 from hadis.manifest import Manifest
 from hadis.plan import Plan, TierPlan
 from hadis.profile import Profile

@@ -138,7 +138,7 @@ async def test_a_job_that_cannot_be_in_time_is_refused_with_when_to_come_again(p
     for i in range(3):
         dispatcher.submit(make_job(f"h{i}", tier="heavy"))
     with pytest.raises(ServeError) as refused:
-        dispatcher.submit(make_job("one too many", slo_s=2.5, tier="heavy"))
+        dispatcher.submit(make_job("one too many", slo_s=1.5, tier="heavy"))
     assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
 
 
