@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help test lint scenes clean
+.PHONY: help demo test lint bench scenes clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -13,6 +13,9 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]'
 	touch $@
+
+demo: $(VENV)/installed ## serve the example models on this machine: PORT=8080 WORKERS=2
+	$(BIN)/hadis up examples/scenes.yaml --port $(or $(PORT),8080) --workers $(or $(WORKERS),2)
 
 lint: $(VENV)/installed ## style, types and who may import whom
 	$(BIN)/ruff check .
@@ -23,11 +26,17 @@ lint: $(VENV)/installed ## style, types and who may import whom
 test: lint ## lint, then every test
 	$(BIN)/python -m pytest
 
+bench: $(VENV)/installed ## time the planner; prints markdown
+	$(BIN)/python bench/bench_solve.py
+
 scenes: $(VENV)/installed ## train the example models again from their seed (about an hour on 2 cores)
 	$(BIN)/python -m hadis_profiler.scenes.train vae build/scenes 2300 2
 	$(BIN)/python -m hadis_profiler.scenes.train small build/scenes 3600 2
 	$(BIN)/python -m hadis_profiler.scenes.train large build/scenes 2600 2
 	$(BIN)/python -m hadis_profiler.scenes.train large build/scenes 2600 2 resume
+	$(BIN)/python -m hadis_profiler.scenes.publish build/scenes examples/scenes
+	$(BIN)/python -m hadis_profiler.scenes.discriminate examples/scenes
+	$(BIN)/python -m hadis_profiler.scenes.measure examples/scenes
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

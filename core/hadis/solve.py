@@ -60,9 +60,8 @@ class Solver:
             return self._least_harm(demand_rps, gpus)
         chosen, kept = self._stay(chosen, previous, demand_rps, gpus)
         fit = self._table.fewest(chosen, demand_rps, gpus, min(min_gpus, gpus))
-        return self._plan(
-            fit, demand_rps, "kept, nothing is better by enough" if kept else f"{note} that fits {gpus} GPUs"
-        )
+        why = "kept: nothing else is better by enough" if kept else note
+        return self._plan(fit, demand_rps, f"{why}, for {demand_rps:.3g} requests/s on {gpus} GPUs")
 
     def _first(self, rows: NDArray[np.intp], demand_rps: float, gpus: int) -> int | None:
         """Return the first of the rows that fits."""

@@ -18,6 +18,7 @@ from hadis_router.sources import follow_file
 def main() -> int:
     """Run the router; return the exit code (2: settings or manifest are wrong)."""
     logging.basicConfig(level=logging.INFO, format="router %(levelname)s %(message)s")
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:
         settings = Settings()
         manifest = read_manifest(settings.manifest)

@@ -1,0 +1,103 @@
+"""`hadis up` with real processes and real models, as a person would run it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+HADIS = [sys.executable, "-c", "from hadis.cli import main; main()"]
+PATIENCE_S = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_image(url: str) -> httpx.Response:
+    """Return an image's answer, tried for as long as the service may take to come up."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(httpx.HTTPError):
+            answer = httpx.post(f"{url}/v1/images/generations", json={"prompt": "a big red circle top left on white"})
+            if answer.is_success:
+                return answer
+        assert time.monotonic() < deadline, "no image"
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A running `hadis up` and its address."""
+    port = free_port()
+    process = subprocess.Popen([*HADIS, "up", "examples/scenes.yaml", "--port", str(port), "--workers", "2"], cwd=ROOT)
+    try:
+        wait_for_image(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_prompt_becomes_an_image_with_its_path(running: tuple[str, subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    command = [*HADIS, "generate", "a small blue square top right on pink", "-o", str(out), "--url", running[0]]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert "difficulty" in told
+    assert "generation" in told
+    assert "scenes-" in subprocess.run(
+        [*HADIS, "status", "--url", running[0]], capture_output=True, text=True, check=True
+    ).stdout  # fmt: skip
+
+
+def test_a_worker_that_is_killed_is_missed_by_nobody(running: tuple[str, subprocess.Popen[bytes]]) -> None:
+    url, process = running
+    workers = [c for c in psutil.Process(process.pid).children() if "hadis_worker" in " ".join(c.cmdline())]
+    assert len(workers) == 2
+    workers[0].send_signal(signal.SIGKILL)
+    answers = [
+        httpx.post(f"{url}/v1/images/generations", json={"prompt": f"a big red circle on white {i}"}, timeout=30)
+        for i in range(10)
+    ]
+    assert {answer.status_code for answer in answers} == {200}
+
+
+def test_ctrl_c_stops_everything_with_exit_code_0(running: tuple[str, subprocess.Popen[bytes]]) -> None:
+    _, process = running
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE_S) == 0
+    assert not psutil.wait_procs(children, timeout=5)[1]
+
+
+def test_a_port_in_use_a_missing_file_and_a_bad_manifest_are_one_line(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("kind: Pod\n")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for arguments, words in (
+            (["examples/scenes.yaml", "--port", port], "choose another with --port"),
+            (["nothing.yaml"], "cannot be read"),
+            ([str(bad)], "write DiffusionService or CascadeProfile"),
+        ):
+            run = subprocess.run([*HADIS, "up", *arguments], cwd=ROOT, capture_output=True, text=True, env=os.environ)
+            assert run.returncode == 2
+            assert words in run.stderr
+            assert len(run.stderr.splitlines()) == 1

@@ -1,0 +1,111 @@
+"""The engine: the same seed is the same image, memory that runs out is halved, and faults stay with their jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hadis.manifest import read_manifest
+from hadis.resources import BatchLatency, Tier
+from hadis.wire import GenerateBatch, WireJob
+from hadis_worker.engine import BatchError, Engine, UnknownTierError
+from hadis_worker.pipelines import Call, Pixels
+from hadis_worker.settings import Models
+
+SCENES = Path(__file__).parents[2] / "examples" / "scenes"
+
+
+class FakePainter:
+    """Paints grey; `before` may raise or spoil."""
+
+    takes_negative_prompts = True
+
+    def __init__(self, before: Callable[[Call, Pixels], None]) -> None:
+        self.before = before
+        self.sizes: list[int] = []
+
+    def paint(self, call: Call) -> Pixels:
+        """Return grey pictures."""
+        self.sizes.append(len(call.prompts))
+        pixels = np.full((len(call.prompts), call.height, call.width, 3), 0.5, np.float32)
+        self.before(call, pixels)
+        return pixels
+
+
+def make_engine(before: Callable[[Call, Pixels], None]) -> tuple[Engine, FakePainter]:
+    tier = Tier(name="t", model="m", steps=2, size="32x32", latency=(BatchLatency(batch=1, seconds=1),))
+    painter = FakePainter(before)
+    return Engine([tier], {"t": painter}), painter
+
+
+def batch(count: int, tier: str = "t", **fields: object) -> GenerateBatch:
+    jobs = [WireJob.model_validate({"id": str(i), "prompt": f"p{i}", "seed": i, **fields}) for i in range(count)]
+    return GenerateBatch(tier=tier, jobs=tuple(jobs))
+
+
+def test_out_of_memory_halves_the_batch_until_it_fits() -> None:
+    def small_only(call: Call, _: Pixels) -> None:
+        if len(call.prompts) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    engine, painter = make_engine(small_only)
+    assert all(image for _, image in engine.generate(batch(7)))
+    assert painter.sizes == [7, 3, 1, 2, 4, 2, 2]
+    assert engine.out_of_memory_total == 3
+
+
+def test_a_job_that_never_fits_fails_alone_and_the_engine_lives() -> None:
+    def no_p1(call: Call, _: Pixels) -> None:
+        if "p1" in call.prompts:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    engine, _ = make_engine(no_p1)
+    results = [result for result, _ in engine.generate(batch(4))]
+    assert [r.error_code for r in results] == [None, "out_of_memory", None, None]
+    assert engine.generate(batch(1))[0][0].error is None
+
+
+def test_not_a_number_is_an_error_of_that_image_only() -> None:
+    def spoil(call: Call, pixels: Pixels) -> None:
+        pixels[call.prompts.index("p1")] = np.nan
+
+    results = [result.error for result, _ in make_engine(spoil)[0].generate(batch(3))]
+    assert results[0] is None
+    assert "NaN" in str(results[1])
+    assert results[2] is None
+
+
+def test_what_a_model_raises_is_the_jobs_error() -> None:
+    def broken(call: Call, _: Pixels) -> None:
+        raise ZeroDivisionError("no")
+
+    result, image = make_engine(broken)[0].generate(batch(1))[0]
+    assert (result.error_code, image) == ("failed", None)
+
+
+def test_batches_that_cannot_be_made_are_refused() -> None:
+    engine, _ = make_engine(lambda *_: None)
+    with pytest.raises(UnknownTierError, match="resident are t"):
+        engine.generate(batch(1, tier="x"))
+    with pytest.raises(BatchError, match="makes 32x32, not 64x64"):
+        engine.generate(batch(1, size="64x64"))
+    with pytest.raises(BatchError, match="does not let"):
+        engine.generate(batch(1, steps=9))
+
+
+def test_the_same_seed_is_the_same_image_whatever_the_batch() -> None:
+    """Up to one level of 255: kernels of another batch size add up in another order."""
+    manifest = read_manifest(SCENES.parent / "scenes.yaml")
+    tier = manifest.profile.spec.tiers[0]
+    engine = Engine.load(Models((tier,), manifest.folder, SCENES / "discriminator"), "cpu")
+    job = WireJob(id="x", prompt="a big red circle top left on white", seed=11)
+    others = batch(4).jobs
+    alone = engine.generate(GenerateBatch(tier=tier.name, jobs=(job,), discriminate=True))[0]
+    among = engine.generate(GenerateBatch(tier=tier.name, jobs=(*others, job), discriminate=True))[-1]
+    assert alone[1] is not None
+    assert among[1] is not None
+    assert np.abs(np.asarray(alone[1], int) - np.asarray(among[1], int)).max() <= 1
+    assert alone[0].confidence == pytest.approx(among[0].confidence, abs=0.01)
