@@ -17,10 +17,14 @@ def virtual(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        async def body() -> None:
-            await test(*args, **kwargs)
-
-        with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0)) as runner:
-            runner.run(body())
+        # Not asyncio.Runner: at its end it takes away the event loop that the test runner had set.
+        loop = looptime.new_event_loop(start=0)
+        try:
+            loop.run_until_complete(test(*args, **kwargs))
+            for task in (left := asyncio.all_tasks(loop)):
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        finally:
+            loop.close()
 
     return run

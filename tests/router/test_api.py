@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import openai
@@ -88,7 +88,7 @@ async def post(client: httpx.AsyncClient, **body: Any) -> httpx.Response:
 
 
 async def test_the_official_client_gets_images(client: httpx.AsyncClient) -> None:
-    official = openai.AsyncOpenAI(api_key="none", base_url="http://router/v1", http_client=client)
+    official = openai.AsyncOpenAI(api_key="none", base_url="http://router/v1", http_client=cast(Any, client))
     made = await official.images.generate(prompt="a red circle", model="auto", n=3, extra_body={"seed": 7})
     assert made.data is not None
     assert len(made.data) == 3

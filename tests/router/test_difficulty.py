@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,9 +67,14 @@ def test_an_unknown_feature_is_named() -> None:
 async def test_a_long_prompt_is_scored_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
-    asked = []
+    asked: list[str] = []
     plain = asyncio.to_thread
-    monkeypatch.setattr(asyncio, "to_thread", lambda *a: asked.append(a) or plain(*a))
+
+    def in_thread(score: Callable[[str], float], prompt: str) -> Awaitable[float]:
+        asked.append(prompt)
+        return plain(score, prompt)
+
+    monkeypatch.setattr(asyncio, "to_thread", in_thread)
     short, long = "a dog", "a dog " * LONG_CHARACTERS
     one = scorer()
     assert await one.score_off_loop_if_long(short) == one.score(short)

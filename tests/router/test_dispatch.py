@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Sequence
 
 import pytest
@@ -115,7 +116,7 @@ async def test_the_earliest_deadline_is_served_first(profile: Profile) -> None:
     ended: list[str] = []
     for job in jobs:
         dispatcher.submit(job)
-        job.future.add_done_callback(lambda _, name=job.id: ended.append(name))
+        job.future.add_done_callback(functools.partial(lambda name, _: ended.append(name), job.id))
     await asyncio.gather(*(job.future for job in jobs))
     assert ended == ["running", "early", "late"]
 

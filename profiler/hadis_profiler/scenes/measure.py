@@ -148,7 +148,7 @@ def time_tier(tier: SceneTier, folder: Path, repeats: int = 7) -> tuple[list[flo
     """Return the median seconds of a batch of each of BATCHES on one thread, and the seconds of loading."""
     torch.set_num_threads(1)
     start = time.perf_counter()
-    pipeline = DiffusionPipeline.from_pretrained(folder / tier.model, torch_dtype=torch.float32)
+    pipeline = DiffusionPipeline.from_pretrained(folder / tier.model, dtype=torch.float32)
     loading = time.perf_counter() - start
     pipeline.set_progress_bar_config(disable=True)
     prompts = [str(random_scene(random.Random(i))) for i in range(max(BATCHES))]

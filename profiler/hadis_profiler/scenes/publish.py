@@ -14,6 +14,6 @@ from hadis_profiler.scenes.judge import train_judge
 if __name__ == "__main__":
     trained, served = Path(sys.argv[1]), Path(sys.argv[2])
     for size in ("small", "large"):
-        DiffusionPipeline.from_pretrained(trained / size, torch_dtype=torch.float16).save_pretrained(served / size)
+        DiffusionPipeline.from_pretrained(trained / size, dtype=torch.float16).save_pretrained(served / size)
     torch.set_num_threads(2)
     save_file(train_judge(500).state_dict(), served / "judge.safetensors")

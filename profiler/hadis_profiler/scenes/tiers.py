@@ -33,7 +33,7 @@ TIERS = (
 
 def paint(tier: SceneTier, folder: Path, scenes: Sequence[Scene], seed: int = 0, batch: int = 50) -> torch.Tensor:
     """Return a tier's pictures (n, 3, 32, 32) in -1..1; picture i has the seed `seed + i`."""
-    pipeline = DiffusionPipeline.from_pretrained(folder / tier.model, torch_dtype=torch.float32)
+    pipeline = DiffusionPipeline.from_pretrained(folder / tier.model, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     parts = []
     for start in range(0, len(scenes), batch):
