@@ -81,12 +81,22 @@ def train_judge(steps: int = 900, seed: int = 0) -> Judge:
 def judge_pictures(
     judge: Judge, scenes: Sequence[Scene], images: torch.Tensor
 ) -> tuple[NDArray[np.bool_], torch.Tensor]:
-    """Return whether each picture has every thing's shape, colour and place right (and nothing else), and features."""
-    guess, ground, features = judge(images)
-    shape, colour, _ = (head.argmax(-1) for head in guess.split(list(_HEADS), -1))
+    """Return whether each picture has every thing's shape, colour and place right (and nothing else), and features.
+
+    The features (n, 52) are the probabilities that the judge gives to each shape, colour and size in each corner and to
+    each background: what it sees, not how sharply.
+    """
+    guess, ground, _ = judge(images)
+    heads = guess.split(list(_HEADS), -1)
+    shape, colour, _ = (head.argmax(-1) for head in heads)
     corners, background = labels(scenes)
     same_colour = (colour == corners[:, :, 1]) | (corners[:, :, 1] < 0)
     right = ((shape == corners[:, :, 0]) & same_colour).all(1) & (ground.argmax(-1) == background)
+    seen = torch.softmax(heads[0], -1)
+    # An empty corner has no colour and no size, whatever the judge would guess.
+    there = 1 - seen[..., _NOTHING:]
+    parts = [seen, *(there * torch.softmax(head, -1) for head in heads[1:])]
+    features = torch.cat([*(part.flatten(1) for part in parts), torch.softmax(ground, -1)], 1)
     return right.numpy(), features
 
 

@@ -1,0 +1,24 @@
+# One target a component: docker build --target router -t hadis-router .
+ARG PYTHON_IMAGE=python:3.11-slim
+FROM ${PYTHON_IMAGE} AS source
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY core core
+COPY router router
+COPY worker worker
+COPY profiler profiler
+RUN useradd --uid 10001 --create-home hadis
+
+FROM source AS router
+RUN pip install --no-cache-dir '.[router]'
+USER 10001
+ENV HADIS_ROUTER_HOST=0.0.0.0
+EXPOSE 8080
+ENTRYPOINT ["python", "-m", "hadis_router"]
+
+FROM source AS worker
+RUN pip install --no-cache-dir '.[worker]'
+USER 10001
+ENV HADIS_WORKER_HOST=0.0.0.0
+EXPOSE 8100
+ENTRYPOINT ["python", "-m", "hadis_worker"]
