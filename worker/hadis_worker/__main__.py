@@ -1,66 +1,95 @@
-"""`python -m hadis_worker`: load, serve until SIGTERM, finish the batch that runs, exit 0."""
+"""`python -m hadis_worker`: read the settings, serve until SIGTERM or SIGINT, finish what runs, exit 0.
+
+Exit codes: 0 after a drain, 1 when the models cannot be loaded or a batch outlived the drain, 2 for bad settings.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import socket
 import sys
+from types import FrameType
 
-import uvicorn
+from hadis_worker.settings import Models, Settings, SettingsError, read_models
 
-from hadis_worker.settings import Settings, SettingsError, read_models
+log = logging.getLogger("hadis_worker")
 
 
 def main() -> int:
-    """Run the worker; return the exit code (1: models cannot be loaded, 2: settings are wrong)."""
-    logging.basicConfig(level=logging.INFO, format="worker %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    """Run a worker and return its exit code."""
     try:
         settings = Settings.read()
         models = read_models(settings)
+        listener = _listen(settings.host, settings.port)
     except SettingsError as error:
-        print(f"worker: {error}", file=sys.stderr)
+        print(f"hadis_worker: {error}", file=sys.stderr)
         return 2
-    os.environ.setdefault("OMP_NUM_THREADS", str(settings.thread_count))
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return asyncio.run(_serve(settings, models, listener))
 
-    # After the settings: torch takes seconds to import, and a wrong setting should not.
-    import torch
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the address before anything slow; raise SettingsError where it cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=128)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(
+            f"cannot listen on {host}:{port} (HADIS_WORKER_HOST, HADIS_WORKER_PORT): {reason}"
+        ) from None
+
+
+async def _serve(settings: Settings, models: Models, listener: socket.socket) -> int:
+    # Late, so that bad settings are told at once: these import torch.
+    import uvicorn
 
     from hadis_worker.app import create_app
     from hadis_worker.engine import Engine
-    from hadis_worker.gpu import Gpu, pick_device
-    from hadis_worker.metrics import Metrics
+    from hadis_worker.gpu import pick_device
     from hadis_worker.service import Worker
 
-    torch.set_num_threads(settings.thread_count)
-    try:
-        device = pick_device(settings.device)
-    except ValueError as error:
-        print(f"worker: {error}", file=sys.stderr)
-        return 2
-    gpu = Gpu(device)
-    metrics = Metrics(gpu)
-    worker = Worker(lambda: Engine.load(models, device), gpu, metrics, settings.thread_count)
-    failed = []
+    class Server(uvicorn.Server):
+        """Answers while it drains; uvicorn's own would close the door first and end with the signal's code."""
 
-    def give_up() -> None:
-        failed.append(True)
-        server.should_exit = True
+        drained: asyncio.Task[None] | None = None
+        code = 0
 
-    app = create_app(worker, metrics, settings.drain_timeout_s, give_up)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=int(settings.drain_timeout_s) + 1,
-    )
-    server = uvicorn.Server(config)
-    server.run()
-    return 1 if failed or not server.started else 0
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.drained is not None:
+                self.force_exit = self.should_exit = True
+                return
+            self.drained = loop.create_task(self._drain())
+            loop.call_soon_threadsafe(lambda: None)  # wakes the loop: a signal handler runs outside of it
+
+        async def _drain(self) -> None:
+            log.info("draining: what runs may take %s more", settings.drain_timeout)
+            if not await worker.drain(settings.drain_timeout_s):
+                log.error("the batch did not end in %s: left unfinished", settings.drain_timeout)
+                self.code, self.force_exit = 1, True
+            self.should_exit = True
+
+        def fail(self) -> None:
+            self.code, self.should_exit = 1, True
+
+    def load() -> Engine:
+        return Engine.load(models, pick_device(settings.device))
+
+    loop = asyncio.get_running_loop()
+    worker = Worker(tuple(t.name for t in models.tiers), load, settings.thread_count, lambda: server.fail())
+    config = uvicorn.Config(create_app(worker), log_config=None, access_log=False, timeout_graceful_shutdown=10)
+    server = Server(config)
+    log.info("listening on %s:%d", *listener.getsockname()[:2])
+    await server.serve([listener])
+    return server.code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A thread that still loads or computes would keep the process for as long as that takes.
+    os._exit(code)

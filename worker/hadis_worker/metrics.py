@@ -1,54 +1,61 @@
-"""The worker's metrics for Prometheus, in base units."""
+"""What a worker tells Prometheus, under `hadis_worker_`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
-from hadis.wire import JobResult
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from hadis_worker.gpu import Gpu
+from hadis_worker.gpu import Reading
 
-_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
+"""Seconds: from one step of a small model to a batch of many steps of a large one."""
 
 
 class Metrics:
-    """Batches, images, failures and the GPU."""
+    """The metrics of one worker, in a registry of its own."""
 
-    def __init__(self, gpu: Gpu) -> None:
-        """Make a registry of our own; the GPU is read when metrics are asked for."""
+    def __init__(self, read: Callable[[], Reading], out_of_memory_total: Callable[[], int]) -> None:
+        """Take what is read at each scrape: the GPU, and how often memory did not suffice."""
         self.registry = CollectorRegistry()
-        self._images = Counter("hadis_worker_images", "Images made.", ["tier"], registry=self.registry)
-        self._failures = Counter("hadis_worker_failures", "Images failed.", ["tier", "code"], registry=self.registry)
-        self._service = Histogram(
-            "hadis_worker_batch_seconds",
-            "Time of a batch.",
-            ["tier", "batch"],
-            buckets=_BUCKETS,
+        self._read = read
+        self._out_of_memory_total = out_of_memory_total
+        self.batches = Counter("hadis_worker_batches_total", "Batches that ended.", ["tier"], registry=self.registry)
+        self.images = Counter(
+            "hadis_worker_images_total",
+            "Jobs that ended, by result: ok or an error code.",
+            ["tier", "result"],
             registry=self.registry,
         )
-        self._no_memory = Gauge(
-            "hadis_worker_out_of_memory", "Times that a batch did not fit since the start.", registry=self.registry
+        self.service = Histogram(
+            "hadis_worker_service_seconds",
+            "Time of a batch: images and confidences, without encoding.",
+            ["tier", "batch"],
+            buckets=BUCKETS,
+            registry=self.registry,
         )
-        memory = Gauge("hadis_worker_gpu_memory_bytes", "GPU memory in use; NaN without one.", registry=self.registry)
-        busy = Gauge("hadis_worker_gpu_utilization_ratio", "GPU time in use; NaN without one.", registry=self.registry)
-        memory.set_function(lambda: _number(gpu.read().memory_bytes))
-        busy.set_function(lambda: _number(gpu.read().utilization))
-
-    def made(self, tier: str, results: Sequence[JobResult], out_of_memory_total: int) -> None:
-        """Count a batch that ended."""
-        self._service.labels(tier, str(len(results))).observe(results[0].service_s)
-        self._no_memory.set(out_of_memory_total)
-        for result in results:
-            if result.error is None:
-                self._images.labels(tier).inc()
-            else:
-                self._failures.labels(tier, result.error_code or "failed").inc()
+        self.encoding = Histogram(
+            "hadis_worker_encode_seconds", "Time to encode a batch's images.", buckets=BUCKETS, registry=self.registry
+        )
+        self._oom = Gauge(
+            "hadis_worker_out_of_memory_total", "Batches that memory did not suffice for.", registry=self.registry
+        )
+        self._memory = Gauge(
+            "hadis_worker_gpu_memory_bytes", "GPU memory in use; absent without a GPU.", ["gpu"], registry=self.registry
+        )
+        self._utilization = Gauge(
+            "hadis_worker_gpu_utilization_ratio",
+            "Share of time that the GPU was busy; absent without a GPU.",
+            ["gpu"],
+            registry=self.registry,
+        )
 
     def text(self) -> bytes:
-        """Return the exposition."""
+        """Return all metrics in Prometheus' text format."""
+        reading = self._read()
+        self._oom.set(self._out_of_memory_total())
+        if reading.memory_bytes is not None:
+            self._memory.labels("0").set(reading.memory_bytes)
+        if reading.utilization is not None:
+            self._utilization.labels("0").set(reading.utilization)
         return generate_latest(self.registry)
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)

@@ -1,103 +1,155 @@
-"""One worker's life: loading, ready, one batch at a time, draining. It owns the thread that computes."""
+"""The life of a worker: load, serve one batch at a time, drain. It sits between the HTTP routes and the engine."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
 from hadis.wire import GenerateBatch, WorkerStatus, encode_answer
 
 from hadis_worker.encode import encode_all
 from hadis_worker.engine import Engine
-from hadis_worker.gpu import Gpu
+from hadis_worker.gpu import Gpu, Reading
 from hadis_worker.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 
 class BusyError(Exception):
-    """Another batch runs."""
+    """A batch is running already."""
 
 
 class NotReadyError(Exception):
-    """Models are still loading, or the worker takes nothing new."""
+    """The worker takes no batch now; the message says why."""
 
 
 class Worker:
-    """The engine behind one thread: torch computes there, so that health checks are answered meanwhile."""
+    """Owns the one thread that computes: loading and batches run there, so that the event loop stays free."""
 
-    def __init__(self, load: Callable[[], Engine], gpu: Gpu, metrics: Metrics, threads: int) -> None:
-        """`load` makes the engine; it is called by `start`, in the worker's thread."""
-        self._load, self._gpu, self._metrics, self._threads = load, gpu, metrics, threads
-        self._thread = ThreadPoolExecutor(1, "hadis-engine")
+    def __init__(
+        self, tiers: tuple[str, ...], load: Callable[[], Engine], threads: int, on_failure: Callable[[], None]
+    ) -> None:
+        """Take the tiers' names, what loads them, and what to call when that fails."""
+        self.tiers = tiers
+        self.failure: Exception | None = None
+        self._load = load
+        self._threads = threads
+        self._on_failure = on_failure
         self._engine: Engine | None = None
-        self._batch: asyncio.Future[bytes] | None = None
-        self.draining = False
+        self._gpu: Gpu | None = None
+        self._draining = False
+        self._running: asyncio.Future[bytes] | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._pool = ThreadPoolExecutor(1, "hadis-compute", torch.set_num_threads, (threads,))
+        self.metrics = Metrics(self._read_gpu, lambda: self._engine.out_of_memory_total if self._engine else 0)
+
+    def start(self) -> None:
+        """Begin to load, in the background."""
+        self._loading = asyncio.create_task(self._load_engine())
+
+    async def _load_engine(self) -> None:
+        started, loop = time.perf_counter(), asyncio.get_running_loop()
+        try:
+            engine = await loop.run_in_executor(self._pool, self._load)
+            self._gpu = await loop.run_in_executor(self._pool, Gpu, engine.device)
+        except Exception as error:  # whatever it is, this process is of no use
+            log.error("loading failed: %s", " ".join(str(error).split()) or type(error).__name__)
+            self.failure = error
+            self._on_failure()
+            return
+        self._engine = engine
+        log.info("ready with %s on %s (%.1f s)", ", ".join(self.tiers), engine.device, time.perf_counter() - started)
 
     @property
-    def ready(self) -> bool:
-        """Whether batches are taken."""
-        return self._engine is not None and not self._engine.broken and not self.draining
+    def not_ready(self) -> str | None:
+        """Why no batch is taken now; None when one would be."""
+        if self._draining:
+            return "the worker is draining"
+        if self._engine is None:
+            return "the worker is loading its models"
+        return self.broken
 
     @property
     def broken(self) -> str | None:
-        """What only a new process can mend."""
-        return self._engine.broken if self._engine else None
+        """Why the process must start again, if it must."""
+        if self._engine is not None and self._engine.broken:
+            return f"the GPU cannot be used any more: {self._engine.broken}"
+        return f"loading failed: {self.failure}" if self.failure else None
 
     @property
     def busy(self) -> bool:
-        """Whether a batch runs."""
-        return self._batch is not None and not self._batch.done()
-
-    async def start(self) -> None:
-        """Load and warm up; raise what the engine raises."""
-        self._engine = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
-        log.info("ready: %s on %s", ", ".join(self._engine.tiers), self._gpu.name)
-
-    async def generate(self, batch: GenerateBatch) -> bytes:
-        """Return the answer's body; raise NotReadyError, BusyError or what `Engine.check` raises.
-
-        The batch goes on where the caller goes away: the GPU cannot be interrupted, and must not be shared.
-        """
-        if self._engine is None or not self.ready:
-            raise NotReadyError("draining" if self.draining else self.broken or "models are loading")
-        if self.busy:
-            raise BusyError("a batch is running")
-        self._engine.check(batch)
-        self._batch = asyncio.get_running_loop().run_in_executor(self._thread, self._make, self._engine, batch)
-        return await asyncio.shield(self._batch)
-
-    def _make(self, engine: Engine, batch: GenerateBatch) -> bytes:
-        results = engine.generate(batch)
-        formats = {job.id: (job.format, job.compression) for job in batch.jobs}
-        pictures = [(image, *formats[result.id]) for result, image in results if image is not None]
-        encoded = encode_all(pictures, self._threads)
-        self._metrics.made(batch.tier, [result for result, _ in results], engine.out_of_memory_total)
-        body: bytes = encode_answer(
-            [result for result, _ in results],
-            [(name, content) for (_, name, _), content in zip(pictures, encoded, strict=True)],
-        )
-        return body
-
-    async def drain(self, timeout_s: float) -> None:
-        """Take nothing new and wait for the batch that runs, `timeout_s` seconds at most."""
-        self.draining = True
-        if self._batch is not None and self.busy:
-            log.info("stopping after the batch that runs")
-            await asyncio.wait((self._batch,), timeout=timeout_s)
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Whether a batch is running."""
+        return self._running is not None
 
     def status(self) -> WorkerStatus:
-        """Return what `GET /status` says."""
-        reading = self._gpu.read()
+        """Return what the router asks for."""
+        reading = self._read_gpu()
         return WorkerStatus(
-            tiers=tuple(self._engine.tiers) if self._engine else (),
-            ready=self.ready,
+            tiers=self.tiers,
+            ready=self.not_ready is None,
             busy=self.busy,
-            draining=self.draining,
-            device=self._gpu.name,
+            draining=self._draining,
+            device=self._gpu.name if self._gpu else "cpu",
             memory_bytes=reading.memory_bytes,
             utilization=reading.utilization,
         )
+
+    async def generate(self, batch: GenerateBatch) -> bytes:
+        """Return the encoded answer to a batch.
+
+        Raises NotReadyError, BusyError, and what `Engine.check` raises. A caller that is cancelled leaves the batch
+        running: the thread cannot be stopped, and the worker is busy until it ends.
+        """
+        if self.not_ready is not None or self._engine is None:
+            raise NotReadyError(self.not_ready)
+        if self._running is not None:
+            raise BusyError("a batch is running; a worker takes one at a time")
+        self._engine.check(batch)
+        running = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, self._engine, batch)
+        self._running = running
+        running.add_done_callback(self._ended)
+        return await asyncio.shield(running)
+
+    def _ended(self, running: asyncio.Future[bytes]) -> None:
+        self._running = None
+        # Seen here, for the caller may be gone; one that is there sees it too.
+        if not running.cancelled() and running.exception() is not None:
+            log.error("a batch failed outside of the model", exc_info=running.exception())
+
+    def _answer(self, engine: Engine, batch: GenerateBatch) -> bytes:
+        """Make and encode a batch; runs in the thread."""
+        made = engine.generate(batch)
+        results = [result for result, _ in made]
+        self.metrics.service.labels(batch.tier, str(len(batch.jobs))).observe(results[0].service_s)
+        self.metrics.batches.labels(batch.tier).inc()
+        for result in results:
+            self.metrics.images.labels(batch.tier, result.error_code or "ok").inc()
+        wanted = [
+            (image, job.format, job.compression)
+            for (_, image), job in zip(made, batch.jobs, strict=True)
+            if image is not None
+        ]
+        with self.metrics.encoding.time():
+            bodies = encode_all(wanted, self._threads)
+        return encode_answer(results, [(form, body) for (_, form, _), body in zip(wanted, bodies, strict=True)])
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take nothing new and wait for what runs, at most `timeout_s`; return whether it ended."""
+        self._draining = True
+        if self._running is None:
+            return True
+        done, _ = await asyncio.wait({self._running}, timeout=timeout_s)
+        return bool(done)
+
+    def close(self) -> None:
+        """Stop waiting for the models; the thread itself ends with the process."""
+        if self._loading is not None:
+            self._loading.cancel()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read_gpu(self) -> Reading:
+        return self._gpu.read() if self._gpu else Reading()
