@@ -25,7 +25,7 @@ class SceneTier:
 
 TIERS = (
     SceneTier("scenes-small-1", "small", 1, 1.0),
-    SceneTier("scenes-small-6", "small", 6, 3.0),
+    SceneTier("scenes-small-8", "small", 8, 1.5),
     SceneTier("scenes-large-8", "large", 8, 1.0),
     SceneTier("scenes-large-50", "large", 50, 3.0),
 )
