@@ -11,16 +11,20 @@ from typing import Any, cast
 import httpx
 import openai
 import pytest
+import schemathesis
+from conftest import profile_document
 from fastapi import FastAPI
 from hadis.manifest import Manifest
 from hadis.plan import Plan, TierPlan
 from hadis.profile import Profile
-from hadis.resources import API_VERSION, DiffusionService
+from hadis.resources import API_VERSION, CascadeProfile, DiffusionService
 from hadis.runfile import RunState, WorkerAddress
 from hadis.wire import JobResult
 from hadis_router.app import create_app
 from hadis_router.dispatch import Result
 from hadis_router.job import Job
+from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 PLAN = Plan("light", "heavy", 0.0, 0.0, (TierPlan("light", 1, 4), TierPlan("heavy", 1, 4)), 1.0, 25.0, 1.0, 2.0)
 IMAGE = b"\x89PNG picture"
@@ -225,3 +229,14 @@ async def test_status_and_metrics(client: httpx.AsyncClient) -> None:
     text = (await client.get("/metrics")).text
     assert 'hadis_router_answers_total{path="light"} 2.0' in text
     assert 'hadis_router_queue_jobs{tier="heavy"} 0.0' in text
+
+
+APP = make_app(Profile(CascadeProfile.read(profile_document())), Instant())
+schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
+
+
+@schema.parametrize()
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_answers_are_as_the_openapi_document_says(case: Any) -> None:
+    # A schema cannot say all that is wrong: an empty prompt, steps without a tier.
+    case.call_and_validate(excluded_checks=[positive_data_acceptance])
