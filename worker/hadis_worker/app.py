@@ -29,7 +29,11 @@ def create_app(worker: Worker) -> FastAPI:
     @app.post("/generate")
     async def generate(request: Request) -> Response:
         try:
-            batch = GenerateBatch.read(json.loads(await request.body()))
+            document = json.loads(await request.body())
+        except (ValueError, RecursionError) as error:
+            return _error(400, f"the body is no JSON: {error}")
+        try:
+            batch = GenerateBatch.read(document)
         except ValueError as error:
             return _error(400, "; ".join(str(error).splitlines()))
         try:

@@ -15,11 +15,10 @@ BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
 class Metrics:
     """The metrics of one worker, in a registry of its own."""
 
-    def __init__(self, read: Callable[[], Reading], out_of_memory_total: Callable[[], int]) -> None:
-        """Take what is read at each scrape: the GPU, and how often memory did not suffice."""
+    def __init__(self, read: Callable[[], Reading]) -> None:
+        """Take what reads the GPU, at each scrape."""
         self.registry = CollectorRegistry()
         self._read = read
-        self._out_of_memory_total = out_of_memory_total
         self.batches = Counter("hadis_worker_batches_total", "Batches that ended.", ["tier"], registry=self.registry)
         self.images = Counter(
             "hadis_worker_images_total",
@@ -37,8 +36,11 @@ class Metrics:
         self.encoding = Histogram(
             "hadis_worker_encode_seconds", "Time to encode a batch's images.", buckets=BUCKETS, registry=self.registry
         )
-        self._oom = Gauge(
-            "hadis_worker_out_of_memory_total", "Batches that memory did not suffice for.", registry=self.registry
+        self.out_of_memory = Counter(
+            "hadis_worker_out_of_memory_total",
+            "Batches, or parts of one, that memory did not suffice for.",
+            ["tier"],
+            registry=self.registry,
         )
         self._memory = Gauge(
             "hadis_worker_gpu_memory_bytes", "GPU memory in use; absent without a GPU.", ["gpu"], registry=self.registry
@@ -53,7 +55,6 @@ class Metrics:
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         reading = self._read()
-        self._oom.set(self._out_of_memory_total())
         if reading.memory_bytes is not None:
             self._memory.labels("0").set(reading.memory_bytes)
         if reading.utilization is not None:

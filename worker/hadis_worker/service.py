@@ -45,7 +45,7 @@ class Worker:
         self._running: asyncio.Future[bytes] | None = None
         self._loading: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(1, "hadis-compute", torch.set_num_threads, (threads,))
-        self.metrics = Metrics(self._read_gpu, lambda: self._engine.out_of_memory_total if self._engine else 0)
+        self.metrics = Metrics(self._read_gpu)
 
     def start(self) -> None:
         """Begin to load, in the background."""
@@ -122,7 +122,9 @@ class Worker:
 
     def _answer(self, engine: Engine, batch: GenerateBatch) -> bytes:
         """Make and encode a batch; runs in the thread."""
+        short_before = engine.out_of_memory_total
         made = engine.generate(batch)
+        self.metrics.out_of_memory.labels(batch.tier).inc(engine.out_of_memory_total - short_before)
         results = [result for result, _ in made]
         self.metrics.service.labels(batch.tier, str(len(batch.jobs))).observe(results[0].service_s)
         self.metrics.batches.labels(batch.tier).inc()

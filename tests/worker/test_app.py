@@ -1,0 +1,200 @@
+"""The worker's routes over an engine whose model is a test's: one batch at a time, health while it runs, draining."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from hadis.resources import BatchLatency, Tier
+from hadis.wire import CONTENT_TYPE, decode_answer
+from hadis_worker.app import create_app
+from hadis_worker.engine import Engine
+from hadis_worker.pipelines import Call, LoadError, Pixels
+from hadis_worker.service import Worker
+
+TIER = Tier(name="t", model="m", steps=2, size="8x8", latency=(BatchLatency(batch=1, seconds=1),))
+
+
+class HeldPainter:
+    """Paints grey once `go` is set; more than two at once are out of memory."""
+
+    takes_negative_prompts = False
+
+    def __init__(self) -> None:
+        self.go, self.started = threading.Event(), threading.Event()
+
+    def paint(self, call: Call) -> Pixels:
+        """Return grey pictures."""
+        self.started.set()
+        assert self.go.wait(10)
+        if len(call.prompts) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return np.full((len(call.prompts), call.height, call.width, 3), 0.5, np.float32)
+
+
+class Bench:
+    """A worker, its painter, a client, and the failures that it reported."""
+
+    def __init__(self) -> None:
+        self.painter = HeldPainter()
+        self.may_load = threading.Event()
+        self.failures: list[str] = []
+        self.load_error: Exception | None = None
+        self.worker = Worker(("t",), self._load, 1, lambda: self.failures.append("failed"))
+        transport = httpx.ASGITransport(create_app(self.worker))
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://worker")
+
+    def _load(self) -> Engine:
+        assert self.may_load.wait(10)
+        if self.load_error:
+            raise self.load_error
+        return Engine([TIER], {"t": self.painter})
+
+    async def ready(self) -> None:
+        """Let it load, and wait for that."""
+        self.may_load.set()
+        while (await self.client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 (as a probe does)
+            await asyncio.sleep(0.005)
+
+    async def generate(self, count: int = 1, **fields: Any) -> httpx.Response:
+        """Ask for a batch."""
+        jobs = [{"id": str(i), "prompt": "p", "seed": i, **fields} for i in range(count)]
+        return await self.client.post("/generate", json={"tier": "t", "jobs": jobs})
+
+    async def begin(self) -> asyncio.Task[httpx.Response]:
+        """Ask for a batch and return once it runs."""
+        task = asyncio.create_task(self.generate())
+        assert await asyncio.to_thread(self.painter.started.wait, 10)
+        return task
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A worker that has begun to load."""
+    bench = Bench()
+    bench.worker.start()
+    yield bench
+    bench.may_load.set()
+    bench.painter.go.set()
+    await bench.client.aclose()
+    bench.worker.close()
+
+
+async def test_it_is_healthy_but_takes_nothing_while_it_loads(bench: Bench) -> None:
+    assert (await bench.client.get("/healthz")).status_code == 200
+    assert (await bench.client.get("/readyz")).status_code == 503
+    assert (await bench.generate()).status_code == 503
+    assert (await bench.client.get("/status")).json()["ready"] is False
+    await bench.ready()
+    status = (await bench.client.get("/status")).json()
+    assert (status["tiers"], status["ready"], status["device"], status["memoryBytes"]) == (["t"], True, "cpu", None)
+
+
+async def test_a_second_batch_is_refused_at_once_and_probes_answer(bench: Bench) -> None:
+    await bench.ready()
+    first = await bench.begin()
+    second = await bench.generate()
+    assert (second.status_code, second.json()) == (409, {"error": "a batch is running; a worker takes one at a time"})
+    assert (await bench.client.get("/status")).json()["busy"] is True
+    assert (await bench.client.get("/healthz")).status_code == 200
+    bench.painter.go.set()
+    answer = await first
+    assert answer.headers["content-type"] == CONTENT_TYPE
+    [(result, image)] = decode_answer(answer.content)
+    assert result.error is None
+    assert image is not None
+    assert image.startswith(b"\x89PNG")
+    assert (await bench.client.get("/status")).json()["busy"] is False
+
+
+async def test_a_caller_that_goes_away_leaves_the_batch_running(bench: Bench) -> None:
+    await bench.ready()
+    first = await bench.begin()
+    first.cancel()
+    await asyncio.sleep(0)
+    assert (await bench.generate()).status_code == 409
+    bench.painter.go.set()
+    while bench.worker.busy:  # noqa: ASYNC110 (a thread is waited for)
+        await asyncio.sleep(0.005)
+    assert (await bench.generate()).status_code == 200
+
+
+async def test_draining_finishes_what_runs_and_takes_nothing_new(bench: Bench) -> None:
+    await bench.ready()
+    first = await bench.begin()
+    drained = asyncio.create_task(bench.worker.drain(10))
+    await asyncio.sleep(0)
+    assert (await bench.client.get("/readyz")).status_code == 503
+    assert (await bench.client.get("/healthz")).status_code == 200
+    refused = await bench.generate()
+    assert (refused.status_code, refused.json()) == (503, {"error": "the worker is draining"})
+    bench.painter.go.set()
+    assert await drained
+    assert (await first).status_code == 200
+
+
+async def test_a_batch_that_outlives_the_drain_is_told(bench: Bench) -> None:
+    await bench.ready()
+    first = await bench.begin()
+    assert not await bench.worker.drain(0.01)
+    bench.painter.go.set()
+    await first
+
+
+async def test_models_that_do_not_load_are_reported(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.load_error = LoadError("tier t: model 'm' cannot be loaded")
+    bench.may_load.set()
+    while not bench.failures:  # noqa: ASYNC110 (a thread is waited for)
+        await asyncio.sleep(0.005)
+    assert (await bench.client.get("/healthz")).status_code == 503
+    assert caplog.messages == ["loading failed: tier t: model 'm' cannot be loaded"]
+
+
+async def test_metrics_count_batches_images_and_memory_that_ran_out(bench: Bench) -> None:
+    await bench.ready()
+    bench.painter.go.set()
+    assert (await bench.generate(4)).status_code == 200
+    assert (await bench.generate(1, negativePrompt="blue")).status_code == 200
+    text = (await bench.client.get("/metrics")).text
+    for line in (
+        'hadis_worker_batches_total{tier="t"} 2.0',
+        'hadis_worker_images_total{result="ok",tier="t"} 4.0',
+        'hadis_worker_images_total{result="invalid",tier="t"} 1.0',
+        'hadis_worker_service_seconds_count{batch="4",tier="t"} 1.0',
+        'hadis_worker_out_of_memory_total{tier="t"} 1.0',
+    ):
+        assert line in text
+
+
+GOOD = {"id": "a", "prompt": "p", "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"no", 400, "the body is no JSON"),
+        (b"\xff", 400, "the body is no JSON"),
+        (b"[" * 100_000, 400, "the body is no JSON"),
+        ({"tier": "x", "jobs": [GOOD]}, 404, "tier 'x' is not resident; resident are t"),
+        ({"tier": "t", "jobs": []}, 400, "jobs: Tuple should have at least 1 item"),
+        ({"tier": "t", "jobs": [GOOD], "jbos": 1}, 400, "did you mean 'jobs'?"),
+        ({"tier": "t", "jobs": [GOOD, GOOD]}, 400, "same id"),
+        ({"tier": "t", "jobs": [GOOD, GOOD | {"id": "b", "steps": 3}]}, 400, "must be alike"),
+        ({"tier": "t", "jobs": [GOOD | {"seed": -1}]}, 400, "jobs.0.seed"),
+        ({"tier": "t", "jobs": [GOOD | {"size": "9x9"}]}, 400, "makes 8x8, not 9x9"),
+        ({"tier": "t", "jobs": [GOOD], "discriminate": True}, 400, "no discriminator"),
+    ],
+)
+async def test_bad_batches_get_one_clear_line(bench: Bench, body: Any, status: int, message: str) -> None:
+    await bench.ready()
+    extra: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
+    answer = await bench.client.post("/generate", **extra)
+    assert answer.status_code == status
+    assert message in answer.json()["error"]
+    assert "\n" not in answer.json()["error"]
