@@ -111,18 +111,22 @@ class Solver:
     def _least_harm(self, demand_rps: float, gpus: int) -> Plan:
         """Return the plan with the most throughput, and why nothing fits."""
         row = self._table.quickest(demand_rps)
-        needed = next(
-            (n for n in _doubling(max(1, gpus), _FAR) if self._first(self._by_quality, demand_rps, n) is not None), 0
-        )
-        if not needed:
-            fastest = self._table.shortest_service_s
-            why = f"no tier can meet {self._slo_s:g} s: the fastest takes {fastest:g} s; ask for a longer latency"
-        else:
+        needed = next((n for n in _doubling(max(1, gpus), _FAR) if self._any_fits(demand_rps, n)), 0)
+        if needed:
             low, high = max(0, gpus), needed
             while low < high:
                 middle = (low + high) // 2
                 low, high = (low, middle) if self._any_fits(demand_rps, middle) else (middle + 1, high)
             why = f"{demand_rps:.3g} requests/s within {self._slo_s:g} s need {high} GPUs, there are {gpus}"
+        elif self._any_fits(0.0, 2):  # one GPU a tier, nobody waits: what is too much is the demand
+            why = f"{demand_rps:.3g} requests/s within {self._slo_s:g} s need more than {_FAR} GPUs, there are {gpus}"
+        else:
+            fastest = self._table.shortest_service_s
+            why = f"no tier can meet {self._slo_s:g} s: the fastest takes {fastest:g} s; ask for a longer latency"
+            if fastest <= self._slo_s:
+                why = (
+                    f"no configuration can meet {self._slo_s:g} s, though a tier alone takes {fastest:g} s; profile it"
+                )
         return self._plan(self._table.whatever(row, demand_rps, gpus), demand_rps, why, feasible=False)
 
     def _plan(self, fit: Fit, demand_rps: float, reason: str, feasible: bool = True) -> Plan:
@@ -146,4 +150,4 @@ class Solver:
 
 
 def _doubling(start: int, end: int) -> list[int]:
-    return [start * 2**i for i in range(int(math.log2(max(1, end / start))) + 1)]
+    return [*(start * 2**i for i in range(max(0, math.ceil(math.log2(end / start))))), max(start, end)]

@@ -210,10 +210,11 @@ class Table:
         # How many may run a tier at one time: by its part of the work, and each tier that is used at least one.
         nl = round(total * light / (light + heavy)) if heavy else total
         nl = min(max(nl, int(light > 0)), total - int(heavy > 0 and total > 1))
-        wait = (slowest[0, n, bl, bh] - self._light_s[row, bl] * (light > 0) - self._heavy_s[row, bh]) / 2
-        light_s = self._light_s[row, bl] + max(0.0, float(wait)) if heavy else float(slowest[0, n, bl, bh])
+        slow, light_s = float(slowest[0, n, bl, bh]), float(self._light_s[row, bl]) * (light > 0)
+        heavy_s = float(self._heavy_s[row, bh]) * (heavy > 0)
+        wait = (slow - light_s - heavy_s) / 2 if self._deferred[row] > 0 else slow - max(light_s, heavy_s)
         sizes = int(self._batches[bl]), int(self._batches[bh])
-        return Fit(row, nl, total - nl, *sizes, light_s, float(slowest[0, n, bl, bh]))
+        return Fit(row, nl, total - nl, *sizes, light_s + wait if light > 0 else 0.0, slow)
 
 
 def refined(profile: Profile, names: list[str], refine: int) -> list[tuple[int, int, float, float, float]]:

@@ -75,7 +75,7 @@ def _is_rare(word: str) -> bool:
 def counts(prompt: str) -> list[float]:
     """Return how many words of each of COUNTS a prompt in any language has."""
     words = [match.group()[:_MOST_LETTERS] for match in _WORD.finditer(prompt)][:MOST_WORDS]
-    seen = Counter(tag[:3] for _, _, tag in tagger().tag_sent(words)) if words else Counter()
+    seen = Counter(tag[:3] for tag in tagger().tag_sent(words, taglevel=0)) if words else Counter()
     seen["words"], seen["rare"], seen["one"] = len(words), sum(map(_is_rare, words)), 1
     return [float(seen[name]) for name in COUNTS]
 

