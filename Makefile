@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint bench scenes clean
+.PHONY: help demo test lint bench bench-paper scenes clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -28,6 +28,9 @@ test: lint ## lint, then every test
 
 bench: $(VENV)/installed ## time the planner; prints markdown
 	$(BIN)/python bench/bench_solve.py
+
+bench-paper: $(VENV)/installed ## compare policies on the paper's data (DATA=folder): writes bench/paper.md and pictures
+	$(BIN)/python bench/bench_paper.py $(or $(DATA),../shared/data/paper) bench/paper.md
 
 scenes: $(VENV)/installed ## train the example models again from their seed (about an hour on 2 cores)
 	$(BIN)/python -m hadis_profiler.scenes.train vae build/scenes 2300 2

@@ -78,6 +78,9 @@ class ServiceSpec(Fields):
         description="Shared: each worker keeps all tiers. Dedicated: one tier a worker. Default: Shared if they fit.",
     )
     plan_every: PositiveDuration = Field("2s", description="How often the plan is made anew.")
+    scale_down_after: PositiveDuration = Field(
+        "120s", description="GPUs are given back when fewer have sufficed for this long."
+    )
     queue: Queue = Field(default_factory=Queue)
 
 

@@ -39,8 +39,8 @@ class Solver:
         """Prepare the arrays. `refine` divides each step of the ratios' grid, with quality linear in between."""
         self._slo_s = parse_duration_s(objective.latency)
         self._objective = objective
-        self._table = Table(profile, self._slo_s, 1 - objective.attainment, shared=shared, refine=refine)
-        self._by_quality = np.argsort(self._table.quality, kind="stable")
+        self.table = Table(profile, self._slo_s, 1 - objective.attainment, shared=shared, refine=refine)
+        self._by_quality = np.argsort(self.table.quality, kind="stable")
 
     def solve(self, demand_rps: float, gpus: int, min_gpus: int = 0, previous: Plan | None = None) -> Plan:
         """Return the plan for a demand (requests/s) and a number of GPUs; raise ValueError for a wrong number.
@@ -59,17 +59,17 @@ class Solver:
         if chosen is None:
             return self._least_harm(demand_rps, gpus)
         chosen, kept = self._stay(chosen, previous, demand_rps, gpus)
-        fit = self._table.fewest(chosen, demand_rps, gpus, min(min_gpus, gpus))
+        fit = self.table.fewest(chosen, demand_rps, gpus, min(min_gpus, gpus))
         why = "kept: nothing else is better by enough" if kept else note
         return self._plan(fit, demand_rps, f"{why}, for {demand_rps:.3g} requests/s on {gpus} GPUs")
 
     def _first(self, rows: NDArray[np.intp], demand_rps: float, gpus: int) -> int | None:
         """Return the first of the rows that fits."""
-        rows = rows[self._table.could_fit(rows, demand_rps, gpus)]
+        rows = rows[self.table.could_fit(rows, demand_rps, gpus)]
         start, size = 0, _FIRST_BLOCK
         while start < len(rows):
             block = rows[start : start + size]
-            good = np.flatnonzero(self._table.fits(block, demand_rps, gpus))
+            good = np.flatnonzero(self.table.fits(block, demand_rps, gpus))
             if len(good):
                 return int(block[good[0]])
             start, size = start + size, min(_LARGEST_BLOCK, 2 * size)
@@ -81,7 +81,7 @@ class Solver:
     def _cheapest(self, demand_rps: float, gpus: int) -> tuple[int | None, str]:
         """Return the best row that reaches the quality with the fewest GPUs; else the best row of all."""
         wanted = self._objective.quality or math.inf
-        good = self._by_quality[: int(np.searchsorted(self._table.quality[self._by_quality], wanted, side="right"))]
+        good = self._by_quality[: int(np.searchsorted(self.table.quality[self._by_quality], wanted, side="right"))]
         if self._first(good, demand_rps, gpus) is None:
             return self._first(self._by_quality, demand_rps, gpus), f"quality {wanted:g} cannot be reached; the best"
         low, high = 0, gpus
@@ -94,13 +94,13 @@ class Solver:
         """Return the previous plan's row instead of the chosen one where the gain is too small to switch."""
         if previous is None or not previous.feasible:
             return chosen, False
-        row = self._table.find(previous.light, previous.heavy, previous.direct_ratio, previous.deferral_ratio)
-        if row is None or row == chosen or not self._table.fits(np.array([row]), demand_rps, gpus)[0]:
+        row = self.table.find(previous.light, previous.heavy, previous.direct_ratio, previous.deferral_ratio)
+        if row is None or row == chosen or not self.table.fits(np.array([row]), demand_rps, gpus)[0]:
             return chosen, False
-        quality = self._table.quality
+        quality = self.table.quality
         if self._objective.optimize == "Cost":
             reach = quality[row] <= (self._objective.quality or math.inf) or quality[row] <= quality[chosen]
-            counts = [self._table.fewest(r, demand_rps, gpus, 0) for r in (row, chosen)]
+            counts = [self.table.fewest(r, demand_rps, gpus, 0) for r in (row, chosen)]
             stay = reach and sum((counts[0].light_count, counts[0].heavy_count)) <= sum(
                 (counts[1].light_count, counts[1].heavy_count)
             )
@@ -110,7 +110,7 @@ class Solver:
 
     def _least_harm(self, demand_rps: float, gpus: int) -> Plan:
         """Return the plan with the most throughput, and why nothing fits."""
-        row = self._table.quickest(demand_rps)
+        row = self.table.quickest(demand_rps)
         needed = next((n for n in _doubling(max(1, gpus), _FAR) if self._any_fits(demand_rps, n)), 0)
         if needed:
             low, high = max(0, gpus), needed
@@ -121,16 +121,16 @@ class Solver:
         elif self._any_fits(0.0, 2):  # one GPU a tier, nobody waits: what is too much is the demand
             why = f"{demand_rps:.3g} requests/s within {self._slo_s:g} s need more than {_FAR} GPUs, there are {gpus}"
         else:
-            fastest = self._table.shortest_service_s
+            fastest = self.table.shortest_service_s
             why = f"no tier can meet {self._slo_s:g} s: the fastest takes {fastest:g} s; ask for a longer latency"
             if fastest <= self._slo_s:
                 why = (
                     f"no configuration can meet {self._slo_s:g} s, though a tier alone takes {fastest:g} s; profile it"
                 )
-        return self._plan(self._table.whatever(row, demand_rps, gpus), demand_rps, why, feasible=False)
+        return self._plan(self.table.whatever(row, demand_rps, gpus), demand_rps, why, feasible=False)
 
     def _plan(self, fit: Fit, demand_rps: float, reason: str, feasible: bool = True) -> Plan:
-        light, heavy, direct, deferral, quality = self._table.row(fit.row)
+        light, heavy, direct, deferral, quality = self.table.row(fit.row)
         tiers = [TierPlan(light, fit.light_count, fit.light_batch)]
         if heavy != light:  # also with a count of 0: on a shared pool of one GPU both tiers take turns
             tiers.append(TierPlan(heavy, fit.heavy_count, fit.heavy_batch))

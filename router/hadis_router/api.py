@@ -232,6 +232,7 @@ def status_document(service: Service) -> dict[str, Any]:
         "plan": plan.to_dict() if plan else None,
         "thresholds": {"difficulty": difficulty, "confidence": confidence},
         "queues": dispatcher.queued,
+        "queued_s": dispatcher.queued_s,
         "workers": [{"url": w.url, "tiers": w.tiers, "busy": bool(w.tier), "tier": w.tier} for w in dispatcher.workers],
         "answers": dict(dispatcher.recent.answers),
         "changes": [asdict(change) for change in service.state.changes],

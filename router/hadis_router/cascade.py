@@ -33,9 +33,10 @@ class Cascade:
 
     def again(self, job: Job, plan: Plan) -> bool:
         """Return whether the plan wants a job's light image made again by its heavy tier."""
-        if job.forced_tier is not None or job.confidence is None or plan.light == plan.heavy or job.tier != plan.light:
+        decided = job.forced_tier is not None or job.stepped_down or job.confidence is None
+        if decided or plan.light == plan.heavy or job.tier != plan.light:
             return False
-        doubtful = self._thresholds.defer(job.tier, job.confidence, plan.deferral_ratio)
+        doubtful = self._thresholds.defer(job.tier, job.confidence or 0.0, plan.deferral_ratio)
         return doubtful and job.wanted is None
 
     def thresholds(self, plan: Plan) -> tuple[float | None, float | None]:

@@ -78,6 +78,11 @@ class Dispatcher:
         """Waiting jobs by tier."""
         return {tier: len(queue) for tier, queue in self._queues.items()}
 
+    @property
+    def queued_s(self) -> dict[str, float]:
+        """GPU seconds of the work that waits, by tier, in batches of the plan's size."""
+        return {tier: len(queue) * self._image_s(tier) if len(queue) else 0.0 for tier, queue in self._queues.items()}
+
     def set_plan(self, plan: Plan) -> None:
         """Follow another plan at once; what waits for a tier that it does not use goes to the tier in its place."""
         self.plan = plan
@@ -103,6 +108,8 @@ class Dispatcher:
         tier = self.cascade.first(job, plan)
         if tier == plan.heavy != plan.light and not job.forced_tier and self._ends_at(job, tier) > job.deadline:
             tier = plan.light  # an easier picture in time is worth more than a better one too late
+        if not self.workers.having(tier) and not job.forced_tier:
+            tier = plan.light if tier == plan.heavy else plan.heavy  # while tiers change, one is better than none
         if not self.workers.having(tier):
             raise ServeError(503, "no_workers", f"no worker has the tier {tier!r}; try again soon", 2)
         late = self._ends_at(job, tier) - job.deadline
@@ -111,6 +118,11 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         job.generation, job.first, job.cascade = plan.generation, tier, (plan.light, plan.heavy)
         job.timer = loop.call_at(job.deadline, self._expire, job)
+        if tier != plan.light and not job.forced_tier:
+            # While it waits, the last moment at which the light tier can still answer is watched instead.
+            latest = job.deadline - MARGIN * self._slo_s - self._estimates.latency_s(tier, 1)
+            job.timer.cancel()
+            job.timer = loop.call_at(max(latest, loop.time()), self._step_down, job)
         self._put(job, tier)
         self._dispatch()
 
@@ -164,6 +176,16 @@ class Dispatcher:
                 return
         self._fail(job, ServeError(504, "deadline_expired", f"no image within {self._slo_s:g} s"))
 
+    def _step_down(self, job: Job) -> None:
+        """Called when the heavy tier, if it did not begin yet, can no longer answer in time: the light one may."""
+        job.timer = asyncio.get_running_loop().call_at(job.deadline, self._expire, job)
+        plan = self.plan
+        if not job.running and plan is not None and job.tier != plan.light and self.workers.having(plan.light):
+            self._queues[job.tier].remove(job)
+            job.first, job.stepped_down = plan.light, True
+            self._put(job, plan.light)
+            self._dispatch()
+
     def _take_result(self, job: Job, tier: str, worker: str, began: float, result: Result) -> None:
         told, image = result
         job.running = False
@@ -179,6 +201,7 @@ class Dispatcher:
             return
         job.confidence, plan = told.confidence, self.plan
         if plan is not None and self.cascade.again(job, plan):
+            job.cascade = plan.light, plan.heavy
             self._defer(job, image, plan.heavy)
         else:
             light = plan is None or tier in (plan.light, job.cascade[0])
@@ -314,11 +337,14 @@ class Dispatcher:
         work = self.workers.work_left_s(now)
         for tier, queue in self._queues.items():
             if len(queue):
-                part = self.plan.tier(tier) if self.plan else None
-                size = part.batch if part else 1
-                seconds = self._estimates.latency_s(tier, size, self._judged(tier)) / size
-                work += queue.ahead_of(deadline) * seconds
+                work += queue.ahead_of(deadline) * self._image_s(tier)
         return work / max(1, len(self.workers))
+
+    def _image_s(self, tier: str) -> float:
+        """Return the GPU seconds of an image in a batch of the plan's size."""
+        part = self.plan.tier(tier) if self.plan else None
+        size = part.batch if part else 1
+        return self._estimates.latency_s(tier, size, self._judged(tier)) / size
 
     def _drain_s(self) -> int:
         return max(1, math.ceil(self._wait_s(math.inf, asyncio.get_running_loop().time())))

@@ -102,6 +102,8 @@ class Job:
     """The tier that it was sent to first."""
     cascade: tuple[str, str] = ("", "")
     """The light and heavy tier of the plan that it was decided under."""
+    stepped_down: bool = False
+    """Whether it waited for the heavy tier until only the light one could answer in time."""
     light_image: bytes | None = None
     confidence: float | None = None
     attempts: list[Attempt] = field(default_factory=list)

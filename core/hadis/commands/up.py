@@ -8,7 +8,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -155,7 +155,8 @@ class Machine:
                 demand = await _demand(client, self.url)
                 if workers and demand is not None:
                     loop_time = asyncio.get_running_loop().time()
-                    plan = controller.step(loop_time, demand[0], len(workers), demand[1])
+                    ready = Counter(tier for worker in workers for tier in worker.tiers)
+                    plan = controller.step(loop_time, demand[0], ready, demand[1])
                 self._adopt(plan, workers, controller.observed_rps, controller.forecast_rps)
                 # The first workers are waited for with short steps, so that the first image comes soon.
                 await asyncio.sleep(every if plan else 0.2)
@@ -191,10 +192,10 @@ async def _worker(client: httpx.AsyncClient, url: str) -> WorkerAddress | None:
         return None
 
 
-async def _demand(client: httpx.AsyncClient, url: str) -> tuple[float, int] | None:
-    """Return the router's count of arrivals and of waiting jobs; None while it does not answer."""
+async def _demand(client: httpx.AsyncClient, url: str) -> tuple[float, dict[str, float]] | None:
+    """Return the router's count of arrivals and the work that waits by tier; None while it does not answer."""
     try:
         status = (await client.get(f"{url}/v1/hadis/status")).json()
-        return float(status["arrivals_total"]), sum(status["queues"].values())
+        return float(status["arrivals_total"]), dict(status["queued_s"])
     except (httpx.HTTPError, ValueError, KeyError):
         return None

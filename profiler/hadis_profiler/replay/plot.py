@@ -1,0 +1,110 @@
+"""Pictures of replays: one run over time, and quality and violations against the number of GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from hadis.plan import Plan
+
+from hadis_profiler.replay.simulate import Outcome
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402 (the backend must be chosen before)
+
+_PATHS = {"light": "#8ecae6", "kept-light": "#fb8500", "deferred": "#219ebc", "heavy": "#023047"}
+_BINS = 60
+
+
+class Timeline:
+    """Gathers a run in bins of time, in memory that does not grow with the number of requests in a bin's share."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._outcomes: list[tuple[float, float, str]] = []
+        self._plans: list[tuple[float, Plan]] = []
+
+    def add(self, o: Outcome) -> None:
+        """Take a request's end."""
+        latency = float("nan") if o.answered_s is None else o.answered_s - o.arrival_s
+        self._outcomes.append((o.arrival_s, latency, o.how))
+
+    def planned(self, at: float, plan: Plan) -> None:
+        """Take a plan."""
+        self._plans.append((at, plan))
+
+    def draw(self, path: Path, title: str, slo_s: float) -> None:
+        """Write the picture: demand, answers by path, the plan's quality, latency against the SLO."""
+        at = np.array([o[0] for o in self._outcomes])
+        latency = np.array([o[1] for o in self._outcomes])
+        how = np.array([o[2] for o in self._outcomes])
+        edges = np.linspace(0, max(1e-9, float(at.max())), _BINS + 1)
+        middle, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
+        where = np.clip(np.digitize(at, edges) - 1, 0, _BINS - 1)
+        figure, (top, mid, low) = plt.subplots(3, 1, figsize=(9, 8), sharex=True, layout="constrained")
+        self._draw_paths(top, middle, width, where, how)
+        top.set_title(title, loc="left", fontweight="bold")
+        times = [t for t, _ in self._plans]
+        mid.step(times, [p.quality for _, p in self._plans], where="post", color="#023047", label="quality planned")
+        mid.set_ylabel("quality (lower is better)")
+        ratios = mid.twinx()
+        for name, color in (("direct_ratio", "#fb8500"), ("deferral_ratio", "#219ebc")):
+            values = [getattr(p, name) for _, p in self._plans]
+            ratios.step(times, values, where="post", color=color, label=name.replace("_", " "), alpha=0.6, lw=1)
+        ratios.set_ylim(0, 1)
+        ratios.set_ylabel("ratio")
+        figure.legend(*_both(mid, ratios), loc="outside lower center", ncols=3, frameon=False)
+        for q, style in ((50, "-"), (95, "--")):
+            values = [_percentile(latency[where == i], q) for i in range(_BINS)]
+            low.plot(middle, values, style, color="#023047", label=f"p{q}")
+        low.axhline(slo_s, color="#d62828", lw=1, label="SLO")
+        low.set_ylim(0, slo_s * 1.15)
+        low.set_ylabel("latency, s")
+        low.set_xlabel("time, s")
+        low.legend(frameon=False, ncols=3)
+        figure.savefig(path, dpi=120)
+        plt.close(figure)
+
+    def _draw_paths(self, axes: plt.Axes, middle: np.ndarray, width: float, where: np.ndarray, how: np.ndarray) -> None:  # type: ignore[type-arg]  # shapes say nothing here
+        bottom = np.zeros(_BINS)
+        for name, color in _PATHS.items():
+            rate = np.bincount(where[how == name], minlength=_BINS) / width
+            axes.bar(middle, rate, width, bottom, color=color, label=name)
+            bottom += rate
+        rest = np.bincount(where[~np.isin(how, list(_PATHS))], minlength=_BINS) / width
+        axes.bar(middle, rest, width, bottom, color="#d62828", label="refused or late")
+        axes.set_ylabel("requests/s")
+        axes.legend(frameon=False, ncols=3, loc="upper left")
+
+
+def draw_sizes(path: Path, rows: Sequence[tuple[int, float, float]], quality: float, allowed: float) -> None:
+    """Write quality and violations (shares) against GPUs, from rows (gpus, quality, violations)."""
+    counts = [row[0] for row in rows]
+    figure, (top, low) = plt.subplots(2, 1, figsize=(8, 6), sharex=True, layout="constrained")
+    top.plot(counts, [row[1] for row in rows], "o-", color="#023047")
+    top.axhline(quality, color="#d62828", lw=1, label=f"asked: {quality:g}")
+    top.set_ylabel("quality (lower is better)")
+    top.legend(frameon=False)
+    low.plot(counts, [100 * row[2] for row in rows], "o-", color="#219ebc")
+    low.axhline(100 * allowed, color="#d62828", lw=1, label=f"allowed: {100 * allowed:g}%")
+    low.set_ylabel("violations, %")
+    low.set_xlabel("GPUs")
+    low.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _percentile(values: np.ndarray, q: float) -> float:  # type: ignore[type-arg]  # any shape of floats
+    seen = values[np.isfinite(values)]
+    return float(np.percentile(seen, q)) if len(seen) else float("nan")
+
+
+def _both(*axes: plt.Axes) -> tuple[list[object], list[str]]:
+    handles, labels = [], []
+    for one in axes:
+        some, names = one.get_legend_handles_labels()
+        handles += some
+        labels += names
+    return handles, labels

@@ -1,0 +1,204 @@
+"""The policies that a replay compares. All of them use the same dispatcher: one earliest-deadline-first queue a tier,
+late binding, and the light image as the answer where the heavy one would be late.
+
+That is more than some of them have in their own papers, and fair: a table then shows what the planning is worth.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from hadis.control import Controller
+from hadis.plan import Plan, TierPlan
+from hadis.profile import Profile
+from hadis.resources import ServiceSpec
+
+from hadis_profiler.replay.inputs import Prompts
+from hadis_profiler.replay.simulate import Policy
+
+EPOCH_S = 5.0
+"""Period of the rivals' control loops, as in the HADIS paper's testbed."""
+OVER_PROVISION = 1.05
+"""Demand is multiplied by this before planning (DiffServe's factor, kept by the HADIS paper)."""
+EWMA = 0.5
+"""Weight of the latest epoch in the estimate of demand; of 0.3, 0.5 and 0.8 the best on these traces."""
+Row = tuple[str, str, float, float, float]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A policy with how it scores prompts (None: by the prompts' difficulty)."""
+
+    policy: Policy
+    score: Callable[[int], float] | None = None
+
+
+class Hadis:
+    """This project: the live Controller."""
+
+    def __init__(self, profile: Profile, spec: ServiceSpec, *, shared: bool, every_s: float = 1.0) -> None:
+        """`every_s` is spec.planEvery."""
+        self.every_s = every_s
+        self._controller = Controller(profile, spec, shared=shared)
+        self.step = self._controller.step
+        self.target = self._controller.target
+
+
+class Epochs:
+    """A rival's planner: every epoch the best row whose work fits, with demand averaged over epochs.
+
+    The batch of each tier is the largest of which twice the time fits the path, the rule of Nexus, Proteus and
+    DiffServe: a request that just missed a batch waits for that one, then for its own.
+    """
+
+    def __init__(
+        self, profile: Profile, slo_s: float, rows: list[Row], *, every_s: float = EPOCH_S, light_sees_all: bool = False
+    ) -> None:
+        """`light_sees_all` charges the light tier with all requests, the direct ones included."""
+        self.every_s, self._profile, self._slo_s = every_s, profile, slo_s
+        self._rows = sorted(rows, key=lambda row: row[4])
+        self._all = light_sees_all
+        self._batches = [self._batch_sizes(row) for row in self._rows]
+        self._rate, self._last = 0.0, (0.0, 0.0)
+        self._plan: Plan | None = None
+
+    def step(
+        self, now_s: float, arrivals_total: float, ready: Mapping[str, int], queued_s: Mapping[str, float]
+    ) -> Plan:
+        """Return the plan of this epoch."""
+        gpus = max(ready.values()) if ready else 0
+        self._plan = self._choose(now_s, arrivals_total, gpus if len(set(ready.values())) == 1 else sum(ready.values()))
+        return self._plan
+
+    def target(self, now_s: float, gpus: int, ready: Mapping[str, int], assigned: Mapping[str, int]) -> dict[str, int]:
+        """Return the plan's own counts: these rules do not charge for a change."""
+        plan = self._plan or self._choose(now_s, 0.0, gpus)
+        counts = {tier.tier: tier.count for tier in plan.tiers}
+        counts[plan.heavy] += gpus - sum(counts.values())
+        return counts
+
+    def _choose(self, now_s: float, arrivals_total: float, gpus: int) -> Plan:
+        before_s, before = self._last
+        if now_s > before_s:
+            latest = (arrivals_total - before) / (now_s - before_s)
+            self._rate = EWMA * latest + (1 - EWMA) * self._rate if before_s else latest
+            self._last = now_s, arrivals_total
+        demand = self._rate * OVER_PROVISION
+        loads = [self._load(row, sizes, demand) for row, sizes in zip(self._rows, self._batches, strict=True)]
+        whole = [max(1, int(np.ceil(a - 1e-9))) * (a > 0) + int(np.ceil(b - 1e-9)) for a, b in loads]
+        fits = [i for i, need in enumerate(whole) if need <= gpus and self._batches[i] is not None]
+        best = fits[0] if fits else min(range(len(loads)), key=lambda i: sum(loads[i]))
+        light, heavy, direct, deferral, quality = self._rows[best]
+        sizes = self._batches[best] or (1, 1)
+        count = min(gpus, max(int(loads[best][0] > 0), int(np.ceil(loads[best][0] - 1e-9))))
+        tiers = [TierPlan(light, count if heavy != light else gpus, sizes[0])]
+        if heavy != light:
+            tiers.append(TierPlan(heavy, gpus - count, sizes[1]))
+        return Plan(light, heavy, direct, deferral, tuple(tiers), demand, quality, 0.0, 0.0, bool(fits), "epoch", 1)
+
+    def _batch_sizes(self, row: Row) -> tuple[int, int] | None:
+        """Return the batches of most throughput within the latency rule; None where not even single images are."""
+        light, heavy, direct, deferral, _ = row
+        best, found = float("inf"), None
+        for a in self._profile.batch_sizes(light):
+            for b in self._profile.batch_sizes(heavy) if heavy != light else (1,):
+                light_s = self._profile.latency_s(light, a, heavy != light)
+                heavy_s = self._profile.latency_s(heavy, b) if heavy != light else 0.0
+                path = light_s + heavy_s if deferral > 0 else max(light_s, heavy_s)
+                cost = sum(self._load(row, (a, b), 1.0))
+                if 2 * path <= self._slo_s and cost < best - 1e-9:
+                    best, found = cost, (a, b)
+        return found
+
+    def _load(self, row: Row, sizes: tuple[int, int] | None, demand: float) -> tuple[float, float]:
+        light, heavy, direct, deferral, _ = row
+        a, b = sizes or (1, 1)
+        light_s = self._profile.latency_s(light, a, heavy != light) / a
+        if heavy == light:
+            return demand * light_s, 0.0
+        heavy_s = self._profile.latency_s(heavy, b) / b
+        to_light = 1.0 if self._all else 1 - direct
+        return demand * to_light * light_s, demand * (direct + (1 - direct) * deferral) * heavy_s
+
+
+def rows_of(profile: Profile) -> list[Row]:
+    """Return the profile's rows as tuples."""
+    return [(c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality) for c in profile.configurations]
+
+
+def _pareto(profile: Profile) -> list[Row]:
+    """Return the rows that no other beats on cost and quality."""
+    rows = sorted(profile.configurations, key=lambda c: (c.cost, c.quality))
+    front, best = [], float("inf")
+    for c in rows:
+        if c.quality < best:
+            best = c.quality
+            front.append((c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality))
+    return front
+
+
+def _drawn(count: int, seed: int) -> Callable[[int], float]:
+    """Return a score that is drawn for each request, whatever the prompt."""
+    rng = random.Random(seed)
+    return lambda prompt: rng.random()
+
+
+def _without_deferral(profile: Profile) -> Profile:
+    spec = profile.resource.spec
+    rows = tuple(c for c in spec.configurations if c.deferral_ratio == 0)
+    flat = spec.difficulty.model_copy(update={"quantiles": (0.0, 1.0)})
+    changed = spec.model_copy(update={"configurations": rows, "difficulty": flat})
+    return Profile(profile.resource.model_copy(update={"spec": changed}))
+
+
+def _hadis(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+    return Named(Hadis(profile, spec, shared=shared))
+
+
+def _random_mix(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+    """Return our own control loop without any look at the query: two tiers mixed at random, nothing deferred."""
+    return Named(Hadis(_without_deferral(profile), spec, shared=shared), _drawn(len(prompts), seed))
+
+
+def _paper(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+    """Return the paper's planner (sections 4.2 and 4.3): its Pareto rows, every 5 s, light charged with everything."""
+    return Named(Epochs(profile, slo_s, _pareto(profile), light_sees_all=True))
+
+
+def _diffserve(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+    """Return DiffServe (MLSys 2025): one fixed pair, every prompt to light first, the threshold planned.
+
+    The pair is the one whose range of quality and cost is widest, the lightest and the heaviest tier: a fixed pair
+    must serve the lowest and the highest load.
+    """
+    names = list(profile.tiers)
+    rows = [row for row in rows_of(profile) if row[:2] == (names[0], names[-1]) and row[2] == 0]
+    return Named(Epochs(profile, slo_s, rows, light_sees_all=True))
+
+
+def _proteus(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+    """Return Proteus (ASPLOS 2024): accuracy scaling by a mix of variants that no query is looked at for."""
+    return Named(Epochs(profile, slo_s, [r for r in rows_of(profile) if r[3] == 0]), _drawn(len(prompts), seed))
+
+
+def _single(heaviest: bool) -> Callable[..., Named]:
+    def make(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+        """Return Clipper's way (NSDI 2017): one model for all, its batch adapted to the objective."""
+        name = list(profile.tiers)[-1 if heaviest else 0]
+        return Named(Epochs(profile, slo_s, [(name, name, 0.0, 0.0, 1.0)]))
+
+    return make
+
+
+POLICIES: dict[str, Callable[[Profile, ServiceSpec, float, bool, Prompts, int], Named]] = {
+    "hadis": _hadis,
+    "hadis-paper": _paper,
+    "random-mix": _random_mix,
+    "diffserve": _diffserve,
+    "proteus": _proteus,
+    "all-light": _single(False),
+    "all-heavy": _single(True),
+}

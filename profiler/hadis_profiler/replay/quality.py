@@ -1,0 +1,120 @@
+"""What a replay achieved: quality from what was done, and the objective's violations.
+
+Quality is read off the profile's table: in blocks of consecutive arrivals, and for each cascade in a block, at the
+direct and deferral shares that were realised (bilinear between measured rows). A violation is an answer later than
+the SLO, or none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from hadis.profile import Profile
+from numpy.typing import NDArray
+
+from hadis_profiler.replay.simulate import Outcome
+
+BLOCK = 200
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A replay in numbers; latencies in seconds, shares from 0 to 1."""
+
+    requests: int
+    quality: float
+    violations: float
+    unanswered: float
+    p50_s: float
+    p99_s: float
+    paths: dict[str, int]
+
+
+class Grid:
+    """Quality of any ratios of a profile's cascades."""
+
+    def __init__(self, profile: Profile) -> None:
+        """Keep the measured rows by pair."""
+        self._rows: dict[tuple[str, str], dict[tuple[float, float], float]] = defaultdict(dict)
+        for c in profile.configurations:
+            self._rows[c.light, c.heavy][c.direct_ratio, c.deferral_ratio] = c.quality
+
+    def quality(self, light: str, heavy: str, direct: float, deferral: float) -> float:
+        """Return the quality between the measured rows; NaN for a pair that was not measured on a full grid."""
+        if light == heavy:
+            return self._rows.get((light, heavy), {}).get((0.0, 0.0), float("nan"))
+        xs, ys, table = self._tables.get((light, heavy), (None, None, None))
+        if xs is None or ys is None or table is None:
+            return float("nan")
+        across = [np.interp(deferral, ys, line) for line in table]
+        return float(np.interp(direct, xs, across))
+
+    @cached_property
+    def _tables(self) -> dict[tuple[str, str], tuple[NDArray[np.float64], ...]]:
+        tables = {}
+        for pair, rows in self._rows.items():
+            xs, ys = (sorted({key[i] for key in rows}) for i in (0, 1))
+            if len(xs) * len(ys) == len(rows):
+                tables[pair] = np.array(xs), np.array(ys), np.array([[rows[x, y] for y in ys] for x in xs])
+        return tables
+
+
+class Judge:
+    """Takes outcomes one by one, in bounded memory but for one latency a request."""
+
+    def __init__(self, profile: Profile, slo_s: float, block: int = BLOCK) -> None:
+        """Start empty. Outcomes come as requests end; blocks are of arrivals, so a few blocks are open at a time."""
+        self._grid, self._slo_s, self._block = Grid(profile), slo_s, block
+        self._latencies: list[float] = []
+        self._waiting: list[Outcome] = []
+        self._paths: Counter[str] = Counter()
+        self._quality, self._weight, self._late, self._never, self._count = 0.0, 0, 0, 0, 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Take one."""
+        self._count += 1
+        self._paths[outcome.how] += 1
+        self._waiting.append(outcome)
+        if outcome.answered_s is None:
+            self._never += 1
+        else:
+            latency = outcome.answered_s - outcome.arrival_s
+            self._latencies.append(latency)
+            self._late += latency > self._slo_s + 1e-9
+        if len(self._waiting) >= 64 * self._block:
+            self._close(32)
+
+    def summary(self) -> Summary:
+        """Return the numbers; add no more after."""
+        self._close(None)
+        n, seen = max(1, self._count), np.array(self._latencies or [float("nan")])
+        return Summary(
+            self._count,
+            self._quality / self._weight if self._weight else float("nan"),
+            (self._late + self._never) / n,
+            self._never / n,
+            float(np.median(seen)),
+            float(np.quantile(seen, 0.99)),
+            dict(self._paths),
+        )
+
+    def _close(self, blocks: int | None) -> None:
+        """Count the earliest blocks; those that end this much later than others began are complete."""
+        self._waiting.sort(key=lambda o: o.arrival_s)
+        size = len(self._waiting) if blocks is None else blocks * self._block
+        done, self._waiting = self._waiting[:size], self._waiting[size:]
+        for start in range(0, len(done), self._block):
+            cascades = defaultdict(list)
+            for o in done[start : start + self._block]:
+                if o.answered_s is not None:
+                    cascades[o.light, o.heavy].append(o)
+            for (light, heavy), some in cascades.items():
+                direct = sum(o.first == heavy for o in some)
+                rest = len(some) - direct
+                deferred = sum(o.first != heavy and o.final == heavy for o in some)
+                share = deferred / rest if rest else 0.0
+                self._quality += len(some) * self._grid.quality(light, heavy, direct / len(some), share)
+                self._weight += len(some)

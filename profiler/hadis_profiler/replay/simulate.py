@@ -1,0 +1,173 @@
+"""One replay: a trace through the router's Dispatcher on a virtual clock, under a policy.
+
+Only two things are not the live ones: the clock (looptime jumps over every wait) and the transport (a latency table).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import looptime
+from hadis.plan import Plan
+from hadis.profile import Profile
+from hadis_router.dispatch import Dispatcher
+from hadis_router.job import ImageParams, Job, ServeError
+
+from hadis_profiler.replay.fleet import DedicatedFleet, SharedFleet, TableTransport
+from hadis_profiler.replay.inputs import Prompts
+
+
+class Policy(Protocol):
+    """A control loop: sees what a live one sees, and plans."""
+
+    every_s: float
+
+    def step(
+        self, now_s: float, arrivals_total: float, ready: Mapping[str, int], queued_s: Mapping[str, float]
+    ) -> Plan:
+        """Return the plan that routes on the GPUs that are ready."""
+
+    def target(
+        self, now_s: float, gpus: int, ready: Mapping[str, int], assigned: Mapping[str, int]
+    ) -> Mapping[str, int]:
+        """Return the GPUs to have by tier; asked for on dedicated GPUs alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One request's end, as the judge reads it. Tiers are names; `answered_s` is None without an answer."""
+
+    arrival_s: float
+    answered_s: float | None
+    light: str
+    heavy: str
+    first: str
+    final: str
+    how: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every policy of a comparison has in common."""
+
+    profile: Profile
+    gpus: int
+    slo_s: float
+    shared: bool = True
+    change_cost_s: float = 0.0
+    queue_limit: int = 100_000
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a replay went by itself."""
+
+    wall_s: float
+    virtual_s: float
+    busy_share: float
+
+
+def replay(
+    setting: Setting, policy: Policy, trace: Iterable[tuple[float, int]], prompts: Prompts,
+    record: Callable[[Outcome], None], score: Callable[[int], float] | None = None,
+    planned: Callable[[float, Plan], None] = lambda at, plan: None,
+) -> Ran:  # fmt: skip
+    """Run a trace; `record` gets every request's end, `planned` every plan.
+
+    `score` gives the difficulty of a prompt index where a policy does not look at the text (default: the prompts').
+    """
+    loop = looptime.new_event_loop(start=0)
+    began = time.perf_counter()
+    run = _Replay(setting, policy, prompts, record, score, planned)
+    try:
+        end_s = loop.run_until_complete(run.run(trace))
+    finally:
+        loop.close()
+    busy = run.transport.busy_s / (setting.gpus * end_s) if end_s else 0.0
+    return Ran(time.perf_counter() - began, end_s, busy)
+
+
+class _Replay:
+    def __init__(
+        self, setting: Setting, policy: Policy, prompts: Prompts, record: Callable[[Outcome], None],
+        score: Callable[[int], float] | None, planned: Callable[[float, Plan], None],
+    ) -> None:  # fmt: skip
+        self._setting, self._policy, self._record, self._planned = setting, policy, record, planned
+        self._difficulty = score or prompts.difficulty.tolist().__getitem__
+        self.transport = TableTransport(setting.profile, prompts)
+        self._arrivals = 0
+        self._open = 0
+
+    async def run(self, trace: Iterable[tuple[float, int]]) -> float:
+        """Run the trace; return the virtual seconds that it took. Nothing is left on the loop, also after an error."""
+        try:
+            return await self._run(trace)
+        finally:
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    async def _run(self, trace: Iterable[tuple[float, int]]) -> float:
+        setting = self._setting
+        self._dispatcher = Dispatcher(
+            setting.profile, self.transport, slo_s=setting.slo_s, queue_limit=setting.queue_limit, on_done=self._done
+        )
+        self._fleet = self._start_fleet()
+        self._plan(0.0)
+        loop = asyncio.get_running_loop()
+        planning = asyncio.ensure_future(self._keep_planning())
+        for at, prompt in trace:
+            if at > loop.time():
+                await asyncio.sleep(at - loop.time())
+            self._arrive(loop, at, prompt)
+        while self._open:  # every job has a deadline
+            await asyncio.sleep(setting.slo_s / 4)
+        planning.cancel()
+        return loop.time()
+
+    def _start_fleet(self) -> SharedFleet | DedicatedFleet:
+        setting, tiers = self._setting, tuple(self._setting.profile.tiers)
+        if setting.shared:
+            return SharedFleet(self._dispatcher, tiers, setting.gpus)
+        counts = dict(self._policy.target(0.0, setting.gpus, {}, {}))
+        # Whatever a plan leaves over serves the heaviest tier: a GPU that is there costs the same when it idles.
+        heaviest = [tier for tier in tiers if counts.get(tier)][-1]
+        counts[heaviest] += setting.gpus - sum(counts.values())
+        return DedicatedFleet(self._dispatcher, self.transport, counts, setting.change_cost_s)
+
+    def _arrive(self, loop: asyncio.AbstractEventLoop, at: float, prompt: int) -> None:
+        self._arrivals += 1
+        params = ImageParams(prompt="", seed=prompt)
+        job = Job(str(self._arrivals), params, at, at + self._setting.slo_s, loop.create_future(),
+                  difficulty=self._difficulty(prompt))  # fmt: skip
+        try:
+            self._dispatcher.submit(job)
+            self._open += 1
+        except ServeError as error:
+            self._record(Outcome(at, None, "", "", "", "", error.code))
+
+    def _done(self, job: Job, how: str) -> None:
+        self._open -= 1
+        failed = job.future.exception() is not None
+        now = asyncio.get_running_loop().time()
+        final = "" if failed else job.attempts[-1].tier
+        self._record(Outcome(job.arrived, None if failed else now, *job.cascade, job.first, final, how))
+
+    def _plan(self, now: float) -> None:
+        plan = self._policy.step(now, self._arrivals, self._fleet.ready, self._dispatcher.queued_s)
+        if plan != self._dispatcher.plan:
+            self._dispatcher.set_plan(plan)
+            self._planned(now, plan)
+        if not self._setting.shared:
+            fleet = self._fleet
+            fleet.follow(self._policy.target(now, self._setting.gpus, fleet.ready, fleet.assigned))
+
+    async def _keep_planning(self) -> None:
+        while True:
+            await asyncio.sleep(self._policy.every_s)
+            self._plan(asyncio.get_running_loop().time())
