@@ -6,6 +6,7 @@ folder with the public artifact's traces, prompt features and confidences.
 
 from __future__ import annotations
 
+import csv
 import statistics
 import sys
 from collections.abc import Iterator
@@ -78,8 +79,6 @@ def slower(profile: Profile, times: float) -> Profile:
 
 def diffserve(profile: Profile, data: Path) -> Profile:
     """Return DiffServe's latencies (SD-Turbo and SD v1.5) with the quality of our lightest and heaviest tier."""
-    import csv
-
     found: dict[str, dict[int, float]] = {name: {} for name in DIFFSERVE.values()}
     with (data / "runtimes_sdturbo.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -136,10 +135,10 @@ def main(data: Path, out: Path) -> None:
 HEAD = f"""# Policies on the paper's data
 
 Written by `make bench-paper`. Each cell: FID (lower is better) / violations in % of the requests, over a whole trace on
-{GPUS} GPUs; policies that draw lots ({", ".join(DRAWS)}) are means of {len(SEEDS)} seeds. Quality is read off the paper's
-measured table at the ratios that were realised, in blocks of 200 requests, so an answer that fell back to its light
-image counts as not deferred. The table knows only prompts that were routed by difficulty: for `random-mix` and `proteus`,
-which route at random, it is an upper bound of what they reach.
+{GPUS} GPUs; policies that draw lots ({", ".join(DRAWS)}) are means of {len(SEEDS)} seeds. Quality is read off the
+paper's measured table at the ratios that were realised, in blocks of 200 requests, so an answer that fell back to its
+light image counts as not deferred. The table knows only prompts that were routed by difficulty: for `random-mix` and
+`proteus`, which route at random, it is an upper bound of what they reach.
 
 All policies use this project's dispatcher: central queues, earliest deadline first, light answer where the heavy one
 would be late. Where a policy's rule comes from stands in `profiler/hadis_profiler/replay/policies.py`.

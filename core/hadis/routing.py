@@ -125,7 +125,7 @@ class Routing:
                 over = np.where((work > 0) & (counts[:, tier] == 0), np.inf, over)
         fitting = np.where(over <= 0, table.quality, np.inf).min(1)
         short = float(table.quality.max()) * (2 + np.minimum(over.min(1), 1e6))
-        return np.where(np.isfinite(fitting), fitting, short)
+        return np.asarray(np.where(np.isfinite(fitting), fitting, short))
 
     def _best(self, fits: NDArray[np.bool_], pair: tuple[str, str] | None) -> int:
         table = self._table

@@ -1,13 +1,12 @@
-"""`hadis replay` and `hadis size`: what a service would do on a trace, and how many GPUs it needs, before buying any."""
+"""`hadis replay` and `hadis size`: what a service would do on a trace, and how many GPUs it needs."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from hadis.cli import fail
@@ -27,8 +26,6 @@ from hadis_profiler.replay.policies import POLICIES
 from hadis_profiler.replay.quality import Judge, Summary
 from hadis_profiler.replay.simulate import Outcome, Ran, Setting, replay
 
-PolicyName = StrEnum("PolicyName", {name: name for name in POLICIES})
-Placement = StrEnum("Placement", {"shared": "shared", "dedicated": "dedicated"})
 ProfileOption = Annotated[Path, typer.Option("--profile", help="YAML with a CascadeProfile.")]
 TraceOption = Annotated[Path, typer.Option("--trace", help="Lines of arrival_ms,prompt_index (the index may lack).")]
 PromptsOption = Annotated[
@@ -107,8 +104,10 @@ def replay_command(
     gpus: Annotated[int, typer.Option(min=1, max=4096, help="GPUs.")],
     slo: SloOption,
     prompts: PromptsOption = None,
-    policy: Annotated[PolicyName, typer.Option(help="Who plans.")] = PolicyName("hadis"),
-    placement: Annotated[Placement | None, typer.Option(help="Default: shared if the tiers fit together.")] = None,
+    policy: Annotated[str, typer.Option(help=f"Who plans: {', '.join(POLICIES)}.")] = "hadis",
+    placement: Annotated[
+        Literal["shared", "dedicated"] | None, typer.Option(help="Default: shared if the tiers fit together.")
+    ] = None,
     change_cost: Annotated[str, typer.Option(help="Time a dedicated GPU takes to change its tier.")] = "5s",
     attainment: AttainmentOption = 0.99,
     seed: Annotated[int, typer.Option(help="Of policies that draw lots, and of drawn prompts.")] = 0,
@@ -117,6 +116,8 @@ def replay_command(
 ) -> None:
     """Run a trace through the router's own dispatcher and control loop on a virtual clock."""
     with _one_line(), contextlib.ExitStack() as stack:
+        if policy not in POLICIES:
+            raise ValueError(f"--policy {policy}: there are {', '.join(POLICIES)}")
         inputs = _read(profile, trace, prompts, slo, attainment, seed)
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": gpus}, "objective": {"latency": slo}})
         shared = placement == "shared" if placement else is_shared(spec, inputs.profile)

@@ -8,11 +8,14 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from hadis.plan import Plan
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from hadis_profiler.replay.simulate import Outcome
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 (the backend must be chosen before)
+import matplotlib.pyplot as plt
 
 _PATHS = {"light": "#8ecae6", "kept-light": "#fb8500", "deferred": "#219ebc", "heavy": "#023047"}
 _BINS = 60
@@ -55,7 +58,8 @@ class Timeline:
             ratios.step(times, values, where="post", color=color, label=name.replace("_", " "), alpha=0.6, lw=1)
         ratios.set_ylim(0, 1)
         ratios.set_ylabel("ratio")
-        figure.legend(*_both(mid, ratios), loc="outside lower center", ncols=3, frameon=False)
+        handles, labels = _both(mid, ratios)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
         for q, style in ((50, "-"), (95, "--")):
             values = [_percentile(latency[where == i], q) for i in range(_BINS)]
             low.plot(middle, values, style, color="#023047", label=f"p{q}")
@@ -67,7 +71,9 @@ class Timeline:
         figure.savefig(path, dpi=120)
         plt.close(figure)
 
-    def _draw_paths(self, axes: plt.Axes, middle: np.ndarray, width: float, where: np.ndarray, how: np.ndarray) -> None:  # type: ignore[type-arg]  # shapes say nothing here
+    def _draw_paths(
+        self, axes: Axes, middle: NDArray[np.float64], width: float, where: NDArray[np.intp], how: NDArray[np.str_]
+    ) -> None:
         bottom = np.zeros(_BINS)
         for name, color in _PATHS.items():
             rate = np.bincount(where[how == name], minlength=_BINS) / width
@@ -96,13 +102,14 @@ def draw_sizes(path: Path, rows: Sequence[tuple[int, float, float]], quality: fl
     plt.close(figure)
 
 
-def _percentile(values: np.ndarray, q: float) -> float:  # type: ignore[type-arg]  # any shape of floats
+def _percentile(values: NDArray[np.float64], q: float) -> float:
     seen = values[np.isfinite(values)]
     return float(np.percentile(seen, q)) if len(seen) else float("nan")
 
 
-def _both(*axes: plt.Axes) -> tuple[list[object], list[str]]:
-    handles, labels = [], []
+def _both(*axes: Axes) -> tuple[list[Artist], list[str]]:
+    handles: list[Artist] = []
+    labels: list[str] = []
     for one in axes:
         some, names = one.get_legend_handles_labels()
         handles += some

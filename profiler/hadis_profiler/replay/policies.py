@@ -101,7 +101,7 @@ class Epochs:
 
     def _batch_sizes(self, row: Row) -> tuple[int, int] | None:
         """Return the batches of most throughput within the latency rule; None where not even single images are."""
-        light, heavy, direct, deferral, _ = row
+        light, heavy, _, deferral, _ = row
         best, found = float("inf"), None
         for a in self._profile.batch_sizes(light):
             for b in self._profile.batch_sizes(heavy) if heavy != light else (1,):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hadis_profiler.replay.simulate import Outcome
 
 BLOCK = 200
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Grid:
         return float(np.interp(direct, xs, across))
 
     @cached_property
-    def _tables(self) -> dict[tuple[str, str], tuple[NDArray[np.float64], ...]]:
-        tables = {}
+    def _tables(self) -> dict[tuple[str, str], tuple[Array, Array, Array]]:
+        tables: dict[tuple[str, str], tuple[Array, Array, Array]] = {}
         for pair, rows in self._rows.items():
             xs, ys = (sorted({key[i] for key in rows}) for i in (0, 1))
             if len(xs) * len(ys) == len(rows):

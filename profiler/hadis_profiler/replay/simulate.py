@@ -125,7 +125,7 @@ class _Replay:
             if at > loop.time():
                 await asyncio.sleep(at - loop.time())
             self._arrive(loop, at, prompt)
-        while self._open:  # every job has a deadline
+        while self._open:  # noqa: ASYNC110 (every job has a deadline)
             await asyncio.sleep(setting.slo_s / 4)
         planning.cancel()
         return loop.time()

@@ -1,0 +1,264 @@
+"""The replay: it runs the router's own code, judges what was done, and says what is wrong with its inputs."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import random
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import profile_document
+from hadis.cli import make_app
+from hadis.manifest import read_profile
+from hadis.plan import Plan, TierPlan
+from hadis.profile import Profile
+from hadis.resources import CascadeProfile, ServiceSpec
+from hadis.runfile import WorkerAddress
+from hadis_profiler.commands.replay import fewest_gpus
+from hadis_profiler.paper.profile import build
+from hadis_profiler.replay.fleet import TableTransport
+from hadis_profiler.replay.inputs import InputError, Prompts, drawn_prompts, read_prompts, read_trace
+from hadis_profiler.replay.policies import POLICIES, Hadis
+from hadis_profiler.replay.quality import Grid, Judge
+from hadis_profiler.replay.simulate import Outcome, Setting, replay
+from hadis_router.dispatch import Dispatcher
+from hadis_router.job import ImageParams, Job
+from typer.testing import CliRunner
+from virtual import virtual
+
+PAPER = Path(__file__).parents[3] / "shared/data/paper"
+EXAMPLE = Path(__file__).parents[2] / "examples/paper/profile.yaml"
+
+
+def poisson(rate: float, seconds: float, seed: int = 0) -> list[tuple[float, int]]:
+    rng, at, found = random.Random(seed), 0.0, []
+    while (at := at + rng.expovariate(rate)) < seconds:
+        found.append((at, rng.randrange(1000)))
+    return found
+
+
+def spec_for(gpus: int) -> ServiceSpec:
+    return ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": gpus}})
+
+
+def run(profile: Profile, trace: Iterable[tuple[float, int]], **changes: object) -> list[Outcome]:
+    setting = Setting(profile, 4, 4.0, **changes)  # type: ignore[arg-type]  # a few fields of several types
+    policy = Hadis(profile, spec_for(4), shared=setting.shared)
+    found: list[Outcome] = []
+    replay(setting, policy, trace, drawn_prompts(profile, 0, 1000), found.append)
+    return found
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_every_request_ends_once_and_in_time(profile: Profile, shared: bool) -> None:
+    trace = poisson(3, 120)
+    outcomes = run(profile, iter(trace), shared=shared, change_cost_s=2.0)
+    assert sorted(o.arrival_s for o in outcomes) == [at for at, _ in trace]
+    late = [o for o in outcomes if o.answered_s is None or o.answered_s - o.arrival_s > 4]
+    assert len(late) <= 0.01 * len(trace)
+    assert {"light", "heavy"} <= {o.how for o in outcomes}
+
+
+def test_overload_falls_back_to_light_and_refuses_only_what_nobody_could_serve(profile: Profile) -> None:
+    outcomes = run(profile, iter(poisson(30, 60)))
+    assert sum(o.answered_s is not None for o in outcomes) > 0.95 * len(outcomes)
+    late = run(profile, iter(poisson(90, 30)))  # 40 requests/s is all that four workers can do
+    answered = [o for o in late if o.answered_s is not None]
+    assert 0.3 * len(late) < len(answered) < 0.7 * len(late)
+    assert all(o.answered_s is not None and o.answered_s - o.arrival_s <= 4 + 1e-6 for o in answered)
+
+
+def test_a_replay_is_the_same_each_time(profile: Profile) -> None:
+    trace = poisson(5, 60)
+    assert run(profile, iter(trace)) == run(profile, iter(trace))
+
+
+@virtual
+async def test_the_replay_decides_as_the_router_does() -> None:
+    """The same requests handed to a Dispatcher by hand, as the API does, get the same first tier and answer."""
+    profile = Profile(CascadeProfile.read(profile_document()))
+    prompts, trace = drawn_prompts(profile, 0, 1000), poisson(4, 60)
+    plan = Plan("light", "heavy", 0.25, 0.25, (TierPlan("light", 2, 2), TierPlan("heavy", 2, 2)), 4, 25, 0, 0)
+    dispatcher = Dispatcher(profile, TableTransport(profile, prompts), slo_s=4.0, queue_limit=100_000)
+    dispatcher.set_plan(plan)
+    dispatcher.set_workers(WorkerAddress(f"w{i}", ("light", "heavy")) for i in range(4))
+    loop = asyncio.get_running_loop()
+    jobs: list[Job] = []
+    for at, prompt in trace:
+        await asyncio.sleep(at - loop.time())
+        job = Job(str(len(jobs)), ImageParams("", prompt), at, at + 4, loop.create_future(),
+                  difficulty=float(prompts.difficulty[prompt]))  # fmt: skip
+        dispatcher.submit(job)
+        jobs.append(job)
+    answers = await asyncio.gather(*(job.future for job in jobs))
+    live = [(j.arrived, j.first, a.path, a.latency_s) for j, a in zip(jobs, answers, strict=True)]
+
+    def replayed() -> list[Outcome]:
+        found: list[Outcome] = []
+        replay(Setting(profile, 4, 4.0), Fixed(plan), iter(trace), prompts, found.append)
+        return found
+
+    outcomes = sorted(await asyncio.get_running_loop().run_in_executor(None, replayed), key=lambda o: o.arrival_s)
+    again = [(o.arrival_s, o.first, o.how, (o.answered_s or 0) - o.arrival_s) for o in outcomes]
+    assert [row[:3] for row in again] == [row[:3] for row in live]
+    assert [row[3] for row in again] == pytest.approx([row[3] for row in live])
+
+
+class Fixed:
+    """A policy that never changes its mind."""
+
+    every_s = 1.0
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def step(
+        self, now_s: float, arrivals_total: float, ready: Mapping[str, int], queued_s: Mapping[str, float]
+    ) -> Plan:
+        return self._plan
+
+    def target(
+        self, now_s: float, gpus: int, ready: Mapping[str, int], assigned: Mapping[str, int]
+    ) -> Mapping[str, int]:
+        return {}
+
+
+@pytest.mark.parametrize("name", list(POLICIES))
+def test_every_policy_runs_on_both_placements(name: str, profile: Profile) -> None:
+    prompts = drawn_prompts(profile, 0, 1000)
+    for shared in (True, False):
+        named = POLICIES[name](profile, spec_for(4), 4.0, shared, prompts, 0)
+        judge = Judge(profile, 4.0)
+        replay(Setting(profile, 4, 4.0, shared, 1.0), named.policy, iter(poisson(2, 30)), prompts, judge.add,
+               named.score)  # fmt: skip
+        summary = judge.summary()
+        assert summary.requests > 30
+        assert 20 < summary.quality <= 30
+
+
+def test_quality_is_bilinear_between_rows(profile: Profile) -> None:
+    grid = Grid(profile)
+    assert grid.quality("light", "heavy", 0.25, 0.0) == pytest.approx(28)
+    assert grid.quality("light", "heavy", 0.125, 0.0) == pytest.approx(29)
+    assert grid.quality("heavy", "heavy", 0, 0) == 21
+    assert np.isnan(grid.quality("heavy", "light", 0, 0))
+
+
+def test_the_judge_counts_what_was_done(profile: Profile) -> None:
+    judge = Judge(profile, 4.0, block=4)
+    for i, (answered, first, final) in enumerate(
+        [(1.0, "heavy", "heavy"), (9.0, "light", "light"), (None, "light", ""), (2.0, "light", "heavy")]
+    ):
+        judge.add(Outcome(i / 10, answered, "light", "heavy", first, final, "x"))
+    summary = judge.summary()
+    assert (summary.requests, summary.violations, summary.unanswered) == (4, 0.5, 0.25)
+    assert summary.quality == pytest.approx(Grid(profile).quality("light", "heavy", 1 / 3, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "has no arrivals"),
+        ("1,2\nx,3\n", "line 2: 'x,3' is not arrival_ms,prompt_index"),
+        ("-5,1\n", "line 1: the arrival '-5' must be 0 ms or later"),
+        ("nan,1\n", "must be 0 ms or later"),
+        ("20000,1\n1000,1\n", "line 2: arrives 19.0 s before a line above; sort it"),
+        ("1,99\n", "line 1: prompt 99 is not among the 10"),
+        ("1,-1\n", "prompt -1"),
+    ],
+)
+def test_a_bad_trace_is_one_clear_line(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "trace.txt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words.replace("(", r"\(")):
+        list(read_trace(path, 10))
+
+
+def test_a_trace_out_of_order_by_little_is_put_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "trace.txt"
+    path.write_text("2000,1\n1000,2\n\n3000\n")
+    assert list(read_trace(path, 10, stretch=2)) == [(2.0, 2), (4.0, 1), (6.0, 2)]
+
+
+def test_the_fewest_gpus_are_found_with_few_runs() -> None:
+    asked: list[int] = []
+
+    def enough(gpus: int) -> bool:
+        asked.append(gpus)
+        return gpus >= 11
+
+    assert fewest_gpus(enough, 64) == 11
+    assert len(asked) <= 8
+    assert fewest_gpus(lambda gpus: False, 16) is None
+    assert fewest_gpus(lambda gpus: True, 16) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"--gpus": "0"}, "--gpus"),
+        ({"--slo": "0s"}, "must be longer than nothing"),
+        ({"--slo": "fast"}, "is no duration"),
+        ({"--trace": "missing.txt"}, "missing.txt"),
+        ({"--profile": "missing.yaml"}, "missing.yaml"),
+        ({"--prompts": "nowhere"}, "prompt_features.csv"),
+        ({"--policy": "best"}, "best"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_do(changes: dict[str, str], words: str, tmp_path: Path) -> None:
+    result = invoke_replay(tmp_path, "1000,1\n", changes)
+    assert result.exit_code == 2
+    assert words in result.stderr + result.output
+
+
+def invoke_replay(tmp_path: Path, trace: str, changes: dict[str, str]):  # type: ignore[no-untyped-def]  # click's Result
+    (tmp_path / "trace.txt").write_text(trace)
+    options = {"--profile": str(EXAMPLE), "--trace": str(tmp_path / "trace.txt"), "--gpus": "4", "--slo": "6s"}
+    return CliRunner().invoke(make_app(), ["replay", *(w for pair in (options | changes).items() for w in pair)])
+
+
+def test_the_command_replays_one_request_and_writes_log_and_picture(tmp_path: Path) -> None:
+    log, plot = tmp_path / "log.csv", tmp_path / "plot.png"
+    result = invoke_replay(tmp_path, "1000,1\n", {"--log": str(log), "--plot": str(plot)})
+    assert result.exit_code == 0, result.stderr
+    assert "requests    1" in result.output
+    rows = list(csv.DictReader(log.open()))
+    assert len(rows) == 1
+    assert float(rows[0]["answered_s"]) > float(rows[0]["arrival_s"]) == 1.0
+    assert plot.stat().st_size > 10_000
+
+
+def test_size_finds_and_draws(tmp_path: Path) -> None:
+    trace, plot = tmp_path / "trace.txt", tmp_path / "size.png"
+    trace.write_text("".join(f"{at * 1e3:.0f},{prompt}\n" for at, prompt in poisson(4, 40)))
+    words = ["size", "--profile", str(EXAMPLE), "--trace", str(trace), "--slo", "6s", "--plot", str(plot)]
+    result = CliRunner().invoke(make_app(), [*words, "--quality", "21"])
+    assert result.exit_code == 0, result.stderr
+    assert "GPUs; picture" in result.output
+    assert plot.stat().st_size > 10_000
+    result = CliRunner().invoke(make_app(), [*words, "--quality", "5", "--max-gpus", "4"])
+    assert result.exit_code == 2
+    assert "4 GPUs do not reach quality 5" in result.stderr
+
+
+@pytest.mark.skipif(not PAPER.is_dir(), reason="the paper's data is not here")
+@pytest.mark.parametrize(("name", "quality"), [("1to20", 20.41), ("1to64", 23.08)])
+def test_the_papers_traces_are_served_better_than_by_the_fluid_optimum_of_its_rows(name: str, quality: float) -> None:
+    profile = Profile(read_profile(EXAMPLE))
+    prompts: Prompts = read_prompts(PAPER, profile)
+    spec = ServiceSpec.read({"profile": "paper", "objective": {"latency": "6s"}, "gpus": {"max": 16}})
+    judge = Judge(profile, 6.0)
+    trace = read_trace(PAPER / f"traces/trace_{name}qps.txt", len(prompts))
+    replay(Setting(profile, 16, 6.0), Hadis(profile, spec, shared=True), trace, prompts, judge.add)
+    summary = judge.summary()
+    assert summary.quality < quality
+    assert summary.violations < 0.0005
+
+
+def test_the_example_profile_is_the_one_that_is_built() -> None:
+    if not PAPER.is_dir():
+        pytest.skip("the paper's data is not here")
+    assert read_profile(EXAMPLE).content_hash() == build(PAPER).content_hash()
