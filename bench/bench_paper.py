@@ -12,12 +12,17 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 
+import hadis.control
+import hadis.routing
 from hadis.manifest import read_profile
 from hadis.profile import Profile
 from hadis.resources import BatchLatency
 from hadis_profiler.commands.replay import Inputs
+from hadis_profiler.replay import policies
 from hadis_profiler.replay.inputs import read_prompts
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import POLICIES
@@ -28,6 +33,16 @@ DRAWS = ("random-mix", "proteus")
 """Policies that depend on the seed; the others are run once."""
 PROFILE = Path(__file__).parents[1] / "examples/paper/profile.yaml"
 DIFFSERVE = {"sdxl-lightning": "sdturbo", "sd35-large": "sdv15"}
+
+
+WITHOUT = {
+    "hadis": (),
+    "without rows between the measured ones": ((hadis.control, "REFINE", 1),),
+    "without feedback from the queues": ((hadis.routing, "HORIZON_SLOS", 1e9),),
+    "without a queue to keep GPUs busy": ((hadis.routing, "TARGET_WAIT", 0.0),),
+    "a plan every 5 s": ((policies, "PLAN_EVERY_S", 5.0),),
+}
+"""What our policy is made of, one part taken away at a time."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,29 @@ def run_cell(case: Case, policy: str, seed: int) -> tuple[float, float]:
     """Return quality and violations in percent."""
     summary, _ = case.inputs.run(policy, GPUS, case.shared, case.change_cost_s, seed, lambda o: None)
     return summary.quality, 100 * summary.violations
+
+
+def without(case: Case, changes: tuple[tuple[ModuleType, str, float], ...]) -> tuple[float, float]:
+    """Return a cell of our policy with some constants changed, in a process of its own that is thrown away."""
+    for module, name, value in changes:
+        if not hasattr(module, name):
+            raise AttributeError(f"{module.__name__} has no {name}")
+        setattr(module, name, value)
+    return run_cell(case, "hadis", 0)
+
+
+def parts(cases: list[Case]) -> Iterator[str]:
+    """Yield the lines of the table of parts."""
+    yield "| policy | " + " | ".join(case.name for case in cases) + " |"
+    yield "|---" * (len(cases) + 1) + "|"
+    with ProcessPoolExecutor(max_tasks_per_child=1, mp_context=get_context("spawn")) as pool:
+        jobs = {name: [pool.submit(_without, case, name) for case in cases] for name in WITHOUT}
+        for name, row in jobs.items():
+            yield f"| {name} | " + " | ".join("{:.2f} / {:.2f}".format(*job.result()) for job in row) + " |"
+
+
+def _without(case: Case, name: str) -> tuple[float, float]:
+    return without(case, WITHOUT[name])
 
 
 def table(pool: ProcessPoolExecutor, cases: list[Case]) -> Iterator[str]:
@@ -123,6 +161,7 @@ def main(data: Path, out: Path) -> None:
         for title, cases in sections:
             print(title, file=sys.stderr)
             lines += [f"## {title}", "", *table(pool, cases), ""]
+    lines += ["## What each part brings (shared GPUs)", "", *parts(base), ""]
     out.write_text("\n".join(lines), "utf-8")
     pictures = out.with_suffix("")
     pictures.mkdir(exist_ok=True)

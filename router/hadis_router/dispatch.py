@@ -89,7 +89,9 @@ class Dispatcher:
         for tier, queue in self._queues.items():
             if tier not in (plan.light, plan.heavy):
                 for job in [job for job in queue.drain() if not job.done]:
-                    self._put(job, tier if job.forced_tier else plan.heavy if job.deferred else plan.light)
+                    self._put(
+                        job, tier if job.forced_tier or job.stepped_down else plan.heavy if job.deferred else plan.light
+                    )
         self._dispatch()
 
     def set_workers(self, addresses: Iterable[WorkerAddress]) -> None:
@@ -105,20 +107,11 @@ class Dispatcher:
         waiting = sum(map(len, self._queues.values()))
         if waiting >= self._limit:
             raise ServeError(429, "queue_full", f"{waiting} images wait already", self._drain_s())
-        tier = self.cascade.first(job, plan)
-        if tier == plan.heavy != plan.light and not job.forced_tier and self._ends_at(job, tier) > job.deadline:
-            tier = plan.light  # an easier picture in time is worth more than a better one too late
-        if not self.workers.having(tier) and not job.forced_tier:
-            tier = plan.light if tier == plan.heavy else plan.heavy  # while tiers change, one is better than none
-        if not self.workers.having(tier):
-            raise ServeError(503, "no_workers", f"no worker has the tier {tier!r}; try again soon", 2)
-        late = self._ends_at(job, tier) - job.deadline
-        if late > 0:
-            raise ServeError(429, "too_late", "the queue is too long to answer in time", max(1, math.ceil(late)))
+        tier, cascade = self._place(job, plan)
         loop = asyncio.get_running_loop()
-        job.generation, job.first, job.cascade = plan.generation, tier, (plan.light, plan.heavy)
+        job.generation, job.first, job.cascade = plan.generation, tier, cascade
         job.timer = loop.call_at(job.deadline, self._expire, job)
-        if tier != plan.light and not job.forced_tier:
+        if tier == plan.heavy != plan.light and not job.forced_tier:
             # While it waits, the last moment at which the light tier can still answer is watched instead.
             latest = job.deadline - MARGIN * self._slo_s - self._estimates.latency_s(tier, 1)
             job.timer.cancel()
@@ -136,6 +129,30 @@ class Dispatcher:
     async def drain(self) -> None:
         """Wait for the batches that run."""
         await asyncio.gather(*self._batches, return_exceptions=True)
+
+    def _place(self, job: Job, plan: Plan) -> tuple[str, tuple[str, str]]:
+        """Return the tier that a job goes to first and the cascade that it is of; raise ServeError.
+
+        An easier picture in time is worth more than a better one too late: a prompt for the heavy tier may go to the
+        light one, and where that is too slow as well, to the best lighter tier that some worker has.
+        """
+        tier = self.cascade.first(job, plan)
+        if not self.workers.having(tier) and not job.forced_tier:
+            tier = plan.light if tier == plan.heavy else plan.heavy  # while tiers change, one is better than none
+        if not self.workers.having(tier):
+            raise ServeError(503, "no_workers", f"no worker has the tier {tier!r}; try again soon", 2)
+        late = self._ends_at(job, tier) - job.deadline
+        if late <= 0:
+            return tier, (plan.light, plan.heavy)
+        names = list(self._queues)
+        lighter = [] if job.forced_tier else reversed(names[: names.index(tier)])
+        for other in lighter:
+            if self.workers.having(other) and self._ends_at(job, other) <= job.deadline:
+                if other in (plan.light, plan.heavy):
+                    return other, (plan.light, plan.heavy)
+                job.stepped_down = True
+                return other, (other, other)
+        raise ServeError(429, "too_late", "the queue is too long to answer in time", max(1, math.ceil(late)))
 
     # What a job goes through
 
@@ -330,13 +347,19 @@ class Dispatcher:
         service = self._estimates.latency_s(tier, 1, self._judged(tier))
         if any(tier in w.tiers for w in self.workers.idle(now)):
             return now + service
-        return now + self._wait_s(job.deadline, now) + service
+        return now + self._wait_s(job.deadline, now, tier) + service
 
-    def _wait_s(self, deadline: float, now: float) -> float:
-        """Return the seconds until the workers are through with what runs and what is due before a deadline."""
+    def _wait_s(self, deadline: float, now: float, for_tier: str = "") -> float:
+        """Return the seconds until the workers are through with what runs and what is due before a deadline.
+
+        The light tier does not wait for what the heavy one has queued: that gives way, as its light image or by
+        stepping down.
+        """
         work = self.workers.work_left_s(now)
+        names = list(self._queues)
+        only_light = self.plan is not None and for_tier in names[: names.index(self.plan.light) + 1]
         for tier, queue in self._queues.items():
-            if len(queue):
+            if len(queue) and (tier == for_tier or not only_light):
                 work += queue.ahead_of(deadline) * self._image_s(tier)
         return work / max(1, len(self.workers))
 

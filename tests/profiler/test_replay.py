@@ -225,7 +225,7 @@ def test_the_command_replays_one_request_and_writes_log_and_picture(tmp_path: Pa
     result = invoke_replay(tmp_path, "1000,1\n", {"--log": str(log), "--plot": str(plot)})
     assert result.exit_code == 0, result.stderr
     assert "requests    1" in result.output
-    rows = list(csv.DictReader(log.open()))
+    rows = list(csv.DictReader(log.read_text().splitlines()))
     assert len(rows) == 1
     assert float(rows[0]["answered_s"]) > float(rows[0]["arrival_s"]) == 1.0
     assert plot.stat().st_size > 10_000

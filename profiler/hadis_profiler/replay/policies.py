@@ -19,6 +19,8 @@ from hadis.resources import ServiceSpec
 from hadis_profiler.replay.inputs import Prompts
 from hadis_profiler.replay.simulate import Policy
 
+PLAN_EVERY_S = 1.0
+"""Period of our own control loop: a plan takes less than a millisecond, and thresholds follow at once."""
 EPOCH_S = 5.0
 """Period of the rivals' control loops, as in the HADIS paper's testbed."""
 OVER_PROVISION = 1.05
@@ -39,9 +41,9 @@ class Named:
 class Hadis:
     """This project: the live Controller."""
 
-    def __init__(self, profile: Profile, spec: ServiceSpec, *, shared: bool, every_s: float = 1.0) -> None:
-        """`every_s` is spec.planEvery."""
-        self.every_s = every_s
+    def __init__(self, profile: Profile, spec: ServiceSpec, *, shared: bool) -> None:
+        """Plan as `hadis up` does."""
+        self.every_s = PLAN_EVERY_S
         self._controller = Controller(profile, spec, shared=shared)
         self.step = self._controller.step
         self.target = self._controller.target
