@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from hadis.fields import Fields, PositiveDuration
+from hadis.workload import Metrics, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
@@ -43,6 +44,7 @@ class Objective(Fields):
 
     @model_validator(mode="after")
     def _cost_needs_quality(self) -> Self:
+        # The API server checks the same: see RULES in hadis.crd.
         if self.optimize == "Cost" and self.quality is None:
             raise ValueError("optimize: Cost needs a quality to reach; write objective.quality")
         return self
@@ -82,6 +84,13 @@ class ServiceSpec(Fields):
         "120s", description="GPUs are given back when fewer have sufficed for this long."
     )
     queue: Queue = Field(default_factory=Queue)
+    mode: Literal["Auto", "Advisory", "Paused"] = Field(
+        "Auto",
+        description="Auto: plan and apply. Advisory: plan and say so, touch no pod. Paused: leave everything as it is.",
+    )
+    metrics: Metrics = Field(default_factory=Metrics)
+    router: RouterPods = Field(default_factory=RouterPods)
+    worker: WorkerPods = Field(default_factory=WorkerPods)
 
 
 class DiffusionService(Fields):

@@ -1,0 +1,175 @@
+"""The CustomResourceDefinitions, generated from the models: `python -m hadis.crd FOLDER` writes one file a kind.
+
+Kubernetes wants a structural schema: no references, no `additionalProperties: false`, null as `nullable`, exclusive
+bounds as booleans. What spans several fields is a CEL rule, said once more here in the API server's language.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from hadis.resources import CascadeProfile, DiffusionService, Gpus, Objective, ProfileSpec, ServiceSpec
+from hadis.status import ServiceStatus
+from hadis.workload import ModelCache
+
+GROUP, VERSION = "hadis.dev", "v1alpha1"
+RULES: dict[str, tuple[str, str]] = {
+    Gpus.__name__: ("self.min <= self.max", "min must not be over max"),
+    Objective.__name__: (
+        "self.optimize != 'Cost' || has(self.quality)",
+        "optimize: Cost needs a quality to reach; write objective.quality",
+    ),
+    ModelCache.__name__: ("!(has(self.claim) && has(self.hostPath))", "write claim or hostPath, not both"),
+}
+"""Model name to (CEL rule, message)."""
+_KEPT = ("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "default")
+_DURATION = r"^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?([0-9]+(\.[0-9]+)?ms)?$"
+_DURATIONS = ("latency", "planEvery", "scaleDownAfter")
+
+
+def structural(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a model's structural schema."""
+    schema = model.model_json_schema(by_alias=True)
+    return _convert(schema, schema.get("$defs", {}))
+
+
+def _convert(node: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in node:
+        rest = {k: v for k, v in node.items() if k != "$ref"}
+        return _convert(models[node["$ref"].rsplit("/", 1)[1]] | rest, models)
+    if "anyOf" in node:  # an optional field: in Kubernetes it is simply left out
+        inner = next(option for option in node["anyOf"] if option.get("type") != "null")
+        rest = {k: v for k, v in node.items() if k not in ("anyOf", "default")}
+        return _convert(inner | rest, models)
+    found = {key: node[key] for key in _KEPT if key in node}
+    if "const" in node:
+        found["enum"] = [node["const"]]
+    for bound in ("Minimum", "Maximum"):
+        if (value := node.get(f"exclusive{bound}")) is not None:
+            found |= {bound.lower(): value, f"exclusive{bound}": True}
+    if text := node.get("description"):
+        found["description"] = " ".join(text.split())
+    if "items" in node:
+        found["items"] = _convert(node["items"], models)
+    if "properties" in node:
+        found |= _object(node, models)
+    elif found.get("type") == "object":
+        values = node.get("additionalProperties")
+        if isinstance(values, dict):
+            found["additionalProperties"] = _convert(values, models)
+        else:
+            found["x-kubernetes-preserve-unknown-fields"] = True
+    return found
+
+
+def _object(node: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {"properties": {name: _convert(part, models) for name, part in node["properties"].items()}}
+    for name, part in found["properties"].items():
+        if name in _DURATIONS and part.get("type") == "string":
+            part["pattern"] = _DURATION
+            part["minLength"] = 2
+        if part.get("type") == "object" and "required" not in part and "properties" in part:
+            part.setdefault("default", {})  # so that the defaults below it are filled in
+    if "required" in node:
+        found["required"] = node["required"]
+    if rule := RULES.get(node.get("title", "")):
+        found["x-kubernetes-validations"] = [{"rule": rule[0], "message": rule[1]}]
+    return found
+
+
+def _column(name: str, path: str, kind: str = "string", text: str = "") -> dict[str, Any]:
+    return {"name": name, "type": kind, "jsonPath": path, "description": text or name}
+
+
+def _definition(
+    kind: str, plural: str, short: list[str], versions: dict[str, Any], model: type[BaseModel]
+) -> dict[str, Any]:
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": kind,
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": short,
+                "categories": ["hadis"],
+            },
+            "versions": [
+                {"name": VERSION, "served": True, "storage": True, **versions, "schema": {"openAPIV3Schema": {
+                    "type": "object", "description": " ".join((model.__doc__ or "").split()),
+                    "required": ["spec"], "properties": versions_schema(model)}}}
+            ],
+        },
+    }  # fmt: skip
+
+
+def versions_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the properties of a kind: API server's own fields, spec, and the status where there is one."""
+    properties: dict[str, Any] = {
+        "apiVersion": {"type": "string"},
+        "kind": {"type": "string"},
+        "metadata": {"type": "object"},
+        "spec": structural(ServiceSpec if model is DiffusionService else ProfileSpec),
+    }
+    if model is DiffusionService:
+        properties["status"] = structural(ServiceStatus)
+    return properties
+
+
+def definitions() -> dict[str, dict[str, Any]]:
+    """Return both definitions by plural."""
+    service = {
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [
+            _column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+            _column("Plan", ".status.plan.summary"),
+            _column("Light", ".status.plan.active.light"),
+            _column("Heavy", ".status.plan.active.heavy"),
+            _column("GPUs", ".status.gpus", text="Ready / existing / allowed."),
+            _column("Demand", ".status.demand.observedRps", "number", "Requests per second."),
+            _column("Quality", ".status.plan.active.quality", "number", "Predicted distance; lower is better."),
+            _column("Age", ".metadata.creationTimestamp", "date"),
+        ],
+    }
+    profile = {
+        "additionalPrinterColumns": [
+            _column("GPU", ".spec.gpuProduct"),
+            _column("Tiers", ".spec.tiers[*].name"),
+            _column("Age", ".metadata.creationTimestamp", "date"),
+        ]
+    }
+    return {
+        "diffusionservices": _definition(
+            "DiffusionService", "diffusionservices", ["dsvc"], service, DiffusionService
+        ),
+        "cascadeprofiles": _definition("CascadeProfile", "cascadeprofiles", ["cprof"], profile, CascadeProfile),
+    }  # fmt: skip
+
+
+def texts() -> dict[str, str]:
+    """Return the files' texts by plural."""
+    head = "# Written by `make crds` from core/hadis/resources.py.\n"
+    return {name: head + yaml.safe_dump(crd, sort_keys=False, width=120) for name, crd in definitions().items()}
+
+
+def chart_text(text: str) -> str:
+    """Return a definition as a template of the chart, which may leave it out or keep it at the end."""
+    keep = (
+        "metadata:\n  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n"
+    )
+    return "{{- if .Values.crds.enabled }}\n" + text.replace("metadata:\n", keep, 1) + "{{- end }}\n"
+
+
+if __name__ == "__main__":
+    for plural, text in texts().items():
+        Path(sys.argv[1], f"crds/{plural}.yaml").write_text(text, "utf-8")
+        Path(sys.argv[1], f"helm/hadis/templates/crd-{plural}.yaml").write_text(chart_text(text), "utf-8")

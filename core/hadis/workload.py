@@ -1,0 +1,86 @@
+"""How a DiffusionService runs in Kubernetes: the parts of its spec that one machine has no use for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from hadis.fields import Fields
+
+Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
+
+
+class Prometheus(Fields):
+    """A Prometheus that scrapes the routers."""
+
+    address: str = Field(pattern=r"^https?://\S+$", description="For example http://prometheus.monitoring:9090.")
+    query: str | None = Field(
+        None,
+        min_length=1,
+        description="Counters of arrivals, one series a router; default: hadis_router_arrivals_total of this service.",
+    )
+
+
+class Metrics(Fields):
+    """Where the demand is read from."""
+
+    prometheus: Prometheus | None = Field(None, description="Default: the routers' own /metrics.")
+
+
+class Autoscaling(Fields):
+    """Router replicas by their CPU use."""
+
+    max_replicas: int = Field(ge=1, le=100)
+    cpu_percent: int = Field(70, ge=1, le=100, description="CPU use to aim at, of what the routers request.")
+
+
+class Resources(Fields):
+    """What each container asks for and may use."""
+
+    cpu: Quantity | None = Field(None, description="Requested CPU, for example 500m.")
+    memory: Quantity | None = Field(None, description="Requested memory, and its limit, for example 1Gi.")
+
+
+class RouterPods(Fields):
+    """The routers of a service."""
+
+    replicas: int = Field(2, ge=1, le=100)
+    autoscaling: Autoscaling | None = Field(None, description="Let a HorizontalPodAutoscaler move the replicas.")
+    resources: Resources = Field(default_factory=lambda: Resources(cpu="500m", memory="512Mi"))
+    allow_from_anywhere: bool = Field(
+        True, description="False: a NetworkPolicy lets in only pods of this namespace and Prometheus' scrapes."
+    )
+
+
+class Toleration(Fields):
+    """A taint of nodes that workers may run on, as in a pod's spec."""
+
+    key: str | None = None
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class ModelCache(Fields):
+    """Where workers find and keep models; default: an empty folder that goes with the pod."""
+
+    claim: str | None = Field(None, min_length=1, description="A PersistentVolumeClaim that many pods can mount.")
+    host_path: str | None = Field(None, pattern=r"^/\S+$", description="A folder of the node.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.claim and self.host_path:
+            raise ValueError("modelCache: write claim or hostPath, not both")
+        return self
+
+
+class WorkerPods(Fields):
+    """The GPU pods of a service."""
+
+    gpu_resource: str = Field("nvidia.com/gpu", min_length=1, description="Extended resource that is one GPU.")
+    node_selector: dict[str, str] = Field({}, description="Labels that a worker's node must have.")
+    tolerations: tuple[Toleration, ...] = Field((), max_length=32)
+    resources: Resources = Field(default_factory=Resources)
+    model_cache: ModelCache = Field(default_factory=ModelCache)
+    runtime_class_name: str | None = Field(None, min_length=1)
