@@ -51,6 +51,20 @@ class Controller:
         """Demand to have GPUs for."""
         return self._demand.forecast_rps
 
+    @property
+    def informed(self) -> bool:
+        """Whether enough was read for the demand to mean anything."""
+        return self._demand.informed
+
+    def resume(self, now_s: float, plan: Plan | None, gpus: int) -> None:
+        """Go on after a restart from the plan that was in force and the GPUs that there are."""
+        self.plan = plan
+        self._wanted.append((now_s, gpus))
+
+    def learn_from(self, other: Controller) -> None:
+        """Take over the demand that another controller of the same service has read."""
+        self._demand = other._demand
+
     def step(
         self, now_s: float, arrivals_total: float, ready: Mapping[str, int], queued_s: Mapping[str, float]
     ) -> Plan:
@@ -60,6 +74,10 @@ class Controller:
         the GPU seconds of work that wait by tier.
         """
         self._demand.update(now_s, arrivals_total)
+        return self.route(ready, queued_s)
+
+    def route(self, ready: Mapping[str, int], queued_s: Mapping[str, float]) -> Plan:
+        """Return the plan for other workers at the demand that was last read."""
         demand, before = self._demand.observed_rps, self.plan
         pair = (before.light, before.heavy) if before else None
         route = self._routing.choose(demand, ready, queued_s, pair)
@@ -91,7 +109,7 @@ class Controller:
     def _most_lately(self, now_s: float, gpus: int) -> int:
         """Return the most GPUs that were wanted within the window: fewer are believed when they lasted."""
         self._wanted.append((now_s, gpus))
-        while self._wanted[0][0] < now_s - self._down_s:
+        while self._wanted and self._wanted[0][0] < now_s - self._down_s:
             self._wanted.popleft()
         return max(wanted for _, wanted in self._wanted)
 

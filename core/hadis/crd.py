@@ -163,9 +163,7 @@ def texts() -> dict[str, str]:
 
 def chart_text(text: str) -> str:
     """Return a definition as a template of the chart, which may leave it out or keep it at the end."""
-    keep = (
-        "metadata:\n  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n"
-    )
+    keep = "metadata:\n  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n"
     return "{{- if .Values.crds.enabled }}\n" + text.replace("metadata:\n", keep, 1) + "{{- end }}\n"
 
 

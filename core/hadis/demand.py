@@ -36,6 +36,11 @@ class Forecaster:
             self._seen.popleft()
 
     @property
+    def informed(self) -> bool:
+        """Whether readings reach back over the quick window."""
+        return len(self._seen) > 1 and self._seen[-1][0] - self._seen[0][0] >= FAST_S
+
+    @property
     def observed_rps(self) -> float:
         """Mean of the last seconds; 0 before there are two readings."""
         return self._mean(FAST_S)

@@ -90,7 +90,8 @@ class Kube:
             content = await answer.read()
             code = answer.status
         except ApiException as error:
-            code, content = error.status or 0, (error.body or "").encode()
+            body_text = error.body or ""
+            code, content = error.status or 0, body_text if isinstance(body_text, bytes) else body_text.encode()
         except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             raise ApiError(0, f"the API server does not answer: {type(error).__name__} {error}") from None
         if not 200 <= code < 300:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import AsyncIterator, Callable
 
 import uvicorn
-from hadis.manifest import ManifestError, read_manifest
+from hadis.manifest import Manifest, ManifestError, read_manifest
+from hadis.runfile import RunState
 from pydantic import ValidationError
 
 from hadis_router.app import create_app
@@ -25,12 +27,13 @@ def main() -> int:
         scorer = DifficultyScorer(manifest.profile.spec.difficulty)
     except ValidationError as error:
         for item in error.errors():
-            print(f"router: HADIS_ROUTER_{str(item['loc'][0]).upper()}: {item['msg']}", file=sys.stderr)
+            where = "".join(f"HADIS_ROUTER_{str(part).upper()}: " for part in item["loc"][:1])
+            print(f"router: {where}{item['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return 2
     except (ManifestError, ValueError) as error:
         print(f"router: {error}", file=sys.stderr)
         return 2
-    app = create_app(manifest, lambda: follow_file(settings.state_file), scorer, max_body_bytes=settings.max_body_bytes)
+    app = create_app(manifest, _source(settings, manifest), scorer, max_body_bytes=settings.max_body_bytes)
     uvicorn.run(
         app,
         host=settings.host,
@@ -40,6 +43,19 @@ def main() -> int:
         timeout_graceful_shutdown=int(settings.drain_s),
     )
     return 0
+
+
+def _source(settings: Settings, manifest: Manifest) -> Callable[[], AsyncIterator[RunState]]:
+    """Return where plans and workers come from."""
+    if settings.kubernetes is not None:
+        from hadis_router.cluster import follow_cluster  # its client is large, and one machine needs none
+
+        namespace, name = settings.kubernetes.split("/")
+        tiers = [tier.name for tier in manifest.profile.spec.tiers]
+        return lambda: follow_cluster(namespace, name, tiers)
+    path = settings.state_file
+    assert path is not None
+    return lambda: follow_file(path)
 
 
 if __name__ == "__main__":

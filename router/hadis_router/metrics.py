@@ -69,10 +69,14 @@ class _Gauges:
         dispatcher = self._dispatcher
         queues = GaugeMetricFamily("hadis_router_queue_jobs", "Waiting images.", labels=["tier"])
         busy = GaugeMetricFamily("hadis_router_busy_workers", "Workers that run a tier now.", labels=["tier"])
+        queued_s = dispatcher.queued_s
+        work = GaugeMetricFamily("hadis_router_queued_seconds", "GPU seconds of the work that waits.", labels=["tier"])
         for tier, waiting in dispatcher.queued.items():
+            work.add_metric([tier], queued_s[tier])
             queues.add_metric([tier], waiting)
             busy.add_metric([tier], dispatcher.workers.running(tier))
         yield queues
+        yield work
         yield busy
         yield GaugeMetricFamily("hadis_router_workers", "Workers known.", value=len(dispatcher.workers))
         yield GaugeMetricFamily("hadis_router_forecast_rps", "Forecast demand.", value=self._forecast_rps())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -14,8 +15,17 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HADIS_ROUTER_", extra="ignore")
 
     manifest: Path = Field(description="YAML with a DiffusionService and its CascadeProfile.")
-    state_file: Path = Field(description="The run folder's file with the plan and the workers.")
+    state_file: Path | None = Field(None, description="One machine: the run folder's file with plan and workers.")
+    kubernetes: str | None = Field(
+        None, pattern=r"^[^/]+/[^/]+$", description="Cluster: namespace/name of the service."
+    )
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=1, le=65535)
     max_body_bytes: int = Field(1_000_000, ge=1_000)
     drain_s: float = Field(30.0, gt=0, description="How long requests under way may take after SIGTERM.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.state_file is None) == (self.kubernetes is None):
+            raise ValueError("set HADIS_ROUTER_STATE_FILE or HADIS_ROUTER_KUBERNETES, one of them")
+        return self

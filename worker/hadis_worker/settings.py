@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from hadis.fields import PositiveDuration, parse_duration_s
-from hadis.manifest import ManifestError, read_manifest
-from hadis.resources import Tier
+from hadis.manifest import ManifestError, read_manifest, read_profile, read_resources
+from hadis.resources import DiffusionService, Tier
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -25,6 +25,7 @@ class Settings(BaseSettings):
 
     manifest: Path = Field(description="File with the DiffusionService and its CascadeProfile.")
     tiers: Annotated[tuple[str, ...], NoDecode] = Field((), description="Tiers to load, with commas; none: all.")
+    models: Path | None = Field(None, description="Folder that relative model paths start from; none: the manifest's.")
     host: str = "127.0.0.1"
     port: int = Field(8100, ge=0, le=65535)
     threads: int = Field(0, ge=0, le=1024, description="Threads that torch computes with; 0: one a core.")
@@ -71,18 +72,24 @@ class Models:
 def read_models(settings: Settings) -> Models:
     """Return the tiers that the settings ask for; raise SettingsError for a bad manifest or an unknown tier."""
     try:
-        manifest = read_manifest(settings.manifest)
+        # In a cluster a worker gets the profile alone, so that a change of the service restarts no worker.
+        lone = [r for r in read_resources(settings.manifest) if isinstance(r, DiffusionService)] == []
+        if lone:
+            spec, folder = read_profile(settings.manifest).spec, settings.manifest.parent
+        else:
+            manifest = read_manifest(settings.manifest)
+            spec, folder = manifest.profile.spec, manifest.folder
     except ManifestError as error:
         raise SettingsError("; ".join(str(error).splitlines())) from None
-    spec = manifest.profile.spec
+    folder = settings.models or folder
     known = {tier.name: tier for tier in spec.tiers}
     for name in settings.tiers:
         if name not in known:
             raise SettingsError(f"HADIS_WORKER_TIERS: no tier is named {name!r}; there are {', '.join(known)}")
     return Models(
         tuple(tier for tier in spec.tiers if not settings.tiers or tier.name in settings.tiers),
-        manifest.folder,
-        manifest.folder / spec.discriminator if spec.discriminator else None,
+        folder,
+        folder / spec.discriminator if spec.discriminator else None,
     )
 
 

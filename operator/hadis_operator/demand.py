@@ -1,0 +1,110 @@
+"""Where the demand is read: Prometheus, or the routers' own /metrics. Readings become one counter that only rises."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+ARRIVALS, QUEUED = "hadis_router_arrivals_total", "hadis_router_queued_seconds"
+STALE_S = 60.0
+_TIMEOUT = aiohttp.ClientTimeout(total=3)
+
+
+class DemandError(Exception):
+    """No demand can be told; `reason` is for the condition, the message for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        """Keep both."""
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Counters by series as they were at a time (Unix seconds), and the queued GPU seconds by tier where known."""
+
+    at: float
+    series: Mapping[str, float]
+    queued_s: Mapping[str, float]
+
+
+class Counter:
+    """Adds up what several counters rose by: each may come, go and restart from 0."""
+
+    def __init__(self) -> None:
+        """Start at 0."""
+        self.total = 0.0
+        self._last: dict[str, float] = {}
+
+    def add(self, series: Mapping[str, float]) -> float:
+        """Take a reading and return the total; a series that is new counts from what it shows now."""
+        for name, value in series.items():
+            before = self._last.get(name)
+            if before is not None:
+                self.total += value - before if value >= before else value
+        self._last |= series
+        return self.total
+
+
+async def from_prometheus(http: aiohttp.ClientSession, address: str, query: str) -> Reading:
+    """Return the counters of a query; raise DemandError."""
+    values = await _query(http, address, query)
+    times = await _query(http, address, f"timestamp({query})")
+    at = max(times.values())
+    if time.time() - at > STALE_S:
+        raise DemandError("StaleData", f"the newest sample of {query} is {time.time() - at:.0f} s old; is it scraped?")
+    return Reading(at, values, {})
+
+
+async def _query(http: aiohttp.ClientSession, address: str, query: str) -> dict[str, float]:
+    url = f"{address.rstrip('/')}/api/v1/query"
+    try:
+        async with http.get(url, params={"query": query}, timeout=_TIMEOUT) as answer:
+            body = await answer.json(content_type=None)
+    except (TimeoutError, aiohttp.ClientError, ValueError, OSError) as error:
+        raise DemandError(
+            "Unreachable", f"{address} does not answer as Prometheus does: {error or 'timeout'}"
+        ) from None
+    if not isinstance(body, dict) or body.get("status") != "success":
+        said = body.get("error", "") if isinstance(body, dict) else ""
+        raise DemandError("QueryFailed", f"{address} refused the query {query}: {said}")
+    result = body["data"]["result"] if body["data"]["resultType"] == "vector" else []
+    found = {str(sorted(r["metric"].items())): float(r["value"][1]) for r in result}
+    if not found:
+        raise DemandError("NoData", f"{query} has no series; is the router scraped?")
+    if not all(map(math.isfinite, found.values())):
+        raise DemandError("NotANumber", f"{query} gives a value that is no number")
+    return found
+
+
+async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) -> Reading:
+    """Return the counters of the routers that answer; raise DemandError where none does."""
+    series: dict[str, float] = {}
+    queued: dict[str, float] = {}
+    fault = "no router is ready"
+    for address in addresses:
+        try:
+            async with http.get(f"{address}/metrics", timeout=_TIMEOUT) as answer:
+                text = await answer.text()
+            for family in text_string_to_metric_families(text):
+                for sample in family.samples:
+                    if sample.name == ARRIVALS:
+                        series[address] = sample.value
+                    elif sample.name == QUEUED:
+                        tier = sample.labels["tier"]
+                        queued[tier] = queued.get(tier, 0.0) + sample.value
+        except (TimeoutError, aiohttp.ClientError, ValueError, OSError) as error:
+            fault = f"{address}/metrics: {error or 'timeout'}"
+    if not series:
+        raise DemandError("NoRouter", fault)
+    return Reading(time.time(), series, queued)
+
+
+def default_query(namespace: str, service: str) -> str:
+    """Return the selector of a service's routers, by the labels that the chart's ServiceMonitor gives."""
+    return f'{ARRIVALS}{{namespace="{namespace}",hadis_service="{service}"}}'

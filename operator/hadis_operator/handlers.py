@@ -1,0 +1,56 @@
+"""kopf's handlers: each hands what it saw to the world, and every service is kept by one loop of its own.
+
+Only `on.event` handlers are used: they need no finalizer and write no annotation, so that a service can be deleted
+while no operator runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import kopf
+from hadis.crd import GROUP, VERSION
+from hadis.kube import Kube, connect
+from prometheus_client import start_http_server
+
+from hadis_operator.children import SERVICE_LABEL
+from hadis_operator.keeper import Keeper
+from hadis_operator.settings import Settings
+
+_OURS = {SERVICE_LABEL: kopf.PRESENT}
+
+
+@kopf.on.startup()
+async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
+    """Connect and begin to keep services."""
+    ours = Settings()
+    settings.posting.enabled = False
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    if ours.metrics_port:
+        start_http_server(ours.metrics_port)
+    memo.keeper = Keeper(ours, Kube(await connect()))
+    memo.keeping = asyncio.create_task(memo.keeper.run())
+
+
+@kopf.on.cleanup()
+async def stop(memo: kopf.Memo, **_: Any) -> None:
+    """Stop between two reconciliations; what is half done is finished by the next operator."""
+    memo.keeping.cancel()
+    await asyncio.gather(memo.keeping, return_exceptions=True)
+    await memo.keeper.close()
+
+
+def _hand_on(kind: str) -> Any:
+    async def saw(event: kopf.RawEvent, memo: kopf.Memo, **_: Any) -> None:
+        memo.keeper.world.saw(kind, event["type"], dict(event["object"]))
+
+    saw.__name__ = f"saw_{kind}"
+    return saw
+
+
+kopf.on.event(GROUP, VERSION, "diffusionservices")(_hand_on("services"))
+kopf.on.event(GROUP, VERSION, "cascadeprofiles")(_hand_on("profiles"))
+kopf.on.event("apps", "v1", "deployments", labels=_OURS)(_hand_on("deployments"))
+kopf.on.event("", "v1", "pods", labels=_OURS)(_hand_on("pods"))

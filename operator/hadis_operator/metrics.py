@@ -1,0 +1,37 @@
+"""The operator's metrics for Prometheus, bounded by the number of services."""
+
+from __future__ import annotations
+
+from hadis.plan import Plan
+from prometheus_client import Counter, Gauge, Histogram
+
+_LABELS = ["namespace", "service"]
+RECONCILES = Counter("hadis_operator_reconciles", "Reconciliations.", ["result"])
+SECONDS = Histogram("hadis_operator_reconcile_seconds", "Time of a reconciliation, the API server's included.")
+WRITES = Counter("hadis_operator_writes", "Requests that change something in the API server.", ["kind"])
+DEMAND = Gauge("hadis_operator_demand_rps", "Observed demand.", _LABELS)
+FORECAST = Gauge("hadis_operator_forecast_rps", "Demand that GPUs are asked for.", _LABELS)
+QUALITY = Gauge("hadis_operator_plan_quality", "Predicted quality of the plan in force (lower is better).", _LABELS)
+DIRECT = Gauge("hadis_operator_plan_direct_ratio", "Direct ratio of the plan in force.", _LABELS)
+DEFERRAL = Gauge("hadis_operator_plan_deferral_ratio", "Deferral ratio of the plan in force.", _LABELS)
+GPUS = Gauge("hadis_operator_gpus", "GPUs by state: ready, existing, budget.", [*_LABELS, "state"])
+_PER_SERVICE = (DEMAND, FORECAST, QUALITY, DIRECT, DEFERRAL)
+
+
+def tell(namespace: str, service: str, plan: Plan | None, demand: tuple[float, float], gpus: dict[str, int]) -> None:
+    """Set a service's gauges."""
+    DEMAND.labels(namespace, service).set(demand[0])
+    FORECAST.labels(namespace, service).set(demand[1])
+    for state, count in gpus.items():
+        GPUS.labels(namespace, service, state).set(count)
+    if plan:
+        QUALITY.labels(namespace, service).set(plan.quality)
+        DIRECT.labels(namespace, service).set(plan.direct_ratio)
+        DEFERRAL.labels(namespace, service).set(plan.deferral_ratio)
+
+
+def forget(namespace: str, service: str) -> None:
+    """Drop a service's gauges."""
+    for gauge in _PER_SERVICE:
+        gauge.remove_by_labels({"namespace": namespace, "service": service})
+    GPUS.remove_by_labels({"namespace": namespace, "service": service})

@@ -1,0 +1,147 @@
+"""What is and what should be: pods counted, GPUs moved within the budget, differences found, conditions told. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+Object = dict[str, Any]
+MOVED_AT_ONCE = 4
+"""One part in this many of the GPUs may be on the way from old pods to new ones."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The pods of one worker Deployment."""
+
+    name: str
+    pool: str
+    replicas: int
+    """As the Deployment asks now."""
+    existing: int
+    """Pods that exist, terminating ones included: each holds its GPU."""
+    ready: int
+    stale: bool
+    """Whether its pods are not what the spec asks for any more."""
+
+
+def is_ready(pod: Object) -> bool:
+    """Return whether a pod is ready and stays."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
+
+
+def holds_gpu(pod: Object) -> bool:
+    """Return whether a pod that exists still holds what it asked for."""
+    return pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+
+
+def next_replicas(groups: Sequence[Group], targets: Mapping[str, int], budget: int) -> dict[str, int]:
+    """Return the replicas that each group's Deployment may have now, on the way to `targets` (by pool).
+
+    GPUs are freed before they are taken: what pods hold or Deployments may create at any moment is never over
+    `budget`. Called again whenever a pod comes or goes, until nothing changes.
+    """
+    wanted = {g.name: 0 if g.stale else targets.get(g.pool, 0) for g in groups}
+    result = {g.name: min(g.replicas, wanted[g.name]) if not g.stale else g.replicas for g in groups}
+    total = min(budget, sum(wanted.values()))
+    fresh_ready = sum(min(g.ready, wanted[g.name]) for g in groups if not g.stale)
+    stale_left = sum(min(g.replicas, g.ready) for g in groups if g.stale)
+    missing = max(1, total // MOVED_AT_ONCE) if total else 0
+    free = max(0, stale_left + fresh_ready - (total - missing)) if fresh_ready < total else 10**6
+    for g in groups:
+        if g.stale:
+            unready = max(0, g.replicas - g.ready)  # those serve nobody
+            give = min(g.replicas, free + unready)
+            free -= max(0, give - unready)
+            result[g.name] = g.replicas - give
+    left = budget - sum(max(result[g.name], g.existing) for g in groups)
+    for g in groups:
+        # Pods above the new count still terminate; those below it exist already and are paid for.
+        room = max(0, g.existing - result[g.name]) + max(0, left)
+        more = min(wanted[g.name] - result[g.name], room)
+        if not g.stale and more > 0:
+            left -= max(0, result[g.name] + more - max(result[g.name], g.existing))
+            result[g.name] += more
+    return result
+
+
+_QUANTITY = re.compile(r"^(\d+(?:\.\d+)?)(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")
+_SCALE: dict[str | None, Decimal] = {
+    None: Decimal(1), "m": Decimal("0.001"), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9),
+    "T": Decimal(10**12), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
+}  # fmt: skip
+
+
+def differs(wanted: Any, found: Any) -> bool:
+    """Return whether an object lacks something of what we want; what others added is left alone."""
+    if isinstance(wanted, dict):
+        if not isinstance(found, dict):
+            return bool(wanted)
+        return any(differs(value, found.get(name)) for name, value in wanted.items())
+    if isinstance(wanted, list):
+        if not isinstance(found, list) or len(wanted) != len(found):
+            return bool(wanted or found)
+        return any(differs(a, b) for a, b in zip(wanted, found, strict=True))
+    return bool(wanted != found and (found is None or _amount(wanted) != _amount(found)))
+
+
+def _amount(value: Any) -> Any:
+    """Return a quantity as a number: the API server writes 1000m as 1."""
+    match = (
+        _QUANTITY.match(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    )
+    return Decimal(match[1]) * _SCALE[match[2]] if match else value
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One condition without its times."""
+
+    type: str
+    status: bool | None
+    reason: str
+    message: str
+
+
+def with_times(verdicts: Sequence[Verdict], before: Sequence[Object], generation: int, now: str) -> list[Object]:
+    """Return conditions as the status holds them; the time of one that did not change stays."""
+    old = {c["type"]: c for c in before}
+    found = []
+    for v in verdicts:
+        status = {True: "True", False: "False", None: "Unknown"}[v.status]
+        last = old.get(v.type, {})
+        since = last["lastTransitionTime"] if last.get("status") == status else now
+        found.append({"type": v.type, "status": status, "reason": v.reason, "message": v.message,
+                      "lastTransitionTime": since, "observedGeneration": generation})  # fmt: skip
+    return found
+
+
+def pod_troubles(pods: Sequence[Object]) -> tuple[str, str] | None:
+    """Return (reason, message) of the first pod that cannot become ready by itself; None where all is well."""
+    for pod in sorted(pods, key=lambda p: str(p["metadata"]["name"])):
+        name, status = pod["metadata"]["name"], pod.get("status", {})
+        for condition in status.get("conditions", []):
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                return "Unschedulable", f"pod {name} waits for a node: {condition.get('message', '')}"
+        for container in status.get("containerStatuses", []):
+            waiting = container.get("state", {}).get("waiting") or {}
+            if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+                return str(waiting["reason"]), f"pod {name}: {waiting.get('message') or waiting['reason']}"
+        if status.get("phase") == "Failed":
+            return "PodFailed", f"pod {name} failed: {status.get('message') or status.get('reason', '')}"
+    return None
+
+
+def create_troubles(deployments: Sequence[Object]) -> tuple[str, str] | None:
+    """Return (reason, message) where a Deployment may not create its pods, for example over a quota."""
+    for deployment in deployments:
+        for condition in deployment.get("status", {}).get("conditions", []):
+            if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+                text = f"{deployment['metadata']['name']}: {condition.get('message', '')}"
+                return ("QuotaExceeded" if "quota" in text else "PodsRefused"), text
+    return None

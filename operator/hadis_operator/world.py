@@ -1,0 +1,73 @@
+"""What the operator has seen of the cluster: its own caches, filled by watches, so that reconciling reads nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from hadis.kube import key
+
+from hadis_operator.children import SERVICE_LABEL
+
+Object = dict[str, Any]
+KINDS = ("services", "profiles", "deployments", "pods", "others")
+
+
+class World:
+    """Objects by kind and "namespace/name"; tells who should look again when one changes."""
+
+    def __init__(self, changed: Callable[[str], None]) -> None:
+        """`changed` gets the key of each service that an event may concern."""
+        self._changed = changed
+        self.objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
+        self._of_service: dict[str, dict[str, set[str]]] = {kind: defaultdict(set) for kind in KINDS}
+
+    def saw(self, kind: str, event: str | None, item: Object) -> None:
+        """Take an event: None (listed), ADDED, MODIFIED or DELETED."""
+        name = key(item)
+        owner = self._owner(kind, item)
+        if event == "DELETED":
+            self.objects[kind].pop(name, None)
+            self._of_service[kind][owner].discard(name)
+        else:
+            self.objects[kind][name] = item
+            self._of_service[kind][owner].add(name)
+        if kind == "services":
+            self._changed(name)
+        elif kind == "profiles":
+            for service, found in list(self.objects["services"].items()):
+                if _namespace(service) == _namespace(name) and found["spec"].get("profile") == item["metadata"]["name"]:
+                    self._changed(service)
+        else:
+            for service in self._services_of(owner):
+                self._changed(service)
+
+    def replace(self, kind: str, namespace: str, items: list[Object]) -> None:
+        """Take a whole list of a namespace: what is not in it is gone."""
+        listed = {key(item) for item in items}
+        for name, item in list(self.objects[kind].items()):
+            if _namespace(name) == namespace and name not in listed:
+                self.saw(kind, "DELETED", item)
+        for item in items:
+            before = self.objects[kind].get(key(item), {}).get("metadata", {}).get("resourceVersion")
+            if before != item["metadata"].get("resourceVersion"):
+                self.saw(kind, None, item)
+
+    def of(self, kind: str, namespace: str, label: str) -> list[Object]:
+        """Return the children of a service (by its label's value)."""
+        names = self._of_service[kind][f"{namespace}/{label}"]
+        return [self.objects[kind][name] for name in sorted(names) if name in self.objects[kind]]
+
+    def _owner(self, kind: str, item: Object) -> str:
+        label = item["metadata"].get("labels", {}).get(SERVICE_LABEL, "")
+        return f"{item['metadata'].get('namespace', '')}/{label}"
+
+    def _services_of(self, owner: str) -> list[str]:
+        if owner in self.objects["services"]:
+            return [owner]
+        return [name for name in self.objects["services"] if _namespace(name) == _namespace(owner)]
+
+
+def _namespace(name: str) -> str:
+    return name.split("/", 1)[0]

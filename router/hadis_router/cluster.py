@@ -1,0 +1,94 @@
+"""The router's source in Kubernetes: the plan from the service's status, the workers from its EndpointSlices."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from hadis.crd import GROUP, VERSION
+from hadis.kube import Kube, Object, connect
+from hadis.plan import Plan
+from hadis.runfile import RunState, WorkerAddress
+from hadis.status import plan_from_document
+
+log = logging.getLogger(__name__)
+_SERVICE_LABEL, _POOL_LABEL, _COMPONENT_LABEL = "hadis.dev/service", "hadis.dev/pool", "hadis.dev/component"
+
+
+async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> AsyncIterator[RunState]:
+    """Yield the state at first and on each change of the service's status or of its workers' addresses."""
+    kube = Kube(await connect())
+    changed = asyncio.Event()
+    seen: dict[str, Mapping[str, Object]] = {}
+
+    async def follow(what: str, path: str, **query: str) -> None:
+        async for objects in kube.follow(path, **query):
+            seen[what] = objects
+            changed.set()
+
+    service = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/diffusionservices"
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(follow("service", service, fieldSelector=f"metadata.name={name}"))
+            # A long service name's label is cut by a rule of the operator's, so slices are told apart by their owner.
+            group.create_task(follow("slices", slices, labelSelector=f"{_COMPONENT_LABEL}=worker"))
+            last: RunState | None = None
+            while True:
+                await changed.wait()
+                changed.clear()
+                state = state_of(seen.get("service", {}), seen.get("slices", {}), name, tiers)
+                if state is not None and state != last:
+                    last = state
+                    yield state
+    finally:
+        await kube.close()
+
+
+def state_of(
+    services: Mapping[str, Object], slices: Mapping[str, Object], name: str, tiers: Sequence[str]
+) -> RunState | None:
+    """Return plan and workers of the objects seen; None before the service has been seen."""
+    item = next(iter(services.values()), None)
+    if item is None:
+        return None
+    status = item.get("status", {})
+    demand = status.get("demand", {})
+    observed, forecast = demand.get("observedRps", 0.0), demand.get("forecastRps", 0.0)
+    return RunState(_plan(status, tiers), tuple(_workers(slices, name, tiers)), observed, forecast)
+
+
+def _plan(status: Mapping[str, Any], tiers: Sequence[str]) -> Plan | None:
+    document = status.get("plan", {}).get("active")
+    if not document:
+        return None
+    try:
+        plan = plan_from_document(document)
+    except ValueError as error:
+        log.warning("the plan stays as it is: %s", error)
+        return None
+    # A profile that was just replaced may plan tiers that only the next router knows.
+    return plan if {plan.light, plan.heavy} <= set(tiers) else None
+
+
+def _workers(slices: Mapping[str, Object], name: str, tiers: Sequence[str]) -> list[WorkerAddress]:
+    found: dict[str, WorkerAddress] = {}
+    for item in slices.values():
+        labels = item["metadata"].get("labels", {})
+        label = labels.get(_SERVICE_LABEL, "")
+        if label != name and not (len(name) > len(label) == 61 and name.startswith(label[:50])):
+            continue
+        pool = labels.get(_POOL_LABEL, "all")
+        has = tuple(tiers) if pool == "all" else tuple(t for t in tiers if t == pool)
+        ports = item.get("ports") or []
+        for endpoint in item.get("endpoints") or []:
+            if ports and has and endpoint.get("conditions", {}).get("ready"):
+                url = f"http://{_host(endpoint['addresses'][0])}:{ports[0]['port']}"
+                found[url] = WorkerAddress(url, has)
+    return [found[url] for url in sorted(found)]
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
