@@ -42,11 +42,12 @@ async def stop(memo: kopf.Memo, **_: Any) -> None:
     await memo.keeper.close()
 
 
-def _hand_on(kind: str) -> Any:
+def _hand_on(kind: str, of: str = "") -> Any:
     async def saw(event: kopf.RawEvent, memo: kopf.Memo, **_: Any) -> None:
-        memo.keeper.world.saw(kind, event["type"], dict(event["object"]))
+        item = dict(event["object"])
+        memo.keeper.world.saw(kind, event["type"], item | {"kind": of} if of else item)  # items of a list have no kind
 
-    saw.__name__ = f"saw_{kind}"
+    saw.__name__ = f"saw_{of or kind}"
     return saw
 
 
@@ -54,3 +55,14 @@ kopf.on.event(GROUP, VERSION, "diffusionservices")(_hand_on("services"))
 kopf.on.event(GROUP, VERSION, "cascadeprofiles")(_hand_on("profiles"))
 kopf.on.event("apps", "v1", "deployments", labels=_OURS)(_hand_on("deployments"))
 kopf.on.event("", "v1", "pods", labels=_OURS)(_hand_on("pods"))
+for _group, _version, _plural, _kind in (
+    ("", "v1", "services", "Service"),
+    ("", "v1", "configmaps", "ConfigMap"),
+    ("", "v1", "serviceaccounts", "ServiceAccount"),
+    ("rbac.authorization.k8s.io", "v1", "roles", "Role"),
+    ("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"),
+    ("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
+    ("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+    ("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
+):
+    kopf.on.event(_group, _version, _plural, labels=_OURS)(_hand_on("others", _kind))

@@ -20,7 +20,7 @@ from hadis.resources import CascadeProfile, ServiceSpec
 from hadis.status import CHANGES_KEPT, plan_document, plan_from_document, summary
 
 from hadis_operator import children, metrics
-from hadis_operator.children import COMPONENT_LABEL, POOL_LABEL, Owner, Pool
+from hadis_operator.children import COMPONENT_LABEL, POOL_LABEL, SERVICE_LABEL, Owner, Pool
 from hadis_operator.demand import Counter, DemandError, Reading, default_query, from_prometheus, from_routers
 from hadis_operator.reconcile import (
     Group,
@@ -77,7 +77,7 @@ class Turn:
         self._controller: Controller | None = None
         self._planned_for: tuple[str, ...] = ()
         self._counter = Counter()
-        self._applied: dict[str, Object] = {}
+        self._listed = False
         self._told_change: tuple[Plan | None, float] = (None, -1e9)
         self._told_demand = -1e9
         self._metrics = Verdict("MetricsAvailable", None, "NotRead", "the demand was not read yet")
@@ -87,6 +87,8 @@ class Turn:
         item = self._world.objects["services"].get(f"{self.namespace}/{self.name}")
         if item is None or "deletionTimestamp" in item["metadata"]:
             return
+        if not self._listed:
+            await self._list()
         seen = Seen()
         try:
             spec = ServiceSpec.read(item["spec"])
@@ -103,6 +105,15 @@ class Turn:
         elif profile is not None:
             await self._plan(item, spec, profile, seen)
         await self._tell(item, seen)
+
+    async def _list(self) -> None:
+        """See what exists before the first turn: a watch that has not caught up must not look like empty nodes."""
+        selector = f"{SERVICE_LABEL}={children.label(self.name)}"
+        for kind, path in (("deployments", _PATHS["Deployment"]), ("pods", "/api/v1/namespaces/{}/pods")):
+            listed = await self._kube.get(path.format(self.namespace), labelSelector=selector)
+            for item in listed["items"]:
+                self._world.saw(kind, None, item)
+        self._listed = True
 
     # What is planned
 
@@ -297,32 +308,30 @@ class Turn:
             return
         metrics.WRITES.labels(kind).inc()
         found = await self._kube.apply(path, document, MANAGER)
-        self._applied[f"{kind}/{name}"] = found
-        if kind == "Deployment":
-            self._world.saw("deployments", "MODIFIED", found)
+        self._world.saw("deployments" if kind == "Deployment" else "others", "MODIFIED", found)
 
     def _live(self, kind: str, name: str) -> Object | None:
         if kind == "Deployment":
             return self._world.objects["deployments"].get(f"{self.namespace}/{name}")
-        watched = self._world.objects["others"].get(f"{self.namespace}/{kind}/{name}")
-        return watched or self._applied.get(f"{kind}/{name}")
+        return self._world.objects["others"].get(f"{self.namespace}/{kind}/{name}")
 
     async def _prune(self, wanted: list[Object], deployments: Sequence[Object]) -> None:
         """Delete children that are wanted no more: ConfigMaps that nobody mounts, an autoscaler that was taken out."""
-        keep = {f"{d['kind']}/{d['metadata']['name']}" for d in wanted}
+        keep = {(d["kind"], d["metadata"]["name"]) for d in wanted}
         mounted = {
             volume["configMap"]["name"]
             for d in [*deployments, *self._children("deployments", "router")]
             for volume in d["spec"]["template"]["spec"].get("volumes", [])
             if "configMap" in volume
         }
-        for known in list(self._applied):
-            kind, name = known.split("/", 1)
-            if known in keep or kind == "Deployment" or (kind == "ConfigMap" and name in mounted):
+        for item in self._world.of("others", self.namespace, children.label(self.name)):
+            kind, name = item["kind"], item["metadata"]["name"]
+            ours = any(o.get("kind") == "DiffusionService" for o in item["metadata"].get("ownerReferences", []))
+            if not ours or (kind, name) in keep or (kind == "ConfigMap" and name in mounted):
                 continue
             metrics.WRITES.labels(kind).inc()
             await self._kube.delete(f"{_PATHS[kind].format(self.namespace)}/{name}")
-            del self._applied[known]
+            self._world.saw("others", "DELETED", item)
 
     # What is told
 

@@ -25,7 +25,7 @@ class World:
 
     def saw(self, kind: str, event: str | None, item: Object) -> None:
         """Take an event: None (listed), ADDED, MODIFIED or DELETED."""
-        name = key(item)
+        name = _name(kind, item)
         owner = self._owner(kind, item)
         if event == "DELETED":
             self.objects[kind].pop(name, None)
@@ -45,12 +45,12 @@ class World:
 
     def replace(self, kind: str, namespace: str, items: list[Object]) -> None:
         """Take a whole list of a namespace: what is not in it is gone."""
-        listed = {key(item) for item in items}
+        listed = {_name(kind, item) for item in items}
         for name, item in list(self.objects[kind].items()):
             if _namespace(name) == namespace and name not in listed:
                 self.saw(kind, "DELETED", item)
         for item in items:
-            before = self.objects[kind].get(key(item), {}).get("metadata", {}).get("resourceVersion")
+            before = self.objects[kind].get(_name(kind, item), {}).get("metadata", {}).get("resourceVersion")
             if before != item["metadata"].get("resourceVersion"):
                 self.saw(kind, None, item)
 
@@ -67,6 +67,13 @@ class World:
         if owner in self.objects["services"]:
             return [owner]
         return [name for name in self.objects["services"] if _namespace(name) == _namespace(owner)]
+
+
+def _name(kind: str, item: Object) -> str:
+    """Return the cache's key: "others" are of several kinds."""
+    if kind != "others":
+        return key(item)
+    return f"{item['metadata'].get('namespace', '')}/{item['kind']}/{item['metadata']['name']}"
 
 
 def _namespace(name: str) -> str:
