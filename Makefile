@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint bench bench-paper scenes clean
+.PHONY: help demo test lint bench bench-paper scenes crds cluster clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -20,7 +20,7 @@ demo: $(VENV)/installed ## serve the example models on this machine: PORT=8080 W
 lint: $(VENV)/installed ## style, types and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy core router worker profiler tests
+	$(BIN)/mypy core operator router worker profiler tests
 	$(BIN)/lint-imports
 
 test: lint ## lint, then every test
@@ -40,6 +40,12 @@ scenes: $(VENV)/installed ## train the example models again from their seed (abo
 	$(BIN)/python -m hadis_profiler.scenes.publish build/scenes examples/scenes
 	$(BIN)/python -m hadis_profiler.scenes.discriminate examples/scenes
 	$(BIN)/python -m hadis_profiler.scenes.measure examples/scenes
+
+crds: $(VENV)/installed ## write the CustomResourceDefinitions anew from the models
+	$(BIN)/python -m hadis.crd .
+
+cluster: $(VENV)/installed ## a test control plane with GPU nodes and the chart, to play with
+	$(BIN)/python tests/cluster/control_plane.py
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -47,7 +47,7 @@ class RouterPods(Fields):
 
     replicas: int = Field(2, ge=1, le=100)
     autoscaling: Autoscaling | None = Field(None, description="Let a HorizontalPodAutoscaler move the replicas.")
-    resources: Resources = Field(default_factory=lambda: Resources(cpu="500m", memory="512Mi"))
+    resources: Resources = Resources(cpu="500m", memory="512Mi")
     allow_from_anywhere: bool = Field(
         True, description="False: a NetworkPolicy lets in only pods of this namespace and Prometheus' scrapes."
     )

@@ -276,9 +276,7 @@ def worker_deployment(
     name = child_name(owner.name, f"worker-{digest([pool.name, template])}")
     labels = template["metadata"]["labels"]
     revision = {"hadis.dev/revision": name.rsplit("-", 1)[1]}
-    template = template | {
-        "metadata": {"labels": labels | revision, "annotations": template["metadata"]["annotations"]}
-    }
+    template = template | {"metadata": {"labels": labels | revision}}
     meta = _meta(owner, name, "worker", **{POOL_LABEL: label(pool.name)}, **revision)
     return {
         "apiVersion": "apps/v1",

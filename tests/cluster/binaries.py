@@ -37,7 +37,8 @@ _PACKAGES = {
     "prometheus": ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
 }
 _VERSION = "k8s.io/component-base/version"
-_FLAGS = f"-s -w -X {_VERSION}.gitVersion={_KUBERNETES} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36"
+_CHART = "helm.sh/helm/v3/pkg/chartutil.k8sVersion"
+_FLAGS = f"-s -w -X {_CHART}Major=1 -X {_CHART}Minor=36 -X {_VERSION}.gitVersion={_KUBERNETES} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36"
 
 
 def go() -> str:
@@ -55,7 +56,7 @@ def binary(name: str) -> Path:
         return assets / name
     module, package = _PACKAGES[name]
     source = TOOLS / module
-    texts = b"".join(path.read_bytes() for path in sorted(source.iterdir()))
+    texts = b"".join(path.read_bytes() for path in sorted(source.iterdir())) + _FLAGS.encode()
     cache = Path(os.environ.get("HADIS_CACHE", Path.home() / ".cache/hadis"))
     target = cache / f"{module}-{hashlib.sha256(texts).hexdigest()[:12]}" / name
     if not target.is_file():

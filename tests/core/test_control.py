@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import profile_document
+from documents import profile_document
 from hadis.control import Controller, is_shared
 from hadis.profile import Profile
 from hadis.resources import CascadeProfile, ServiceSpec

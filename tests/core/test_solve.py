@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from conftest import profile_document
+from documents import profile_document
 from hadis.plan import Plan
 from hadis.profile import Profile
 from hadis.resources import API_VERSION, CascadeProfile, Objective

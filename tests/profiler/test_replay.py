@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import profile_document
+from documents import profile_document
 from hadis.cli import make_app
 from hadis.manifest import read_profile
 from hadis.plan import Plan, TierPlan

@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 import schemathesis
-from conftest import profile_document
+from documents import profile_document
 from fastapi import FastAPI
 from hadis.manifest import Manifest
 from hadis.plan import Plan, TierPlan

@@ -1,0 +1,256 @@
+"""A real control plane on this machine: etcd, API server, controllers, scheduler, and kwok in the kubelet's place.
+
+`python tests/cluster/control_plane.py` (or `make cluster`) starts one with GPU nodes, installs the chart, runs the
+operator, and prints a KUBECONFIG to play with until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from binaries import binary
+
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+CHART, TOKEN = ROOT / "helm/hadis", "admin-token"
+START_S, COMMAND_S = 60.0, 60.0
+
+
+class ControlPlane:
+    """Runs the programs in a folder of their own; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        """Choose ports; start nothing."""
+        self.folder = folder
+        self.ports = {name: free_port() for name in ("etcd", "peer", "api")}
+        self.url = f"https://127.0.0.1:{self.ports['api']}"
+        self.kubeconfig = folder / "kubeconfig"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> ControlPlane:
+        """Start everything and wait until the API server and the controllers work."""
+        self._write_files()
+        self.start("etcd")
+        self.start("kube-apiserver")
+        wait_for(self._ready, START_S, "the API server")
+        for name in ("kube-controller-manager", "kube-scheduler", "kwok"):
+            self.start(name)
+        wait_for(lambda: self.kubectl("get", "serviceaccount", "default", check=False).returncode == 0, START_S,
+                 "the controllers")  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything, the latest first."""
+        for name in reversed(list(self.processes)):
+            self.stop(name)
+
+    def start(self, name: str) -> None:
+        """Start one program."""
+        log = (self.folder / f"{name}.log").open("ab")
+        command = [str(binary(name)), *self._arguments(name)]
+        with log:
+            self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
+        """Stop one program."""
+        process = self.processes.pop(name)
+        process.send_signal(how)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def kubectl(self, *words: str, text: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run kubectl as admin; raise with what it said where it fails."""
+        return self._run([str(binary("kubectl")), "--kubeconfig", str(self.kubeconfig), *words], text, check)
+
+    def helm(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run helm as admin."""
+        command = [str(binary("helm")), "--kubeconfig", str(self.kubeconfig), *words]
+        return self._run(command, None, check)
+
+    def get(self, *words: str) -> Any:
+        """Return `kubectl get ... -o json`."""
+        return json.loads(self.kubectl("get", *words, "-o", "json").stdout)
+
+    def apply(self, *documents: dict[str, Any], check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Apply documents."""
+        return self.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(documents), check=check)
+
+    def add_gpu_node(self, name: str, gpus: int) -> None:
+        """Add a node that kwok plays."""
+        amount = {"cpu": "64", "memory": "512Gi", "pods": "250", "nvidia.com/gpu": str(gpus)}
+        node = {
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "annotations": {"kwok.x-k8s.io/node": "fake"},
+                         "labels": {"kubernetes.io/hostname": name, "nvidia.com/gpu.product": "test"}},
+            "status": {"capacity": amount, "allocatable": amount},
+        }  # fmt: skip
+        self.kubectl("create", "-f", "-", text=yaml.safe_dump(node))
+        self.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p",
+                     json.dumps({"status": {"capacity": amount, "allocatable": amount}}))  # fmt: skip
+
+    def account_config(self, namespace: str, account: str) -> Path:
+        """Return a kubeconfig with a ServiceAccount's token."""
+        token = self.kubectl("create", "token", account, "-n", namespace, "--duration=24h").stdout.strip()
+        path = self.folder / f"{namespace}-{account}.kubeconfig"
+        self._write_kubeconfig(path, token)
+        return path
+
+    def _run(self, command: list[str], text: str | None, check: bool) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command[:6])}: {done.stderr.strip()}")
+        return done
+
+    def _ready(self) -> bool:
+        context = ssl._create_unverified_context()
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2, context=context) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def _write_files(self) -> None:
+        key = self.folder / "account.key"
+        subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True, timeout=30)
+        (self.folder / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
+        self._write_kubeconfig(self.kubeconfig, TOKEN)
+
+    def _write_kubeconfig(self, path: Path, token: str) -> None:
+        cluster = {"server": self.url, "insecure-skip-tls-verify": True}
+        path.write_text(yaml.safe_dump({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        }))  # fmt: skip
+
+    def _arguments(self, name: str) -> list[str]:
+        f, p = self.folder, self.ports
+        etcd = f"http://127.0.0.1:{p['etcd']}"
+        peer = f"http://127.0.0.1:{p['peer']}"
+        return {
+            "etcd": [
+                "--data-dir", str(f / "etcd"), "--listen-client-urls", etcd, "--advertise-client-urls", etcd,
+                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                "--initial-cluster", f"default={peer}", "--unsafe-no-fsync",
+            ],
+            "kube-apiserver": [
+                "--etcd-servers", etcd, "--cert-dir", str(f / "certificates"), "--secure-port", str(p["api"]),
+                "--bind-address", "127.0.0.1", "--token-auth-file", str(f / "tokens.csv"),
+                "--authorization-mode", "RBAC,Node", "--service-account-issuer", "https://kubernetes.default.svc",
+                "--service-account-key-file", str(f / "account.key"),
+                "--service-account-signing-key-file", str(f / "account.key"),
+                "--service-cluster-ip-range", "10.96.0.0/16",
+            ],
+            "kube-controller-manager": [
+                "--kubeconfig", str(self.kubeconfig), "--leader-elect=false", "--secure-port=0",
+                "--service-account-private-key-file", str(f / "account.key"),
+            ],
+            "kube-scheduler": ["--kubeconfig", str(self.kubeconfig), "--leader-elect=false", "--secure-port=0"],
+            "kwok": [
+                "--kubeconfig", str(self.kubeconfig), "--config", str(HERE / "stages.yaml"),
+                "--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+                "--node-lease-duration-seconds=8", "--cidr=10.0.0.1/16",
+            ],
+        }[name]  # fmt: skip
+
+
+class Operator:
+    """The operator as a process, under the chart's ServiceAccount."""
+
+    def __init__(self, config: Path, log: Path, *options: str, **env: str) -> None:
+        """`options` are kopf's; `env` is added to the environment."""
+        self._config, self._log, self._options, self._env = config, log, options, env
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it."""
+        env = os.environ | {"KUBECONFIG": str(self._config), "HADIS_OPERATOR_METRICS_PORT": "0"} | self._env
+        command = [sys.executable, "-m", "kopf", "run", "-m", "hadis_operator", "--standalone", *self._options]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=self._log.parent)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Stop it."""
+        if self.process is None:
+            return
+        self.process.send_signal(how)
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+def wait_for(done: Callable[[], object], seconds: float, what: str) -> Any:
+    """Return what `done` returns once it is true; raise with the last answer or error after so many seconds."""
+    end, last = time.monotonic() + seconds, None
+    while time.monotonic() < end:
+        try:
+            last = done()
+            if last:
+                return last
+        except (AssertionError, KeyError, IndexError) as error:
+            last = error
+        time.sleep(0.2)
+    raise AssertionError(f"{what}: not within {seconds:g} s; last: {last!r}")
+
+
+@contextlib.contextmanager
+def running() -> Iterator[ControlPlane]:
+    """Yield a control plane in a folder that goes with it."""
+    folder = Path(tempfile.mkdtemp(prefix="hadis-cluster-"))
+    try:
+        with ControlPlane(folder) as plane:
+            yield plane
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    """Start a cluster to play with."""
+    with running() as plane:
+        for i in range(2):
+            plane.add_gpu_node(f"gpu-{i}", 8)
+        plane.helm("install", "hadis", str(CHART))
+        operator = Operator(plane.account_config("default", "hadis"), plane.folder / "operator.log", "--all-namespaces")
+        operator.start()
+        print(f"a control plane with 16 GPUs runs; Ctrl-C ends it\n\n  export KUBECONFIG={plane.kubeconfig}")
+        print(f"  alias kubectl={binary('kubectl')}\n  kubectl apply -f examples/kubernetes/scenes.yaml\n")
+        print("  kubectl get diffusionservices\n\nNo container runs: pods are played by kwok, so no image is made.")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            operator.stop()
+
+
+if __name__ == "__main__":
+    main()

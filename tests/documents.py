@@ -1,0 +1,38 @@
+"""Documents made by hand, for tests of every room."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hadis.resources import API_VERSION
+
+
+def profile_document(**changes: Any) -> dict[str, Any]:
+    """Return a profile of two tiers: light takes 0.1 s an image, heavy 1 s, whatever the batch."""
+    tiers = [
+        {
+            "name": name,
+            "model": name,
+            "steps": 1,
+            "size": "32x32",
+            "latency": [{"batch": b, "seconds": seconds * b} for b in (1, 2, 4)],
+            "discriminatorSeconds": 0.0,
+            "confidenceQuantiles": [0.0, 0.25, 0.5, 0.75, 1.0],
+            "tunable": name == "heavy",
+        }
+        for name, seconds in (("light", 0.1), ("heavy", 1.0))
+    ]
+    rows = [
+        {"light": "light", "heavy": "heavy", "directRatio": x / 4, "deferralRatio": y / 4,
+         "quality": 30 - 2 * x - y * (4 - x) / 4, "cost": 1.0}
+        for x in range(5) for y in range(5)
+    ]  # fmt: skip
+    rows += [{"light": n, "heavy": n, "directRatio": 0, "deferralRatio": 0, "quality": q, "cost": 1.0}
+             for n, q in (("light", 30.0), ("heavy", 21.0))]  # fmt: skip
+    spec = {
+        "tiers": tiers,
+        "difficulty": {"features": ["words"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 5, 10, 15, 20]},
+        "configurations": rows,
+        **changes,
+    }
+    return {"apiVersion": API_VERSION, "kind": "CascadeProfile", "metadata": {"name": "two"}, "spec": spec}

@@ -1,0 +1,185 @@
+"""The pure half of the operator: GPUs within the budget at every moment, differences, names, conditions."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from documents import profile_document
+from hadis.profile import Profile
+from hadis.resources import CascadeProfile, ServiceSpec
+from hadis_operator import children
+from hadis_operator.demand import Counter
+from hadis_operator.reconcile import Group, Verdict, differs, next_replicas, pod_troubles, with_times
+from hadis_operator.settings import Settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+OWNER = children.Owner("images", "default", "uid")
+
+
+@dataclass
+class Cluster:
+    """Deployments that create and end pods one at a time, in any order."""
+
+    budget: int
+    replicas: dict[str, int] = field(default_factory=dict)
+    starting: dict[str, int] = field(default_factory=dict)
+    ready: dict[str, int] = field(default_factory=dict)
+    ending: dict[str, int] = field(default_factory=dict)
+
+    def existing(self, name: str) -> int:
+        return sum(part.get(name, 0) for part in (self.starting, self.ready, self.ending))
+
+    def step(self, rng: random.Random) -> None:
+        """Let one thing happen."""
+        for name, count in sorted(self.replicas.items(), key=lambda _: rng.random()):
+            live = self.starting.get(name, 0) + self.ready.get(name, 0)
+            if live < count:
+                self.starting[name] = self.starting.get(name, 0) + 1
+            elif live > count:
+                part = self.starting if self.starting.get(name) else self.ready
+                part[name] -= 1
+                self.ending[name] = self.ending.get(name, 0) + 1
+            elif self.starting.get(name) and rng.random() < 0.5:
+                self.starting[name] -= 1
+                self.ready[name] = self.ready.get(name, 0) + 1
+            elif self.ending.get(name):
+                self.ending[name] -= 1
+            else:
+                continue
+            return
+
+    def groups(self, fresh: str) -> list[Group]:
+        """Groups of pools a and b in revisions old and new."""
+        return [
+            Group(name, name[0], self.replicas.get(name, 0), self.existing(name), self.ready.get(name, 0),
+                  not name.endswith(fresh))
+            for name in ("a-old", "b-old", "a-new", "b-new")
+        ]  # fmt: skip
+
+
+counts = st.tuples(st.integers(0, 6), st.integers(0, 6))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 8), st.lists(st.tuples(counts, st.booleans()), min_size=1, max_size=4), st.integers(0, 10**6))
+def test_no_more_gpus_than_the_budget_at_any_moment(
+    budget: int, wishes: list[tuple[tuple[int, int], bool]], seed: int
+) -> None:
+    rng, cluster = random.Random(seed), Cluster(budget)
+    fresh, wish = "old", {"a": 0, "b": 0}
+    for (a, b), newer in wishes:
+        fresh = "new" if newer else fresh
+        wish = {"a": min(a, budget), "b": min(b, budget - min(a, budget))}
+        for _ in range(rng.randrange(60)):
+            move(cluster, fresh, wish, rng)
+    for _ in range(400):
+        move(cluster, fresh, wish, rng)
+    assert cluster.ready.get(f"a-{fresh}", 0) == wish["a"]
+    assert cluster.ready.get(f"b-{fresh}", 0) == wish["b"]
+    assert sum(map(cluster.existing, ("a-old", "b-old", "a-new", "b-new"))) == sum(wish.values())
+
+
+def move(cluster: Cluster, fresh: str, wish: dict[str, int], rng: random.Random) -> None:
+    if rng.random() < 0.7:
+        cluster.replicas = next_replicas(cluster.groups(fresh), wish, cluster.budget)
+    cluster.step(rng)
+    names = ("a-old", "b-old", "a-new", "b-new")
+    assert sum(max(cluster.existing(n), cluster.replicas.get(n, 0)) for n in names) <= cluster.budget
+
+
+def test_old_pods_go_a_few_at_a_time_while_new_ones_come() -> None:
+    groups = [Group("old", "a", 8, 8, 8, True), Group("new", "a", 0, 0, 0, False)]
+    assert next_replicas(groups, {"a": 8}, 8) == {"old": 6, "new": 0}
+    groups = [Group("old", "a", 6, 6, 6, True), Group("new", "a", 0, 0, 0, False)]
+    assert next_replicas(groups, {"a": 8}, 8) == {"old": 6, "new": 2}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "different"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, False),
+        ({"a": 1}, {"a": 2}, True),
+        ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 2], "c": 3}}, False),
+        ({"a": [1]}, {"a": [1, 2]}, True),
+        ({"a": {}}, {}, False),
+        ({"a": []}, {}, False),
+        ({"a": ""}, {}, True),
+        ({"cpu": "1000m"}, {"cpu": "1"}, False),
+        ({"memory": "1.5Gi"}, {"memory": "1536Mi"}, False),
+        ({"memory": "1Gi"}, {"memory": "1G"}, True),
+        ({"x": True}, {"x": 1}, False),
+    ],
+)
+def test_only_what_we_want_counts(wanted: Any, found: Any, different: bool) -> None:
+    assert differs(wanted, found) is different
+
+
+@pytest.mark.parametrize("name", ["images", "a" * 63, "1.2.3", "a.b", "x" * 62 + "y", "9" * 63])
+def test_names_of_children_are_dns_labels_that_differ(name: str) -> None:
+    import re
+
+    made = [children.child_name(name, suffix) for suffix in ("router", "worker-0123456789", "workers-abcdef")]
+    assert all(re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", each) for each in made)
+    assert len(set(made)) == 3
+    assert children.child_name(name + "b" if len(name) < 63 else name[:-1] + "z", "router") not in made
+
+
+def test_counters_come_go_and_start_anew() -> None:
+    counter = Counter()
+    assert counter.add({"a": 100.0}) == 0
+    assert counter.add({"a": 110.0, "b": 50.0}) == 10
+    assert counter.add({"b": 53.0}) == 13
+    assert counter.add({"a": 4.0, "b": 53.0}) == 17
+
+
+def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
+    before = with_times([Verdict("Ready", True, "A", "a"), Verdict("Degraded", False, "B", "b")], [], 1, "then")
+    after = with_times([Verdict("Ready", True, "C", "c"), Verdict("Degraded", True, "D", "d")], before, 2, "now")
+    assert [c["lastTransitionTime"] for c in after] == ["then", "now"]
+    assert after[0]["reason"] == "C"
+    assert after[0]["observedGeneration"] == 2
+
+
+def test_troubles_of_pods_are_named() -> None:
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    pod = {"metadata": {"name": "p"}, "status": {"containerStatuses": [{"state": waiting}]}}
+    assert pod_troubles([pod]) == ("ImagePullBackOff", "pod p: no such image")
+    assert pod_troubles([{"metadata": {"name": "p"}, "status": {}}]) is None
+
+
+def test_pods_are_safe_and_workers_ask_for_one_gpu() -> None:
+    profile = Profile(CascadeProfile.read(profile_document()))
+    spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4},
+                             "worker": {"gpuResource": "amd.com/gpu", "nodeSelector": {"a": "b"}}})  # fmt: skip
+    pool = children.pools(profile, shared=True)[0]
+    made = [children.worker_deployment(OWNER, spec, Settings(), profile, pool, "config", 3)]
+    made += [c for c in children.router_children(OWNER, spec, Settings(), "config") if c["kind"] == "Deployment"]
+    for deployment in made:
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        container = pod["containers"][0]["securityContext"]
+        assert container["readOnlyRootFilesystem"]
+        assert container["capabilities"] == {"drop": ["ALL"]}
+        assert not container["allowPrivilegeEscalation"]
+    worker = made[0]["spec"]["template"]["spec"]
+    assert worker["containers"][0]["resources"]["limits"] == {"amd.com/gpu": "1"}
+    assert worker["nodeSelector"] == {"a": "b"}
+    assert worker["terminationGracePeriodSeconds"] > profile.latency_s("heavy", 4)
+    assert worker["automountServiceAccountToken"] is False
+
+
+def test_other_pods_are_another_deployment_and_other_counts_are_not() -> None:
+    profile = Profile(CascadeProfile.read(profile_document()))
+    spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}})
+    pool = children.pools(profile, shared=True)[0]
+
+    def name(config: str, replicas: int, image: str = "w:1") -> str:
+        made = children.worker_deployment(OWNER, spec, Settings(worker_image=image), profile, pool, config, replicas)
+        return str(made["metadata"]["name"])
+
+    assert name("c", 1) == name("c", 3)
+    assert len({name("c", 1), name("d", 1), name("c", 1, "w:2")}) == 3
