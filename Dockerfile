@@ -4,6 +4,7 @@ FROM ${PYTHON_IMAGE} AS source
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY core core
+COPY operator operator
 COPY router router
 COPY worker worker
 COPY profiler profiler
@@ -22,3 +23,9 @@ USER 10001
 ENV HADIS_WORKER_HOST=0.0.0.0
 EXPOSE 8100
 ENTRYPOINT ["python", "-m", "hadis_worker"]
+
+FROM source AS operator
+RUN pip install --no-cache-dir '.[operator]'
+USER 10001
+EXPOSE 8080 9100
+ENTRYPOINT ["python", "-m", "hadis_operator"]

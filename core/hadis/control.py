@@ -73,8 +73,12 @@ class Controller:
         `ready` are the GPUs by tier that may be used now (on shared GPUs each counts for every tier it has), `queued_s`
         the GPU seconds of work that wait by tier.
         """
-        self._demand.update(now_s, arrivals_total)
+        self.observe(now_s, arrivals_total)
         return self.route(ready, queued_s)
+
+    def observe(self, now_s: float, arrivals_total: float) -> None:
+        """Take a reading of the demand without planning for it yet."""
+        self._demand.update(now_s, arrivals_total)
 
     def route(self, ready: Mapping[str, int], queued_s: Mapping[str, float]) -> Plan:
         """Return the plan for other workers at the demand that was last read."""

@@ -7,6 +7,7 @@ while no operator runs.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import kopf
@@ -26,6 +27,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     """Connect and begin to keep services."""
     ours = Settings()
     settings.posting.enabled = False
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line for every event of every pod
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     if ours.metrics_port:

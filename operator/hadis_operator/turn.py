@@ -145,9 +145,9 @@ class Turn:
         controller = self._controller_for(item, spec, profile, shared, len(pods))
         reading = await self._read(spec, seen)
         if reading is not None:
-            controller.step(reading.at, self._counter.add(reading.series), ready, reading.queued_s)
-        if not controller.informed and controller.goal is None and controller.plan is not None:
-            # Just started: what was planned before is better than a plan for a demand that nobody knows yet.
+            controller.observe(reading.at, self._counter.add(reading.series))
+        if controller.plan is not None and controller.goal is None and not controller.informed:
+            # Just restarted: what was planned before is better than a plan for a demand that nobody knows yet.
             seen.active, targets = controller.plan, self._replicas(deployments)
         else:
             if any(ready.values()):

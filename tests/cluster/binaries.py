@@ -38,7 +38,14 @@ _PACKAGES = {
 }
 _VERSION = "k8s.io/component-base/version"
 _CHART = "helm.sh/helm/v3/pkg/chartutil.k8sVersion"
-_FLAGS = f"-s -w -X {_CHART}Major=1 -X {_CHART}Minor=36 -X {_VERSION}.gitVersion={_KUBERNETES} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36"
+_SET = {
+    f"{_CHART}Major": "1",
+    f"{_CHART}Minor": "36",
+    f"{_VERSION}.gitVersion": _KUBERNETES,
+    f"{_VERSION}.gitMajor": "1",
+    f"{_VERSION}.gitMinor": "36",
+}
+_FLAGS = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in _SET.items())])
 
 
 def go() -> str:

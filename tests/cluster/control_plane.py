@@ -183,7 +183,7 @@ class Operator:
     def start(self) -> None:
         """Start it."""
         env = os.environ | {"KUBECONFIG": str(self._config), "HADIS_OPERATOR_METRICS_PORT": "0"} | self._env
-        command = [sys.executable, "-m", "kopf", "run", "-m", "hadis_operator", "--standalone", *self._options]
+        command = [sys.executable, "-m", "hadis_operator", "--standalone", *self._options]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=self._log.parent)
 
@@ -216,7 +216,7 @@ def wait_for(done: Callable[[], object], seconds: float, what: str) -> Any:
             last = done()
             if last:
                 return last
-        except (AssertionError, KeyError, IndexError) as error:
+        except (AssertionError, LookupError) as error:
             last = error
         time.sleep(0.2)
     raise AssertionError(f"{what}: not within {seconds:g} s; last: {last!r}")

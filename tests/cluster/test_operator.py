@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from cluster_documents import profile, service
-from control_plane import ControlPlane, binary, free_port, wait_for
+from binaries import binary
+from control_plane import ControlPlane, free_port, wait_for
 
 WAIT_S = 40.0
 
@@ -24,7 +25,9 @@ def status(plane: ControlPlane, namespace: str, name: str = "images") -> dict[st
 
 
 def condition(plane: ControlPlane, namespace: str, kind: str, name: str = "images") -> dict[str, Any]:
-    return next(c for c in status(plane, namespace, name)["conditions"] if c["type"] == kind)
+    by_type = {c["type"]: c for c in status(plane, namespace, name)["conditions"]}
+    found: dict[str, Any] = by_type[kind]
+    return found
 
 
 def workers(plane: ControlPlane, namespace: str) -> dict[str, int]:
@@ -40,7 +43,11 @@ def workers(plane: ControlPlane, namespace: str) -> dict[str, int]:
 
 def settled(plane: ControlPlane, namespace: str) -> dict[str, int]:
     """Wait until the plan is applied; return the workers by pool."""
-    wait_for(lambda: condition(plane, namespace, "PlanApplied")["status"] == "True", WAIT_S, "the plan to be applied")
+
+    def done() -> bool:
+        return condition(plane, namespace, "PlanApplied")["status"] == "True" and bool(workers(plane, namespace))
+
+    wait_for(done, WAIT_S, "the plan to be applied")
     return workers(plane, namespace)
 
 
@@ -96,7 +103,8 @@ def test_a_service_gets_its_children_and_counts_follow_the_load(
     kinds = "sa,role,rolebinding,deployment,service,pdb,configmap"
     names = plane.kubectl("get", kinds, "-n", namespace, "-l", "hadis.dev/service=images", "-o", "name").stdout.split()
     assert {n.split("/")[0].split(".")[0] for n in names} == {
-        "serviceaccount", "role", "rolebinding", "deployment", "service", "poddisruptionbudget", "configmap"}  # fmt: skip
+        "serviceaccount", "role", "rolebinding", "deployment", "service", "poddisruptionbudget", "configmap",
+    }  # fmt: skip
     calm = settled(plane, namespace)
     assert calm.get("heavy", 0) > calm.get("light", 0)
     demand.rps = 40.0
@@ -266,6 +274,7 @@ def test_a_quota_and_full_nodes_are_named(
     plane.apply(quota, profile(namespace), service(namespace, demand))
     wait_for(lambda: condition(plane, namespace, "CapacitySufficient")["reason"] == "QuotaExceeded", WAIT_S, "quota")
     plane.kubectl("delete", "resourcequota", "q", "-n", namespace)
+    settled(plane, namespace)
     selector = {"nodeSelector": {"nvidia.com/gpu.product": "none-such"}}
     plane.apply(service(namespace, demand, worker=selector))
     wait_for(lambda: condition(plane, namespace, "CapacitySufficient")["reason"] == "Unschedulable", 60, "the nodes")
