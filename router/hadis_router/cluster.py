@@ -30,20 +30,25 @@ async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> Asy
 
     service = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/diffusionservices"
     slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    # Not a TaskGroup: this is a generator, which may be closed while it waits at its yield.
+    tasks = [
+        asyncio.create_task(follow("service", service, fieldSelector=f"metadata.name={name}")),
+        # A long service name's label is cut by a rule of the operator's, so slices are told apart below.
+        asyncio.create_task(follow("slices", slices, labelSelector=f"{_COMPONENT_LABEL}=worker")),
+    ]
+    last: RunState | None = None
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(follow("service", service, fieldSelector=f"metadata.name={name}"))
-            # A long service name's label is cut by a rule of the operator's, so slices are told apart by their owner.
-            group.create_task(follow("slices", slices, labelSelector=f"{_COMPONENT_LABEL}=worker"))
-            last: RunState | None = None
-            while True:
-                await changed.wait()
-                changed.clear()
-                state = state_of(seen.get("service", {}), seen.get("slices", {}), name, tiers)
-                if state is not None and state != last:
-                    last = state
-                    yield state
+        while True:
+            await changed.wait()
+            changed.clear()
+            state = state_of(seen.get("service", {}), seen.get("slices", {}), name, tiers)
+            if state is not None and state != last:
+                last = state
+                yield state
     finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await kube.close()
 
 
