@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 _REQUEST_S = 20.0
 _WATCH_S = 300
+_CLOSING_S = 0.1
+"""TLS connections say goodbye to each other after close() has returned."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
 
 
@@ -51,6 +53,7 @@ class Kube:
     async def close(self) -> None:
         """Close the connections."""
         await self._api.close()
+        await asyncio.sleep(_CLOSING_S)
 
     async def get(self, path: str, **query: str) -> Object:
         """Return an object or a list."""
@@ -143,6 +146,7 @@ class Kube:
                         yield event["type"], event["object"]
         finally:
             answer.close()
+            await asyncio.sleep(0)
 
 
 def key(item: Object) -> str:
