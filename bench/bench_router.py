@@ -57,7 +57,8 @@ def serve_stub() -> None:
     async def generate(request: web.Request) -> web.Response:
         jobs = (await request.json())["jobs"]
         results = [JobResult(id=job["id"], confidence=rng.random(), service_s=0.001) for job in jobs]
-        return web.Response(body=encode_answer(results, [("png", IMAGE)] * len(jobs)), headers={"content-type": CONTENT_TYPE})  # fmt: skip
+        body = encode_answer(results, [("png", IMAGE)] * len(jobs))
+        return web.Response(body=body, headers={"content-type": CONTENT_TYPE})
 
     app = web.Application(client_max_size=2**24)
     app.router.add_post("/{worker}/generate", generate)

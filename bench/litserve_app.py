@@ -1,4 +1,4 @@
-"""LitServe's side of bench_router: one picture for every prompt. A module of its own, since LitServe pickles its API."""
+"""LitServe's side of bench_router: one picture for every prompt. LitServe pickles its API, so it has a module."""
 
 from __future__ import annotations
 

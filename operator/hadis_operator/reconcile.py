@@ -21,8 +21,10 @@ class Group:
     pool: str
     replicas: int
     """As the Deployment asks now."""
-    existing: int
-    """Pods that exist, terminating ones included: each holds its GPU."""
+    live: int
+    """Pods that exist and do not terminate, as far as is known."""
+    terminating: int
+    """Pods that still hold their GPU, and that the Deployment no longer counts."""
     ready: int
     stale: bool
     """Whether its pods are not what the spec asks for any more."""
@@ -59,14 +61,14 @@ def next_replicas(groups: Sequence[Group], targets: Mapping[str, int], budget: i
             give = min(g.replicas, free + unready)
             free -= max(0, give - unready)
             result[g.name] = g.replicas - give
-    left = budget - sum(max(result[g.name], g.existing) for g in groups)
+    # A Deployment whose count is lowered now may still create what it was asked for before.
+    left = budget - sum(max(result[g.name], g.replicas, g.live) + g.terminating for g in groups)
     for g in groups:
-        # Pods above the new count still terminate; those below it exist already and are paid for.
-        room = max(0, g.existing - result[g.name]) + max(0, left)
-        more = min(wanted[g.name] - result[g.name], room)
-        if not g.stale and more > 0:
-            left -= max(0, result[g.name] + more - max(result[g.name], g.existing))
-            result[g.name] += more
+        paid = max(result[g.name], g.replicas, g.live)
+        most = min(wanted[g.name], paid + max(0, left))
+        if not g.stale and most > result[g.name]:
+            left -= max(0, most - paid)
+            result[g.name] = most
     return result
 
 

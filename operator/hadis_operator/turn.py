@@ -250,7 +250,7 @@ class Turn:
         replicas = next_replicas(groups, targets, spec.gpus.max)
         for pool, deployment in fresh.items():
             count = replicas[deployment["metadata"]["name"]]
-            if count or targets.get(pool) or any(g.pool == pool and not g.stale and g.existing for g in groups):
+            if count or targets.get(pool) or any(g.pool == pool and not g.stale and g.live for g in groups):
                 deployment["spec"]["replicas"] = count
                 wanted.append(deployment)
         for document in wanted:
@@ -267,12 +267,15 @@ class Turn:
             labels = (live or fresh[current[name]])["metadata"]["labels"]
             revision = labels["hadis.dev/revision"]
             ours = [p for p in pods if p["metadata"]["labels"].get("hadis.dev/revision") == revision]
+            terminating = sum("deletionTimestamp" in pod["metadata"] for pod in ours)
+            counted = int((live or {}).get("status", {}).get("replicas", 0))
             found.append(
                 Group(
                     name=name,
                     pool=labels[POOL_LABEL],
                     replicas=int(live["spec"].get("replicas", 0)) if live else 0,
-                    existing=len(ours),
+                    live=max(len(ours) - terminating, counted),
+                    terminating=terminating,
                     ready=sum(map(is_ready, ours)),
                     stale=name not in current,
                 )

@@ -109,9 +109,8 @@ def test_a_service_gets_its_children_and_counts_follow_the_load(
     assert calm.get("heavy", 0) > calm.get("light", 0)
     demand.rps = 40.0
     wait_for(lambda: workers(plane, namespace).get("light", 0) >= 4, 60, "the light tier to grow")
-    busy = status(plane, namespace)
-    assert busy["plan"]["active"]["quality"] > 21
-    assert busy["demand"]["observedRps"] > 10
+    assert status(plane, namespace)["plan"]["active"]["quality"] > 21
+    wait_for(lambda: status(plane, namespace)["demand"]["observedRps"] > 10, WAIT_S, "the demand to be told")
     demand.rps = 1.0
     wait_for(lambda: workers(plane, namespace).get("heavy", 0) >= 2, 90, "the heavy tier to come back")
     assert budget.most <= 8
