@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+_MOVED = 0.1
+"""A ratio that moved by this much is a change worth telling."""
+
 
 @dataclass(frozen=True)
 class TierPlan:
@@ -60,6 +63,13 @@ class Plan:
             other.deferral_ratio,
             other.tiers,
         )
+
+    def worth_telling(self, other: Plan) -> bool:
+        """Return whether a person would call this another plan than `other`: ratios follow the load all the time."""
+        if (self.light, self.heavy, self.feasible) != (other.light, other.heavy, other.feasible):
+            return True
+        moves = self.direct_ratio - other.direct_ratio, self.deferral_ratio - other.deferral_ratio
+        return max(map(abs, moves)) >= _MOVED
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON data."""

@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 MANAGER = "hadis-operator"
 _EVENT_EVERY_S = 60.0
 _DEMAND_TOLD_EVERY_S = 10.0
-_MOVED = 0.1
-"""A ratio that moved by this much is a change worth telling."""
 Object = dict[str, Any]
 _PATHS = {
     "ConfigMap": "/api/v1/namespaces/{}/configmaps",
@@ -414,7 +412,7 @@ class Turn:
 
     async def _tell_change(self, item: Object, plan: Plan, before: Object, status: Object, now: str) -> None:
         last, at = self._told_change
-        if last is not None and not _worth_telling(last, plan):
+        if last is not None and not plan.worth_telling(last):
             return
         known = before.get("changes", [])
         text = f"{plan.light} + {plan.heavy}: {summary(plan)}" if plan.light != plan.heavy else summary(plan)
@@ -441,13 +439,6 @@ class Turn:
             await self._kube.create(f"/api/v1/namespaces/{self.namespace}/events", event)
         except ApiError as error:
             log.warning("%s/%s: event not written: %s", self.namespace, self.name, error)
-
-
-def _worth_telling(old: Plan, new: Plan) -> bool:
-    if (old.light, old.heavy) != (new.light, new.heavy):
-        return True
-    moved = max(abs(old.direct_ratio - new.direct_ratio), abs(old.deferral_ratio - new.deferral_ratio))
-    return moved >= _MOVED or old.feasible != new.feasible
 
 
 def _short(value: float) -> float:

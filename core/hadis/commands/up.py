@@ -164,8 +164,8 @@ class Machine:
     def _adopt(
         self, plan: Plan | None, workers: tuple[WorkerAddress, ...], observed_rps: float, forecast_rps: float
     ) -> None:
-        before = self.state.plan if self.state else None
-        if plan is not None and (before is None or not plan.routes_like(before)):
+        told = self.changes[-1].plan if self.changes else None
+        if plan is not None and (told is None or plan.worth_telling(told)):
             self.changes.append(PlanChange(time.time(), plan))
             self.say(f"plan {plan.generation}: {describe(plan.to_dict())}; {plan.reason}", soft_wrap=True)
         self._tell(RunState(plan, workers, round(observed_rps, 3), round(forecast_rps, 3), tuple(self.changes)))
