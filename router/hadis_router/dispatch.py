@@ -20,6 +20,7 @@ from hadis.wire import JobResult
 from hadis_router.cascade import Cascade
 from hadis_router.estimates import Estimates
 from hadis_router.job import Job, Path, ServeError
+from hadis_router.outlook import Outlook
 from hadis_router.queue import TierQueue
 from hadis_router.stats import Ended, Recent
 from hadis_router.workers import BUSY_REST_S, Worker, Workers
@@ -68,10 +69,15 @@ class Dispatcher:
         self.cascade = Cascade(profile)
         self.workers = Workers()
         self.recent = Recent()
-        self.plan: Plan | None = None
+        self._outlook = Outlook(self._queues, self.workers, self._estimates)
         self._batches: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
         self._stopped = False
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan in force."""
+        return self._outlook.plan
 
     @property
     def queued(self) -> dict[str, int]:
@@ -81,11 +87,11 @@ class Dispatcher:
     @property
     def queued_s(self) -> dict[str, float]:
         """GPU seconds of the work that waits, by tier, in batches of the plan's size."""
-        return {tier: len(queue) * self._image_s(tier) if len(queue) else 0.0 for tier, queue in self._queues.items()}
+        return self._outlook.queued_s()
 
     def set_plan(self, plan: Plan) -> None:
         """Follow another plan at once; what waits for a tier that it does not use goes to the tier in its place."""
-        self.plan = plan
+        self._outlook.plan = plan
         for tier, queue in self._queues.items():
             if tier not in (plan.light, plan.heavy):
                 for job in [job for job in queue.drain() if not job.done]:
@@ -106,7 +112,7 @@ class Dispatcher:
             raise ServeError(503, "no_workers", "no worker is ready yet; try again soon", 2)
         waiting = sum(map(len, self._queues.values()))
         if waiting >= self._limit:
-            raise ServeError(429, "queue_full", f"{waiting} images wait already", self._drain_s())
+            raise ServeError(429, "queue_full", f"{waiting} images wait already", self._outlook.drain_s())
         tier, cascade = self._place(job, plan)
         loop = asyncio.get_running_loop()
         job.generation, job.first, job.cascade = plan.generation, tier, cascade
@@ -141,13 +147,13 @@ class Dispatcher:
             tier = plan.light if tier == plan.heavy else plan.heavy  # while tiers change, one is better than none
         if not self.workers.having(tier):
             raise ServeError(503, "no_workers", f"no worker has the tier {tier!r}; try again soon", 2)
-        late = self._ends_at(job, tier) - job.deadline
+        late = self._outlook.ends_at(job.deadline, tier) - job.deadline
         if late <= 0:
             return tier, (plan.light, plan.heavy)
         names = list(self._queues)
         lighter = [] if job.forced_tier else reversed(names[: names.index(tier)])
         for other in lighter:
-            if self.workers.having(other) and self._ends_at(job, other) <= job.deadline:
+            if self.workers.having(other) and self._outlook.ends_at(job.deadline, other) <= job.deadline:
                 if other in (plan.light, plan.heavy):
                     return other, (plan.light, plan.heavy)
                 job.stepped_down = True
@@ -227,7 +233,7 @@ class Dispatcher:
     def _defer(self, job: Job, image: bytes, heavy: str) -> None:
         job.light_image = image
         last = job.deadline - MARGIN * self._slo_s
-        if self._ends_at(job, heavy) > last or not self.workers.having(heavy):
+        if self._outlook.ends_at(job.deadline, heavy) > last or not self.workers.having(heavy):
             self._finish(job, image, "kept-light")
             return
         if job.timer is not None:
@@ -275,22 +281,18 @@ class Dispatcher:
     def _batch_size(self, tier: str, idle: int, now: float) -> int:
         """Return the plan's batch, or less: idle workers share what waits, and the first job must not be late."""
         queue = self._queues[tier]
-        part = self.plan.tier(tier) if self.plan else None
-        size = min(part.batch if part else 1, math.ceil(len(queue) / max(1, idle)))
+        size = min(self._outlook.batch_limit(tier), math.ceil(len(queue) / max(1, idle)))
         head = queue.head()
-        while size > 1 and head and now + self._estimates.latency_s(tier, size, self._judged(tier)) > head.deadline:
+        while size > 1 and head and now + self._outlook.batch_s(tier, size) > head.deadline:
             size -= 1
         return max(1, size)
 
-    def _judged(self, tier: str) -> bool:
-        return self.plan is not None and tier == self.plan.light != self.plan.heavy
-
     def _start(self, worker: Worker, tier: str, jobs: list[Job], now: float) -> None:
-        expected = self._estimates.latency_s(tier, len(jobs), self._judged(tier))
+        expected = self._outlook.batch_s(tier, len(jobs))
         worker.tier, worker.free_at = tier, now + expected
         for job in jobs:
             job.running = True
-        task = asyncio.ensure_future(self._run(worker, tier, jobs, self._judged(tier), expected))
+        task = asyncio.ensure_future(self._run(worker, tier, jobs, self._outlook.judged(tier), expected))
         self._batches.add(task)
         task.add_done_callback(self._batches.discard)
 
@@ -338,36 +340,3 @@ class Dispatcher:
     def _woken(self) -> None:
         self._wake = None
         self._dispatch()
-
-    # When a job would be done
-
-    def _ends_at(self, job: Job, tier: str) -> float:
-        """Return about when (loop time) a job put into a tier's queue now would be made."""
-        now = asyncio.get_running_loop().time()
-        service = self._estimates.latency_s(tier, 1, self._judged(tier))
-        if any(tier in w.tiers for w in self.workers.idle(now)):
-            return now + service
-        return now + self._wait_s(job.deadline, now, tier) + service
-
-    def _wait_s(self, deadline: float, now: float, for_tier: str = "") -> float:
-        """Return the seconds until the workers are through with what runs and what is due before a deadline.
-
-        The light tier does not wait for what the heavy one has queued: that gives way, as its light image or by
-        stepping down.
-        """
-        work = self.workers.work_left_s(now)
-        names = list(self._queues)
-        only_light = self.plan is not None and for_tier in names[: names.index(self.plan.light) + 1]
-        for tier, queue in self._queues.items():
-            if len(queue) and (tier == for_tier or not only_light):
-                work += queue.ahead_of(deadline) * self._image_s(tier)
-        return work / max(1, len(self.workers))
-
-    def _image_s(self, tier: str) -> float:
-        """Return the GPU seconds of an image in a batch of the plan's size."""
-        part = self.plan.tier(tier) if self.plan else None
-        size = part.batch if part else 1
-        return self._estimates.latency_s(tier, size, self._judged(tier)) / size
-
-    def _drain_s(self) -> int:
-        return max(1, math.ceil(self._wait_s(math.inf, asyncio.get_running_loop().time())))
