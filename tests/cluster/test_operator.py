@@ -358,3 +358,42 @@ def test_a_wrong_manifest_is_refused_with_what_to_write(
 def test_explain_teaches(plane: ControlPlane) -> None:
     text = plane.kubectl("explain", "dsvc.spec.objective").stdout
     assert "Latency objective from request to image" in text
+
+
+def test_autoscaler_and_network_policy_come_and_go_with_the_spec(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any
+) -> None:
+    start_operator()
+    router = {"replicas": 2, "autoscaling": {"maxReplicas": 5}, "allowFromAnywhere": False}
+    plane.apply(profile(namespace), service(namespace, demand, router=router))
+    settled(plane, namespace)
+    autoscaler = plane.get("hpa", "images-router", "-n", namespace)["spec"]
+    assert (autoscaler["minReplicas"], autoscaler["maxReplicas"]) == (2, 5)
+    plane.get("networkpolicy", "images-router", "-n", namespace)
+    plane.kubectl("scale", "deployment/images-router", "-n", namespace, "--replicas=4")  # the autoscaler's right
+    time.sleep(3)
+    assert plane.get("deployment", "images-router", "-n", namespace)["spec"]["replicas"] == 4
+    plane.apply(service(namespace, demand, router={"replicas": 1}))
+
+    def gone() -> bool:
+        kinds = plane.get("hpa,networkpolicy", "-n", namespace)["items"]
+        return not kinds and plane.get("deployment", "images-router", "-n", namespace)["spec"]["replicas"] == 1
+
+    wait_for(gone, WAIT_S, "both to go")
+
+
+def test_a_node_that_disappears_is_worked_around(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any, budget: BudgetWatch
+) -> None:
+    plane.add_gpu_node("gpu-lost", 2)
+    plane.kubectl("label", "node", "gpu-lost", "pool=lost")
+    plane.kubectl("label", "node", "gpu-0", "pool=lost", "--overwrite")
+    start_operator()
+    demand.rps = 2.0
+    wanted = service(namespace, demand, worker={"nodeSelector": {"pool": "lost"}})
+    plane.apply(profile(namespace), wanted)
+    before = settled(plane, namespace)
+    plane.kubectl("delete", "node", "gpu-lost")
+    wait_for(lambda: settled(plane, namespace) == before, 90, "the pods to be elsewhere")
+    assert budget.most <= 8
+    plane.kubectl("label", "node", "gpu-0", "pool-")

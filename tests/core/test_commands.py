@@ -1,0 +1,46 @@
+"""Commands that need no server: `hadis plan`, and the arrivals of `hadis load`."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hadis.cli import make_app
+from hadis.commands.load import Run, arrivals, parse_rps
+from typer.testing import CliRunner
+
+SCENES = Path(__file__).parents[2] / "examples/scenes.yaml"
+
+
+@pytest.mark.parametrize(("text", "rates"), [("4", (4, 4)), ("1..12", (1, 12)), ("0..2.5", (0, 2.5))])
+def test_rates_are_read(text: str, rates: tuple[float, float]) -> None:
+    assert parse_rps(text) == rates
+
+
+@pytest.mark.parametrize("text", ["", "fast", "1..", "-1", "0", "0..0", "1-12"])
+def test_rates_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write a rate such as 4"):
+        parse_rps(text)
+
+
+def test_arrivals_follow_the_ramp() -> None:
+    times = arrivals(Run(0, 20, 200, 4), random.Random(0))
+    assert times == sorted(times)
+    assert times[0] > 0 and times[-1] < 200
+    early, late = (sum(a <= t < a + 100 for t in times) for a in (0, 100))
+    assert len(times) == pytest.approx(2000, rel=0.1)
+    assert late / early == pytest.approx(3, rel=0.2)
+
+
+def test_plan_shows_a_row_a_demand_and_says_what_does_not_fit() -> None:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(make_app(), ["plan", str(SCENES), "--rps", "1", "--rps", "500"])
+    assert result.exit_code == 0, result.stderr
+    assert "scenes-large-50" in result.output
+    assert "500 requests/s within 4 s need" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("words", [["nowhere.yaml"], [str(SCENES), "--rps", "-1"]])
+def test_plan_refuses_what_it_cannot_read(words: list[str]) -> None:
+    result = CliRunner().invoke(make_app(), ["plan", *words])
+    assert result.exit_code == 2
