@@ -21,6 +21,8 @@ class Group:
     pool: str
     replicas: int
     """As the Deployment asks now."""
+    charged: int
+    """The most that it may still create: what it asked for until its controllers have followed a lower count."""
     live: int
     """Pods that exist and do not terminate, as far as is known."""
     terminating: int
@@ -62,9 +64,9 @@ def next_replicas(groups: Sequence[Group], targets: Mapping[str, int], budget: i
             free -= max(0, give - unready)
             result[g.name] = g.replicas - give
     # A Deployment whose count is lowered now may still create what it was asked for before.
-    left = budget - sum(max(result[g.name], g.replicas, g.live) + g.terminating for g in groups)
+    left = budget - sum(max(result[g.name], g.replicas, g.charged, g.live) + g.terminating for g in groups)
     for g in groups:
-        paid = max(result[g.name], g.replicas, g.live)
+        paid = max(result[g.name], g.replicas, g.charged, g.live)
         most = min(wanted[g.name], paid + max(0, left))
         if not g.stale and most > result[g.name]:
             left -= max(0, most - paid)

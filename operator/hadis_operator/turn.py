@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 MANAGER = "hadis-operator"
 _EVENT_EVERY_S = 60.0
 _DEMAND_TOLD_EVERY_S = 10.0
+_FOLLOWED_S = 1.0
+"""Status of a Deployment may be older than its pods: it is believed when it says the same for this long."""
 Object = dict[str, Any]
 _PATHS = {
     "ConfigMap": "/api/v1/namespaces/{}/configmaps",
@@ -76,6 +78,7 @@ class Turn:
         self._planned_for: tuple[str, ...] = ()
         self._counter = Counter()
         self._listed = False
+        self._lowered: dict[str, tuple[int, float]] = {}
         self._told_change: tuple[Plan | None, float] = (None, -1e9)
         self._told_demand = -1e9
         self._metrics = Verdict("MetricsAvailable", None, "NotRead", "the demand was not read yet")
@@ -272,6 +275,7 @@ class Turn:
                     name=name,
                     pool=labels[POOL_LABEL],
                     replicas=int(live["spec"].get("replicas", 0)) if live else 0,
+                    charged=self._charged(name, live),
                     live=max(len(ours) - terminating, counted),
                     terminating=terminating,
                     ready=sum(map(is_ready, ours)),
@@ -279,6 +283,24 @@ class Turn:
                 )
             )
         return found
+
+    def _charged(self, name: str, live: Object | None) -> int:
+        """Return what a Deployment may still create: its former count until its controllers have surely followed."""
+        former, at = self._lowered.get(name, (0, 0.0))
+        if live is None:
+            return former
+        status, asked = live.get("status", {}), int(live["spec"].get("replicas", 0))
+        followed = status.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
+        if followed and status.get("replicas", 0) == asked and time.monotonic() - at > _FOLLOWED_S:
+            self._lowered.pop(name, None)
+            return asked
+        return max(former, asked)
+
+    def _note_lowered(self, name: str, before: Object | None, replicas: int) -> None:
+        asked = int(before["spec"].get("replicas", 0)) if before else 0
+        if replicas < asked:
+            former = self._lowered.get(name, (0, 0.0))[0]
+            self._lowered[name] = max(former, asked), time.monotonic()
 
     async def _retire(
         self, deployments: Sequence[Object], fresh: set[str], replicas: dict[str, int], pods: Sequence[Object]
@@ -292,6 +314,7 @@ class Turn:
             path = f"{_PATHS['Deployment'].format(self.namespace)}/{name}"
             if replicas[name] != deployment["spec"].get("replicas"):
                 metrics.WRITES.labels("Deployment").inc()
+                self._note_lowered(name, deployment, replicas[name])
                 found = await self._kube.merge(path, {"spec": {"replicas": replicas[name]}})
                 self._world.saw("deployments", "MODIFIED", found)
             elif not replicas[name] and not any(
@@ -308,6 +331,8 @@ class Turn:
         if live is not None and not differs(document, live):
             return
         metrics.WRITES.labels(kind).inc()
+        if kind == "Deployment" and "replicas" in document["spec"]:
+            self._note_lowered(name, live, document["spec"]["replicas"])
         found = await self._kube.apply(path, document, MANAGER)
         self._world.saw("deployments" if kind == "Deployment" else "others", "MODIFIED", found)
 

@@ -31,6 +31,8 @@ class World:
             self.objects[kind].pop(name, None)
             self._of_service[kind][owner].discard(name)
         else:
+            if _version(item) < _version(self.objects[kind].get(name, {})):
+                return  # said before what we wrote meanwhile
             self.objects[kind][name] = item
             self._of_service[kind][owner].add(name)
         if kind == "services":
@@ -67,6 +69,12 @@ class World:
         if owner in self.objects["services"]:
             return [owner]
         return [name for name in self.objects["services"] if _namespace(name) == _namespace(owner)]
+
+
+def _version(item: Object) -> int:
+    """Return an object's resource version: the API server counts up."""
+    text = str(item.get("metadata", {}).get("resourceVersion", ""))
+    return int(text) if text.isdigit() else 0
 
 
 def _name(kind: str, item: Object) -> str:

@@ -22,7 +22,7 @@ FEATURES = (
 )  # fmt: skip
 RARE_ZIPF = 4.0
 """Words of a lower Zipf frequency, less than 10 in a million, count as rare."""
-MOST_WORDS = 200
+MOST_WORDS = 180
 """The rest is not looked at: the longest text encoders in use read 256 tokens, and nobody draws what is behind them."""
 _MOST_LETTERS = 40
 """A longer word is tagged by its beginning: the tagger takes time by the square of the length."""

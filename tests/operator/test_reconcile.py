@@ -55,7 +55,8 @@ class Cluster:
     def groups(self, fresh: str) -> list[Group]:
         """Groups of pools a and b in revisions old and new."""
         return [
-            Group(name, name[0], self.replicas.get(name, 0), self.starting.get(name, 0) + self.ready.get(name, 0),
+            Group(name, name[0], self.replicas.get(name, 0), self.replicas.get(name, 0),
+                  self.starting.get(name, 0) + self.ready.get(name, 0),
                   self.ending.get(name, 0), self.ready.get(name, 0), not name.endswith(fresh))
             for name in ("a-old", "b-old", "a-new", "b-new")
         ]  # fmt: skip
@@ -92,11 +93,11 @@ def move(cluster: Cluster, fresh: str, wish: dict[str, int], rng: random.Random)
 
 
 def test_old_pods_go_a_few_at_a_time_while_new_ones_come() -> None:
-    groups = [Group("old", "a", 8, 8, 0, 8, True), Group("new", "a", 0, 0, 0, 0, False)]
+    groups = [Group("old", "a", 8, 8, 8, 0, 8, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
     assert next_replicas(groups, {"a": 8}, 8) == {"old": 6, "new": 0}
-    groups = [Group("old", "a", 6, 6, 1, 6, True), Group("new", "a", 0, 0, 0, 0, False)]
+    groups = [Group("old", "a", 6, 6, 6, 1, 6, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
     assert next_replicas(groups, {"a": 8}, 8) == {"old": 6, "new": 1}
-    groups = [Group("old", "a", 6, 6, 0, 6, True), Group("new", "a", 0, 0, 0, 0, False)]
+    groups = [Group("old", "a", 6, 6, 6, 0, 6, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
     assert next_replicas(groups, {"a": 8}, 8) == {"old": 6, "new": 2}
 
 
@@ -185,3 +186,8 @@ def test_other_pods_are_another_deployment_and_other_counts_are_not() -> None:
 
     assert name("c", 1) == name("c", 3)
     assert len({name("c", 1), name("d", 1), name("c", 1, "w:2")}) == 3
+
+
+def test_a_count_that_was_just_lowered_is_still_charged() -> None:
+    groups = [Group("a", "a", 1, 6, 2, 0, 2, False), Group("b", "b", 0, 0, 0, 0, 0, False)]
+    assert next_replicas(groups, {"a": 1, "b": 7}, 8) == {"a": 1, "b": 2}
