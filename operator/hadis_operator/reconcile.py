@@ -22,7 +22,7 @@ class Group:
     replicas: int
     """As the Deployment asks now."""
     charged: int
-    """The most that it may still create: what it asked for until its controllers have followed a lower count."""
+    """What its controllers may believe that it asks for: the former count until they have followed a lower one."""
     live: int
     """Pods that exist and do not terminate, as far as is known."""
     terminating: int
@@ -63,10 +63,11 @@ def next_replicas(groups: Sequence[Group], targets: Mapping[str, int], budget: i
             give = min(g.replicas, free + unready)
             free -= max(0, give - unready)
             result[g.name] = g.replicas - give
-    # A Deployment whose count is lowered now may still create what it was asked for before.
-    left = budget - sum(max(result[g.name], g.replicas, g.charged, g.live) + g.terminating for g in groups)
+    # What is there, and what may still be created by controllers that have not followed a lower count.
+    due = {g.name: g.live + max(0, g.charged - g.live - g.terminating) for g in groups}
+    left = budget - sum(max(result[g.name], due[g.name]) + g.terminating for g in groups)
     for g in groups:
-        paid = max(result[g.name], g.replicas, g.charged, g.live)
+        paid = max(result[g.name], due[g.name])
         most = min(wanted[g.name], paid + max(0, left))
         if not g.stale and most > result[g.name]:
             left -= max(0, most - paid)

@@ -78,6 +78,7 @@ class Turn:
         self._planned_for: tuple[str, ...] = ()
         self._counter = Counter()
         self._listed = False
+        self._wish: dict[str, int] = {}
         self._lowered: dict[str, tuple[int, float]] = {}
         self._told_change: tuple[Plan | None, float] = (None, -1e9)
         self._told_demand = -1e9
@@ -153,8 +154,11 @@ class Turn:
         else:
             if any(ready.values()):
                 seen.active = controller.route(ready, reading.queued_s if reading else {})
-            assigned = self._assigned(deployments, profile)
+            # What was wished for last, not what Deployments ask for now: a GPU on its way is between them.
+            known = self._wish or self._replicas(deployments)
+            assigned = {tier: count for tier, count in known.items() if tier in profile.tiers}
             wish = controller.target(time.time(), spec.gpus.max, ready, assigned)
+            self._wish = wish
             targets = {"all": sum(wish.values())} if shared else wish
         pools = children.pools(profile, shared=shared)
         if spec.mode == "Auto":
@@ -226,9 +230,6 @@ class Turn:
             pool = d["metadata"]["labels"][POOL_LABEL]
             counts[pool] = counts.get(pool, 0) + int(d["spec"].get("replicas", 0))
         return counts
-
-    def _assigned(self, deployments: Sequence[Object], profile: Profile) -> dict[str, int]:
-        return {tier: count for tier, count in self._replicas(deployments).items() if tier in profile.tiers}
 
     # What is written
 

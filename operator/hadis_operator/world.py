@@ -26,6 +26,7 @@ class World:
     def saw(self, kind: str, event: str | None, item: Object) -> None:
         """Take an event: None (listed), ADDED, MODIFIED or DELETED."""
         name = _name(kind, item)
+        before = self.objects[kind].get(name)
         owner = self._owner(kind, item)
         if event == "DELETED":
             self.objects[kind].pop(name, None)
@@ -36,7 +37,9 @@ class World:
             self.objects[kind][name] = item
             self._of_service[kind][owner].add(name)
         if kind == "services":
-            self._changed(name)
+            # A status that was written, by us most likely, is nothing to look at again.
+            if before is None or event == "DELETED" or _generation(before) != _generation(item):
+                self._changed(name)
         elif kind == "profiles":
             for service, found in list(self.objects["services"].items()):
                 if _namespace(service) == _namespace(name) and found["spec"].get("profile") == item["metadata"]["name"]:
@@ -69,6 +72,11 @@ class World:
         if owner in self.objects["services"]:
             return [owner]
         return [name for name in self.objects["services"] if _namespace(name) == _namespace(owner)]
+
+
+def _generation(item: Object) -> tuple[int, bool]:
+    """Return what changes when somebody writes a spec or deletes an object."""
+    return item["metadata"].get("generation", 0), "deletionTimestamp" in item["metadata"]
 
 
 def _version(item: Object) -> int:

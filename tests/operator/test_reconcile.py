@@ -191,3 +191,6 @@ def test_other_pods_are_another_deployment_and_other_counts_are_not() -> None:
 def test_a_count_that_was_just_lowered_is_still_charged() -> None:
     groups = [Group("a", "a", 1, 6, 2, 0, 2, False), Group("b", "b", 0, 0, 0, 0, 0, False)]
     assert next_replicas(groups, {"a": 1, "b": 7}, 8) == {"a": 1, "b": 2}
+    # Wanted again while its old pods terminate: they must be gone before.
+    groups = [Group("a", "a", 2, 8, 2, 6, 2, False), Group("b", "b", 0, 0, 0, 0, 0, False)]
+    assert next_replicas(groups, {"a": 8, "b": 0}, 8) == {"a": 2, "b": 0}
