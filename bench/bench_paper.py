@@ -14,7 +14,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from types import ModuleType
 
 import hadis.control
 import hadis.routing
@@ -61,12 +60,12 @@ def run_cell(case: Case, policy: str, seed: int) -> tuple[float, float]:
     return summary.quality, 100 * summary.violations
 
 
-def without(case: Case, changes: tuple[tuple[ModuleType, str, float], ...]) -> tuple[float, float]:
-    """Return a cell of our policy with some constants changed, in a process of its own that is thrown away."""
-    for module, name, value in changes:
-        if not hasattr(module, name):
-            raise AttributeError(f"{module.__name__} has no {name}")
-        setattr(module, name, value)
+def run_without(case: Case, name: str) -> tuple[float, float]:
+    """Return a cell of our policy without one of its parts; in a process of its own, for it changes constants."""
+    for module, constant, value in WITHOUT[name]:
+        if not hasattr(module, constant):
+            raise AttributeError(f"{module.__name__} has no {constant}")
+        setattr(module, constant, value)
     return run_cell(case, "hadis", 0)
 
 
@@ -75,13 +74,9 @@ def parts(cases: list[Case]) -> Iterator[str]:
     yield "| policy | " + " | ".join(case.name for case in cases) + " |"
     yield "|---" * (len(cases) + 1) + "|"
     with ProcessPoolExecutor(max_tasks_per_child=1, mp_context=get_context("spawn")) as pool:
-        jobs = {name: [pool.submit(_without, case, name) for case in cases] for name in WITHOUT}
+        jobs = {name: [pool.submit(run_without, case, name) for case in cases] for name in WITHOUT}
         for name, row in jobs.items():
             yield f"| {name} | " + " | ".join("{:.2f} / {:.2f}".format(*job.result()) for job in row) + " |"
-
-
-def _without(case: Case, name: str) -> tuple[float, float]:
-    return without(case, WITHOUT[name])
 
 
 def table(pool: ProcessPoolExecutor, cases: list[Case]) -> Iterator[str]:

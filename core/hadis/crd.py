@@ -106,13 +106,13 @@ def _definition(
             "versions": [
                 {"name": VERSION, "served": True, "storage": True, **versions, "schema": {"openAPIV3Schema": {
                     "type": "object", "description": " ".join((model.__doc__ or "").split()),
-                    "required": ["spec"], "properties": versions_schema(model)}}}
+                    "required": ["spec"], "properties": _version_schema(model)}}}
             ],
         },
     }  # fmt: skip
 
 
-def versions_schema(model: type[BaseModel]) -> dict[str, Any]:
+def _version_schema(model: type[BaseModel]) -> dict[str, Any]:
     """Return the properties of a kind: API server's own fields, spec, and the status where there is one."""
     properties: dict[str, Any] = {
         "apiVersion": {"type": "string"},

@@ -48,7 +48,6 @@ class Kube:
     def __init__(self, api: client.ApiClient) -> None:
         """Use a connected client."""
         self._api = api
-        self.requests = 0
 
     async def close(self) -> None:
         """Close the connections."""
@@ -83,7 +82,6 @@ class Kube:
     async def _call(
         self, method: str, path: str, query: dict[str, str], body: Object | None = None, kind: str = "application/json"
     ) -> Object:
-        self.requests += 1
         headers = {"Accept": "application/json"} | ({"Content-Type": kind} if body is not None else {})
         try:
             answer = await self._api.call_api(
@@ -128,7 +126,6 @@ class Kube:
             wait = min(_LONGEST_WAIT_S, 2 * wait)
 
     async def _watch(self, path: str, query: dict[str, str], version: str) -> AsyncIterator[tuple[str, Object]]:
-        self.requests += 1
         asked = query | {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(_WATCH_S)}
         answer = await self._api.call_api(
             path, "GET", query_params=list(asked.items()), header_params={"Accept": "application/json"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -83,26 +84,42 @@ async def _query(http: aiohttp.ClientSession, address: str, query: str) -> dict[
 
 
 async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) -> Reading:
-    """Return the counters of the routers that answer; raise DemandError where none does."""
+    """Return the counters of the routers that answer, all asked at once; raise DemandError where none does."""
+    answers = await asyncio.gather(*(_ask(http, address) for address in addresses), return_exceptions=True)
     series: dict[str, float] = {}
     queued: dict[str, float] = {}
     fault = "no router is ready"
-    for address in addresses:
-        try:
-            async with http.get(f"{address}/metrics", timeout=_TIMEOUT) as answer:
-                text = await answer.text()
-            for family in text_string_to_metric_families(text):
-                for sample in family.samples:
-                    if sample.name == ARRIVALS:
-                        series[address] = sample.value
-                    elif sample.name == QUEUED:
-                        tier = sample.labels["tier"]
-                        queued[tier] = queued.get(tier, 0.0) + sample.value
-        except (TimeoutError, aiohttp.ClientError, ValueError, OSError) as error:
-            fault = f"{address}/metrics: {error or 'timeout'}"
+    for address, answer in zip(addresses, answers, strict=True):
+        if isinstance(answer, DemandError):
+            fault = str(answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            series[address], waits = answer
+            for tier, seconds in waits.items():
+                queued[tier] = queued.get(tier, 0.0) + seconds
     if not series:
         raise DemandError("NoRouter", fault)
     return Reading(time.time(), series, queued)
+
+
+async def _ask(http: aiohttp.ClientSession, address: str) -> tuple[float, dict[str, float]]:
+    """Return a router's arrivals, and its queued GPU seconds by tier."""
+    arrivals, queued = None, {}
+    try:
+        async with http.get(f"{address}/metrics", timeout=_TIMEOUT) as answer:
+            text = await answer.text()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == ARRIVALS:
+                    arrivals = sample.value
+                elif sample.name == QUEUED:
+                    queued[sample.labels["tier"]] = sample.value
+    except (TimeoutError, aiohttp.ClientError, ValueError, OSError) as error:
+        raise DemandError("NoRouter", f"{address}/metrics: {error or 'timeout'}") from None
+    if arrivals is None:
+        raise DemandError("NoRouter", f"{address}/metrics has no {ARRIVALS}")
+    return arrivals, queued
 
 
 def default_query(namespace: str, service: str) -> str:

@@ -13,13 +13,13 @@ from typing import Any
 import kopf
 from hadis.crd import GROUP, VERSION
 from hadis.kube import Kube, connect
+from hadis.labels import SERVICE
 from prometheus_client import start_http_server
 
-from hadis_operator.children import SERVICE_LABEL
 from hadis_operator.keeper import Keeper
 from hadis_operator.settings import Settings
 
-_OURS = {SERVICE_LABEL: kopf.PRESENT}
+_OURS = {SERVICE: kopf.PRESENT}
 
 
 @kopf.on.startup()

@@ -12,9 +12,9 @@ import random
 
 import aiohttp
 from hadis.kube import ApiError, Kube
+from hadis.labels import SERVICE
 
 from hadis_operator import metrics
-from hadis_operator.children import SERVICE_LABEL
 from hadis_operator.settings import Settings
 from hadis_operator.turn import Turn
 from hadis_operator.world import World
@@ -60,7 +60,7 @@ class Keeper:
     async def _resync(self, namespace: str) -> None:
         try:
             for kind, path in (("deployments", "/apis/apps/v1"), ("pods", "/api/v1")):
-                listed = await self._kube.get(f"{path}/namespaces/{namespace}/{kind}", labelSelector=SERVICE_LABEL)
+                listed = await self._kube.get(f"{path}/namespaces/{namespace}/{kind}", labelSelector=SERVICE)
                 self.world.replace(kind, namespace, listed["items"])
         except ApiError as error:
             log.warning("resync of %s: %s", namespace, error)

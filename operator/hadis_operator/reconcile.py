@@ -1,4 +1,4 @@
-"""What is and what should be: pods counted, GPUs moved within the budget, differences found, conditions told. Pure."""
+"""What is and what should be: pods counted, GPUs moved within the budget, differences found. Pure."""
 
 from __future__ import annotations
 
@@ -101,52 +101,3 @@ def _amount(value: Any) -> Any:
         _QUANTITY.match(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
     )
     return Decimal(match[1]) * _SCALE[match[2]] if match else value
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One condition without its times."""
-
-    type: str
-    status: bool | None
-    reason: str
-    message: str
-
-
-def with_times(verdicts: Sequence[Verdict], before: Sequence[Object], generation: int, now: str) -> list[Object]:
-    """Return conditions as the status holds them; the time of one that did not change stays."""
-    old = {c["type"]: c for c in before}
-    found = []
-    for v in verdicts:
-        status = {True: "True", False: "False", None: "Unknown"}[v.status]
-        last = old.get(v.type, {})
-        since = last["lastTransitionTime"] if last.get("status") == status else now
-        found.append({"type": v.type, "status": status, "reason": v.reason, "message": v.message,
-                      "lastTransitionTime": since, "observedGeneration": generation})  # fmt: skip
-    return found
-
-
-def pod_troubles(pods: Sequence[Object]) -> tuple[str, str] | None:
-    """Return (reason, message) of the first pod that cannot become ready by itself; None where all is well."""
-    for pod in sorted(pods, key=lambda p: str(p["metadata"]["name"])):
-        name, status = pod["metadata"]["name"], pod.get("status", {})
-        for condition in status.get("conditions", []):
-            if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                return "Unschedulable", f"pod {name} waits for a node: {condition.get('message', '')}"
-        for container in status.get("containerStatuses", []):
-            waiting = container.get("state", {}).get("waiting") or {}
-            if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-                return str(waiting["reason"]), f"pod {name}: {waiting.get('message') or waiting['reason']}"
-        if status.get("phase") == "Failed":
-            return "PodFailed", f"pod {name} failed: {status.get('message') or status.get('reason', '')}"
-    return None
-
-
-def create_troubles(deployments: Sequence[Object]) -> tuple[str, str] | None:
-    """Return (reason, message) where a Deployment may not create its pods, for example over a quota."""
-    for deployment in deployments:
-        for condition in deployment.get("status", {}).get("conditions", []):
-            if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-                text = f"{deployment['metadata']['name']}: {condition.get('message', '')}"
-                return ("QuotaExceeded" if "quota" in text else "PodsRefused"), text
-    return None

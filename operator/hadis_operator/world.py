@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from hadis.kube import key
-
-from hadis_operator.children import SERVICE_LABEL
+from hadis.labels import SERVICE
+from hadis.profile import Profile
+from hadis.resources import CascadeProfile
 
 Object = dict[str, Any]
 KINDS = ("services", "profiles", "deployments", "pods", "others")
@@ -22,6 +23,7 @@ class World:
         self._changed = changed
         self.objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
         self._of_service: dict[str, dict[str, set[str]]] = {kind: defaultdict(set) for kind in KINDS}
+        self._profiles: dict[str, tuple[Object, Profile | ValueError]] = {}
 
     def saw(self, kind: str, event: str | None, item: Object) -> None:
         """Take an event: None (listed), ADDED, MODIFIED or DELETED."""
@@ -30,6 +32,8 @@ class World:
         owner = self._owner(kind, item)
         if event == "DELETED":
             self.objects[kind].pop(name, None)
+            if kind == "profiles":
+                self._profiles.pop(name, None)
             self._of_service[kind][owner].discard(name)
         else:
             if _version(item) < _version(self.objects[kind].get(name, {})):
@@ -64,14 +68,37 @@ class World:
         names = self._of_service[kind][f"{namespace}/{label}"]
         return [self.objects[kind][name] for name in sorted(names) if name in self.objects[kind]]
 
+    def profile(self, namespace: str, name: str) -> Profile:
+        """Return a profile, read once for all services that name it.
+
+        Raises LookupError where there is none, ValueError where it is wrong.
+        """
+        found = self.objects["profiles"].get(f"{namespace}/{name}")
+        if found is None:
+            raise LookupError(f"there is no CascadeProfile {name} in namespace {namespace}")
+        known = self._profiles.get(f"{namespace}/{name}")
+        if known is None or known[0] is not found:
+            known = self._profiles[f"{namespace}/{name}"] = found, _read(found)
+        if isinstance(known[1], ValueError):
+            raise known[1]
+        return known[1]
+
     def _owner(self, kind: str, item: Object) -> str:
-        label = item["metadata"].get("labels", {}).get(SERVICE_LABEL, "")
+        label = item["metadata"].get("labels", {}).get(SERVICE, "")
         return f"{item['metadata'].get('namespace', '')}/{label}"
 
     def _services_of(self, owner: str) -> list[str]:
         if owner in self.objects["services"]:
             return [owner]
         return [name for name in self.objects["services"] if _namespace(name) == _namespace(owner)]
+
+
+def _read(item: Object) -> Profile | ValueError:
+    document = {part: item[part] for part in ("apiVersion", "kind", "spec") if part in item}
+    try:
+        return Profile(CascadeProfile.read(document | {"metadata": {"name": item["metadata"]["name"]}}))
+    except ValueError as error:
+        return error
 
 
 def _generation(item: Object) -> tuple[int, bool]:

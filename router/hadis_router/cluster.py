@@ -9,12 +9,12 @@ from typing import Any
 
 from hadis.crd import GROUP, VERSION
 from hadis.kube import Kube, Object, connect
+from hadis.labels import COMPONENT, EVERY_TIER, POOL, SERVICE, label
 from hadis.plan import Plan
 from hadis.runfile import RunState, WorkerAddress
 from hadis.status import plan_from_document
 
 log = logging.getLogger(__name__)
-_SERVICE_LABEL, _POOL_LABEL, _COMPONENT_LABEL = "hadis.dev/service", "hadis.dev/pool", "hadis.dev/component"
 
 
 async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> AsyncIterator[RunState]:
@@ -33,15 +33,14 @@ async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> Asy
     # Not a TaskGroup: this is a generator, which may be closed while it waits at its yield.
     tasks = [
         asyncio.create_task(follow("service", service, fieldSelector=f"metadata.name={name}")),
-        # A long service name's label is cut by a rule of the operator's, so slices are told apart below.
-        asyncio.create_task(follow("slices", slices, labelSelector=f"{_COMPONENT_LABEL}=worker")),
+        asyncio.create_task(follow("slices", slices, labelSelector=f"{COMPONENT}=worker,{SERVICE}={label(name)}")),
     ]
     last: RunState | None = None
     try:
         while True:
             await changed.wait()
             changed.clear()
-            state = state_of(seen.get("service", {}), seen.get("slices", {}), name, tiers)
+            state = state_of(seen.get("service", {}), seen.get("slices", {}), tiers)
             if state is not None and state != last:
                 last = state
                 yield state
@@ -52,9 +51,7 @@ async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> Asy
         await kube.close()
 
 
-def state_of(
-    services: Mapping[str, Object], slices: Mapping[str, Object], name: str, tiers: Sequence[str]
-) -> RunState | None:
+def state_of(services: Mapping[str, Object], slices: Mapping[str, Object], tiers: Sequence[str]) -> RunState | None:
     """Return plan and workers of the objects seen; None before the service has been seen."""
     item = next(iter(services.values()), None)
     if item is None:
@@ -62,7 +59,7 @@ def state_of(
     status = item.get("status", {})
     demand = status.get("demand", {})
     observed, forecast = demand.get("observedRps", 0.0), demand.get("forecastRps", 0.0)
-    return RunState(_plan(status, tiers), tuple(_workers(slices, name, tiers)), observed, forecast)
+    return RunState(_plan(status, tiers), tuple(_workers(slices, tiers)), observed, forecast)
 
 
 def _plan(status: Mapping[str, Any], tiers: Sequence[str]) -> Plan | None:
@@ -78,15 +75,11 @@ def _plan(status: Mapping[str, Any], tiers: Sequence[str]) -> Plan | None:
     return plan if {plan.light, plan.heavy} <= set(tiers) else None
 
 
-def _workers(slices: Mapping[str, Object], name: str, tiers: Sequence[str]) -> list[WorkerAddress]:
+def _workers(slices: Mapping[str, Object], tiers: Sequence[str]) -> list[WorkerAddress]:
     found: dict[str, WorkerAddress] = {}
     for item in slices.values():
-        labels = item["metadata"].get("labels", {})
-        label = labels.get(_SERVICE_LABEL, "")
-        if label != name and not (len(name) > len(label) == 61 and name.startswith(label[:50])):
-            continue
-        pool = labels.get(_POOL_LABEL, "all")
-        has = tuple(tiers) if pool == "all" else tuple(t for t in tiers if t == pool)
+        pool = item["metadata"].get("labels", {}).get(POOL, EVERY_TIER)
+        has = tuple(tiers) if pool == EVERY_TIER else tuple(t for t in tiers if t == pool)
         ports = item.get("ports") or []
         for endpoint in item.get("endpoints") or []:
             if ports and has and endpoint.get("conditions", {}).get("ready"):

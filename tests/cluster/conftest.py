@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 from control_plane import CHART, ControlPlane, Operator, free_port, running, wait_for
+from looking import BudgetWatch
 
 _numbers = itertools.count()
 
@@ -37,6 +38,14 @@ def namespace(plane: ControlPlane) -> Iterator[str]:
     plane.kubectl("create", "namespace", name)
     yield name
     plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def budget(plane: ControlPlane, namespace: str) -> Iterator[BudgetWatch]:
+    """Watches the GPUs that the namespace's workers hold."""
+    found = BudgetWatch(plane, namespace)
+    yield found
+    found.close()
 
 
 class Demand:

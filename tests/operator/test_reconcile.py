@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from documents import profile_document
 from hadis.profile import Profile
 from hadis.resources import CascadeProfile, ServiceSpec
 from hadis_operator import children
-from hadis_operator.demand import Counter
-from hadis_operator.reconcile import Group, Verdict, differs, next_replicas, pod_troubles, with_times
+from hadis_operator.children.common import Owner, child_name
+from hadis_operator.conditions import Verdict, pod_troubles, with_times
+from hadis_operator.demand import Counter, DemandError, from_routers
+from hadis_operator.idle import COST, cost_changes
+from hadis_operator.reconcile import Group, differs, next_replicas
 from hadis_operator.settings import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-OWNER = children.Owner("images", "default", "uid")
+OWNER = Owner("images", "default", "uid")
 
 
 @dataclass
@@ -125,10 +132,10 @@ def test_only_what_we_want_counts(wanted: Any, found: Any, different: bool) -> N
 def test_names_of_children_are_dns_labels_that_differ(name: str) -> None:
     import re
 
-    made = [children.child_name(name, suffix) for suffix in ("router", "worker-0123456789", "workers-abcdef")]
+    made = [child_name(name, suffix) for suffix in ("router", "worker-0123456789", "workers-abcdef")]
     assert all(re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", each) for each in made)
     assert len(set(made)) == 3
-    assert children.child_name(name + "b" if len(name) < 63 else name[:-1] + "z", "router") not in made
+    assert child_name(name + "b" if len(name) < 63 else name[:-1] + "z", "router") not in made
 
 
 def test_counters_come_go_and_start_anew() -> None:
@@ -158,34 +165,36 @@ def test_pods_are_safe_and_workers_ask_for_one_gpu() -> None:
     profile = Profile(CascadeProfile.read(profile_document()))
     spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4},
                              "worker": {"gpuResource": "amd.com/gpu", "nodeSelector": {"a": "b"}}})  # fmt: skip
-    pool = children.pools(profile, shared=True)[0]
-    made = [children.worker_deployment(OWNER, spec, Settings(), profile, pool, "config", 3)]
-    made += [c for c in children.router_children(OWNER, spec, Settings(), "config") if c["kind"] == "Deployment"]
-    for deployment in made:
+    made = children.make(OWNER, spec, Settings(), profile, shared=True)
+    deployments = [*made.workers.values(), *(c for c in made.fixed if c["kind"] == "Deployment")]
+    for deployment in deployments:
         pod = deployment["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"]
         container = pod["containers"][0]["securityContext"]
         assert container["readOnlyRootFilesystem"]
         assert container["capabilities"] == {"drop": ["ALL"]}
         assert not container["allowPrivilegeEscalation"]
-    worker = made[0]["spec"]["template"]["spec"]
+    worker = deployments[0]["spec"]["template"]["spec"]
     assert worker["containers"][0]["resources"]["limits"] == {"amd.com/gpu": "1"}
     assert worker["nodeSelector"] == {"a": "b"}
     assert worker["terminationGracePeriodSeconds"] > profile.latency_s("heavy", 4)
     assert worker["automountServiceAccountToken"] is False
 
 
-def test_other_pods_are_another_deployment_and_other_counts_are_not() -> None:
+def test_other_pods_are_another_deployment() -> None:
     profile = Profile(CascadeProfile.read(profile_document()))
     spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}})
-    pool = children.pools(profile, shared=True)[0]
 
-    def name(config: str, replicas: int, image: str = "w:1") -> str:
-        made = children.worker_deployment(OWNER, spec, Settings(worker_image=image), profile, pool, config, replicas)
-        return str(made["metadata"]["name"])
+    def names(changed: Profile = profile, image: str = "w:1", shared: bool = False) -> set[str]:
+        made = children.make(OWNER, spec, Settings(worker_image=image), changed, shared=shared)
+        return {d["metadata"]["name"] for d in made.workers.values()}
 
-    assert name("c", 1) == name("c", 3)
-    assert len({name("c", 1), name("d", 1), name("c", 1, "w:2")}) == 3
+    assert len(names()) == 2
+    assert names() == names()
+    renamed = profile_document()
+    renamed["metadata"]["name"] = "other"
+    others = names(Profile(CascadeProfile.read(renamed))), names(image="w:2"), names(shared=True)
+    assert len(set().union(names(), *others)) == 7
 
 
 def test_a_count_that_was_just_lowered_is_still_charged() -> None:
@@ -194,3 +203,35 @@ def test_a_count_that_was_just_lowered_is_still_charged() -> None:
     # Wanted again while its old pods terminate: they must be gone before.
     groups = [Group("a", "a", 2, 8, 2, 6, 2, False), Group("b", "b", 0, 0, 0, 0, 0, False)]
     assert next_replicas(groups, {"a": 8, "b": 0}, 8) == {"a": 2, "b": 0}
+
+
+def test_idle_pods_cost_least_and_busy_ones_lose_the_mark() -> None:
+    def pod(name: str, cost: str | None = None) -> dict[str, Any]:
+        return {"metadata": {"name": name, "annotations": {COST: cost} if cost else None}}
+
+    pods = [pod("a"), pod("b", "-1"), pod("c", "-1"), pod("d"), pod("e", "5")]
+    assert cost_changes(pods, {"a", "b"}) == {"a": "-1", "c": None}
+
+
+async def test_routers_are_asked_at_once_and_the_deaf_left_out() -> None:
+    open_now, most = 0, 0
+
+    async def metrics(_: web.Request) -> web.Response:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0.1)
+        open_now -= 1
+        text = 'hadis_router_arrivals_total 5.0\nhadis_router_queued_seconds{tier="light"} 0.5\n'
+        return web.Response(text=text)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    async with TestServer(app, host="0.0.0.0") as server, aiohttp.ClientSession() as http:
+        good = [f"http://{host}:{server.port}" for host in ("127.0.0.1", "127.0.0.2", "127.0.0.3")]
+        reading = await from_routers(http, [*good, "http://127.0.0.1:1"])
+        assert reading.series == dict.fromkeys(good, 5.0)
+        assert reading.queued_s == {"light": pytest.approx(1.5)}
+        assert most == 3
+        with pytest.raises(DemandError, match=r"127\.0\.0\.1:1/metrics"):
+            await from_routers(http, ["http://127.0.0.1:1"])

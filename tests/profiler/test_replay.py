@@ -130,7 +130,7 @@ class Fixed:
 def test_every_policy_runs_on_both_placements(name: str, profile: Profile) -> None:
     prompts = drawn_prompts(profile, 0, 1000)
     for shared in (True, False):
-        named = POLICIES[name](profile, spec_for(4), 4.0, shared, prompts, 0)
+        named = POLICIES[name](profile, spec_for(4), 4.0, shared, 0)
         judge = Judge(profile, 4.0)
         replay(Setting(profile, 4, 4.0, shared, 1.0), named.policy, iter(poisson(2, 30)), prompts, judge.add,
                named.score)  # fmt: skip

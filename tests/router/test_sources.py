@@ -37,22 +37,21 @@ def test_a_plan_survives_the_status() -> None:
         plan_from_document({"light": "x"})
 
 
-def make_slice(name: str, pool: str, *addresses: tuple[str, bool], service: str = "images") -> dict[str, Any]:
+def make_slice(name: str, pool: str, *addresses: tuple[str, bool]) -> dict[str, Any]:
     endpoints = [{"addresses": [address], "conditions": {"ready": ready}} for address, ready in addresses]
-    labels = {"hadis.dev/service": service, "hadis.dev/pool": pool, "hadis.dev/component": "worker"}
+    labels = {"hadis.dev/service": "images", "hadis.dev/pool": pool, "hadis.dev/component": "worker"}
     return {"metadata": {"name": name, "labels": labels}, "endpoints": endpoints, "ports": [{"port": 8100}]}
 
 
 def test_ready_endpoints_are_workers_with_their_pools_tiers() -> None:
     slices = {
-        "a": make_slice("a", "all", ("10.0.0.1", True), ("10.0.0.2", False)),
+        "a": make_slice("a", "ALL", ("10.0.0.1", True), ("10.0.0.2", False)),
         "b": make_slice("b", "heavy", ("10.0.0.3", True), ("fd00::1", True)),
-        "c": make_slice("c", "all", ("10.0.0.9", True), service="other"),
         "d": make_slice("d", "gone", ("10.0.0.8", True)),
         "e": {"metadata": {"name": "e"}, "endpoints": None},
     }
     service = {"status": {"plan": {"active": plan_document(PLAN)}, "demand": {"observedRps": 3, "forecastRps": 4}}}
-    state = state_of({"x": service}, slices, "images", ["light", "heavy"])
+    state = state_of({"x": service}, slices, ["light", "heavy"])
     assert state == RunState(
         PLAN,
         (
@@ -67,14 +66,14 @@ def test_ready_endpoints_are_workers_with_their_pools_tiers() -> None:
 
 @pytest.mark.parametrize("status", [{}, {"plan": {}}, {"plan": {"active": {"light": "x"}}}])
 def test_a_service_without_a_plan_has_none(status: dict[str, Any]) -> None:
-    state = state_of({"x": {"status": status}}, {}, "images", ["light", "heavy"])
+    state = state_of({"x": {"status": status}}, {}, ["light", "heavy"])
     assert state == RunState(None, ())
 
 
 def test_a_plan_of_tiers_that_this_router_does_not_know_is_left_to_the_next_one() -> None:
     service = {"status": {"plan": {"active": plan_document(PLAN)}}}
-    assert state_of({"x": service}, {}, "images", ["light"]) == RunState(None, ())
+    assert state_of({"x": service}, {}, ["light"]) == RunState(None, ())
 
 
 def test_before_the_service_is_seen_nothing_is_said() -> None:
-    assert state_of({}, {}, "images", ["light"]) is None
+    assert state_of({}, {}, ["light"]) is None

@@ -52,10 +52,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [hadis.dev]
   resources: [diffusionservices/finalizers]
   verbs: [update]
-# Pods are counted, never written.
+# Pods are counted; their deletion cost is written, so that idle ones go first.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 # The router's Role grants this, and nobody may grant what they do not have.
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]

@@ -58,7 +58,7 @@ class Inputs:
             {"profile": profile.resource.metadata.name, "gpus": {"max": gpus},
              "objective": {"latency": self.slo, "attainment": self.attainment}}
         )  # fmt: skip
-        named = POLICIES[policy](profile, spec, slo_s, shared, self.prompts, seed)
+        named = POLICIES[policy](profile, spec, slo_s, shared, seed)
         judge = Judge(profile, slo_s)
 
         def take(outcome: Outcome) -> None:

@@ -22,7 +22,7 @@ _BINS = 60
 
 
 class Timeline:
-    """Gathers a run in bins of time, in memory that does not grow with the number of requests in a bin's share."""
+    """Gathers a run: three values a request, and its plans."""
 
     def __init__(self) -> None:
         """Start empty."""

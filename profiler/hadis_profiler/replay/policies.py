@@ -16,7 +16,6 @@ from hadis.plan import Plan, TierPlan
 from hadis.profile import Profile
 from hadis.resources import ServiceSpec
 
-from hadis_profiler.replay.inputs import Prompts
 from hadis_profiler.replay.simulate import Policy
 
 PLAN_EVERY_S = 1.0
@@ -142,7 +141,7 @@ def _pareto(profile: Profile) -> list[Row]:
     return front
 
 
-def _drawn(count: int, seed: int) -> Callable[[int], float]:
+def _drawn(seed: int) -> Callable[[int], float]:
     """Return a score that is drawn for each request, whatever the prompt."""
     rng = random.Random(seed)
     return lambda prompt: rng.random()
@@ -156,21 +155,21 @@ def _without_deferral(profile: Profile) -> Profile:
     return Profile(profile.resource.model_copy(update={"spec": changed}))
 
 
-def _hadis(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+def _hadis(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
     return Named(Hadis(profile, spec, shared=shared))
 
 
-def _random_mix(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+def _random_mix(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
     """Return our own control loop without any look at the query: two tiers mixed at random, nothing deferred."""
-    return Named(Hadis(_without_deferral(profile), spec, shared=shared), _drawn(len(prompts), seed))
+    return Named(Hadis(_without_deferral(profile), spec, shared=shared), _drawn(seed))
 
 
-def _paper(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+def _paper(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
     """Return the paper's planner (sections 4.2 and 4.3): its Pareto rows, every 5 s, light charged with everything."""
     return Named(Epochs(profile, slo_s, _pareto(profile), light_sees_all=True))
 
 
-def _diffserve(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+def _diffserve(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
     """Return DiffServe (MLSys 2025): one fixed pair, every prompt to light first, the threshold planned.
 
     The pair is the one whose range of quality and cost is widest, the lightest and the heaviest tier: a fixed pair
@@ -181,13 +180,13 @@ def _diffserve(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, 
     return Named(Epochs(profile, slo_s, rows, light_sees_all=True))
 
 
-def _proteus(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+def _proteus(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
     """Return Proteus (ASPLOS 2024): accuracy scaling by a mix of variants that no query is looked at for."""
-    return Named(Epochs(profile, slo_s, [r for r in rows_of(profile) if r[3] == 0]), _drawn(len(prompts), seed))
+    return Named(Epochs(profile, slo_s, [r for r in rows_of(profile) if r[3] == 0]), _drawn(seed))
 
 
 def _single(heaviest: bool) -> Callable[..., Named]:
-    def make(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, prompts: Prompts, seed: int) -> Named:
+    def make(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
         """Return Clipper's way (NSDI 2017): one model for all, its batch adapted to the objective."""
         name = list(profile.tiers)[-1 if heaviest else 0]
         return Named(Epochs(profile, slo_s, [(name, name, 0.0, 0.0, 1.0)]))
@@ -195,7 +194,7 @@ def _single(heaviest: bool) -> Callable[..., Named]:
     return make
 
 
-POLICIES: dict[str, Callable[[Profile, ServiceSpec, float, bool, Prompts, int], Named]] = {
+POLICIES: dict[str, Callable[[Profile, ServiceSpec, float, bool, int], Named]] = {
     "hadis": _hadis,
     "hadis-paper": _paper,
     "random-mix": _random_mix,

@@ -7,6 +7,7 @@ the SLO, or none.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from hadis_profiler.replay.simulate import Outcome
 
 BLOCK = 200
+_STEP = math.log(1.001)
+"""Latencies are counted in steps of 0.1%."""
 Array = NDArray[np.float64]
 
 
@@ -64,12 +67,12 @@ class Grid:
 
 
 class Judge:
-    """Takes outcomes one by one, in bounded memory but for one latency a request."""
+    """Takes outcomes one by one, in bounded memory."""
 
     def __init__(self, profile: Profile, slo_s: float, block: int = BLOCK) -> None:
         """Start empty. Outcomes come as requests end; blocks are of arrivals, so a few blocks are open at a time."""
         self._grid, self._slo_s, self._block = Grid(profile), slo_s, block
-        self._latencies: list[float] = []
+        self._latencies: Counter[int] = Counter()
         self._waiting: list[Outcome] = []
         self._paths: Counter[str] = Counter()
         self._quality, self._weight, self._late, self._never, self._count = 0.0, 0, 0, 0, 0
@@ -83,7 +86,7 @@ class Judge:
             self._never += 1
         else:
             latency = outcome.answered_s - outcome.arrival_s
-            self._latencies.append(latency)
+            self._latencies[round(math.log(max(latency, 1e-6)) / _STEP)] += 1
             self._late += latency > self._slo_s + 1e-9
         if len(self._waiting) >= 64 * self._block:
             self._close(32)
@@ -91,16 +94,25 @@ class Judge:
     def summary(self) -> Summary:
         """Return the numbers; add no more after."""
         self._close(None)
-        n, seen = max(1, self._count), np.array(self._latencies or [float("nan")])
+        n = max(1, self._count)
         return Summary(
             self._count,
             self._quality / self._weight if self._weight else float("nan"),
             (self._late + self._never) / n,
             self._never / n,
-            float(np.median(seen)),
-            float(np.quantile(seen, 0.99)),
+            self._quantile(0.5),
+            self._quantile(0.99),
             dict(self._paths),
         )
+
+    def _quantile(self, q: float) -> float:
+        """Return the latency that a share `q` of the answers keep; NaN without answers."""
+        left = q * self._latencies.total()
+        for step, count in sorted(self._latencies.items()):
+            left -= count
+            if left <= 0:
+                return math.exp(step * _STEP)
+        return float("nan")
 
     def _close(self, blocks: int | None) -> None:
         """Count the earliest blocks; those that end this much later than others began are complete."""

@@ -1,0 +1,22 @@
+"""The labels by which a service's objects are found in a cluster: the operator writes them, the router reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+SERVICE, COMPONENT = "hadis.dev/service", "hadis.dev/component"
+POOL, REVISION = "hadis.dev/pool", "hadis.dev/revision"
+EVERY_TIER = "ALL"
+"""The pool of workers that keep every tier; no tier can have this name, for theirs are in lower case."""
+LONGEST = 63
+
+
+def digest(value: object) -> str:
+    """Return a short hash of JSON data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def label(value: str) -> str:
+    """Return a label's value: the name itself, or its beginning with a hash where it is too long."""
+    return value if len(value) <= LONGEST else f"{value[:50]}-{digest(value)}"

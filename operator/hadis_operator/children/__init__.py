@@ -1,0 +1,35 @@
+"""The objects of a service, from its spec and profile: pure functions to plain manifests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hadis.profile import Profile
+from hadis.resources import ServiceSpec
+
+from hadis_operator.children import router, worker
+from hadis_operator.children.common import Manifest, Owner, config_map
+from hadis_operator.settings import Settings
+
+
+@dataclass(frozen=True)
+class Children:
+    """What a service has: everything that no plan changes, and the worker Deployments without a count."""
+
+    fixed: tuple[Manifest, ...]
+    workers: dict[str, Manifest]
+    """By pool; `replicas` is left to the plan."""
+
+
+def make(owner: Owner, spec: ServiceSpec, settings: Settings, profile: Profile, *, shared: bool) -> Children:
+    """Return the children of a service."""
+    told_router = config_map(owner, "router", [router.service_document(owner, spec), worker.profile_document(profile)])
+    told_worker = config_map(owner, "worker", [worker.profile_document(profile)])
+    pools = worker.pools(profile, shared=shared)
+    fixed = [told_router, told_worker]
+    fixed += router.children(owner, spec, settings, told_router["metadata"]["name"])
+    fixed += [worker.service(owner, pool) for pool in pools]
+    config = told_worker["metadata"]["name"]
+    return Children(
+        tuple(fixed), {pool.name: worker.deployment(owner, spec, settings, profile, pool, config) for pool in pools}
+    )

@@ -1,0 +1,144 @@
+"""What all children have in common: names, labels, owner, and how a pod of ours looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from hadis.labels import COMPONENT, LONGEST, SERVICE, digest, label
+from hadis.resources import API_VERSION
+from hadis.workload import Resources
+
+from hadis_operator.settings import Settings
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The service that children belong to."""
+
+    name: str
+    namespace: str
+    uid: str
+
+
+def child_name(service: str, suffix: str) -> str:
+    """Return a DNS label for a child; long service names are cut, with a hash that keeps them apart."""
+    plain = service.replace(".", "-")
+    whole = f"{plain}-{suffix}"
+    if len(whole) <= LONGEST and plain == service and plain[0].isalpha():
+        return whole
+    mark = digest(service)[:6]
+    return f"h-{plain[: LONGEST - len(suffix) - 10].rstrip('-')}-{mark}-{suffix}"
+
+
+def labels(owner: Owner, component: str, **more: str) -> dict[str, str]:
+    """Return the labels of a child."""
+    return {
+        "app.kubernetes.io/name": "hadis",
+        "app.kubernetes.io/instance": label(owner.name),
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/managed-by": "hadis-operator",
+        SERVICE: label(owner.name),
+        COMPONENT: component,
+        **more,
+    }
+
+
+def meta(owner: Owner, name: str, component: str, **more: str) -> Manifest:
+    """Return a child's metadata; `more` are labels."""
+    reference = {"apiVersion": API_VERSION, "kind": "DiffusionService", "name": owner.name, "uid": owner.uid}
+    return {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": labels(owner, component, **more),
+        "ownerReferences": [reference | {"controller": True, "blockOwnerDeletion": True}],
+    }
+
+
+def config_map(owner: Owner, component: str, documents: list[Manifest]) -> Manifest:
+    """Return a ConfigMap with a manifest; its name has the content's hash, so that pods get what they started with."""
+    name = child_name(owner.name, f"{component}-{digest(documents)}")
+    text = yaml.dump_all(documents, sort_keys=False, width=1000, Dumper=_Dumper)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": meta(owner, name, component),
+        "immutable": True,
+        "data": {"manifest.yaml": text},
+    }
+
+
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""libyaml's where it was built with it: ten times faster."""
+
+
+def container(
+    name: str, image: str, settings: Settings, port: int, env: dict[str, str], mounts: list[Manifest], *, startup_s: int
+) -> Manifest:
+    """Return the container of a pod of ours, which may write to its mounts alone."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "ports": [{"name": "http", "containerPort": port, "protocol": "TCP"}],
+        "env": [{"name": key, "value": value} for key, value in env.items()],
+        "readinessProbe": _probe("/readyz", period=2),
+        "livenessProbe": _probe("/healthz", period=10),
+        "startupProbe": _probe("/healthz", period=2, failures=startup_s // 2),
+        "volumeMounts": [
+            {"name": "manifest", "mountPath": "/etc/hadis", "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},
+            *mounts,
+        ],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def pod(settings: Settings, config: str, only: Manifest, volumes: list[Manifest], grace_s: int) -> Manifest:
+    """Return the spec of a pod with one container, which ends within `grace_s` of being told to."""
+    found: Manifest = {
+        "terminationGracePeriodSeconds": grace_s,
+        "containers": [only],
+        "volumes": [
+            {"name": "manifest", "configMap": {"name": config}},
+            {"name": "tmp", "emptyDir": {}},
+            *volumes,
+        ],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "fsGroup": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    if settings.image_pull_secrets:
+        found["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    return found
+
+
+def service_port(number: int) -> Manifest:
+    """Return a Service's port to the container's."""
+    return {"name": "http", "port": number, "targetPort": "http", "protocol": "TCP"}
+
+
+def resources(asked: Resources) -> Manifest:
+    """Return what a container requests and may use; memory is limited to what is requested."""
+    requests = {k: v for k, v in (("cpu", asked.cpu), ("memory", asked.memory)) if v}
+    limits = {"memory": asked.memory} if asked.memory else {}
+    return {k: v for k, v in (("requests", requests), ("limits", limits)) if v}
+
+
+def _probe(path: str, period: int, failures: int = 3) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
+        "periodSeconds": period,
+        "timeoutSeconds": 2,
+        "failureThreshold": failures,
+    }

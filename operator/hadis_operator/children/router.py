@@ -1,0 +1,139 @@
+"""The router's objects: its rights, Deployment, Service, and what guards it."""
+
+from __future__ import annotations
+
+from hadis.labels import COMPONENT, SERVICE, label
+from hadis.resources import API_VERSION, ServiceSpec
+
+from hadis_operator.children.common import (
+    Manifest,
+    Owner,
+    child_name,
+    container,
+    labels,
+    meta,
+    pod,
+    resources,
+    service_port,
+)
+from hadis_operator.settings import Settings
+
+PORT = 8080
+_GRACE_S = 60
+
+
+def service_document(owner: Owner, spec: ServiceSpec) -> Manifest:
+    """Return the service as the router reads it: without what only the operator needs."""
+    told = {"profile", "objective", "gpus", "queue", "plan_every", "placement"}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DiffusionService",
+        "metadata": {"name": owner.name},
+        "spec": spec.model_dump(mode="json", by_alias=True, include=told, exclude_none=True),
+    }
+
+
+def service_name(owner: Owner) -> str:
+    """Return the name of the Service that applications talk to: the service's own, where DNS allows it."""
+    plain = owner.name
+    return plain if plain[0].isalpha() and "." not in plain else child_name(owner.name, "images")
+
+
+def children(owner: Owner, spec: ServiceSpec, settings: Settings, config: str) -> list[Manifest]:
+    """Return everything of the router; `config` is the name of its ConfigMap."""
+    name = child_name(owner.name, "router")
+    common = meta(owner, name, "router")
+    selector = {SERVICE: label(owner.name), COMPONENT: "router"}
+    found: list[Manifest] = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": common},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": common, "rules": _rules(owner)},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": common,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": owner.namespace}],
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": meta(owner, service_name(owner), "router"),
+            "spec": {"selector": selector, "ports": [service_port(80)]},
+        },
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": common,
+            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector}},
+        },
+        _deployment(owner, spec, settings, config, name, selector),
+    ]
+    if spec.router.autoscaling:
+        found.append(_autoscaler(spec, common, name))
+    if not spec.router.allow_from_anywhere:
+        found.append(_network_policy(common, selector))
+    return found
+
+
+def _rules(owner: Owner) -> list[Manifest]:
+    return [
+        # The plan in force stands in the service's status.
+        {"apiGroups": ["hadis.dev"], "resources": ["diffusionservices"], "resourceNames": [owner.name],
+         "verbs": ["get", "list", "watch"]},
+        # Workers that are ready are the addresses of the workers' Services.
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},
+    ]  # fmt: skip
+
+
+def _deployment(
+    owner: Owner, spec: ServiceSpec, settings: Settings, config: str, name: str, selector: dict[str, str]
+) -> Manifest:
+    env = {
+        "HADIS_ROUTER_MANIFEST": "/etc/hadis/manifest.yaml",
+        "HADIS_ROUTER_KUBERNETES": f"{owner.namespace}/{owner.name}",
+        "HADIS_ROUTER_HOST": "0.0.0.0",
+        "HADIS_ROUTER_PORT": str(PORT),
+    }
+    only = container("router", settings.router_image, settings, PORT, env, [], startup_s=120) | {
+        # A pod is taken from the Service's addresses while it stops; until that is known everywhere it goes on.
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+        "resources": resources(spec.router.resources),
+    }
+    body: Manifest = {
+        "selector": {"matchLabels": selector},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": {
+            "metadata": {"labels": labels(owner, "router")},
+            "spec": pod(settings, config, only, [], _GRACE_S) | {"serviceAccountName": name},
+        },
+    }
+    if not spec.router.autoscaling:  # else the count is the autoscaler's
+        body["replicas"] = spec.router.replicas
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta(owner, name, "router"), "spec": body}
+
+
+def _autoscaler(spec: ServiceSpec, common: Manifest, name: str) -> Manifest:
+    auto = spec.router.autoscaling
+    assert auto is not None
+    goal = {"type": "Utilization", "averageUtilization": auto.cpu_percent}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": common,
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+            "minReplicas": min(spec.router.replicas, auto.max_replicas),
+            "maxReplicas": auto.max_replicas,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": goal}}],
+        },
+    }
+
+
+def _network_policy(common: Manifest, selector: dict[str, str]) -> Manifest:
+    inside: Manifest = {"from": [{"podSelector": {}}], "ports": [{"port": PORT, "protocol": "TCP"}]}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": common,
+        "spec": {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress"], "ingress": [inside]},
+    }

@@ -1,0 +1,129 @@
+"""The workers' objects: pools of workers that have the same tiers, each a Deployment and a Service."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hadis.labels import COMPONENT, EVERY_TIER, POOL, REVISION, SERVICE, digest, label
+from hadis.profile import Profile
+from hadis.resources import API_VERSION, ServiceSpec
+from hadis.workload import ModelCache
+
+from hadis_operator.children.common import (
+    Manifest,
+    Owner,
+    child_name,
+    container,
+    labels,
+    meta,
+    pod,
+    resources,
+    service_port,
+)
+from hadis_operator.settings import Settings
+
+PORT = 8100
+_MODELS = "/models"
+_GRACE_S = 15
+"""Seconds on top of the longest batch in which a worker ends after SIGTERM."""
+_STARTUP_S = 1800
+"""Models may have to be fetched first."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Workers that have the same tiers: a Deployment, and a Service by which the router finds them."""
+
+    name: str
+    """The tier, or EVERY_TIER."""
+    tiers: tuple[str, ...]
+
+
+def pools(profile: Profile, *, shared: bool) -> list[Pool]:
+    """Return one pool for all tiers, or one a tier."""
+    if shared:
+        return [Pool(EVERY_TIER, tuple(profile.tiers))]
+    return [Pool(name, (name,)) for name in profile.tiers]
+
+
+def profile_document(profile: Profile) -> Manifest:
+    """Return the profile as pods read it."""
+    return profile.resource.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"metadata"}) | {
+        "apiVersion": API_VERSION,
+        "kind": "CascadeProfile",
+        "metadata": {"name": profile.resource.metadata.name},
+    }
+
+
+def service(owner: Owner, pool: Pool) -> Manifest:
+    """Return a pool's headless Service. Its EndpointSlices carry its labels, so that the router knows the tiers."""
+    name = child_name(owner.name, f"workers-{digest(pool.name)[:6]}")
+    selector = {SERVICE: label(owner.name), COMPONENT: "worker", POOL: pool.name}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta(owner, name, "worker", **{POOL: pool.name}),
+        "spec": {"clusterIP": "None", "selector": selector, "ports": [service_port(PORT)]},
+    }
+
+
+def deployment(
+    owner: Owner, spec: ServiceSpec, settings: Settings, profile: Profile, pool: Pool, config: str
+) -> Manifest:
+    """Return a pool's Deployment with no replicas yet. Its name has its pods' hash: other pods are another Deployment.
+
+    So the operator moves GPUs from old pods to new ones as it moves them between tiers, freed before they are taken,
+    which no strategy of a Deployment does.
+    """
+    spec_of_pods = _pod(spec, settings, profile, pool, config)
+    name = child_name(owner.name, f"worker-{digest([pool.name, spec_of_pods])}")
+    marks = {POOL: pool.name, REVISION: name.rsplit("-", 1)[1]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta(owner, name, "worker", **marks),
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {SERVICE: label(owner.name), **marks}},
+            "strategy": {"type": "Recreate"},
+            "template": {"metadata": {"labels": labels(owner, "worker", **marks)}, "spec": spec_of_pods},
+        },
+    }
+
+
+def _pod(spec: ServiceSpec, settings: Settings, profile: Profile, pool: Pool, config: str) -> Manifest:
+    asked = spec.worker
+    longest = max(profile.latency_s(t, profile.batch_sizes(t)[-1], True) for t in pool.tiers)
+    grace = math.ceil(longest) + _GRACE_S
+    env = {
+        "HADIS_WORKER_MANIFEST": "/etc/hadis/manifest.yaml",
+        "HADIS_WORKER_TIERS": ",".join(pool.tiers),
+        "HADIS_WORKER_MODELS": _MODELS,
+        "HADIS_WORKER_HOST": "0.0.0.0",
+        "HADIS_WORKER_PORT": str(PORT),
+        "HADIS_WORKER_DRAIN_TIMEOUT": f"{grace - 5}s",
+        "HF_HOME": f"{_MODELS}/.cache",
+        "HOME": "/tmp",
+    }
+    mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}]
+    only = container("worker", settings.worker_image, settings, PORT, env, mounts, startup_s=_STARTUP_S)
+    only["resources"] = resources(asked.resources)
+    only["resources"].setdefault("limits", {})[asked.gpu_resource] = "1"
+    volumes = [{"name": "models", **_cache(asked.model_cache)}]
+    found = pod(settings, config, only, volumes, grace) | {"automountServiceAccountToken": False}
+    if asked.node_selector:
+        found["nodeSelector"] = asked.node_selector
+    if asked.tolerations:
+        found["tolerations"] = [t.model_dump(by_alias=True, exclude_none=True) for t in asked.tolerations]
+    if asked.runtime_class_name:
+        found["runtimeClassName"] = asked.runtime_class_name
+    return found
+
+
+def _cache(asked: ModelCache) -> Manifest:
+    if asked.claim:
+        return {"persistentVolumeClaim": {"claimName": asked.claim}}
+    if asked.host_path:
+        return {"hostPath": {"path": asked.host_path, "type": "Directory"}}
+    return {"emptyDir": {}}

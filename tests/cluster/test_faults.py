@@ -1,0 +1,146 @@
+"""The operator while things around it fail."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from typing import Any
+
+from binaries import binary
+from cluster_documents import profile, service
+from control_plane import ControlPlane, free_port, wait_for
+from looking import WAIT_S, BudgetWatch, condition, settled, status, workers
+
+
+def test_an_operator_that_is_killed_again_and_again_gets_there(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any, budget: BudgetWatch
+) -> None:
+    demand.rps = 2.0
+    plane.apply(profile(namespace), service(namespace, demand))
+    rng = random.Random(0)
+    for turn in range(6):
+        operator = start_operator()
+        time.sleep(rng.uniform(1.5, 4.0))
+        operator.stop(signal.SIGKILL)
+        demand.rps = 30.0 if turn % 2 else 2.0
+    demand.rps = 2.0
+    start_operator()
+    assert sum(settled(plane, namespace).values()) >= 2
+    assert budget.most <= 8
+    deployments = plane.get("deployments", "-n", namespace, "-l", "hadis.dev/component=worker")["items"]
+    assert len(deployments) <= 2
+
+
+def test_the_last_plan_is_held_while_the_demand_is_not_known(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any
+) -> None:
+    start_operator()
+    demand.rps = 3.0
+    plane.apply(profile(namespace), service(namespace, demand))
+    before = settled(plane, namespace)
+    vector = '{"status":"success","data":{"resultType":"vector","result":[%s]}}'
+    for answer, reason in (
+        (vector % '{"metric":{},"value":[1,"NaN"]}', "NotANumber"),
+        (vector % "", "NoData"),
+        ('{"status":"error","error":"bad query"}', "QueryFailed"),
+        ("<html>", "Unreachable"),
+    ):
+        demand.answer = answer
+        wait_for(lambda r=reason: condition(plane, namespace, "MetricsAvailable")["reason"] == r, WAIT_S, reason)  # type: ignore[misc]
+        assert workers(plane, namespace) == before
+    demand.answer, demand.age_s = "", 600
+    wait_for(lambda: condition(plane, namespace, "MetricsAvailable")["reason"] == "StaleData", WAIT_S, "StaleData")
+    assert workers(plane, namespace) == before
+    demand.age_s = 0
+    wait_for(lambda: condition(plane, namespace, "MetricsAvailable")["status"] == "True", WAIT_S, "the metrics")
+
+
+def test_a_real_prometheus_is_read(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any, tmp_path: Any
+) -> None:
+    port = free_port()
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        "scrape_configs:\n- job_name: router\n  scrape_interval: 1s\n  metrics_path: /exposition\n"
+        f"  static_configs:\n  - targets: ['{demand.address.removeprefix('http://')}']\n"
+        f"    labels: {{namespace: {namespace}, hadis_service: images}}\n"
+    )
+    command = [str(binary("prometheus")), f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}",
+               f"--storage.tsdb.path={tmp_path / 'tsdb'}"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        start_operator()
+        demand.rps = 5.0
+        address = f"http://127.0.0.1:{port}"
+        plane.apply(profile(namespace), service(namespace, demand, metrics={"prometheus": {"address": address}}))
+        wait_for(lambda: status(plane, namespace)["demand"]["observedRps"] > 3, WAIT_S, "the demand")
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(lambda: condition(plane, namespace, "MetricsAvailable")["reason"] == "Unreachable", WAIT_S, "its death")
+
+
+def test_pods_that_cannot_start_are_named(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any
+) -> None:
+    start_operator(HADIS_OPERATOR_WORKER_IMAGE="missing:1")
+    plane.apply(profile(namespace), service(namespace, demand))
+    wait_for(lambda: condition(plane, namespace, "Degraded")["reason"] == "ImagePullBackOff", WAIT_S, "the reason")
+    assert condition(plane, namespace, "Ready")["status"] == "False"
+
+
+def test_a_quota_and_full_nodes_are_named(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any
+) -> None:
+    start_operator()
+    demand.rps = 2.0
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": namespace},
+             "spec": {"hard": {"requests.nvidia.com/gpu": "2"}}}  # fmt: skip
+    plane.apply(quota, profile(namespace), service(namespace, demand))
+    wait_for(lambda: condition(plane, namespace, "CapacitySufficient")["reason"] == "QuotaExceeded", WAIT_S, "quota")
+    plane.kubectl("delete", "resourcequota", "q", "-n", namespace)
+    settled(plane, namespace)
+    selector = {"nodeSelector": {"nvidia.com/gpu.product": "none-such"}}
+    plane.apply(service(namespace, demand, worker=selector))
+    wait_for(lambda: condition(plane, namespace, "CapacitySufficient")["reason"] == "Unschedulable", 60, "the nodes")
+    assert sum(workers(plane, namespace).values()) > 0  # old pods serve on
+
+
+def test_a_node_that_disappears_is_worked_around(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any, budget: BudgetWatch
+) -> None:
+    plane.add_gpu_node("gpu-lost", 8)
+    plane.kubectl("label", "node", "gpu-lost", "pool=lost")
+    start_operator()
+    demand.rps = 2.0
+    plane.apply(profile(namespace), service(namespace, demand, worker={"nodeSelector": {"pool": "lost"}}))
+    before = settled(plane, namespace)
+    plane.kubectl("delete", "node", "gpu-lost")
+    plane.kubectl("label", "node", "gpu-0", "pool=lost")
+    try:
+
+        def elsewhere() -> bool:
+            pods = plane.get("pods", "-n", namespace, "-l", "hadis.dev/component=worker")["items"]
+            return workers(plane, namespace) == before and {p["spec"].get("nodeName") for p in pods} == {"gpu-0"}
+
+        wait_for(elsewhere, 120, "the pods to be elsewhere")
+        assert budget.most <= 8
+    finally:
+        plane.kubectl("label", "node", "gpu-0", "pool-")
+
+
+def test_the_operator_outlives_the_api_server(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any
+) -> None:
+    start_operator()
+    demand.rps = 2.0
+    plane.apply(profile(namespace), service(namespace, demand))
+    settled(plane, namespace)
+    plane.stop("kube-apiserver", signal.SIGKILL)
+    time.sleep(3)
+    plane.start("kube-apiserver")
+    wait_for(lambda: plane.kubectl("get", "ns", check=False).returncode == 0, WAIT_S, "the API server")
+    demand.rps = 40.0
+    wait_for(lambda: workers(plane, namespace).get("light", 0) >= 4, 90, "the light tier to grow")
