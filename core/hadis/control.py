@@ -12,10 +12,10 @@ from hadis.fields import parse_duration_s
 from hadis.plan import Plan, TierPlan
 from hadis.profile import Profile
 from hadis.resources import ServiceSpec
-from hadis.routing import Route, Routing
+from hadis.routing import Route, shared_routing
 from hadis.scaling import Scaling
 from hadis.solve import Solver
-from hadis.table import Table
+from hadis.table import shared_table
 
 REFINE = 4
 """Steps of the grid of ratios are quartered: the quality between measured rows is close to linear."""
@@ -28,10 +28,10 @@ class Controller:
         """Prepare the solver and an empty forecast."""
         slo_s = parse_duration_s(spec.objective.latency)
         self._solver = Solver(profile, spec.objective, shared=shared, refine=REFINE)
-        self._routing = Routing(self._solver.table, slo_s, shared=shared)
+        self._routing = shared_routing(self._solver.table, slo_s, shared=shared)
         # Whole GPUs are too coarse for the finer grid to matter, and many counts are compared.
-        measured = Table(profile, slo_s, 1 - spec.objective.attainment, shared=False, refine=1)
-        self._scaling = Scaling(Routing(measured, slo_s, shared=False))
+        measured = shared_table(profile, slo_s, 1 - spec.objective.attainment, shared=False, refine=1)
+        self._scaling = Scaling(shared_routing(measured, slo_s, shared=False))
         self._change_s = {tier.name: tier.load_seconds for tier in profile.tiers.values()}
         self._gpus, self._shared = spec.gpus, shared
         self._down_s = parse_duration_s(spec.scale_down_after)

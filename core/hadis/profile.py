@@ -13,9 +13,9 @@ from hadis.resources import CascadeProfile, Configuration, Tier
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Profile:
-    """A checked CascadeProfile with the look-ups that planning and serving need."""
+    """A checked CascadeProfile with the look-ups that planning and serving need; what is made of it can be cached."""
 
     resource: CascadeProfile
 

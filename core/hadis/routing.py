@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,6 +153,12 @@ class Routing:
             light_latency_s=float(self._light_s[row]) + wait,
             heavy_latency_s=float(self._slowest_s[row]) + wait * (2 if twice else 1),
         )
+
+
+@lru_cache(maxsize=64)
+def shared_routing(table: Table, slo_s: float, *, shared: bool) -> Routing:
+    """Return what all services with the same table use."""
+    return Routing(table, slo_s, shared=shared)
 
 
 def _spare(gpus: float | Array, queue_s: float | Array, wait_s: Array, horizon_s: float) -> Array:

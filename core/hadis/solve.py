@@ -13,7 +13,7 @@ import numpy as np
 
 from hadis.fields import parse_duration_s
 from hadis.plan import Plan, TierPlan
-from hadis.table import Fit, Table
+from hadis.table import Fit, shared_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Solver:
         """Prepare the arrays. `refine` divides each step of the ratios' grid, with quality linear in between."""
         self._slo_s = parse_duration_s(objective.latency)
         self._objective = objective
-        self.table = Table(profile, self._slo_s, 1 - objective.attainment, shared=shared, refine=refine)
+        self.table = shared_table(profile, self._slo_s, 1 - objective.attainment, shared=shared, refine=refine)
         self._by_quality = np.argsort(self.table.quality, kind="stable")
 
     def solve(self, demand_rps: float, gpus: int, min_gpus: int = 0, previous: Plan | None = None) -> Plan:

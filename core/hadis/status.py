@@ -90,7 +90,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     for name, value in document.items():
         if isinstance(value, float):
             document[name] = float(f"{value:.4g}")
-    return document
+    return document | {"tiers": list(document["tiers"])}  # what is read back, so that it is seen to be the same
 
 
 def plan_from_document(document: dict[str, Any]) -> Plan:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -215,6 +216,12 @@ class Table:
         wait = (slow - light_s - heavy_s) / 2 if self.deferred[row] > 0 else slow - max(light_s, heavy_s)
         sizes = int(self.batches[bl]), int(self.batches[bh])
         return Fit(row, nl, total - nl, *sizes, light_s + wait if light > 0 else 0.0, slow)
+
+
+@lru_cache(maxsize=64)
+def shared_table(profile: Profile, slo_s: float, late: float, *, shared: bool, refine: int) -> Table:
+    """Return a table that all services with the same profile and objective use: it holds megabytes, and no state."""
+    return Table(profile, slo_s, late, shared=shared, refine=refine)
 
 
 def refined(profile: Profile, names: list[str], refine: int) -> list[tuple[int, int, float, float, float]]:

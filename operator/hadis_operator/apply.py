@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -14,7 +14,7 @@ from hadis_operator import metrics
 from hadis_operator.children import Children
 from hadis_operator.idle import COST, cost_changes, idle_pods
 from hadis_operator.reconcile import Group, differs, is_ready, next_replicas
-from hadis_operator.world import World
+from hadis_operator.world import World, slim
 
 MANAGER = "hadis-operator"
 _FOLLOWED_S = 1.0
@@ -151,7 +151,7 @@ class Applier:
         kind, name = document["kind"], document["metadata"]["name"]
         cache, known = ("deployments", name) if kind == "Deployment" else ("others", f"{kind}/{name}")
         live = self._world.objects[cache].get(f"{self._namespace}/{known}")
-        if live is not None and not differs(document, live):
+        if live is not None and not differs(slim(document), live):
             return
         if live is not None and kind == "Deployment" and "replicas" in document["spec"]:
             await self._before_count(live, document["spec"]["replicas"], pods)
@@ -162,12 +162,7 @@ class Applier:
     async def _prune(self, wanted: list[Object], deployments: Sequence[Object]) -> None:
         """Delete children that are wanted no more: ConfigMaps that nobody mounts, an autoscaler that was taken out."""
         keep = {(d["kind"], d["metadata"]["name"]) for d in wanted}
-        mounted = {
-            volume["configMap"]["name"]
-            for d in [*deployments, *self.children("deployments", "router")]
-            for volume in d["spec"]["template"]["spec"].get("volumes", [])
-            if "configMap" in volume
-        }
+        mounted = {name for d in [*deployments, *self.children("deployments", "router")] for name in _config_maps(d)}
         for item in self._world.of("others", self._namespace, self._label):
             kind, name = item["kind"], item["metadata"]["name"]
             ours = any(o.get("kind") == "DiffusionService" for o in item["metadata"].get("ownerReferences", []))
@@ -190,3 +185,11 @@ def _asked(deployment: Object | None) -> int:
 
 def _of_revision(pods: Sequence[Object], revision: str | None) -> list[Object]:
     return [pod for pod in pods if pod["metadata"]["labels"].get(REVISION) == revision]
+
+
+def _config_maps(deployment: Object) -> Iterator[str]:
+    """Yield the names of the ConfigMaps that a Deployment's pods mount."""
+    for volume in deployment["spec"]["template"]["spec"].get("volumes", []):
+        for source in (volume, *volume.get("projected", {}).get("sources", [])):
+            if "configMap" in source:
+                yield source["configMap"]["name"]

@@ -22,7 +22,8 @@ from hadis_operator.world import World
 
 log = logging.getLogger(__name__)
 _EVENT_EVERY_S = 60.0
-_DEMAND_EVERY_S = 10.0
+_REFRESH_EVERY_S = 30.0
+"""How often numbers are brought up to date that follow the load all the time and that nobody waits for."""
 Object = dict[str, Any]
 
 
@@ -46,7 +47,7 @@ class Teller:
         """Begin with nothing told."""
         self._namespace, self._name, self._kube, self._world = namespace, name, kube, world
         self._told_change: tuple[Plan | None, float] = (None, -1e9)
-        self._told_demand = -1e9
+        self._written = -1e9
 
     async def tell(self, item: Object, verdicts: Sequence[Verdict], planned: Planned | None = None) -> None:
         """Bring the status up to date; what is not planned now is left as it was."""
@@ -62,7 +63,9 @@ class Teller:
             status["readyByTier"] = planned.ready_by_tier
             if planned.active is not None:
                 await self._add_plan(item, planned, planned.active, status, now)
-        if differs(status, before) or len(status["conditions"]) != len(before.get("conditions", [])):
+        new = _news(before | status) != _news(before)
+        refresh = time.monotonic() - self._written >= _REFRESH_EVERY_S
+        if new or (refresh and differs(status, before)):
             await self._write(status)
 
     async def _add_plan(self, item: Object, planned: Planned, active: Plan, status: Object, now: str) -> None:
@@ -70,7 +73,8 @@ class Teller:
         status["plan"] = {"active": plan_document(active), "summary": summary(active)}
         if planned.target:
             status["plan"]["target"] = plan_document(planned.target)
-        status["demand"] = self._demand(planned.demand_rps, before.get("demand", {}))
+        observed, forecast = planned.demand_rps
+        status["demand"] = {"observedRps": _short(observed), "forecastRps": _short(forecast)}
         metrics.tell(self._namespace, self._name, active, planned.demand_rps, planned.gpus)
         await self._tell_change(item, active, before.get("changes", []), status, now)
 
@@ -83,14 +87,8 @@ class Teller:
             if error.status != 404:  # deleted meanwhile
                 raise
         else:
+            self._written = time.monotonic()
             self._world.saw("services", "MODIFIED", found)
-
-    def _demand(self, demand_rps: tuple[float, float], told: Object) -> Object:
-        new = {"observedRps": _short(demand_rps[0]), "forecastRps": _short(demand_rps[1])}
-        if told and new != told and time.monotonic() - self._told_demand < _DEMAND_EVERY_S:
-            return told
-        self._told_demand = time.monotonic()
-        return new
 
     async def _tell_change(self, item: Object, plan: Plan, known: Sequence[Object], status: Object, now: str) -> None:
         last, at = self._told_change
@@ -120,6 +118,17 @@ class Teller:
             await self._kube.create(f"/api/v1/namespaces/{self._namespace}/events", event)
         except ApiError as error:
             log.warning("%s/%s: event not written: %s", self._namespace, self._name, error)
+
+
+def _news(status: Object) -> object:
+    """Return what of a status is told at once: all but predictions, messages and the demand."""
+    plans = status.get("plan", {})
+    told = ("light", "heavy", "directRatio", "deferralRatio", "tiers", "feasible", "generation")
+    return (
+        [(c["type"], c["status"], c["reason"], c["observedGeneration"]) for c in status.get("conditions", [])],
+        [[plans.get(which, {}).get(name) for name in told] for which in ("active", "target")],
+        [status.get(name) for name in ("observedGeneration", "gpus", "readyByTier", "changes")],
+    )
 
 
 def _short(value: float) -> float:

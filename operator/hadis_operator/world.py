@@ -27,6 +27,7 @@ class World:
 
     def saw(self, kind: str, event: str | None, item: Object) -> None:
         """Take an event: None (listed), ADDED, MODIFIED or DELETED."""
+        item = slim(item)
         name = _name(kind, item)
         before = self.objects[kind].get(name)
         owner = self._owner(kind, item)
@@ -91,6 +92,15 @@ class World:
         if owner in self.objects["services"]:
             return [owner]
         return [name for name in self.objects["services"] if _namespace(name) == _namespace(owner)]
+
+
+def slim(item: Object) -> Object:
+    """Return an object without what is big and never looked at."""
+    if "managedFields" in item["metadata"]:
+        item = item | {"metadata": {k: v for k, v in item["metadata"].items() if k != "managedFields"}}
+    if item.get("kind") == "ConfigMap":  # immutable, and named by its content
+        item = {k: v for k, v in item.items() if k != "data"}
+    return item
 
 
 def _read(item: Object) -> Profile | ValueError:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
-import threading
-import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlparse
 
 import pytest
-from control_plane import CHART, ControlPlane, Operator, free_port, running, wait_for
+from control_plane import CHART, ControlPlane, Operator, Release, running, wait_for
 from looking import BudgetWatch
+from stand_ins import Demand
 
 _numbers = itertools.count()
 
@@ -48,52 +43,6 @@ def budget(plane: ControlPlane, namespace: str) -> Iterator[BudgetWatch]:
     found.close()
 
 
-class Demand:
-    """A server that answers Prometheus' queries with a counter that rises at a rate that the test sets."""
-
-    def __init__(self) -> None:
-        """Listen on a free port."""
-        self.rps, self.answer, self.age_s = 0.0, "", 0.0
-        self._total, self._at = 0.0, 0.0
-        self._server = ThreadingHTTPServer(("127.0.0.1", free_port()), self._handler())
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """Stop answering."""
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                now = time.time()
-                outer._total += outer.rps * min(10.0, now - (outer._at or now))
-                outer._at = now
-                if self.path == "/exposition":
-                    self.send_response(200)
-                    self.send_header("content-type", "text/plain; version=0.0.4")
-                    self.end_headers()
-                    self.wfile.write(f"hadis_router_arrivals_total {outer._total}\n".encode())
-                    return
-                query = parse_qs(urlparse(self.path).query)["query"][0]
-                value = now - outer.age_s if query.startswith("timestamp(") else outer._total
-                result = [{"metric": {"pod": "r"}, "value": [now, str(value)]}]
-                body = outer.answer or json.dumps(
-                    {"status": "success", "data": {"resultType": "vector", "result": result}}
-                )
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        return Handler
-
-
 @pytest.fixture
 def demand() -> Iterator[Demand]:
     """A stand-in for Prometheus, for tests of what the operator makes of its answers."""
@@ -108,21 +57,9 @@ StartOperator = Callable[..., Operator]
 @pytest.fixture
 def start_operator(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[StartOperator]:
     """Install the chart for this namespace and return what starts the operator under its ServiceAccount."""
-    plane.helm("install", "hadis", str(CHART), "-n", namespace, "--set", f"watchNamespaces={{{namespace}}}",
-               "--set", "crds.enabled=false")  # fmt: skip
-    started: list[Operator] = []
-
-    def start(**env: str) -> Operator:
-        config = plane.account_config(namespace, "hadis")
-        operator = Operator(config, tmp_path / "operator.log", f"--namespace={namespace}", **env)
-        operator.start()
-        started.append(operator)
-        return operator
-
-    yield start
-    for operator in started:
-        operator.stop()
+    release = Release(plane, namespace, tmp_path / "operator.log")
+    yield release.start
+    release.end()
     log = tmp_path / "operator.log"
     if log.exists():
         print(log.read_text()[-8000:])
-    plane.helm("uninstall", "hadis", "-n", namespace)

@@ -105,11 +105,21 @@ class ControlPlane:
         self.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p",
                      json.dumps({"status": {"capacity": amount, "allocatable": amount}}))  # fmt: skip
 
-    def account_config(self, namespace: str, account: str) -> Path:
-        """Return a kubeconfig with a ServiceAccount's token."""
+    def requests_of(self, namespace: str, account: str = "hadis") -> list[tuple[str, str]]:
+        """Return (verb, URI) of every request that a ServiceAccount has made."""
+        user, found = f"system:serviceaccount:{namespace}:{account}", []
+        for line in (self.folder / "audit.log").read_text().splitlines():
+            event = json.loads(line)
+            began = event["stage"] == ("ResponseStarted" if event["verb"] == "watch" else "ResponseComplete")
+            if began and event["user"]["username"] == user:
+                found.append((event["verb"], event["requestURI"]))
+        return found
+
+    def account_config(self, namespace: str, account: str, port: int | None = None) -> Path:
+        """Return a kubeconfig with a ServiceAccount's token, and the API server's or another port."""
         token = self.kubectl("create", "token", account, "-n", namespace, "--duration=24h").stdout.strip()
         path = self.folder / f"{namespace}-{account}.kubeconfig"
-        self._write_kubeconfig(path, token)
+        self._write_kubeconfig(path, token, port)
         return path
 
     def _run(self, command: list[str], text: str | None, check: bool) -> subprocess.CompletedProcess[str]:
@@ -129,11 +139,15 @@ class ControlPlane:
     def _write_files(self) -> None:
         key = self.folder / "account.key"
         subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True, timeout=30)
+        (self.folder / "audit.yaml").write_text(yaml.safe_dump({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}],
+        }))  # fmt: skip
         (self.folder / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
         self._write_kubeconfig(self.kubeconfig, TOKEN)
 
-    def _write_kubeconfig(self, path: Path, token: str) -> None:
-        cluster = {"server": self.url, "insecure-skip-tls-verify": True}
+    def _write_kubeconfig(self, path: Path, token: str, port: int | None = None) -> None:
+        cluster = {"server": f"https://127.0.0.1:{port or self.ports['api']}", "insecure-skip-tls-verify": True}
         path.write_text(yaml.safe_dump({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": cluster}],
@@ -158,6 +172,7 @@ class ControlPlane:
                 "--service-account-key-file", str(f / "account.key"),
                 "--service-account-signing-key-file", str(f / "account.key"),
                 "--service-cluster-ip-range", "10.96.0.0/16",
+                "--audit-policy-file", str(f / "audit.yaml"), "--audit-log-path", str(f / "audit.log"),
             ],
             "kube-controller-manager": [
                 "--kubeconfig", str(self.kubeconfig), "--leader-elect=false", "--secure-port=0",
@@ -198,6 +213,31 @@ class Operator:
             self.process.kill()
             self.process.wait()
         self.process = None
+
+
+class Release:
+    """The chart installed for its own namespace, and operators that run under its ServiceAccount."""
+
+    def __init__(self, plane: ControlPlane, namespace: str, log: Path) -> None:
+        """Install it."""
+        self._plane, self._namespace, self._log = plane, namespace, log
+        self._operators: list[Operator] = []
+        plane.helm("install", "hadis", str(CHART), "-n", namespace, "--set", f"watchNamespaces={{{namespace}}}",
+                   "--set", "crds.enabled=false")  # fmt: skip
+
+    def start(self, port: int | None = None, **env: str) -> Operator:
+        """Start an operator; `port` is where it reaches the API server, where that is not its own."""
+        config = self._plane.account_config(self._namespace, "hadis", port)
+        operator = Operator(config, self._log, f"--namespace={self._namespace}", **env)
+        operator.start()
+        self._operators.append(operator)
+        return operator
+
+    def end(self) -> None:
+        """Stop the operators and uninstall the chart."""
+        for operator in self._operators:
+            operator.stop()
+        self._plane.helm("uninstall", "hadis", "-n", self._namespace)
 
 
 def free_port() -> int:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from control_plane import CHART, ControlPlane
+from cluster_documents import profile, service
+from control_plane import CHART, ControlPlane, Release, wait_for
+from looking import names_of, settled
+from stand_ins import Demand
 
 
 def test_the_chart_is_clean(plane: ControlPlane) -> None:
@@ -33,3 +38,30 @@ def test_install_upgrade_uninstall(plane: ControlPlane, namespace: str) -> None:
     left = plane.get("deployments,roles,rolebindings,services", "-n", namespace)["items"]
     assert left == []
     assert f"{namespace}-hadis" not in plane.kubectl("get", "clusterroles", "-o", "name").stdout
+
+
+def test_two_releases_keep_to_their_namespaces(
+    plane: ControlPlane, namespace: str, demand: Demand, tmp_path: Path
+) -> None:
+    other = f"{namespace}-b"
+    plane.kubectl("create", "namespace", other)
+    spaces = (namespace, other)
+    releases = [Release(plane, each, tmp_path / f"{each}.log") for each in spaces]
+    try:
+        for release, each in zip(releases, spaces, strict=True):
+            release.start()
+            plane.apply(profile(each), service(each, demand, gpus={"max": 3}))
+        for each in spaces:
+            settled(plane, each)
+        plane.kubectl("delete", "dsvc", "images", "-n", other)
+        # Kubernetes' garbage collector takes half a minute to learn of CustomResourceDefinitions that were just made.
+        wait_for(lambda: not names_of(plane, other), 90, "the other's workers to go")
+        assert settled(plane, namespace)
+        for each, never in (spaces, spaces[::-1]):
+            asked = [uri for _, uri in plane.requests_of(each)]
+            assert asked
+            assert not [uri for uri in asked if f"/namespaces/{never}/" in uri]
+    finally:
+        for release in releases:
+            release.end()
+        plane.kubectl("delete", "namespace", other, "--wait=false")

@@ -11,7 +11,8 @@ from typing import Any
 from binaries import binary
 from cluster_documents import profile, service
 from control_plane import ControlPlane, free_port, wait_for
-from looking import WAIT_S, BudgetWatch, condition, settled, status, workers
+from looking import WAIT_S, BudgetWatch, condition, names_of, settled, status, workers
+from stand_ins import Line
 
 
 def test_an_operator_that_is_killed_again_and_again_gets_there(
@@ -20,9 +21,9 @@ def test_an_operator_that_is_killed_again_and_again_gets_there(
     demand.rps = 2.0
     plane.apply(profile(namespace), service(namespace, demand))
     rng = random.Random(0)
-    for turn in range(6):
+    for turn in range(20):
         operator = start_operator()
-        time.sleep(rng.uniform(1.5, 4.0))
+        time.sleep(rng.uniform(0.5, 3.0))
         operator.stop(signal.SIGKILL)
         demand.rps = 30.0 if turn % 2 else 2.0
     demand.rps = 2.0
@@ -144,3 +145,29 @@ def test_the_operator_outlives_the_api_server(
     wait_for(lambda: plane.kubectl("get", "ns", check=False).returncode == 0, WAIT_S, "the API server")
     demand.rps = 40.0
     wait_for(lambda: workers(plane, namespace).get("light", 0) >= 4, 90, "the light tier to grow")
+
+
+def test_a_slow_etcd_and_broken_watches_are_outlived(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any, budget: BudgetWatch
+) -> None:
+    line = Line(plane.ports["api"])
+    try:
+        start_operator(port=line.port)
+        demand.rps = 2.0
+        plane.apply(profile(namespace), service(namespace, demand))
+        settled(plane, namespace)
+        etcd = plane.processes["etcd"]
+        demand.rps = 40.0
+        for _ in range(8):  # it answers half of the time, and every watch breaks
+            etcd.send_signal(signal.SIGSTOP)
+            time.sleep(0.7)
+            etcd.send_signal(signal.SIGCONT)
+            assert line.cut()
+            time.sleep(0.7)
+        wait_for(lambda: workers(plane, namespace).get("light", 0) >= 4, 90, "the light tier to grow")
+        before = names_of(plane, namespace)
+        plane.kubectl("delete", "pod", sorted(before)[0], "-n", namespace)
+        wait_for(lambda: len(names_of(plane, namespace) & before) == len(before) - 1, WAIT_S, "the pod to go")
+        settled(plane, namespace)
+    finally:
+        line.close()

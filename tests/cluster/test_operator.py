@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from cluster_documents import profile, service
 from control_plane import ControlPlane, wait_for
 from looking import WAIT_S, BudgetWatch, condition, names_of, settled, status, workers
+from stand_ins import worker_at
 
 
 def test_a_service_gets_its_children_and_counts_follow_the_load(
@@ -70,9 +73,29 @@ def test_nothing_is_written_while_nothing_changes(
         items = plane.get("dsvc,deployments,services,roles,configmaps,pdb", "-n", namespace)["items"]
         return {f"{i['kind']}/{i['metadata']['name']}": i["metadata"]["resourceVersion"] for i in items}
 
-    before = versions()
+    before, asked = versions(), len(plane.requests_of(namespace))
     time.sleep(6)
     assert versions() == before
+    # Watches are begun anew and caches compared now and then; that is all.
+    assert [r for r in plane.requests_of(namespace)[asked:] if r[0] not in ("list", "watch")] == []
+
+
+def test_idle_workers_go_first(plane: ControlPlane, namespace: str, start_operator: Any, demand: Any) -> None:
+    start_operator()
+    plane.apply(profile(namespace), service(namespace, demand, placement="Shared", gpus={"min": 4, "max": 4}))
+    assert settled(plane, namespace) == {"ALL": 4}
+    busy = set()
+    with contextlib.ExitStack() as stack:
+        for i, name in enumerate(sorted(names_of(plane, namespace))):
+            address = f"127.0.{10 + i}.1"
+            stack.enter_context(worker_at(address, busy=i % 2 == 0))
+            status = json.dumps({"status": {"podIP": address, "podIPs": [{"ip": address}]}})
+            plane.kubectl("patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", status)
+            busy |= {name} if i % 2 == 0 else set()
+        time.sleep(1)
+        plane.apply(service(namespace, demand, placement="Shared", gpus={"min": 2, "max": 2}))
+        wait_for(lambda: len(names_of(plane, namespace)) == 2, WAIT_S, "two workers to go")
+    assert names_of(plane, namespace) == busy
 
 
 def test_a_profile_that_is_missing_wrong_or_changed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,6 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from documents import profile_document
+from hadis.manifest import read_manifest
 from hadis.profile import Profile
 from hadis.resources import CascadeProfile, ServiceSpec
 from hadis_operator import children
@@ -235,3 +237,21 @@ async def test_routers_are_asked_at_once_and_the_deaf_left_out() -> None:
         assert most == 3
         with pytest.raises(DemandError, match=r"127\.0\.0\.1:1/metrics"):
             await from_routers(http, ["http://127.0.0.1:1"])
+
+
+def test_the_router_reads_the_manifest_that_is_mounted_for_it(tmp_path: Path) -> None:
+    profile = Profile(CascadeProfile.read(profile_document()))
+    spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}})
+    made = children.make(OWNER, spec, Settings(), profile, shared=True)
+    configs = {c["metadata"]["name"]: c["data"] for c in made.fixed if c["kind"] == "ConfigMap"}
+    deployment = next(c for c in made.fixed if c["kind"] == "Deployment")
+    volumes = {v["name"]: v for v in deployment["spec"]["template"]["spec"]["volumes"]}
+    for source in volumes["manifest"]["projected"]["sources"]:
+        data = configs[source["configMap"]["name"]]
+        for item in source["configMap"].get("items", [{"key": key, "path": key} for key in data]):
+            path = tmp_path / item["path"]
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(data[item["key"]])
+    manifest = read_manifest(tmp_path / "manifest.yaml")
+    assert manifest.service.spec.gpus.max == 4
+    assert manifest.profile.content_hash() == profile.hash

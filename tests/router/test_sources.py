@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ async def test_the_file_is_followed_and_a_broken_one_keeps_the_last_state(tmp_pa
 
 
 def test_a_plan_survives_the_status() -> None:
-    assert plan_from_document(plan_document(PLAN)) == PLAN
+    document = plan_document(PLAN)
+    assert plan_from_document(document) == PLAN
+    assert json.loads(json.dumps(document)) == document
     with pytest.raises(ValueError, match="no plan"):
         plan_from_document({"light": "x"})
 

@@ -8,7 +8,7 @@ from hadis.profile import Profile
 from hadis.resources import ServiceSpec
 
 from hadis_operator.children import router, worker
-from hadis_operator.children.common import Manifest, Owner, config_map
+from hadis_operator.children.common import Manifest, Owner
 from hadis_operator.settings import Settings
 
 
@@ -23,13 +23,13 @@ class Children:
 
 def make(owner: Owner, spec: ServiceSpec, settings: Settings, profile: Profile, *, shared: bool) -> Children:
     """Return the children of a service."""
-    told_router = config_map(owner, "router", [router.service_document(owner, spec), worker.profile_document(profile)])
-    told_worker = config_map(owner, "worker", [worker.profile_document(profile)])
+    told_profile = worker.profile_config(owner, profile)
+    told_service = router.service_config(owner, spec)
     pools = worker.pools(profile, shared=shared)
-    fixed = [told_router, told_worker]
-    fixed += router.children(owner, spec, settings, told_router["metadata"]["name"])
+    config, name = told_profile["metadata"]["name"], profile.resource.metadata.name
+    fixed = [told_profile, told_service]
+    fixed += router.children(owner, spec, settings, told_service["metadata"]["name"], (config, name))
     fixed += [worker.service(owner, pool) for pool in pools]
-    config = told_worker["metadata"]["name"]
     return Children(
         tuple(fixed), {pool.name: worker.deployment(owner, spec, settings, profile, pool, config) for pool in pools}
     )

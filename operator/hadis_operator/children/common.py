@@ -13,6 +13,7 @@ from hadis.workload import Resources
 from hadis_operator.settings import Settings
 
 Manifest = dict[str, Any]
+CONFIG_FILE = "manifest.yaml"
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,20 @@ def meta(owner: Owner, name: str, component: str, **more: str) -> Manifest:
     }
 
 
-def config_map(owner: Owner, component: str, documents: list[Manifest]) -> Manifest:
-    """Return a ConfigMap with a manifest; its name has the content's hash, so that pods get what they started with."""
-    name = child_name(owner.name, f"{component}-{digest(documents)}")
-    text = yaml.dump_all(documents, sort_keys=False, width=1000, Dumper=_Dumper)
+def config_map(owner: Owner, component: str, text: str, mark: str) -> Manifest:
+    """Return a ConfigMap; its name has its content's hash, so that pods go on with what they started with."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": meta(owner, name, component),
+        "metadata": meta(owner, child_name(owner.name, f"{component}-{mark}"), component),
         "immutable": True,
-        "data": {"manifest.yaml": text},
+        "data": {CONFIG_FILE: text},
     }
+
+
+def as_yaml(document: Manifest) -> str:
+    """Return a document's text."""
+    return str(yaml.dump(document, sort_keys=False, width=1000, Dumper=_Dumper))
 
 
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -101,13 +105,15 @@ def container(
     }
 
 
-def pod(settings: Settings, config: str, only: Manifest, volumes: list[Manifest], grace_s: int) -> Manifest:
-    """Return the spec of a pod with one container, which ends within `grace_s` of being told to."""
+def pod(settings: Settings, only: Manifest, volumes: list[Manifest], grace_s: int) -> Manifest:
+    """Return the spec of a pod with one container, which ends within `grace_s` of being told to.
+
+    `volumes` has one that is named "manifest".
+    """
     found: Manifest = {
         "terminationGracePeriodSeconds": grace_s,
         "containers": [only],
         "volumes": [
-            {"name": "manifest", "configMap": {"name": config}},
             {"name": "tmp", "emptyDir": {}},
             *volumes,
         ],

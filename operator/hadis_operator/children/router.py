@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from hadis.labels import COMPONENT, SERVICE, label
+from hadis.labels import COMPONENT, SERVICE, digest, label
 from hadis.resources import API_VERSION, ServiceSpec
 
 from hadis_operator.children.common import (
+    CONFIG_FILE,
     Manifest,
     Owner,
+    as_yaml,
     child_name,
+    config_map,
     container,
     labels,
     meta,
@@ -22,15 +25,16 @@ PORT = 8080
 _GRACE_S = 60
 
 
-def service_document(owner: Owner, spec: ServiceSpec) -> Manifest:
-    """Return the service as the router reads it: without what only the operator needs."""
+def service_config(owner: Owner, spec: ServiceSpec) -> Manifest:
+    """Return the ConfigMap with the service as the router reads it: without what only the operator needs."""
     told = {"profile", "objective", "gpus", "queue", "plan_every", "placement"}
-    return {
+    text = as_yaml({
         "apiVersion": API_VERSION,
         "kind": "DiffusionService",
         "metadata": {"name": owner.name},
         "spec": spec.model_dump(mode="json", by_alias=True, include=told, exclude_none=True),
-    }
+    })  # fmt: skip
+    return config_map(owner, "router", text, digest(text))
 
 
 def service_name(owner: Owner) -> str:
@@ -39,8 +43,13 @@ def service_name(owner: Owner) -> str:
     return plain if plain[0].isalpha() and "." not in plain else child_name(owner.name, "images")
 
 
-def children(owner: Owner, spec: ServiceSpec, settings: Settings, config: str) -> list[Manifest]:
-    """Return everything of the router; `config` is the name of its ConfigMap."""
+def children(
+    owner: Owner, spec: ServiceSpec, settings: Settings, config: str, profile: tuple[str, str]
+) -> list[Manifest]:
+    """Return everything else of the router.
+
+    `config` is the name of its ConfigMap; `profile` are the names of the profile's ConfigMap and of the profile.
+    """
     name = child_name(owner.name, "router")
     common = meta(owner, name, "router")
     selector = {SERVICE: label(owner.name), COMPONENT: "router"}
@@ -66,7 +75,7 @@ def children(owner: Owner, spec: ServiceSpec, settings: Settings, config: str) -
             "metadata": common,
             "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector}},
         },
-        _deployment(owner, spec, settings, config, name, selector),
+        _deployment(owner, spec, settings, _manifest(config, *profile), name, selector),
     ]
     if spec.router.autoscaling:
         found.append(_autoscaler(spec, common, name))
@@ -85,11 +94,18 @@ def _rules(owner: Owner) -> list[Manifest]:
     ]  # fmt: skip
 
 
+def _manifest(config: str, profile_config: str, profile: str) -> Manifest:
+    """Return the volume with the service's manifest and, where it is looked for, its profile."""
+    beside = {"key": CONFIG_FILE, "path": f"{profile}/profile.yaml"}
+    sources = [{"configMap": {"name": config}}, {"configMap": {"name": profile_config, "items": [beside]}}]
+    return {"name": "manifest", "projected": {"sources": sources}}
+
+
 def _deployment(
-    owner: Owner, spec: ServiceSpec, settings: Settings, config: str, name: str, selector: dict[str, str]
+    owner: Owner, spec: ServiceSpec, settings: Settings, manifest: Manifest, name: str, selector: dict[str, str]
 ) -> Manifest:
     env = {
-        "HADIS_ROUTER_MANIFEST": "/etc/hadis/manifest.yaml",
+        "HADIS_ROUTER_MANIFEST": f"/etc/hadis/{CONFIG_FILE}",
         "HADIS_ROUTER_KUBERNETES": f"{owner.namespace}/{owner.name}",
         "HADIS_ROUTER_HOST": "0.0.0.0",
         "HADIS_ROUTER_PORT": str(PORT),
@@ -104,7 +120,7 @@ def _deployment(
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": {
             "metadata": {"labels": labels(owner, "router")},
-            "spec": pod(settings, config, only, [], _GRACE_S) | {"serviceAccountName": name},
+            "spec": pod(settings, only, [manifest], _GRACE_S) | {"serviceAccountName": name},
         },
     }
     if not spec.router.autoscaling:  # else the count is the autoscaler's

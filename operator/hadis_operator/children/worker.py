@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hadis.labels import COMPONENT, EVERY_TIER, POOL, REVISION, SERVICE, digest, label
 from hadis.profile import Profile
@@ -11,9 +12,12 @@ from hadis.resources import API_VERSION, ServiceSpec
 from hadis.workload import ModelCache
 
 from hadis_operator.children.common import (
+    CONFIG_FILE,
     Manifest,
     Owner,
+    as_yaml,
     child_name,
+    config_map,
     container,
     labels,
     meta,
@@ -47,13 +51,18 @@ def pools(profile: Profile, *, shared: bool) -> list[Pool]:
     return [Pool(name, (name,)) for name in profile.tiers]
 
 
-def profile_document(profile: Profile) -> Manifest:
-    """Return the profile as pods read it."""
-    return profile.resource.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"metadata"}) | {
-        "apiVersion": API_VERSION,
-        "kind": "CascadeProfile",
-        "metadata": {"name": profile.resource.metadata.name},
-    }
+def profile_config(owner: Owner, profile: Profile) -> Manifest:
+    """Return the ConfigMap with the profile as pods read it."""
+    return config_map(owner, "profile", *_profile_text(profile))
+
+
+@lru_cache(maxsize=64)
+def _profile_text(profile: Profile) -> tuple[str, str]:
+    """Return a profile as text with its hash: big, and the same for all services that use it."""
+    document = profile.resource.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"metadata"})
+    name = {"apiVersion": API_VERSION, "kind": "CascadeProfile", "metadata": {"name": profile.resource.metadata.name}}
+    text = as_yaml(name | document)
+    return text, digest(text)
 
 
 def service(owner: Owner, pool: Pool) -> Manifest:
@@ -97,7 +106,7 @@ def _pod(spec: ServiceSpec, settings: Settings, profile: Profile, pool: Pool, co
     longest = max(profile.latency_s(t, profile.batch_sizes(t)[-1], True) for t in pool.tiers)
     grace = math.ceil(longest) + _GRACE_S
     env = {
-        "HADIS_WORKER_MANIFEST": "/etc/hadis/manifest.yaml",
+        "HADIS_WORKER_MANIFEST": f"/etc/hadis/{CONFIG_FILE}",
         "HADIS_WORKER_TIERS": ",".join(pool.tiers),
         "HADIS_WORKER_MODELS": _MODELS,
         "HADIS_WORKER_HOST": "0.0.0.0",
@@ -110,8 +119,9 @@ def _pod(spec: ServiceSpec, settings: Settings, profile: Profile, pool: Pool, co
     only = container("worker", settings.worker_image, settings, PORT, env, mounts, startup_s=_STARTUP_S)
     only["resources"] = resources(asked.resources)
     only["resources"].setdefault("limits", {})[asked.gpu_resource] = "1"
-    volumes = [{"name": "models", **_cache(asked.model_cache)}]
-    found = pod(settings, config, only, volumes, grace) | {"automountServiceAccountToken": False}
+    manifest = {"name": "manifest", "configMap": {"name": config}}
+    volumes = [manifest, {"name": "models", **_cache(asked.model_cache)}]
+    found = pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}
     if asked.node_selector:
         found["nodeSelector"] = asked.node_selector
     if asked.tolerations:
