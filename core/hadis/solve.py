@@ -40,7 +40,6 @@ class Solver:
         self._slo_s = parse_duration_s(objective.latency)
         self._objective = objective
         self.table = shared_table(profile, self._slo_s, 1 - objective.attainment, shared=shared, refine=refine)
-        self._by_quality = np.argsort(self.table.quality, kind="stable")
 
     def solve(self, demand_rps: float, gpus: int, min_gpus: int = 0, previous: Plan | None = None) -> Plan:
         """Return the plan for a demand (requests/s) and a number of GPUs; raise ValueError for a wrong number.
@@ -55,7 +54,7 @@ class Solver:
         if self._objective.optimize == "Cost":
             chosen, note = self._cheapest(demand_rps, gpus)
         else:
-            chosen, note = self._first(self._by_quality, demand_rps, gpus), "best quality"
+            chosen, note = self._first(self.table.by_quality, demand_rps, gpus), "best quality"
         if chosen is None:
             return self._least_harm(demand_rps, gpus)
         chosen, kept = self._stay(chosen, previous, demand_rps, gpus)
@@ -76,14 +75,18 @@ class Solver:
         return None
 
     def _any_fits(self, demand_rps: float, gpus: int) -> bool:
-        return self._first(self._by_quality, demand_rps, gpus) is not None
+        return self._first(self.table.by_quality, demand_rps, gpus) is not None
 
     def _cheapest(self, demand_rps: float, gpus: int) -> tuple[int | None, str]:
         """Return the best row that reaches the quality with the fewest GPUs; else the best row of all."""
         wanted = self._objective.quality or math.inf
-        good = self._by_quality[: int(np.searchsorted(self.table.quality[self._by_quality], wanted, side="right"))]
+        good = self.table.by_quality[
+            : int(np.searchsorted(self.table.quality[self.table.by_quality], wanted, side="right"))
+        ]
         if self._first(good, demand_rps, gpus) is None:
-            return self._first(self._by_quality, demand_rps, gpus), f"quality {wanted:g} cannot be reached; the best"
+            return self._first(
+                self.table.by_quality, demand_rps, gpus
+            ), f"quality {wanted:g} cannot be reached; the best"
         low, high = 0, gpus
         while low < high:  # more GPUs never hurt, so the fewest is found by halving
             middle = (low + high) // 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,6 +71,11 @@ class Table:
     def shortest_service_s(self) -> float:
         """Seconds of the quickest tier's batch of one."""
         return float(self._seconds[0].min())
+
+    @cached_property
+    def by_quality(self) -> Rows:
+        """Rows from the best to the worst."""
+        return np.argsort(self.quality, kind="stable")
 
     def row(self, i: int) -> tuple[str, str, float, float, float]:
         """Return the names, ratios and quality of a row."""

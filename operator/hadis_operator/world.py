@@ -28,6 +28,8 @@ class World:
     def saw(self, kind: str, event: str | None, item: Object) -> None:
         """Take an event: None (listed), ADDED, MODIFIED or DELETED."""
         item = slim(item)
+        if kind == "pods":
+            item = {k: v for k, v in item.items() if k != "spec"}
         name = _name(kind, item)
         before = self.objects[kind].get(name)
         owner = self._owner(kind, item)
