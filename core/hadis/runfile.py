@@ -24,7 +24,8 @@ class PlanChange:
 
     at: float
     """Unix time, seconds."""
-    plan: Plan
+    summary: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def read_state(path: Path) -> RunState:
             workers=tuple(WorkerAddress(w["url"], tuple(w["tiers"])) for w in data["workers"]),
             observed_rps=float(data["observed_rps"]),
             forecast_rps=float(data["forecast_rps"]),
-            changes=tuple(PlanChange(c["at"], Plan.from_dict(c["plan"])) for c in data["changes"]),
+            changes=tuple(PlanChange(float(c["at"]), str(c["summary"]), str(c["reason"])) for c in data["changes"]),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: is no run state: {error!r}") from None

@@ -98,6 +98,11 @@ def plan_from_document(document: dict[str, Any]) -> Plan:
     return Plan.from_dict({to_snake(name): value for name, value in document.items()})
 
 
+def headline(plan: Plan) -> str:
+    """Return a plan's tiers and routing in one line."""
+    return summary(plan) if plan.light == plan.heavy else f"{plan.light} + {plan.heavy}, {summary(plan)}"
+
+
 def summary(plan: Plan) -> str:
     """Return a plan's routing in a few words."""
     if plan.light == plan.heavy:

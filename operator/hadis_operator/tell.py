@@ -12,7 +12,7 @@ from typing import Any
 from hadis.crd import GROUP, VERSION
 from hadis.kube import ApiError, Kube
 from hadis.plan import Plan
-from hadis.status import CHANGES_KEPT, plan_document, summary
+from hadis.status import CHANGES_KEPT, headline, plan_document, summary
 
 from hadis_operator import metrics
 from hadis_operator.apply import MANAGER
@@ -94,7 +94,7 @@ class Teller:
         last, at = self._told_change
         if last is not None and not plan.worth_telling(last):
             return
-        text = f"{plan.light} + {plan.heavy}: {summary(plan)}" if plan.light != plan.heavy else summary(plan)
+        text = headline(plan)
         if last is None and known and known[-1]["summary"] == text:  # told before a restart
             self._told_change = plan, at
             return

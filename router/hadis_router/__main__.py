@@ -33,16 +33,16 @@ def main() -> int:
     except (ManifestError, ValueError) as error:
         print(f"router: {error}", file=sys.stderr)
         return 2
-    app = create_app(manifest, _source(settings, manifest), scorer, max_body_bytes=settings.max_body_bytes)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
+    app = create_app(
+        manifest, _source(settings, manifest), scorer, max_body_bytes=settings.max_body_bytes,
+        with_page=settings.page, stopping=lambda: server.should_exit,
+    )  # fmt: skip
+    server = uvicorn.Server(uvicorn.Config(
+        app, host=settings.host, port=settings.port, log_level="warning", access_log=False,
         timeout_graceful_shutdown=int(settings.drain_s),
-    )
-    return 0
+    ))  # fmt: skip
+    server.run()
+    return 0 if server.started else 1
 
 
 def _source(settings: Settings, manifest: Manifest) -> Callable[[], AsyncIterator[RunState]]:

@@ -13,9 +13,10 @@ from hadis.manifest import Manifest
 from hadis.profile import Profile
 from hadis.runfile import RunState
 
-from hadis_router import api, errors
+from hadis_router import api, errors, live, page
 from hadis_router.dispatch import Dispatcher, Transport
 from hadis_router.metrics import Metrics
+from hadis_router.service import Scorer, Service
 from hadis_router.worker_client import HttpTransport
 
 log = logging.getLogger(__name__)
@@ -24,9 +25,11 @@ log = logging.getLogger(__name__)
 def create_app(
     manifest: Manifest,
     states: Callable[[], AsyncIterator[RunState]],
-    scorer: api.Scorer,
+    scorer: Scorer,
     transport: Transport | None = None,
     max_body_bytes: int = 1_000_000,
+    with_page: bool = True,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> FastAPI:
     """Return the application; `states` gives plans and workers, `transport` is HTTP if left out."""
 
@@ -38,23 +41,28 @@ def create_app(
         dispatcher = Dispatcher(
             profile, transport or http, slo_s=slo_s, queue_limit=spec.queue.limit, on_done=metrics.ended
         )  # fmt: skip
-        service = api.Service(profile, dispatcher, scorer, metrics, slo_s, spec.objective.attainment, max_body_bytes)
+        service = Service(profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping)
         metrics.watch(dispatcher, lambda: service.state.forecast_rps)
         app.state.service = service
-        following = asyncio.create_task(_follow(service, states))
+        app.state.history = live.History()
+        tasks = [asyncio.create_task(_follow(service, states)), asyncio.create_task(app.state.history.keep(service))]
         yield
         service.draining = True
-        following.cancel()
+        for task in tasks:
+            task.cancel()
         await dispatcher.drain()
         await http.close()
 
     app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(api.router)
+    app.include_router(live.router)
+    if with_page:
+        page.install(app)
     errors.install(app)
     return app
 
 
-async def _follow(service: api.Service, states: Callable[[], AsyncIterator[RunState]]) -> None:
+async def _follow(service: Service, states: Callable[[], AsyncIterator[RunState]]) -> None:
     while True:
         try:
             async for state in states():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from hadis.crd import GROUP, VERSION
 from hadis.kube import Kube, Object, connect
 from hadis.labels import COMPONENT, EVERY_TIER, POOL, SERVICE, label
 from hadis.plan import Plan
-from hadis.runfile import RunState, WorkerAddress
+from hadis.runfile import PlanChange, RunState, WorkerAddress
 from hadis.status import plan_from_document
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,11 @@ def state_of(services: Mapping[str, Object], slices: Mapping[str, Object], tiers
     status = item.get("status", {})
     demand = status.get("demand", {})
     observed, forecast = demand.get("observedRps", 0.0), demand.get("forecastRps", 0.0)
-    return RunState(_plan(status, tiers), tuple(_workers(slices, tiers)), observed, forecast)
+    changes = tuple(
+        PlanChange(datetime.fromisoformat(c["time"]).timestamp(), c["summary"], c["reason"])
+        for c in status.get("changes", [])
+    )
+    return RunState(_plan(status, tiers), tuple(_workers(slices, tiers)), observed, forecast, changes)
 
 
 def _plan(status: Mapping[str, Any], tiers: Sequence[str]) -> Plan | None:

@@ -116,6 +116,7 @@ class Dispatcher:
         tier, cascade = self._place(job, plan)
         loop = asyncio.get_running_loop()
         job.generation, job.first, job.cascade = plan.generation, tier, cascade
+        job.thresholds = self.cascade.thresholds(plan)
         job.timer = loop.call_at(job.deadline, self._expire, job)
         if tier == plan.heavy != plan.light and not job.forced_tier:
             # While it waits, the last moment at which the light tier can still answer is watched instead.
@@ -131,6 +132,14 @@ class Dispatcher:
             job.future.cancel()
             if job.tier:
                 self._ended(job, "cancelled")
+
+    def progress(self, job: Job) -> tuple[int, float]:
+        """Return how many jobs are made before one that waits, and about the seconds until it is made itself."""
+        now = asyncio.get_running_loop().time()
+        if job.running:
+            return 0, self._outlook.batch_s(job.tier, 1)
+        ahead = max(0, self._queues[job.tier].ahead_of(job.deadline) - 1)
+        return ahead, max(0.0, self._outlook.ends_at(job.deadline, job.tier) - now)
 
     async def drain(self) -> None:
         """Wait for the batches that run."""

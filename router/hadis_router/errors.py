@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from hadis_router.job import ServeError
@@ -42,9 +43,16 @@ def install(app: FastAPI) -> None:
         answer.headers.update(error.headers or {})
         return answer
 
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        name = str(first["loc"][-1])
+        return error_response(ServeError(400, "invalid_value", f"{name}: {first['msg']}", param=name))
+
     async def any_error(_: Request, error: Exception) -> Response:
         return error_response(ServeError(500, "internal_error", "the router has a fault; its log says which"))
 
     app.add_exception_handler(ServeError, serve_error)
     app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, any_error)

@@ -53,6 +53,8 @@ class GenerateRequest(Fields):
     guidance_scale: float | None = Field(None, ge=0, le=100)
     explain: bool = Field(False, description="Say in the body, under `hadis`, what each image went through.")
 
+    keep_light: bool = Field(False, description="With explain: the light image too, where the heavy tier made another.")
+
     @property
     def wanted(self) -> Literal["light", "heavy"] | None:
         """The tier that `quality` asks for."""
@@ -116,16 +118,16 @@ def answer_body(request: GenerateRequest, answers: Sequence[Answer]) -> bytes:
     images = b",".join(opening + base64.b64encode(answer.image) + b'"}' for answer in answers)
     told = b""
     if request.explain:
-        told = b',"hadis":' + json.dumps([explain(answer) for answer in answers]).encode()
+        told = b',"hadis":' + json.dumps([explain(answer, request.keep_light) for answer in answers]).encode()
     return (
         f'{{"created":{int(time.time())},"output_format":"{request.output_format}","data":['.encode()
         + images + b"]" + told + b"}"
     )  # fmt: skip
 
 
-def explain(answer: Answer) -> dict[str, Any]:
-    """Return what an image went through, as JSON data."""
-    return {
+def explain(answer: Answer, keep_light: bool = False) -> dict[str, Any]:
+    """Return what an image went through, as JSON data; `keep_light` adds a light image that was made again."""
+    told: dict[str, Any] = {
         "path": answer.path,
         "difficulty": answer.difficulty,
         "confidence": answer.confidence,
@@ -135,7 +137,11 @@ def explain(answer: Answer) -> dict[str, Any]:
         "retries": answer.retries,
         "latency_s": answer.latency_s,
         "plan_generation": answer.plan_generation,
+        "thresholds": {"difficulty": answer.thresholds[0], "confidence": answer.thresholds[1]},
     }
+    if keep_light and answer.light_image is not None and answer.path == "deferred":
+        told["light_b64_json"] = base64.b64encode(answer.light_image).decode()
+    return told
 
 
 def answer_headers(answer: Answer) -> dict[str, str]:

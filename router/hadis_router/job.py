@@ -69,6 +69,10 @@ class Answer:
     retries: int
     latency_s: float
     plan_generation: int
+    thresholds: tuple[float | None, float | None]
+    """Of difficulty and confidence, as they were when the job came."""
+    light_image: bytes | None = None
+    """Kept while the heavy tier worked."""
 
     @property
     def wait_s(self) -> float:
@@ -102,6 +106,7 @@ class Job:
     """The tier that it was sent to first."""
     cascade: tuple[str, str] = ("", "")
     """The light and heavy tier of the plan that it was decided under."""
+    thresholds: tuple[float | None, float | None] = (None, None)
     stepped_down: bool = False
     """Whether it waited for the heavy tier until only the light one could answer in time."""
     light_image: bytes | None = None
@@ -131,7 +136,7 @@ class Job:
             self.future.set_result(
                 Answer(
                     image, path, self.difficulty, self.confidence, tuple(self.attempts), self.retries,
-                    now - self.arrived, self.generation,
+                    now - self.arrived, self.generation, self.thresholds, self.light_image,
                 )
             )  # fmt: skip
 

@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     )
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=1, le=65535)
+    page: bool = Field(True, description="Serve the page at /.")
     max_body_bytes: int = Field(1_000_000, ge=1_000)
     drain_s: float = Field(30.0, gt=0, description="How long requests under way may take after SIGTERM.")
 

@@ -19,8 +19,9 @@ from rich.table import Table
 
 from hadis.cli import fail
 from hadis.commands.client import DEFAULT_URL, Url, fetch_status
-from hadis.commands.status import describe
+from hadis.plan import Plan
 from hadis.scenes import random_scene
+from hadis.status import headline
 
 _PATHS = ("light", "deferred", "kept-light", "heavy")
 _MOST_IN_FLIGHT = 2000
@@ -130,7 +131,7 @@ async def _watch(run: Run, client: httpx.AsyncClient) -> None:
     while True:
         try:
             found = (await client.get("/v1/hadis/status")).json()
-            run.plan = describe(found["plan"]) if found["plan"] else "none"
+            run.plan = headline(Plan.from_dict(found["plan"])) if found["plan"] else "none"
         except (httpx.HTTPError, ValueError, KeyError):
             run.plan = "unknown: the router does not say"
         await asyncio.sleep(1)

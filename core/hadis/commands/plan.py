@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from hadis.cli import fail
-from hadis.commands.status import describe
 from hadis.control import REFINE, is_shared
 from hadis.manifest import ManifestError, read_manifest
 from hadis.profile import Profile
 from hadis.solve import Solver
+from hadis.status import headline
 
 
 def plan(
@@ -35,7 +35,7 @@ def plan(
         counts = ", ".join(f"{t.tier} x{t.count} batch {t.batch}" for t in made.tiers)
         table.add_row(
             f"{demand:g}",
-            describe(made.to_dict()),
+            headline(made),
             counts,
             f"{made.quality:.4g}",
             f"{made.heavy_latency_s:.2f}",

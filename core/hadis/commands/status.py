@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hadis.commands.client import DEFAULT_URL, Url, fetch_status
+from hadis.plan import Plan
+from hadis.status import headline
 
 
 def status(
@@ -30,20 +32,11 @@ def status(
         console.print(_changes(found["changes"][-5:]))
 
 
-def describe(plan: dict[str, Any]) -> str:
-    """Return a plan in one line."""
-    if plan["light"] == plan["heavy"]:
-        return f"{plan['light']} alone"
-    return (
-        f"{plan['light']} + {plan['heavy']}, direct {plan['direct_ratio']:.0%}, deferral {plan['deferral_ratio']:.0%}"
-    )
-
-
 def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     plan = found["plan"]
     busy = sum(worker["busy"] for worker in found["workers"])
     latency = found["latency"]
-    facts = [("plan", f"{describe(plan)} (generation {plan['generation']})" if plan else "none yet")]
+    facts = [("plan", f"{headline(Plan.from_dict(plan))} (generation {plan['generation']})" if plan else "none yet")]
     if plan:
         counts = ", ".join(f"{t['tier']} x{t['count']} in batches of {t['batch']}" for t in plan["tiers"])
         facts += [("workers by tier", counts), ("quality", f"{plan['quality']:.4g} predicted"), ("why", plan["reason"])]
@@ -66,5 +59,5 @@ def _changes(changes: list[dict[str, Any]]) -> Table:
     table = Table("at", "plan", "why", title="last plan changes", title_justify="left")
     for change in changes:
         at = time.strftime("%H:%M:%S", time.localtime(change["at"]))
-        table.add_row(at, describe(change["plan"]), change["plan"]["reason"])
+        table.add_row(at, change["summary"], change["reason"])
     return table

@@ -19,7 +19,6 @@ from rich.console import Console
 
 from hadis.cli import fail
 from hadis.commands.processes import Child, ChildRefused
-from hadis.commands.status import describe
 from hadis.control import Controller
 from hadis.fields import parse_duration_s
 from hadis.manifest import Manifest, ManifestError, read_manifest
@@ -27,6 +26,7 @@ from hadis.plan import Plan
 from hadis.profile import Profile
 from hadis.resources import Gpus
 from hadis.runfile import PlanChange, RunState, WorkerAddress, write_state
+from hadis.status import headline
 
 _CHANGES_KEPT = 20
 _PROBE_S = 2.0
@@ -82,6 +82,7 @@ class Machine:
     count: int
     say: Any
     changes: deque[PlanChange] = field(default_factory=lambda: deque(maxlen=_CHANGES_KEPT))
+    told: Plan | None = None
     state: RunState | None = None
 
     @property
@@ -164,10 +165,10 @@ class Machine:
     def _adopt(
         self, plan: Plan | None, workers: tuple[WorkerAddress, ...], observed_rps: float, forecast_rps: float
     ) -> None:
-        told = self.changes[-1].plan if self.changes else None
-        if plan is not None and (told is None or plan.worth_telling(told)):
-            self.changes.append(PlanChange(time.time(), plan))
-            self.say(f"plan {plan.generation}: {describe(plan.to_dict())}; {plan.reason}", soft_wrap=True)
+        if plan is not None and (self.told is None or plan.worth_telling(self.told)):
+            self.told = plan
+            self.changes.append(PlanChange(time.time(), headline(plan), plan.reason))
+            self.say(f"plan {plan.generation}: {headline(plan)}; {plan.reason}", soft_wrap=True)
         self._tell(RunState(plan, workers, round(observed_rps, 3), round(forecast_rps, 3), tuple(self.changes)))
 
     def _tell(self, state: RunState) -> None:

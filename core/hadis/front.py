@@ -1,0 +1,77 @@
+"""The Pareto front for people to look at: quality against the GPU time of an image, and what a point needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hadis.fields import parse_duration_s
+from hadis.plan import Plan
+from hadis.profile import Profile
+from hadis.resources import Objective
+from hadis.table import shared_table
+
+_FAR = 4096
+"""GPUs up to which it is asked how many would do."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A measured configuration that no other beats on both quality and GPU time."""
+
+    light: str
+    heavy: str
+    direct_ratio: float
+    deferral_ratio: float
+    quality: float
+    gpu_s: float
+    """GPU seconds an image, in the batches of most throughput that are within the SLO."""
+
+
+class Front:
+    """The front of a profile under an objective."""
+
+    def __init__(self, profile: Profile, objective: Objective, *, shared: bool) -> None:
+        """Leave out what is beaten, and what the SLO forbids even to a single image."""
+        self._profile, self._slo_s = profile, parse_duration_s(objective.latency)
+        self._table = shared_table(profile, self._slo_s, 1 - objective.attainment, shared=shared, refine=1)
+        found = [
+            Point(c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality,
+                  self._gpu_s(c.light, c.heavy, c.direct_ratio, c.deferral_ratio))
+            for c in profile.configurations
+        ]  # fmt: skip
+        self.points: list[Point] = []
+        for point in sorted(found, key=lambda p: (p.gpu_s, p.quality)):
+            if np.isfinite(point.gpu_s) and (not self.points or point.quality < self.points[-1].quality):
+                self.points.append(point)
+
+    def gpu_s(self, plan: Plan) -> float:
+        """Return the GPU seconds an image of a plan's routing; infinite for tiers that the SLO forbids."""
+        return self._gpu_s(plan.light, plan.heavy, plan.direct_ratio, plan.deferral_ratio)
+
+    def need(self, point: Point, demand_rps: float) -> int | None:
+        """Return the fewest GPUs on which a point meets the SLO at a demand; None where too many would not do."""
+        row = self._table.find(point.light, point.heavy, point.direct_ratio, point.deferral_ratio)
+        assert row is not None
+        rows = np.array([row])
+        if not self._table.fits(rows, demand_rps, _FAR)[0]:
+            return None
+        low, high = 0, _FAR
+        while high - low > 1:  # more GPUs never hurt
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._table.fits(rows, demand_rps, middle)[0] else (middle, high)
+        return high
+
+    def _gpu_s(self, light: str, heavy: str, direct: float, deferral: float) -> float:
+        if light == heavy:
+            return self._image_s(light, judged=False)
+        to_heavy = direct + (1 - direct) * deferral  # the paper's section 4.2
+        found = 0.0
+        if direct < 1:
+            found += (1 - direct) * self._image_s(light, judged=True)
+        return found + (to_heavy * self._image_s(heavy, judged=False) if to_heavy else 0.0)
+
+    def _image_s(self, tier: str, *, judged: bool) -> float:
+        times = ((b, self._profile.latency_s(tier, b, judged)) for b in self._profile.batch_sizes(tier))
+        return min((seconds / b for b, seconds in times if seconds <= self._slo_s), default=float("inf"))

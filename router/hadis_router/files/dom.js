@@ -1,0 +1,21 @@
+// Elements from plain values: everything that a person typed goes through text nodes, never through markup.
+const SVG = "http://www.w3.org/2000/svg";
+
+/** Make an element; attributes that are functions are listeners, those that begin with "--" are style properties. */
+export function h(tag, attributes = {}, ...children) {
+  const svg = ["svg", "circle", "line", "path", "text", "title", "g"].includes(tag);
+  const element = svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (name.startsWith("--")) element.style.setProperty(name, value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+export const $ = (id) => document.getElementById(id);
+export const number = (value, digits = 2) => (value === null || value === undefined ? "–" : Number(value).toFixed(digits));
+export const percent = (value) => (value === null || value === undefined ? "–" : `${Math.round(value * 100)}%`);
+export const seconds = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(value < 10 ? 2 : 1)} s`);

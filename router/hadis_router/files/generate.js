@@ -1,0 +1,122 @@
+// The form: ask, say how far it is, show the answer or what went wrong, and give the request to take along.
+import { $, h, seconds } from "./dom.js";
+import { drawPath } from "./path.js";
+
+const EXAMPLES = [
+  "a red circle",
+  "a big green triangle in the center on white",
+  "a big red circle top left and a small blue square bottom right on white",
+  "a small yellow square top left, a big blue circle top right, a small red triangle bottom left and a big green square bottom right on black",
+];
+let running = null;
+
+/** Prepare the form; `known` resolves to the tiers and the range of difficulties. */
+export function setUp(known) {
+  EXAMPLES.forEach((text) => $("examples").append(h("button", { type: "button", click: () => choose(text) }, text)));
+  known.then(({ tiers }) => {
+    tiers.forEach(({ name }) => $("model").append(h("option", { value: name }, name)));
+    [...new Set(tiers.map(({ size }) => size))].forEach((size) => $("size").append(h("option", { value: size }, size)));
+    restore();
+  });
+  $("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    generate(known);
+  });
+  $("prompt").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      $("form").requestSubmit();
+    }
+  });
+}
+
+function choose(text) {
+  $("prompt").value = text;
+  $("prompt").focus();
+}
+
+/** Take the request from the address, where somebody passed it on. */
+function restore() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  for (const name of ["prompt", "model", "seed", "size"]) if (asked.get(name)) $(name).value = asked.get(name);
+}
+
+function request() {
+  const body = { prompt: $("prompt").value.trim(), model: $("model").value };
+  // A seed of our own, so that what is passed on gives the same picture.
+  body.seed = $("seed").value === "" ? crypto.getRandomValues(new Uint32Array(1))[0] : Number($("seed").value);
+  if ($("size").value !== "auto") body.size = $("size").value;
+  return body;
+}
+
+async function generate(known) {
+  if (running) return;
+  const body = request();
+  const id = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  running = id;
+  $("go").disabled = true;
+  $("failure").hidden = true;
+  $("waiting").textContent = "asking";
+  const progress = follow(id);
+  try {
+    const answer = await fetch("v1/images/generations", {
+      method: "POST",
+      headers: { "content-type": "application/json", "x-request-id": id },
+      body: JSON.stringify({ ...body, explain: true, keep_light: true }),
+    });
+    const document = await answer.json().catch(() => ({}));
+    if (!answer.ok) fail(document.error?.message ?? `the router answered ${answer.status}`, answer.headers.get("retry-after"));
+    else show(body, document, (await known).difficulty);
+  } catch {
+    fail("the router does not answer; is it running?");
+  } finally {
+    progress.close();
+    running = null;
+    $("go").disabled = false;
+    $("waiting").textContent = "";
+  }
+}
+
+function follow(id) {
+  const source = new EventSource(`v1/hadis/progress/${id}`);
+  source.addEventListener("progress", (event) => {
+    if (running !== id) return;
+    const { stage, tier, ahead, seconds: left, deferred } = JSON.parse(event.data);
+    const again = deferred ? "the light image was not good enough; " : "";
+    $("waiting").textContent =
+      stage === "running"
+        ? `${again}${tier} draws, about ${seconds(left)}`
+        : `${again}waiting for ${tier}: ${ahead} before this one, about ${seconds(left)}`;
+  });
+  source.addEventListener("end", () => source.close());
+  source.addEventListener("error", () => source.close());
+  return source;
+}
+
+function fail(message, retryAfter) {
+  $("failure").textContent = retryAfter ? `${message} Try again in ${retryAfter} s.` : message;
+  $("failure").hidden = false;
+}
+
+function show(body, document, range) {
+  const told = document.hadis[0];
+  $("answer").replaceChildren(drawPath(told, document.data[0].b64_json, range), takeAlong(body));
+}
+
+function takeAlong(body) {
+  const url = new URL("v1/images/generations", location.href).href;
+  const json = JSON.stringify(body);
+  const curl = `curl -s ${url} -H 'content-type: application/json' \\\n  -d '${json.replaceAll("'", "'\\''")}'`;
+  const { prompt, model, size, seed } = body;
+  const python = [
+    "from openai import OpenAI",
+    "",
+    `client = OpenAI(base_url=${JSON.stringify(new URL("v1", location.href).href)}, api_key="none")`,
+    `answer = client.images.generate(prompt=${JSON.stringify(prompt)}, model=${JSON.stringify(model)},`,
+    `    ${size ? `size=${JSON.stringify(size)}, ` : ""}extra_body={"seed": ${seed}})`,
+  ].join("\n");
+  const address = `#${new URLSearchParams(Object.entries(body).map(([k, v]) => [k, String(v)]))}`;
+  return h("details", {}, h("summary", {}, "The same request again"),
+    h("p", {}, h("a", { href: address }, "link to this request")),
+    h("p", {}, "curl"), h("pre", { tabindex: 0 }, curl), h("p", {}, "Python"), h("pre", { tabindex: 0 }, python));
+}

@@ -1,0 +1,56 @@
+// Starts the page: one stream of events feeds everything that moves, and is opened again for as long as the page lives.
+import { $ } from "./dom.js";
+import { drawFront, takePlan } from "./front.js";
+import { setUp } from "./generate.js";
+import { takeHistory, takeStatus } from "./live.js";
+
+const [FIRST_MS, LONGEST_MS, SILENT_MS] = [500, 8000, 10000];
+
+function say(state, text) {
+  $("link").className = `pill ${state}`;
+  $("link").textContent = text;
+}
+
+async function front() {
+  for (let wait = FIRST_MS; ; wait = Math.min(LONGEST_MS, 2 * wait)) {
+    try {
+      const answer = await fetch("v1/hadis/front");
+      if (answer.ok) return await answer.json();
+    } catch {
+      // said by the stream's state
+    }
+    await new Promise((resolve) => setTimeout(resolve, wait));
+  }
+}
+
+function listen(wait = FIRST_MS) {
+  const source = new EventSource("v1/hadis/events");
+  let silent;
+  const again = () => {
+    clearTimeout(silent);
+    source.close();
+    say("lost", "router not reached, trying again");
+    setTimeout(() => listen(Math.min(LONGEST_MS, 2 * wait)), wait);
+  };
+  const heard = () => {
+    clearTimeout(silent);
+    silent = setTimeout(again, SILENT_MS);
+  };
+  heard();
+  source.addEventListener("error", again, { once: true });
+  source.addEventListener("history", (event) => takeHistory(JSON.parse(event.data)));
+  source.addEventListener("status", (event) => {
+    heard();
+    wait = FIRST_MS;
+    const status = JSON.parse(event.data);
+    if (status.plan) say("live", status.workers.length ? "live" : "live, no worker ready");
+    else say("", "no plan yet");
+    takeStatus(status);
+    takePlan(status);
+  });
+}
+
+const known = front();
+known.then(({ points }) => points.length && drawFront(points));
+setUp(known);
+listen();
