@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint bench bench-paper scenes crds cluster clean
+.PHONY: help demo test lint bench bench-paper scenes screenshots crds cluster clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -20,8 +20,9 @@ demo: $(VENV)/installed ## serve the example models on this machine: PORT=8080 W
 lint: $(VENV)/installed ## style, types and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy core operator router worker profiler tests --exclude tests/cluster
+	$(BIN)/mypy core operator router worker profiler tests --exclude 'tests/(cluster|page)'
 	$(BIN)/mypy tests/cluster
+	$(BIN)/mypy tests/page
 	$(BIN)/lint-imports
 
 test: lint ## lint, then every test
@@ -47,6 +48,9 @@ scenes: $(VENV)/installed ## train the example models again from their seed (abo
 	$(BIN)/python -m hadis_profiler.scenes.publish build/scenes examples/scenes
 	$(BIN)/python -m hadis_profiler.scenes.discriminate examples/scenes
 	$(BIN)/python -m hadis_profiler.scenes.measure examples/scenes
+
+screenshots: $(VENV)/installed ## take the pictures of the page that README shows
+	$(BIN)/python tests/page/screenshots.py
 
 crds: $(VENV)/installed ## write the CustomResourceDefinitions anew from the models
 	$(BIN)/python -m hadis.crd .

@@ -1,5 +1,5 @@
 // The Pareto front: quality against GPU time an image, the plan in force, and what another point would need.
-import { $, h, number, percent } from "./dom.js";
+import { $, h, number, percent, precise } from "./dom.js";
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [640, 300, 56, 40];
 let shape = null;
@@ -19,7 +19,7 @@ export function drawFront(points) {
   shape = { at: (gpuS, quality) => [x(Math.log(gpuS)), y(quality)], plan: h("circle", { class: "plan", r: 11, cx: -50, cy: -50 }, h("title", {}, "the plan in force")) };
   const dots = points.map((p, i) => {
     const [cx, cy] = shape.at(p.gpu_s, p.quality);
-    const text = `${label(p)}: quality ${number(p.quality)} at ${number(p.gpu_s, 3)} GPU s an image`;
+    const text = `${label(p)}: quality ${precise(p.quality)} at ${precise(p.gpu_s)} GPU s an image`;
     const dot = h("circle", { class: "point", cx, cy, r: 6, tabindex: i ? -1 : 0, role: "button", "aria-label": text, "aria-pressed": "false" }, h("title", {}, text));
     dot.addEventListener("click", () => choose(dots, i, p));
     dot.addEventListener("keydown", (event) => move(event, dots, i, p));
@@ -27,15 +27,15 @@ export function drawFront(points) {
   });
   const ends = [0, points.length - 1].map((i) => [shape.at(points[i].gpu_s, points[i].quality), points[i]]);
   const marks = ends.flatMap(([[px, py], p], i) => [
-    h("text", { x: px, y: HEIGHT - BOTTOM + 18, "text-anchor": i ? "end" : "start" }, number(p.gpu_s, 3)),
-    h("text", { x: LEFT - 6, y: py + 4, "text-anchor": "end" }, number(p.quality, 1)),
+    h("text", { x: px, y: HEIGHT - BOTTOM + 18, "text-anchor": i ? "end" : "start" }, precise(p.gpu_s)),
+    h("text", { x: LEFT - 6, y: py + 4, "text-anchor": "end" }, precise(p.quality)),
   ]);
   $("front-chart").replaceChildren(
     h("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": "Pareto front; arrow keys move between points" },
       h("line", { class: "axis", x1: LEFT, y1: 4, x2: LEFT, y2: HEIGHT - BOTTOM }),
       h("line", { class: "axis", x1: LEFT, y1: HEIGHT - BOTTOM, x2: WIDTH, y2: HEIGHT - BOTTOM }),
       h("text", { x: WIDTH / 2, y: HEIGHT - 6, "text-anchor": "middle" }, "GPU seconds an image (log)"),
-      h("text", { x: LEFT + 8, y: 14 }, "quality: lower on the chart is better"), marks, dots, shape.plan));
+      h("text", { x: WIDTH, y: 14, "text-anchor": "end" }, "quality: lower is better"), marks, dots, shape.plan));
 }
 
 export function takePlan({ plan, plan_gpu_s: gpuS, observed_rps: rps }) {
@@ -64,7 +64,7 @@ async function choose(dots, i, p) {
     const answer = await fetch(`v1/hadis/front/${i}?demand_rps=${demand}`);
     const { gpus } = await answer.json();
     const need = gpus === null ? "meets the SLO on no number of GPUs" : `needs ${gpus} GPU${gpus === 1 ? "" : "s"} at ${number(demand)} requests/s`;
-    say(`${label(p)}: quality ${number(p.quality)}; ${need}`);
+    say(`${label(p)}: quality ${precise(p.quality)}; ${need}`);
   } catch {
     say("the router does not answer");
   }

@@ -1,5 +1,5 @@
 // What runs now: facts, workers, charts over the last minutes, the last changes of plan.
-import { $, h, number, percent, seconds } from "./dom.js";
+import { $, h, number, percent, precise, seconds } from "./dom.js";
 
 const MOST = 600;
 const PATHS = ["light", "deferred", "heavy", "kept-light"];
@@ -55,7 +55,7 @@ function facts(status) {
     fact("direct, deferral", plan ? `${percent(plan.direct_ratio)}, ${percent(plan.deferral_ratio)}` : "–"),
     fact(`within ${status.slo_s} s`, `${percent(status.attainment)} of ${percent(status.asked_attainment)}`, missed ? "bad" : ""),
     fact("p50, p95", `${seconds(latency.p50_s)}, ${seconds(latency.p95_s)}`),
-    fact("quality predicted", number(plan?.quality)),
+    fact("quality predicted", precise(plan?.quality)),
     fact("workers busy", `${busy} of ${status.workers.length}`),
     fact("waiting", waiting.join(", ") || "nothing"),
   ];
@@ -87,7 +87,7 @@ function build(slo) {
     const box = h("div", { class: "chart", role: "img", "aria-label": chart.title }, h("h3", {}, chart.title));
     $("charts").append(box);
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
-    const series = chart.series.map(([label, stroke]) => ({ label, stroke: colour(stroke), width: 2, value: (_, v) => number(v) }));
+    const series = chart.series.map(([label, stroke]) => ({ label, stroke: colour(stroke), width: 2, value: (_, v) => precise(v) }));
     if (chart.slo) series.push({ label: "SLO", stroke: colour("--bad"), width: 1, dash: [6, 4], value: (_, v) => number(v, 1) });
     const range = chart.free ? undefined : (_, low, high) => [0, chart.most ?? Math.max(1, (high ?? 1) * 1.1, chart.slo ? slo * 1.1 : 0)];
     const plot = new uPlot({
@@ -107,7 +107,8 @@ function draw(slo) {
     const columns = series.map(([, , read]) => points.map((point, i) => read(point, i) ?? null));
     if (line) columns.push(points.map(() => slo));
     plot.setData([times, ...columns]);
-    const latest = series.map(([label], i) => `${label} ${number(columns[i].at(-1))}`);
+    if (plot.cursor.idx === null || plot.cursor.idx === undefined) plot.setLegend({ idx: times.length - 1 });
+    const latest = series.map(([label], i) => `${label} ${precise(columns[i].at(-1))}`);
     box.setAttribute("aria-label", `${title}: ${latest.join(", ")}`);
   }
 }

@@ -1,0 +1,23 @@
+"""The browser for tests and screenshots: Debian's chromium, installed where that is possible."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def chromium() -> str:
+    """Return the path of a Chromium; raise RuntimeError that says how to get one."""
+    found = os.environ.get("HADIS_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+    if found:
+        return found
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "chromium"]):
+            subprocess.run(command, env=env, check=True, capture_output=True, timeout=600)
+        if found := shutil.which("chromium"):
+            return found
+    raise RuntimeError("no Chromium: install it (Debian: apt-get install chromium), or name one in HADIS_CHROMIUM")

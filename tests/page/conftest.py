@@ -1,0 +1,54 @@
+"""A browser for all tests of this folder, and a router of its own for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from browser import chromium
+from hadis.profile import Profile
+from page_router import PageRouter
+from playwright.sync_api import Browser, Page, sync_playwright
+
+
+@pytest.fixture(scope="module")  # no longer: its event loop would be in the way of other folders' tests
+def chrome() -> Iterator[Browser]:
+    """A headless Chromium."""
+    try:
+        path = chromium()
+    except RuntimeError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def router(profile: Profile) -> Iterator[PageRouter]:
+    """A router with two workers that answer at once."""
+    found = PageRouter(profile)
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def page(chrome: Browser, router: PageRouter) -> Iterator[Page]:
+    """The page, open and live; no request of it may leave the router, and nothing may fail unseen."""
+    context = chrome.new_context(viewport={"width": 1280, "height": 900})
+    found = context.new_page()
+    found.set_default_timeout(20_000)
+    elsewhere: list[str] = []
+    errors: list[str] = []
+    found.on("request", lambda r: None if r.url.startswith((router.url, "data:")) else elsewhere.append(r.url))
+    found.on("pageerror", lambda e: errors.append(str(e)))
+    found.goto(router.url)
+    found.wait_for_selector("#link.live")
+    yield found
+    context.close()
+    assert elsewhere == []
+    assert errors == []

@@ -1,0 +1,71 @@
+"""Take the pictures of README: `make screenshots`. It serves the example models and puts a load on them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from browser import chromium
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+OUT, PORT = ROOT / "docs/pictures", 8098
+URL = f"http://127.0.0.1:{PORT}"
+PROMPT = "a small yellow square top left, a big blue circle top right and a small red triangle bottom left on black"
+LOAD_S = 75.0
+
+
+def main() -> None:
+    """Write docs/pictures/page.png and page-small-dark.png."""
+    OUT.mkdir(exist_ok=True)
+    hadis = str(Path(sys.executable).parent / "hadis")
+    up = subprocess.Popen([hadis, "up", "examples/scenes.yaml", "--port", str(PORT)], cwd=ROOT)
+    load = None
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1440, "height": 1000}, device_scale_factor=1)
+            _open(page)
+            load = subprocess.Popen([hadis, "load", "--rps", "1..14", "--minutes", "2", "--url", URL],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+            time.sleep(LOAD_S)
+            _deferred(page)
+            page.screenshot(path=OUT / "page.png", full_page=True)
+            page.emulate_media(color_scheme="dark")
+            page.set_viewport_size({"width": 390, "height": 1100})
+            time.sleep(2)
+            page.screenshot(path=OUT / "page-small-dark.png")
+            browser.close()
+    finally:
+        for process in filter(None, (load, up)):
+            process.terminate()
+            process.wait(30)
+
+
+def _open(page: Page) -> None:
+    """Wait for the page: models load first."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        try:
+            page.goto(URL)
+            page.wait_for_selector("#link.live", timeout=5000)
+            return
+        except Exception:  # not yet
+            time.sleep(1)
+    raise RuntimeError("the router did not start within two minutes")
+
+
+def _deferred(page: Page) -> None:
+    """Ask until an image is deferred, which is what shows most."""
+    for prompt in (PROMPT, "a big green triangle in the center on white", "a red circle", *["a blue square"] * 8):
+        page.fill("#prompt", prompt)
+        page.click("#go")
+        page.wait_for_selector("#go:not([disabled])", timeout=30_000)
+        if page.locator('.path[data-path="deferred"]').count():
+            return
+
+
+if __name__ == "__main__":
+    main()

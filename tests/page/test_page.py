@@ -1,0 +1,171 @@
+"""The page in a real browser: what a person does with it, and what goes wrong meanwhile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from page_router import DEFERS, PageRouter
+from playwright.sync_api import Page, expect
+
+FILES = Path(__file__).parents[2] / "router/hadis_router/files"
+
+
+def test_an_image_and_the_path_it_took(page: Page, router: PageRouter) -> None:
+    page.fill("#prompt", "a red circle")
+    page.click("#go")
+    expect(page.locator(".path")).to_have_attribute("data-path", "light")
+    expect(page.locator("figure")).to_have_count(1)
+    expect(page.locator("figcaption")).to_contain_text("confidence 0.40")
+    expect(page.locator(".path")).to_contain_text("difficulty 12.00")
+    assert page.locator("figure img").evaluate("image => image.naturalWidth") == 64
+
+
+def test_a_deferred_image_stands_beside_the_light_one(page: Page, router: PageRouter) -> None:
+    router.plan = DEFERS
+    expect(page.locator("#facts")).to_contain_text("100%")
+    page.fill("#prompt", "a red circle")
+    page.click("#go")
+    expect(page.locator(".path")).to_have_attribute("data-path", "deferred")
+    captions = page.locator("figcaption").all_inner_texts()
+    assert [text.split("\n")[0] for text in captions] == ["light", "heavy"]
+    assert page.locator("figure.chosen img").get_attribute("alt") == "image by heavy"
+
+
+def test_one_who_waits_is_told_how_long(page: Page, router: PageRouter) -> None:
+    router.delay_s = 1.5
+    page.fill("#prompt", "a red circle")
+    page.click("#go")
+    expect(page.locator("#waiting")).to_contain_text("light draws, about")
+    expect(page.locator(".path")).to_be_visible()
+    expect(page.locator("#waiting")).to_be_empty()
+
+
+def test_a_full_queue_says_when_to_come_again(page: Page, router: PageRouter) -> None:
+    router.stop()
+    router.limit, router.workers, router.delay_s = 1, 1, 5.0
+    router.start()
+    expect(page.locator("#link")).to_have_class("pill live")
+    page.evaluate("""() => { for (let i = 0; i < 4; i++) fetch("v1/images/generations", {method: "POST",
+        headers: {"content-type": "application/json"}, body: JSON.stringify({prompt: "y"})}); }""")
+    page.fill("#prompt", "a red circle")
+    page.click("#go")
+    expect(page.locator("#failure")).to_contain_text("Try again in")
+
+
+def test_no_worker_is_said_and_it_recovers(page: Page, router: PageRouter) -> None:
+    router.workers = 0
+    expect(page.locator("#link")).to_have_text("live, no worker ready")
+    page.fill("#prompt", "a red circle")
+    page.click("#go")
+    expect(page.locator("#failure")).to_contain_text("no worker is ready yet")
+    router.workers = 2
+    expect(page.locator("#link")).to_have_text("live")
+    page.click("#go")
+    expect(page.locator(".path")).to_be_visible()
+    expect(page.locator("#failure")).to_be_hidden()
+
+
+def test_it_survives_a_restart_of_the_router(page: Page, router: PageRouter) -> None:
+    router.stop()
+    expect(page.locator("#link")).to_have_class("pill lost")
+    page.fill("#prompt", "a red circle")
+    page.click("#go")
+    expect(page.locator("#failure")).to_contain_text("does not answer")
+    router.start()
+    expect(page.locator("#link")).to_have_class("pill live")
+    page.click("#go")
+    expect(page.locator(".path")).to_be_visible()
+
+
+def test_what_runs_moves_by_itself(page: Page, router: PageRouter) -> None:
+    chart = page.locator(".chart", has_text="Answers/s by path")
+    expect(chart).to_have_attribute("aria-label", "Answers/s by path: light 0, deferred 0, heavy 0, kept-light 0")
+    for _ in range(30):
+        httpx.post(f"{router.url}v1/images/generations", json={"prompt": "x"})
+    expect(chart).not_to_have_attribute("aria-label", "Answers/s by path: light 0, deferred 0, heavy 0, kept-light 0")
+    expect(page.locator("#facts")).to_contain_text("2.50/s, forecast 3.00")
+    router.plan = DEFERS
+    expect(page.locator("#changes-list")).to_contain_text("time to spare")
+
+
+def test_the_front_says_what_a_point_needs(page: Page) -> None:
+    page.locator(".point").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator("#front-need")).to_contain_text("at 2.50 requests/s")
+    assert page.locator(".point[aria-pressed=true]").count() == 1
+
+
+def test_everything_can_be_done_by_keyboard(page: Page) -> None:
+    seen = []
+    for _ in range(16):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.className.baseVal || ''"))
+    fields = [name for name in seen if name in ("prompt", "model", "seed", "size", "go")]
+    assert fields[:5] == ["prompt", "model", "seed", "size", "go"]
+    assert "point" in seen
+    page.focus("#prompt")
+    page.keyboard.type("a red circle")
+    page.keyboard.press("Enter")
+    expect(page.locator(".path")).to_be_visible()
+
+
+def test_a_request_can_be_passed_on(page: Page, router: PageRouter) -> None:
+    page.fill("#prompt", 'it\'s a <b>red</b> "circle"')
+    page.fill("#seed", "7")
+    page.click("#go")
+    expect(page.locator("details")).to_be_visible()
+    page.locator("summary").click()
+    texts = page.locator("pre").all_inner_texts()
+    assert "it'\\''s a <b>red</b>" in texts[0]
+    assert 'extra_body={"seed": 7}' in texts[1]
+    compile(texts[1], "snippet", "exec")
+    page.goto(router.url + page.locator("details a").get_attribute("href"))  # type: ignore[operator]  # it has one
+    page.reload()
+    expect(page.locator("#prompt")).to_have_value('it\'s a <b>red</b> "circle"')
+
+
+def test_nothing_typed_becomes_markup(page: Page) -> None:
+    page.fill("#prompt", "<img src=x onerror=document.title='broken'>")
+    page.click("#go")
+    expect(page.locator(".path")).to_be_visible()
+    assert page.title() == "HADIS"
+    expect(page.locator("#changes-list")).to_contain_text("a <b>calm</b> plan")
+    for path in FILES.glob("*.js"):
+        text = path.read_text()
+        assert not [
+            bad for bad in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "Storage") if bad in text
+        ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_fault_for_those_who_cannot_see_it(page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two
+    page.fill("#prompt", "a red circle")
+    page.click("#go")
+    expect(page.locator(".path")).to_be_visible()
+    found = Axe().run(page).response["violations"]
+    assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == [], json.dumps(found, indent=1)[:4000]
+
+
+@pytest.mark.parametrize("width", [360, 2560])
+def test_any_width(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.fill("#prompt", "a " * 200 + "x" * 300)
+    page.click("#go")
+    expect(page.locator(".path")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_it_is_small_and_asks_no_other_host(router: PageRouter) -> None:
+    answer = httpx.get(router.url)
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert sum(path.stat().st_size for path in FILES.rglob("*") if path.is_file()) < 150_000
+    assert httpx.get(f"{router.url}page/main.js").headers["content-security-policy"] == policy
+    assert httpx.get(f"{router.url}page/../settings.py").status_code == 404
