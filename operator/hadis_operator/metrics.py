@@ -14,8 +14,9 @@ FORECAST = Gauge("hadis_operator_forecast_rps", "Demand that GPUs are asked for.
 QUALITY = Gauge("hadis_operator_plan_quality", "Predicted quality of the plan in force (lower is better).", _LABELS)
 DIRECT = Gauge("hadis_operator_plan_direct_ratio", "Direct ratio of the plan in force.", _LABELS)
 DEFERRAL = Gauge("hadis_operator_plan_deferral_ratio", "Deferral ratio of the plan in force.", _LABELS)
+FEASIBLE = Gauge("hadis_operator_plan_feasible", "Whether the ready GPUs keep up with the demand.", _LABELS)
 GPUS = Gauge("hadis_operator_gpus", "GPUs by state: ready, existing, budget.", [*_LABELS, "state"])
-_PER_SERVICE = (DEMAND, FORECAST, QUALITY, DIRECT, DEFERRAL)
+_PER_SERVICE = (DEMAND, FORECAST, QUALITY, DIRECT, DEFERRAL, FEASIBLE)
 
 
 def tell(namespace: str, service: str, plan: Plan | None, demand: tuple[float, float], gpus: dict[str, int]) -> None:
@@ -26,6 +27,7 @@ def tell(namespace: str, service: str, plan: Plan | None, demand: tuple[float, f
         GPUS.labels(namespace, service, state).set(count)
     if plan:
         QUALITY.labels(namespace, service).set(plan.quality)
+        FEASIBLE.labels(namespace, service).set(plan.feasible)
         DIRECT.labels(namespace, service).set(plan.direct_ratio)
         DEFERRAL.labels(namespace, service).set(plan.deferral_ratio)
 

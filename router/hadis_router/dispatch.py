@@ -63,7 +63,7 @@ class Dispatcher:
         on_done: Callable[[Job, str], None] = lambda job, how: None,
     ) -> None:
         """`on_done` is told of every job that ends and how: by which path, or its error's code, or "cancelled"."""
-        self._transport, self._slo_s, self._limit, self._on_done = transport, slo_s, queue_limit, on_done
+        self._transport, self.slo_s, self._limit, self._on_done = transport, slo_s, queue_limit, on_done
         self._queues = {tier: TierQueue() for tier in profile.tiers}
         self._estimates = Estimates(profile)
         self.cascade = Cascade(profile)
@@ -120,7 +120,7 @@ class Dispatcher:
         job.timer = loop.call_at(job.deadline, self._expire, job)
         if tier == plan.heavy != plan.light and not job.forced_tier:
             # While it waits, the last moment at which the light tier can still answer is watched instead.
-            latest = job.deadline - MARGIN * self._slo_s - self._estimates.latency_s(tier, 1)
+            latest = job.deadline - MARGIN * self.slo_s - self._estimates.latency_s(tier, 1)
             job.timer.cancel()
             job.timer = loop.call_at(max(latest, loop.time()), self._step_down, job)
         self._put(job, tier)
@@ -202,11 +202,11 @@ class Dispatcher:
         """Called at a job's deadline, or when its heavy turn can no longer end in time."""
         if job.light_image is not None and job.running:
             # It may still be made in time; if not, the light image is sent just before the deadline.
-            last = job.deadline - MARGIN * self._slo_s
+            last = job.deadline - MARGIN * self.slo_s
             if asyncio.get_running_loop().time() < last:
                 job.timer = asyncio.get_running_loop().call_at(last, self._expire, job)
                 return
-        self._fail(job, ServeError(504, "deadline_expired", f"no image within {self._slo_s:g} s"))
+        self._fail(job, ServeError(504, "deadline_expired", f"no image within {self.slo_s:g} s"))
 
     def _step_down(self, job: Job) -> None:
         """Called when the heavy tier, if it did not begin yet, can no longer answer in time: the light one may."""
@@ -241,7 +241,7 @@ class Dispatcher:
 
     def _defer(self, job: Job, image: bytes, heavy: str) -> None:
         job.light_image = image
-        last = job.deadline - MARGIN * self._slo_s
+        last = job.deadline - MARGIN * self.slo_s
         if self._outlook.ends_at(job.deadline, heavy) > last or not self.workers.having(heavy):
             self._finish(job, image, "kept-light")
             return

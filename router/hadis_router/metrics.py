@@ -79,6 +79,7 @@ class _Gauges:
         yield work
         yield busy
         yield GaugeMetricFamily("hadis_router_workers", "Workers known.", value=len(dispatcher.workers))
+        yield GaugeMetricFamily("hadis_router_objective_seconds", "Latency objective.", value=dispatcher.slo_s)
         yield GaugeMetricFamily("hadis_router_forecast_rps", "Forecast demand.", value=self._forecast_rps())
         if plan := dispatcher.plan:
             yield GaugeMetricFamily("hadis_router_plan_generation", "Plan in force.", value=plan.generation)

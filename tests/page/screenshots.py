@@ -13,7 +13,11 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).parents[2]
 OUT, PORT = ROOT / "docs/pictures", 8098
 URL = f"http://127.0.0.1:{PORT}"
-PROMPT = "a small yellow square top left, a big blue circle top right and a small red triangle bottom left on black"
+PROMPTS = [
+    "a big green triangle top left and a small red circle bottom right on white",
+    "a small blue square top right and a big yellow circle bottom left on black",
+    "a big red square bottom right and a small green circle top left on gray",
+]
 LOAD_S = 75.0
 
 
@@ -59,7 +63,7 @@ def _open(page: Page) -> None:
 
 def _deferred(page: Page) -> None:
     """Ask until an image is deferred, which is what shows most."""
-    for prompt in (PROMPT, "a big green triangle in the center on white", "a red circle", *["a blue square"] * 8):
+    for prompt in PROMPTS * 6:
         page.fill("#prompt", prompt)
         page.click("#go")
         page.wait_for_selector("#go:not([disabled])", timeout=30_000)

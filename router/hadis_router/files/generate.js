@@ -3,9 +3,9 @@ import { $, h, seconds } from "./dom.js";
 import { drawPath } from "./path.js";
 
 const EXAMPLES = [
-  "a red circle",
-  "a big green triangle in the center on white",
-  "a big red circle top left and a small blue square bottom right on white",
+  "a big red circle top left on white",
+  "a big green triangle in the center and a small red circle top right on white",
+  "a small blue square bottom right, a big yellow circle top left and a big red triangle top right on black",
   "a small yellow square top left, a big blue circle top right, a small red triangle bottom left and a big green square bottom right on black",
 ];
 let running = null;
