@@ -24,6 +24,11 @@ ENV HADIS_WORKER_HOST=0.0.0.0
 EXPOSE 8100
 ENTRYPOINT ["python", "-m", "hadis_worker"]
 
+FROM source AS profiler
+RUN pip install --no-cache-dir '.[profiler]'
+USER 10001
+ENTRYPOINT ["hadis", "profile"]
+
 FROM source AS operator
 RUN pip install --no-cache-dir '.[operator]'
 USER 10001

@@ -42,6 +42,21 @@ class Scene:
         return " and ".join(map(str, self.things)) + f" on {BACKGROUNDS[self.background]}"
 
 
+def parse_scene(text: str) -> Scene:
+    """Return the scene that a caption describes; raise ValueError for a text that is none."""
+    try:
+        things, background = text.rsplit(" on ", 1)
+        found = []
+        for part in things.split(" and "):
+            article, size, colour, shape, corner = part.split(" ", 4)
+            if article != "a":
+                raise ValueError
+            found.append(Thing(SHAPES.index(shape), COLOURS.index(colour), SIZES.index(size), CORNERS.index(corner)))
+        return Scene(tuple(found), BACKGROUNDS.index(background))
+    except ValueError:
+        raise ValueError(f"{text!r} is no scene; write for example: a big red circle top left on white") from None
+
+
 def random_scene(rng: random.Random, things: int | None = None) -> Scene:
     """Return a scene of the given number of things (1-4), or of a number drawn evenly."""
     count = things if things is not None else rng.randint(1, 4)

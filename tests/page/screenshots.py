@@ -16,7 +16,7 @@ URL = f"http://127.0.0.1:{PORT}"
 PROMPTS = [
     "a big green triangle top left and a small red circle bottom right on white",
     "a small blue square top right and a big yellow circle bottom left on black",
-    "a big red square bottom right and a small green circle top left on gray",
+    "a big red square bottom right and a small green circle top left on grey",
 ]
 LOAD_S = 75.0
 

@@ -4,9 +4,9 @@ import { drawPath } from "./path.js";
 
 const EXAMPLES = [
   "a big red circle top left on white",
-  "a big green triangle in the center and a small red circle top right on white",
-  "a small blue square bottom right, a big yellow circle top left and a big red triangle top right on black",
-  "a small yellow square top left, a big blue circle top right, a small red triangle bottom left and a big green square bottom right on black",
+  "a big green triangle bottom left and a small red circle top right on white",
+  "a small blue square bottom right and a big yellow circle top left and a big red triangle top right on black",
+  "a small yellow square top left and a big blue circle top right and a small red triangle bottom left and a big green square bottom right on grey",
 ];
 let running = null;
 

@@ -1,0 +1,86 @@
+"""Stage difficulty: weights of the text features that tell on which prompts the light tier falls behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from hadis.resources import Difficulty
+from hadis_router.features import FEATURES
+from numpy.typing import NDArray
+
+from hadis_profiler.paper.features import spearman
+
+Array = NDArray[np.float64]
+_QUANTILES = np.linspace(0, 1, 101)
+_RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Weights, the scores of all prompts (n,), and how well they rank held-out prompts."""
+
+    difficulty: Difficulty
+    scores: Array
+    held_out: float
+    """Spearman's rank correlation of score and quality gap on prompts that were not fitted on."""
+    noise: float
+    """What chance alone gives in one of twenty cases (1.96 / sqrt(n - 1))."""
+    by_correlation: float
+    """The same of weights that are each feature's own correlation with the gap, without regression."""
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the features tell anything."""
+        return self.held_out > self.noise
+
+
+def fit(texts: Array, gap: Array, train: NDArray[np.intp], held_out: NDArray[np.intp]) -> Fitted:
+    """Fit the quality gap (n,) on text features (n, 8) by ridge regression, its strength chosen by cross-validation."""
+    mean, std = texts[train].mean(0), texts[train].std(0)
+    std[std < 1e-9] = 1.0
+    z = (texts - mean) / std
+    weights = _ridge(z[train], gap[train], _strength(z[train], gap[train]))
+    single = np.array([_correlation(z[train, k], gap[train]) for k in range(z.shape[1])])
+    scores = z @ weights
+    difficulty = Difficulty(
+        features=FEATURES,
+        mean=_rounded(mean),
+        std=_rounded(std),
+        weights=_rounded(weights / (np.abs(weights).max() or 1.0)),
+        quantiles=_rounded(np.quantile(scores / (np.abs(weights).max() or 1.0), _QUANTILES)),
+    )
+    return Fitted(
+        difficulty,
+        scores,
+        spearman(scores[held_out], gap[held_out]) if np.ptp(scores[held_out]) else 0.0,
+        1.96 / np.sqrt(max(1, len(held_out) - 1)),
+        spearman((z @ single)[held_out], gap[held_out]) if np.ptp((z @ single)[held_out]) else 0.0,
+    )
+
+
+def _strength(z: Array, gap: Array) -> float:
+    """Return the ridge of the least squared error on folds that were left out."""
+    parts = np.arange(len(z)) % _FOLDS
+    errors = []
+    for ridge in _RIDGES:
+        wrong = 0.0
+        for fold in range(_FOLDS):
+            inside = parts != fold
+            weights = _ridge(z[inside], gap[inside], ridge)
+            wrong += float(((gap[~inside] - gap[inside].mean() - z[~inside] @ weights) ** 2).sum())
+        errors.append(wrong)
+    return _RIDGES[int(np.argmin(errors))]
+
+
+def _ridge(z: Array, gap: Array, ridge: float) -> Array:
+    return np.asarray(np.linalg.solve(z.T @ z + len(z) * ridge * np.eye(z.shape[1]), z.T @ (gap - gap.mean())))
+
+
+def _correlation(a: Array, b: Array) -> float:
+    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
+
+
+def _rounded(values: Array) -> tuple[float, ...]:
+    return tuple(round(float(v), 6) for v in values)

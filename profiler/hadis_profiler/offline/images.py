@@ -1,0 +1,92 @@
+"""Stage images: every tier paints every prompt once. A file that is there is done, so that a kill costs one batch."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from hadis.wire import GenerateBatch, WireJob
+from hadis_worker.engine import Engine
+from hadis_worker.pipelines import load_painter
+from PIL import Image, PngImagePlugin
+from rich.progress import Progress
+
+from hadis_profiler.offline import store
+from hadis_profiler.offline.latency import as_tier
+from hadis_profiler.offline.spec import Run, SpecError, TierSpec
+
+_SETTINGS = "settings.json"
+
+
+class ImageError(RuntimeError):
+    """An image that a tier cannot make; the message says which, why and what to try."""
+
+
+def paint_all(run: Run, prompts: Sequence[str], device: str, batches: dict[str, int], progress: Progress,
+              say: Callable[[str], None]) -> None:  # fmt: skip
+    """Paint what is missing; image i has the seed `seed + i`. `batches` is the batch of most throughput by tier."""
+    task = progress.add_task("images", total=len(run.spec.tiers) * len(prompts))
+    for tier in run.spec.tiers:
+        folder = _folder(run, tier, prompts)
+        missing = [i for i in range(len(prompts)) if not path_of(folder, i).exists()]
+        progress.advance(task, len(prompts) - len(missing))
+        if missing:
+            painter = load_painter(as_tier(tier), run.models, device)
+            engine = Engine([as_tier(tier)], {tier.name: painter}, device=device)
+            size = batches.get(tier.name, 8)
+            for start in range(0, len(missing), size):
+                part = missing[start : start + size]
+                _paint(engine, tier, folder, part, prompts, run.spec.seed)
+                progress.advance(task, len(part))
+        say(f"{tier.name}: {len(prompts):,} images in {folder}")
+
+
+def read_images(run: Run, tier: TierSpec, indices: Sequence[int]) -> Iterator[Image.Image]:
+    """Yield the images of some prompts; raise ImageError for one that is missing or broken."""
+    for i in indices:
+        path = path_of(run.work / "images" / tier.name, i)
+        try:
+            with Image.open(path) as image:
+                yield image.convert("RGB")
+        except OSError as error:
+            raise ImageError(f"{path}: {error}; delete it and run `hadis profile images` again") from None
+
+
+def path_of(folder: Path, i: int) -> Path:
+    """Return the file of image i."""
+    return folder / f"{i // 1000:03}" / f"{i:06}.png"
+
+
+def _folder(run: Run, tier: TierSpec, prompts: Sequence[str]) -> Path:
+    """Return a tier's folder, which holds images of these settings only."""
+    folder = run.work / "images" / tier.name
+    made_from = store.mark(tier.model_dump(exclude={"name", "tunable"}), run.spec.seed, list(prompts))
+    known = folder / _SETTINGS
+    if not known.exists():
+        store.save(known, made_from, tier.model_dump())
+    elif store.load(known, made_from) is None:
+        raise SpecError(f"{folder} holds images of other settings or prompts; delete it, or choose another --work")
+    return folder
+
+
+def _paint(engine: Engine, tier: TierSpec, folder: Path, part: list[int], prompts: Sequence[str], seed: int) -> None:
+    jobs = tuple(WireJob(id=str(i), prompt=prompts[i], seed=seed + i) for i in part)
+    for result, image in engine.generate(GenerateBatch(tier=tier.name, jobs=jobs)):
+        i = int(result.id)
+        if image is None:
+            what = f"tier {tier.name}, prompt {i} ({prompts[i][:60]!r})"
+            raise ImageError(f"{what}: {result.error}{_advice(result.error)}")
+        told = PngImagePlugin.PngInfo()
+        told.add_itxt("hadis", json.dumps({"prompt": prompts[i], "seed": seed + i, **tier.model_dump()}))
+        body = io.BytesIO()
+        image.save(body, "png", pnginfo=told)
+        try:
+            store.write(path_of(folder, i), body.getvalue())
+        except OSError as error:
+            raise ImageError(f"{folder}: cannot be written: {error.strerror}; what is there is kept") from None
+
+
+def _advice(error: str | None) -> str:
+    return "; try another dtype (bfloat16 or float32)" if error and "NaN" in error else ""

@@ -1,0 +1,168 @@
+"""Stage latency: the time of a batch of each size on each tier, until its median is known well enough."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from hadis.fields import parse_duration_s
+from hadis.resources import BatchLatency, Tier
+from hadis_worker.engine import is_out_of_memory
+from hadis_worker.pipelines import Call, load_painter
+from rich.progress import Progress
+
+from hadis_profiler.offline import store
+from hadis_profiler.offline.spec import Run, TierSpec
+
+_LEAST, _MOST = 5, 200
+_WIDTH = 0.05
+"""Width of the median's 95% interval to reach, as a share of the median."""
+_GAIN = 0.02
+"""A batch size that gives less than this share more images a second ends the search."""
+_PROMPT = "a photograph of a red bicycle beside a blue door in the rain"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A batch size: seconds of the whole batch, and how well they are known."""
+
+    batch: int
+    p50_s: float
+    p95_s: float
+    low_s: float
+    high_s: float
+    runs: int
+    memory_bytes: int
+    energy_j: float | None
+
+
+def as_tier(tier: TierSpec) -> Tier:
+    """Return a tier that was not measured yet, for what loads and paints tiers."""
+    return Tier(**tier.model_dump(), latency=(BatchLatency(batch=1, seconds=1),))
+
+
+def measure(run: Run, device: str, progress: Progress, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return by tier its points and load time; what was measured before, for the same settings, is kept."""
+    found: dict[str, Any] = {}
+    task = progress.add_task("latency", total=len(run.spec.tiers) * len(run.spec.batches))
+    if device == "cpu" and run.spec.threads:
+        torch.set_num_threads(run.spec.threads)
+    for number, tier in enumerate(run.spec.tiers):
+        asked = run.spec.batches, run.spec.seconds_per_point, run.spec.threads
+        made_from = store.mark(tier.model_dump(), asked, device)
+        path = run.work / "latency" / f"{tier.name}.json"
+        value = store.load(path, made_from)
+        if value is None:
+            value = _tier(run, tier, device, lambda: progress.advance(task))
+            store.save(path, made_from, value)
+            last = value["points"][-1]
+            say(f"{tier.name}: {value['points'][0]['p50_s']:.3g} s an image, {last['p50_s']:.3g} s for {last['batch']}"
+                f"; the line through the points is off by {value['misfit']:.0%} at most{value['end']}")  # fmt: skip
+        found[tier.name] = value
+        progress.update(task, completed=(number + 1) * len(run.spec.batches))
+    return found
+
+
+def _tier(run: Run, tier: TierSpec, device: str, advance: Callable[[], None]) -> dict[str, Any]:
+    began = time.perf_counter()
+    painter = load_painter(as_tier(tier), run.models, device)
+    load_s = time.perf_counter() - began
+    limit_s = parse_duration_s(run.spec.seconds_per_point)
+    points: list[Point] = []
+    end = ""
+    for batch in run.spec.batches:
+        try:
+            point = time_batch(lambda b=batch: painter.paint(_call(tier, b)), batch, limit_s, device)  # type: ignore[misc]
+        except Exception as error:
+            if not is_out_of_memory(error) or not points:
+                raise
+            gc.collect()
+            end = f"; batch {batch} does not fit in memory"
+            break
+        points.append(point)
+        advance()
+        if len(points) > 2 and all(_gain(points, i) < _GAIN for i in (-1, -2)):
+            end = f"; larger batches than {batch} bring nothing"
+            break
+    return {"points": [asdict(point) for point in points], "load_s": load_s, "misfit": misfit(points), "end": end}
+
+
+def time_batch(call: Callable[[], object], batch: int, limit_s: float, device: str) -> Point:
+    """Return the times of a call, repeated until its median is known to `_WIDTH` or `limit_s` has passed."""
+    call()  # warm: kernels are chosen, memory is there
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    taken: list[float] = []
+    energy, began = _energy_j(device), time.perf_counter()
+    while len(taken) < _MOST:
+        start = time.perf_counter()
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+        low, high = median_interval(taken)
+        good = len(taken) >= _LEAST and high - low < _WIDTH * float(np.median(taken))
+        if good or (time.perf_counter() - began > limit_s and len(taken) >= 2):
+            break
+    after = _energy_j(device)
+    low, high = median_interval(taken)
+    return Point(
+        batch=batch,
+        p50_s=float(np.median(taken)),
+        p95_s=float(np.quantile(taken, 0.95)),
+        low_s=low,
+        high_s=high,
+        runs=len(taken),
+        memory_bytes=torch.cuda.max_memory_allocated() if device == "cuda" else 0,
+        energy_j=None if energy is None or after is None else (after - energy) / len(taken),
+    )
+
+
+def median_interval(values: list[float]) -> tuple[float, float]:
+    """Return the 95% interval of the median from the order of the values, whatever their distribution.
+
+    The binomial's normal approximation: ranks n/2 -+ 1.96 sqrt(n)/2 (Conover, Practical Nonparametric Statistics, 3.2).
+    """
+    ordered, n = sorted(values), len(values)
+    half = 1.96 * math.sqrt(n) / 2
+    return ordered[max(0, math.floor(n / 2 - half))], ordered[min(n - 1, math.ceil(n / 2 + half))]
+
+
+def misfit(points: list[Point]) -> float:
+    """Return how far the measured medians are from the line a + b batch that fits them best, at most, as a share."""
+    if len(points) < 3:
+        return 0.0
+    sizes, seconds = np.array([p.batch for p in points], float), np.array([p.p50_s for p in points])
+    weights = np.stack([np.ones_like(sizes), sizes], 1) / seconds[:, None]
+    line = np.linalg.lstsq(weights, np.ones_like(seconds), rcond=None)[0]
+    return float(np.abs((line[0] + line[1] * sizes) / seconds - 1).max())
+
+
+def _gain(points: list[Point], i: int) -> float:
+    before, point = points[i - 1], points[i]
+    return (point.batch / point.p50_s) / (before.batch / before.p50_s) - 1
+
+
+def _call(tier: TierSpec, batch: int) -> Call:
+    width, height = (int(side) for side in tier.size.split("x"))
+    return Call((_PROMPT,) * batch, None, tuple(range(batch)), width, height, tier.steps, tier.guidance)
+
+
+def _energy_j(device: str) -> float | None:
+    """Return the joules that the GPU has used since its driver was loaded, where NVML tells."""
+    if device != "cuda":
+        return None
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
+    except pynvml.NVMLError:
+        return None
