@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import random
 from pathlib import Path
@@ -14,7 +15,8 @@ from documents import profile_document
 from hadis.profile import Profile
 from hadis.resources import CascadeProfile, Objective
 from hadis.scenes import parse_scene, random_scene
-from hadis_profiler.offline import diff, difficulty, quality, store
+from hadis.wire import GenerateBatch, JobResult
+from hadis_profiler.offline import diff, difficulty, images, latency, quality, store
 from hadis_profiler.offline.discriminate import area_under_curve
 from hadis_profiler.offline.latency import Point, median_interval, misfit, time_batch
 from hadis_profiler.offline.prompts import read_prompts, split
@@ -25,6 +27,9 @@ from hadis_profiler.offline.spec import Run, RunSpec, SpecError, read_run
 from hadis_profiler.offline.table import TableError, _check, cost_of, front
 from hadis_profiler.paper.features import spearman
 from hadis_profiler.scenes.judge import frechet
+from hadis_worker.pipelines import Call
+from PIL import Image
+from rich.progress import Progress
 
 DATA = Path(__file__).parents[3] / "shared/data/paper"
 TIERS = [{"name": "a", "model": "x", "steps": 1}, {"name": "b", "model": "x", "steps": 9}]
@@ -256,3 +261,114 @@ def test_scenes_are_read_from_their_captions() -> None:
 
 def test_ranks_agree_with_themselves() -> None:
     assert spearman(np.arange(9.0), np.arange(9.0) ** 3) == pytest.approx(1)
+
+
+class Broken:
+    """An engine whose images are faulty from the tenth on."""
+
+    fault = "the model made an image that is not a number (NaN)"
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.made = 0
+
+    def generate(self, batch: GenerateBatch) -> list[tuple[JobResult, Image.Image | None]]:
+        """Return a picture a job, or the fault."""
+        found: list[tuple[JobResult, Image.Image | None]] = []
+        for job in batch.jobs:
+            self.made += 1
+            if self.made > 10:
+                found.append((JobResult(id=job.id, error=self.fault, error_code="failed"), None))
+            else:
+                found.append((JobResult(id=job.id), Image.new("RGB", (8, 8))))
+        return found
+
+
+def paint(run: Run, texts: list[str]) -> None:
+    with Progress(disable=True) as progress:
+        images.paint_all(run, texts, "cpu", {"a": 4}, progress, lambda text: None)
+
+
+def test_a_tier_that_fails_is_told_and_what_it_made_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "Engine", Broken)
+    monkeypatch.setattr(images, "load_painter", lambda *_: None)
+    run = run_of(tmp_path)
+    with pytest.raises(images.ImageError, match=r"tier a, prompt 10 .*NaN\); try another dtype"):
+        paint(run, many())
+    assert len(list((run.work / "images/a").rglob("[0-9]*.png"))) == 10
+    with pytest.raises(SpecError, match="other settings or prompts"):
+        paint(run, many(61))
+    with pytest.raises(images.ImageError, match="prompt 20 "):  # it went on where it was
+        paint(run, many())
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "Engine", Broken)
+    monkeypatch.setattr(images, "load_painter", lambda *_: None)
+    write = store.write
+
+    def full(path: Path, data: bytes) -> None:
+        if path.name == "000003.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(store, "write", full)
+    run = run_of(tmp_path)
+    with pytest.raises(images.ImageError, match=r"No space left on device; what is there is kept"):
+        paint(run, many())
+    assert len(list((run.work / "images/a").rglob("[0-9]*.png"))) == 3
+
+
+def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Painter:
+        def paint(self, call: Call) -> None:
+            if len(call.prompts) == 8:
+                raise MemoryError("out of memory")
+
+    monkeypatch.setattr(latency, "load_painter", lambda *_: Painter())
+    said: list[str] = []
+    run = run_of(tmp_path, batches=[1, 2, 4, 8, 16], secondsPerPoint="100ms")
+    monkeypatch.setattr(latency, "_gain", lambda *_: 1.0)
+    with Progress(disable=True) as progress:
+        found = latency.measure(run, "cpu", progress, said.append)
+    assert [p["batch"] for p in found["a"]["points"]] == [1, 2, 4]
+    assert "batch 8 does not fit in memory" in said[0]
+
+
+def test_an_image_that_is_broken_is_named(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    store.write(images.path_of(run.work / "images/a", 0), b"no picture")
+    with pytest.raises(images.ImageError, match="delete it"):
+        list(images.read_images(run, run.spec.tiers[0], [0]))
+
+
+def test_features_by_clip_from_a_folder(tmp_path: Path) -> None:
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+    folder, real = tmp_path / "clip", tmp_path / "real"
+    real.mkdir()
+    for i in range(3):
+        Image.new("RGB", (16, 16), (i * 80, 0, 0)).save(real / f"{i}.png")
+    letters = [chr(c) for c in range(33, 127)]
+    words = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={**small, "vocab_size": len(vocabulary), "max_position_embeddings": 16, "eos_token_id": 189},
+        vision_config={**small, "image_size": 16, "patch_size": 8}, projection_dim=8,
+    )  # fmt: skip
+    CLIPModel(config).save_pretrained(folder)
+    CLIPProcessor(
+        image_processor=CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}),
+        tokenizer=tokenizer,
+    ).save_pretrained(folder)
+    scorer = load_scorer(run_of(tmp_path, scorer="clip", scorerWeights="clip", reference="real"), "cpu")
+    pictures = [Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")]
+    features = scorer.features(["red", "blue"], pictures)
+    assert features.shape == (2, 8)
+    assert np.linalg.norm(features, axis=1) == pytest.approx(1, abs=1e-5)
+    assert scorer.scores(["red", "blue"], pictures) is not None
+    assert scorer.reference(["x"]).shape == (3, 8)
