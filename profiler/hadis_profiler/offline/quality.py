@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -38,7 +37,7 @@ class Reference:
         mean, turned = total.centred / n, total.turned / n
         trace = (total.squares - n * float(mean @ mean)) / (n - 1)
         inner = (total.products - n * np.outer(turned, turned)) / (n - 1)
-        roots = float(torch.linalg.eigvalsh(torch.from_numpy(inner)).clamp(min=0).sqrt().sum())
+        roots = float(np.sqrt(np.linalg.eigvalsh(inner).clip(0)).sum())
         return max(0.0, float(mean @ mean) + trace + self._trace - 2 * roots)
 
 
