@@ -28,13 +28,14 @@ lint: $(VENV)/installed ## style, types and who may import whom
 test: lint ## lint, then every test
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/installed ## time planner, difficulty, router and operator on this machine: writes bench/results.md (20 minutes)
+bench: $(VENV)/installed ## time every room on this machine: writes bench/results.md (30 minutes)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[bench]'
 	{ echo "# Benchmarks"; echo; echo "Written by \`make bench\` on $$(nproc) cores of $$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2)."; \
 	  echo; echo "## Planner"; echo; taskset -c 0 $(BIN)/python bench/bench_solve.py; \
 	  echo; echo "## Difficulty"; echo; taskset -c 0 $(BIN)/python bench/bench_difficulty.py; \
 	  echo; echo "## Router"; echo; $(BIN)/python bench/bench_router.py; \
-	  echo; echo "## Operator"; echo; $(BIN)/python bench/bench_operator.py; } > bench/results.draft
+	  echo; echo "## Operator"; echo; $(BIN)/python bench/bench_operator.py; \
+	  echo; echo "## Profiler"; echo; $(BIN)/python bench/bench_quality.py; } > bench/results.draft
 	mv bench/results.draft bench/results.md
 
 bench-paper: $(VENV)/installed ## compare policies on the paper's data (DATA=folder): writes bench/paper.md and pictures
