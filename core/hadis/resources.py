@@ -110,7 +110,7 @@ class BatchLatency(Fields):
     seconds: Seconds = Field(description="Median time of the whole batch, without the discriminator.")
 
 
-class Tier(Fields):
+class TierSettings(Fields):
     """One model variant with its pipeline settings."""
 
     name: Name
@@ -119,6 +119,12 @@ class Tier(Fields):
     guidance: float = Field(0.0, ge=0, le=100)
     size: str = Field("1024x1024", pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")
     dtype: Literal["float32", "float16", "bfloat16"] = "bfloat16"
+    tunable: bool = Field(False, description="Whether a request may set steps and guidance itself.")
+
+
+class Tier(TierSettings):
+    """A tier with what was measured of it."""
+
     latency: tuple[BatchLatency, ...] = Field(min_length=1)
     memory_bytes: int = Field(0, ge=0, description="GPU memory that the resident tier and its largest batch take.")
     load_seconds: float = Field(0.0, ge=0)
@@ -126,7 +132,6 @@ class Tier(Fields):
     confidence_quantiles: tuple[Share, ...] = Field(
         (), description="Evenly spaced quantiles (0 to 1) of the confidence of this tier's images."
     )
-    tunable: bool = Field(False, description="Whether a request may set steps and guidance itself.")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from hadis.resources import TierSettings
 from hadis.wire import GenerateBatch, WireJob
 from hadis_worker.engine import Engine
 from hadis_worker.pipelines import load_painter
@@ -15,7 +16,7 @@ from rich.progress import Progress
 
 from hadis_profiler.offline import store
 from hadis_profiler.offline.latency import as_tier
-from hadis_profiler.offline.spec import Run, SpecError, TierSpec
+from hadis_profiler.offline.spec import Run, SpecError
 
 _SETTINGS = "settings.json"
 
@@ -43,7 +44,7 @@ def paint_all(run: Run, prompts: Sequence[str], device: str, batches: dict[str, 
         say(f"{tier.name}: {len(prompts):,} images in {folder}")
 
 
-def read_images(run: Run, tier: TierSpec, indices: Sequence[int]) -> Iterator[Image.Image]:
+def read_images(run: Run, tier: TierSettings, indices: Sequence[int]) -> Iterator[Image.Image]:
     """Yield the images of some prompts; raise ImageError for one that is missing or broken."""
     for i in indices:
         path = path_of(run.work / "images" / tier.name, i)
@@ -59,7 +60,7 @@ def path_of(folder: Path, i: int) -> Path:
     return folder / f"{i // 1000:03}" / f"{i:06}.png"
 
 
-def _folder(run: Run, tier: TierSpec, prompts: Sequence[str]) -> Path:
+def _folder(run: Run, tier: TierSettings, prompts: Sequence[str]) -> Path:
     """Return a tier's folder, which holds images of these settings only."""
     folder = run.work / "images" / tier.name
     made_from = store.mark(tier.model_dump(exclude={"name", "tunable"}), run.spec.seed, list(prompts))
@@ -71,7 +72,9 @@ def _folder(run: Run, tier: TierSpec, prompts: Sequence[str]) -> Path:
     return folder
 
 
-def _paint(engine: Engine, tier: TierSpec, folder: Path, part: list[int], prompts: Sequence[str], seed: int) -> None:
+def _paint(
+    engine: Engine, tier: TierSettings, folder: Path, part: list[int], prompts: Sequence[str], seed: int
+) -> None:
     jobs = tuple(WireJob(id=str(i), prompt=prompts[i], seed=seed + i) for i in part)
     for result, image in engine.generate(GenerateBatch(tier=tier.name, jobs=jobs)):
         i = int(result.id)

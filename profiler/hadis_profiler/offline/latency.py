@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from hadis.fields import parse_duration_s
-from hadis.resources import BatchLatency, Tier
+from hadis.resources import BatchLatency, Tier, TierSettings
 from hadis_worker.engine import is_out_of_memory
 from hadis_worker.pipelines import Call, load_painter
 from rich.progress import Progress
 
 from hadis_profiler.offline import store
-from hadis_profiler.offline.spec import Run, TierSpec
+from hadis_profiler.offline.spec import Run
 
 _LEAST, _MOST = 5, 200
 _WIDTH = 0.05
@@ -42,7 +42,7 @@ class Point:
     energy_j: float | None
 
 
-def as_tier(tier: TierSpec) -> Tier:
+def as_tier(tier: TierSettings) -> Tier:
     """Return a tier that was not measured yet, for what loads and paints tiers."""
     return Tier(**tier.model_dump(), latency=(BatchLatency(batch=1, seconds=1),))
 
@@ -69,7 +69,7 @@ def measure(run: Run, device: str, progress: Progress, say: Callable[[str], None
     return found
 
 
-def _tier(run: Run, tier: TierSpec, device: str, advance: Callable[[], None]) -> dict[str, Any]:
+def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]) -> dict[str, Any]:
     began = time.perf_counter()
     painter = load_painter(as_tier(tier), run.models, device)
     load_s = time.perf_counter() - began
@@ -149,7 +149,7 @@ def _gain(points: list[Point], i: int) -> float:
     return (point.batch / point.p50_s) / (before.batch / before.p50_s) - 1
 
 
-def _call(tier: TierSpec, batch: int) -> Call:
+def _call(tier: TierSettings, batch: int) -> Call:
     width, height = (int(side) for side in tier.size.split("x"))
     return Call((_PROMPT,) * batch, None, tuple(range(batch)), width, height, tier.steps, tier.guidance)
 

@@ -8,24 +8,12 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from hadis.fields import Fields, PositiveDuration
-from hadis.resources import Name
+from hadis.resources import Name, TierSettings
 from pydantic import Field, model_validator
 
 
 class SpecError(ValueError):
     """A spec, or something that it names, that cannot be used; the message says where and what to write instead."""
-
-
-class TierSpec(Fields):
-    """One tier; the fields are those of a profile's tier."""
-
-    name: Name
-    model: str = Field(min_length=1, description="diffusers repository, or a folder relative to `models`.")
-    steps: int = Field(ge=1, le=1000)
-    guidance: float = Field(0.0, ge=0, le=100)
-    size: str = Field("1024x1024", pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")
-    dtype: Literal["float32", "float16", "bfloat16"] = "bfloat16"
-    tunable: bool = False
 
 
 class DiscriminatorSpec(Fields):
@@ -40,7 +28,7 @@ class RunSpec(Fields):
 
     name: Name
     models: str = Field(".", description="Folder of the models, relative to this file.")
-    tiers: Annotated[tuple[TierSpec, ...], Field(min_length=2, max_length=8, description="From light to heavy.")]
+    tiers: Annotated[tuple[TierSettings, ...], Field(min_length=2, max_length=8, description="From light to heavy.")]
     prompts: str = Field(description="Text, CSV, parquet or COCO captions (.json), relative to this file.")
     column: str | None = Field(None, description="Column of a CSV or parquet file; default: prompt or caption.")
     count: int = Field(5000, ge=50, le=1_000_000, description="Most prompts to use.")
