@@ -25,7 +25,7 @@ from hadis_profiler.offline.report import write_report
 from hadis_profiler.offline.scorers import load_scorer
 from hadis_profiler.offline.spec import Run, RunSpec, SpecError, read_run
 from hadis_profiler.offline.table import TableError, _check, cost_of, front
-from hadis_profiler.paper.features import spearman
+from hadis_profiler.paper.features import paper_score, read_columns, spearman
 from hadis_profiler.scenes.judge import frechet
 from hadis_worker.pipelines import Call
 from PIL import Image
@@ -208,6 +208,15 @@ def test_the_papers_front_comes_out_of_its_rows() -> None:
     assert (len(rows), len(front(costs))) == (726, 49)
 
 
+@pytest.mark.skipif(not DATA.is_dir(), reason="the paper's data is not here")
+def test_weights_by_information_rank_as_the_papers_do() -> None:
+    _, columns = read_columns(DATA / "prompt_features.csv")
+    light, heavy = (np.loadtxt(DATA / f"confidence/model_{k}.txt")[:, 1].reshape(-1, 4).mean(1) for k in (0, 3))
+    z = (columns - columns.mean(0)) / columns.std(0)
+    score = z @ difficulty.information(columns, heavy - light)
+    assert spearman(score, paper_score(columns)) > 0.95
+
+
 def test_a_profile_of_no_use_is_refused() -> None:
     worse = [Row(0, 0, 0, 0, 1.0, None), Row(1, 1, 0, 0, 2.0, None)]
     with pytest.raises(TableError, match="the heavy tier is not better"):
@@ -218,7 +227,7 @@ def test_a_profile_of_no_use_is_refused() -> None:
 
 def test_a_report_stands_alone_and_escapes_what_it_is_told(tmp_path: Path, profile: Profile) -> None:
     work = tmp_path / "work"
-    note = {"heldOut": 0.01, "noise": 0.1, "byCorrelation": 0.0, "scores": [1, 2], "range": [0, 1]}
+    note = {"heldOut": 0.01, "noise": 0.1, "byInformation": 0.0, "scores": [1, 2], "range": [0, 1]}
     sample = {"index": 0, "prompt": "<script>alert(1)</script>", "gap": 1.0, "confidence": [0.1, 0.2]}
     calibration = [[0.1, 0.2, 5], [0.9, 0.8, 9]]
     store.write(work / "notes.json", json.dumps({

@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 _QUANTILES = np.linspace(0, 1, 101)
 _RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _FOLDS = 5
+_BINS = 20
+"""Quantiles of the gap that mutual information is counted in."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Fitted:
     """Spearman's rank correlation of score and quality gap on prompts that were not fitted on."""
     noise: float
     """What chance alone gives in one of twenty cases (1.96 / sqrt(n - 1))."""
-    by_correlation: float
-    """The same of weights that are each feature's own correlation with the gap, without regression."""
+    by_information: float
+    """The same of the paper's kind of weights: see `information`."""
 
     @property
     def predicts(self) -> bool:
@@ -42,7 +44,7 @@ def fit(texts: Array, gap: Array, train: NDArray[np.intp], held_out: NDArray[np.
     std[std < 1e-9] = 1.0
     z = (texts - mean) / std
     weights = _ridge(z[train], gap[train], _strength(z[train], gap[train]))
-    single = np.array([_correlation(z[train, k], gap[train]) for k in range(z.shape[1])])
+    informed = z @ information(texts[train], gap[train])
     scores = z @ weights
     difficulty = Difficulty(
         features=FEATURES,
@@ -56,8 +58,28 @@ def fit(texts: Array, gap: Array, train: NDArray[np.intp], held_out: NDArray[np.
         scores,
         spearman(scores[held_out], gap[held_out]) if np.ptp(scores[held_out]) else 0.0,
         1.96 / np.sqrt(max(1, len(held_out) - 1)),
-        spearman((z @ single)[held_out], gap[held_out]) if np.ptp((z @ single)[held_out]) else 0.0,
+        spearman(informed[held_out], gap[held_out]) if np.ptp(informed[held_out]) else 0.0,
     )
+
+
+def information(texts: Array, gap: Array) -> Array:
+    """Return weights (f,) by the mutual information of each feature and the gap, in nats; none is negative.
+
+    Weights of this kind rank the paper's prompts as its published ones do (Spearman 0.96 on its own data, where a
+    regression finds nothing). They say how much a feature tells and not in which direction, and an estimate from few
+    prompts is larger for features of many values, whatever they tell: the regression is what a profile gets.
+    """
+    edges = np.quantile(gap, np.linspace(0, 1, _BINS + 1)[1:-1])
+    column = np.digitize(gap, edges)
+    found = []
+    for k in range(texts.shape[1]):
+        row = np.unique(texts[:, k], return_inverse=True)[1]
+        joint = np.zeros((row.max() + 1, _BINS))
+        np.add.at(joint, (row, column), 1 / len(gap))
+        apart = np.outer(joint.sum(1), joint.sum(0))
+        there = joint > 0
+        found.append(float((joint[there] * np.log(joint[there] / apart[there])).sum()))
+    return np.array(found)
 
 
 def _strength(z: Array, gap: Array) -> float:
@@ -76,10 +98,6 @@ def _strength(z: Array, gap: Array) -> float:
 
 def _ridge(z: Array, gap: Array, ridge: float) -> Array:
     return np.asarray(np.linalg.solve(z.T @ z + len(z) * ridge * np.eye(z.shape[1]), z.T @ (gap - gap.mean())))
-
-
-def _correlation(a: Array, b: Array) -> float:
-    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
 
 
 def _rounded(values: Array) -> tuple[float, ...]:

@@ -153,7 +153,7 @@ def _difficulty(note: dict[str, Any]) -> str:
     text = (
         f"<p>{verdict} Rank correlation of the score with the quality gap between the lightest and the heaviest "
         f"tier on prompts that were not fitted on: {note['heldOut']:.3f}; by chance up to {note['noise']:.3f} in 19 of "
-        f"20 cases; weights by each feature's own correlation reach {note['byCorrelation']:.3f}.</p>"
+        f"20 cases; weights by mutual information reach {note['byInformation']:.3f}.</p>"
     )
     return _section("Difficulty", text, _picture(figure, "histogram of difficulty"))
 

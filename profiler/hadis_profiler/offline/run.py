@@ -105,10 +105,10 @@ class Stages:
         verdict = "the text tells which prompts are hard" if found.predicts else "THE TEXT PREDICTS NOTHING HERE"
         self.say(
             f"difficulty: rank correlation {found.held_out:.3f} with the quality gap on {len(held_out)} other prompts "
-            f"(chance: {found.noise:.3f}; weights by correlation: {found.by_correlation:.3f}): {verdict}"
+            f"(chance: {found.noise:.3f}; weights by mutual information: {found.by_information:.3f}): {verdict}"
         )
         self.notes["difficulty"] = {
-            "heldOut": found.held_out, "noise": found.noise, "byCorrelation": found.by_correlation,
+            "heldOut": found.held_out, "noise": found.noise, "byInformation": found.by_information,
             "scores": np.histogram(found.scores, 30)[0].tolist(),
             "range": [float(found.scores.min()), float(found.scores.max())],
         }  # fmt: skip
