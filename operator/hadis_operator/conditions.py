@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from hadis.plan import Plan
@@ -39,8 +40,11 @@ def with_times(verdicts: Sequence[Verdict], before: Sequence[Object], generation
     return found
 
 
-def pod_troubles(pods: Sequence[Object]) -> tuple[str, str] | None:
-    """Return (reason, message) of the first pod that cannot become ready by itself; None where all is well."""
+def pod_troubles(pods: Sequence[Object], now: datetime, late_s: float) -> Trouble | None:
+    """Return (reason, message) of the first pod that cannot become ready by itself; None where all is well.
+
+    One that has run for `late_s` without being ready is late: its models should have been loaded by then.
+    """
     for pod in sorted(pods, key=lambda p: str(p["metadata"]["name"])):
         name, status = pod["metadata"]["name"], pod.get("status", {})
         for condition in status.get("conditions", []):
@@ -52,6 +56,10 @@ def pod_troubles(pods: Sequence[Object]) -> tuple[str, str] | None:
                 return str(waiting["reason"]), f"pod {name}: {waiting.get('message') or waiting['reason']}"
         if status.get("phase") == "Failed":
             return "PodFailed", f"pod {name} failed: {status.get('message') or status.get('reason', '')}"
+        began = status.get("startTime")
+        runs_s = (now - datetime.fromisoformat(began)).total_seconds() if began else 0.0
+        if runs_s > late_s:
+            return "NotReady", f"pod {name} has run for {late_s:.0f} s and more without being ready; its log says why"
     return None
 
 
@@ -79,11 +87,15 @@ class Found:
     deployments: Sequence[Object]
     routers: int
     """Routers that are ready."""
+    now: datetime
+    late_s: float
 
 
 def judge(found: Found) -> list[Verdict]:
     """Return the conditions of a service that is planned."""
-    trouble = create_troubles(found.deployments) or pod_troubles([p for p in found.pods if not is_ready(p)])
+    trouble = create_troubles(found.deployments) or pod_troubles(
+        [p for p in found.pods if not is_ready(p)], found.now, found.late_s
+    )
     serving = sum(map(is_ready, found.pods))
     active = found.active
     bad = trouble or (("PlanInfeasible", active.reason) if active and not active.feasible else None)

@@ -20,3 +20,4 @@ class Settings(BaseSettings):
     prometheus_address: str = Field("", description="For services that name none; empty: the routers' own /metrics.")
     metrics_port: int = Field(9100, ge=0, le=65535, description="Port of the operator's own metrics; 0: none.")
     resync_s: float = Field(300.0, gt=0, description="How often the caches are compared with the API server.")
+    worker_late_s: float = Field(600.0, gt=0, description="Time after which a worker that is not ready is called late.")

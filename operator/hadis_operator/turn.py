@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -119,6 +120,8 @@ class Turn:
             pods=pods,
             deployments=self._applier.children("deployments", "worker"),
             routers=sum(map(is_ready, self._applier.children("pods", "router"))),
+            now=datetime.now(UTC),
+            late_s=self._settings.worker_late_s,
         )
         demand = controller.observed_rps, controller.forecast_rps
         gpus = {"ready": sum(map(is_ready, pods)), "existing": len(pods), "budget": spec.gpus.max}

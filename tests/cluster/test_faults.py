@@ -6,12 +6,13 @@ import random
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 from binaries import binary
 from cluster_documents import profile, service
 from control_plane import ControlPlane, free_port, wait_for
-from looking import WAIT_S, BudgetWatch, condition, names_of, settled, status, workers
+from looking import WAIT_S, BudgetWatch, condition, names_of, settled, workers
 from stand_ins import Line
 
 
@@ -58,8 +59,8 @@ def test_the_last_plan_is_held_while_the_demand_is_not_known(
     wait_for(lambda: condition(plane, namespace, "MetricsAvailable")["status"] == "True", WAIT_S, "the metrics")
 
 
-def test_a_real_prometheus_is_read(
-    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any, tmp_path: Any
+def test_counts_follow_a_real_prometheus_and_outlive_its_death(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any, budget: BudgetWatch, tmp_path: Path
 ) -> None:
     port = free_port()
     config = tmp_path / "prometheus.yml"
@@ -73,14 +74,27 @@ def test_a_real_prometheus_is_read(
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         start_operator()
-        demand.rps = 5.0
+        demand.rps = 2.0
         address = f"http://127.0.0.1:{port}"
         plane.apply(profile(namespace), service(namespace, demand, metrics={"prometheus": {"address": address}}))
-        wait_for(lambda: status(plane, namespace)["demand"]["observedRps"] > 3, WAIT_S, "the demand")
+        wait_for(lambda: workers(plane, namespace).get("heavy", 0) >= 2, 60, "the heavy tier")
+        demand.rps = 40.0
+        wait_for(lambda: workers(plane, namespace).get("light", 0) >= 4, 60, "the light tier to grow")
+        process.kill()
+        process.wait()
+        wait_for(
+            lambda: condition(plane, namespace, "MetricsAvailable")["reason"] == "Unreachable", WAIT_S, "its death"
+        )
+        before = workers(plane, namespace)
+        demand.rps = 1.0
+        time.sleep(3)
+        assert workers(plane, namespace) == before
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: workers(plane, namespace).get("heavy", 0) >= 2, 90, "the heavy tier to come back")
+        assert budget.most <= 8
     finally:
         process.kill()
         process.wait()
-    wait_for(lambda: condition(plane, namespace, "MetricsAvailable")["reason"] == "Unreachable", WAIT_S, "its death")
 
 
 def test_pods_that_cannot_start_are_named(
@@ -171,3 +185,65 @@ def test_a_slow_etcd_and_broken_watches_are_outlived(
         settled(plane, namespace)
     finally:
         line.close()
+
+
+def test_a_pod_that_never_gets_ready_is_named_and_old_ones_serve_on(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any
+) -> None:
+    operator = start_operator(HADIS_OPERATOR_WORKER_LATE_S="3")
+    plane.apply(profile(namespace), service(namespace, demand))
+    settled(plane, namespace)
+    operator.stop()
+    start_operator(HADIS_OPERATOR_WORKER_LATE_S="3", HADIS_OPERATOR_WORKER_IMAGE="never:1")
+    wait_for(lambda: condition(plane, namespace, "Degraded")["reason"] == "NotReady", WAIT_S, "the reason")
+    assert "pod images-worker-" in condition(plane, namespace, "Degraded")["message"]
+    assert condition(plane, namespace, "Ready")["status"] == "True"
+    assert workers(plane, namespace)
+
+
+def test_a_node_that_is_too_small_is_named_and_used(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any
+) -> None:
+    plane.add_gpu_node("gpu-small", 1)
+    plane.kubectl("label", "node", "gpu-small", "pool=small")
+    start_operator()
+    changes: dict[str, Any] = {
+        "placement": "Shared",
+        "gpus": {"min": 3, "max": 3},
+        "worker": {"nodeSelector": {"pool": "small"}},
+    }
+    plane.apply(profile(namespace), service(namespace, demand, **changes))
+    wait_for(lambda: condition(plane, namespace, "CapacitySufficient")["reason"] == "Unschedulable", WAIT_S, "the node")
+    assert "nvidia.com/gpu" in condition(plane, namespace, "CapacitySufficient")["message"]
+    wait_for(lambda: workers(plane, namespace) == {"ALL": 1}, WAIT_S, "the one that fits")
+    wait_for(lambda: condition(plane, namespace, "Ready")["status"] == "True", WAIT_S, "the service")
+    plane.kubectl("delete", "node", "gpu-small")
+
+
+def test_a_service_that_is_deleted_in_a_rollout_leaves_nothing(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any
+) -> None:
+    start_operator()
+    plane.apply(profile(namespace), service(namespace, demand))
+    settled(plane, namespace)
+    old = names_of(plane, namespace)
+    plane.apply(service(namespace, demand, worker={"resources": {"cpu": "2"}}))
+    wait_for(lambda: names_of(plane, namespace) - old, WAIT_S, "a new pod")
+    plane.kubectl("delete", "dsvc", "images", "-n", namespace, "--timeout=20s")
+    kinds = "deployments,services,configmaps,roles,rolebindings,sa,pdb,pods"
+    what = (kinds, "-n", namespace, "-l", "hadis.dev/service=images")
+    wait_for(lambda: not plane.get(*what)["items"], 90, "the children to go")
+
+
+def test_an_address_where_no_prometheus_is(
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any
+) -> None:
+    start_operator()
+    plane.apply(profile(namespace), service(namespace, demand))
+    before = settled(plane, namespace)
+    wrong = {"prometheus": {"address": f"http://127.0.0.1:{free_port()}"}}
+    plane.apply(service(namespace, demand, metrics=wrong))
+    wait_for(lambda: condition(plane, namespace, "MetricsAvailable")["reason"] == "Unreachable", WAIT_S, "the reason")
+    assert workers(plane, namespace) == before
+    plane.apply(service(namespace, demand))
+    wait_for(lambda: condition(plane, namespace, "MetricsAvailable")["status"] == "True", WAIT_S, "the metrics")

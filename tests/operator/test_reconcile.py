@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from hadis_operator.settings import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OWNER = Owner("images", "default", "uid")
 
 
@@ -104,6 +106,13 @@ def move(cluster: Cluster, fresh: str, wish: dict[str, int], rng: random.Random)
 def test_old_pods_go_a_few_at_a_time_while_new_ones_come() -> None:
     groups = [Group("old", "a", 8, 8, 8, 0, 8, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
     assert next_replicas(groups, {"a": 8}, 8) == {"old": 6, "new": 0}
+    # One worker of eight GPUs: the new one is there before the old one goes.
+    groups = [Group("old", "a", 1, 1, 1, 0, 1, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
+    assert next_replicas(groups, {"a": 1}, 8) == {"old": 1, "new": 1}
+    groups = [Group("old", "a", 1, 1, 1, 0, 1, True), Group("new", "a", 1, 1, 1, 0, 0, False)]
+    assert next_replicas(groups, {"a": 1}, 8) == {"old": 1, "new": 1}
+    groups = [Group("old", "a", 1, 1, 1, 0, 1, True), Group("new", "a", 1, 1, 1, 0, 1, False)]
+    assert next_replicas(groups, {"a": 1}, 8) == {"old": 0, "new": 1}
     groups = [Group("old", "a", 6, 6, 6, 1, 6, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
     assert next_replicas(groups, {"a": 8}, 8) == {"old": 6, "new": 1}
     groups = [Group("old", "a", 6, 6, 6, 0, 6, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
@@ -159,8 +168,13 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
 def test_troubles_of_pods_are_named() -> None:
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
     pod = {"metadata": {"name": "p"}, "status": {"containerStatuses": [{"state": waiting}]}}
-    assert pod_troubles([pod]) == ("ImagePullBackOff", "pod p: no such image")
-    assert pod_troubles([{"metadata": {"name": "p"}, "status": {}}]) is None
+    assert pod_troubles([pod], NOW, 60) == ("ImagePullBackOff", "pod p: no such image")
+    assert pod_troubles([{"metadata": {"name": "p"}, "status": {}}], NOW, 60) is None
+    started = {"metadata": {"name": "p"}, "status": {"phase": "Running", "startTime": "2026-01-01T11:58:00Z"}}
+    assert pod_troubles([started], NOW, 180) is None
+    late = pod_troubles([started], NOW, 60)
+    assert late is not None
+    assert late[0] == "NotReady"
 
 
 def test_pods_are_safe_and_workers_ask_for_one_gpu() -> None:
