@@ -55,11 +55,7 @@ def next_replicas(groups: Sequence[Group], targets: Mapping[str, int], budget: i
     total = min(budget, sum(wanted.values()))
     fresh_ready = sum(min(g.ready, wanted[g.name]) for g in groups if not g.stale)
     stale_left = sum(min(g.replicas, g.ready) for g in groups if g.stale)
-    # Where the budget has room, new pods come before old ones go; only what lacks room is served by fewer meanwhile.
-    due = {g.name: g.live + max(0, g.charged - g.live - g.terminating) for g in groups}
-    room = budget - sum(max(g.replicas, due[g.name]) + g.terminating for g in groups)
-    to_come = sum(max(0, wanted[g.name] - max(g.live, g.replicas)) for g in groups if not g.stale)
-    missing = min(max(1, total // MOVED_AT_ONCE), max(0, to_come - room))
+    missing = max(1, total // MOVED_AT_ONCE) if total else 0
     free = max(0, stale_left + fresh_ready - (total - missing)) if fresh_ready < total else 10**6
     for g in groups:
         if g.stale:
@@ -67,7 +63,8 @@ def next_replicas(groups: Sequence[Group], targets: Mapping[str, int], budget: i
             give = min(g.replicas, free + unready)
             free -= max(0, give - unready)
             result[g.name] = g.replicas - give
-    # `due` is what is there, and what controllers that have not followed a lower count may still create.
+    # What is there, and what may still be created by controllers that have not followed a lower count.
+    due = {g.name: g.live + max(0, g.charged - g.live - g.terminating) for g in groups}
     left = budget - sum(max(result[g.name], due[g.name]) + g.terminating for g in groups)
     for g in groups:
         paid = max(result[g.name], due[g.name])

@@ -190,6 +190,7 @@ def test_a_pod_that_never_gets_ready_is_named_and_old_ones_serve_on(
     plane: ControlPlane, namespace: str, start_operator: Any, demand: Any
 ) -> None:
     operator = start_operator(HADIS_OPERATOR_WORKER_LATE_S="3")
+    demand.rps = 2.0
     plane.apply(profile(namespace), service(namespace, demand))
     settled(plane, namespace)
     operator.stop()

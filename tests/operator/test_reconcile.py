@@ -106,13 +106,6 @@ def move(cluster: Cluster, fresh: str, wish: dict[str, int], rng: random.Random)
 def test_old_pods_go_a_few_at_a_time_while_new_ones_come() -> None:
     groups = [Group("old", "a", 8, 8, 8, 0, 8, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
     assert next_replicas(groups, {"a": 8}, 8) == {"old": 6, "new": 0}
-    # One worker of eight GPUs: the new one is there before the old one goes.
-    groups = [Group("old", "a", 1, 1, 1, 0, 1, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
-    assert next_replicas(groups, {"a": 1}, 8) == {"old": 1, "new": 1}
-    groups = [Group("old", "a", 1, 1, 1, 0, 1, True), Group("new", "a", 1, 1, 1, 0, 0, False)]
-    assert next_replicas(groups, {"a": 1}, 8) == {"old": 1, "new": 1}
-    groups = [Group("old", "a", 1, 1, 1, 0, 1, True), Group("new", "a", 1, 1, 1, 0, 1, False)]
-    assert next_replicas(groups, {"a": 1}, 8) == {"old": 0, "new": 1}
     groups = [Group("old", "a", 6, 6, 6, 1, 6, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
     assert next_replicas(groups, {"a": 8}, 8) == {"old": 6, "new": 1}
     groups = [Group("old", "a", 6, 6, 6, 0, 6, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
