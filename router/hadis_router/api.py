@@ -12,6 +12,7 @@ from hadis_router.images import GenerateRequest, answer_body, answer_headers, re
 from hadis_router.job import ServeError
 from hadis_router.metrics import CONTENT_TYPE
 from hadis_router.service import Service, status_document
+from hadis_router.streaming import stream_images
 
 router = APIRouter()
 _LARGE_BYTES = 512 * 1024
@@ -59,7 +60,10 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses=_ERRORS)
+_STREAM = {"description": "The images; with `stream`, an event each", "content": {"text/event-stream": {}}}
+
+
+@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses={200: _STREAM, **_ERRORS})
 async def generate(request: Request) -> Response:
     """Make images from a prompt (OpenAI's images API)."""
     service = service_of(request)
@@ -69,6 +73,8 @@ async def generate(request: Request) -> Response:
     service.metrics.arrived(asked.n)
     jobs = await service.jobs(asked)
     gone = asyncio.ensure_future(_gone(request))
+    if asked.stream:
+        return await stream_images(service, asked, jobs, gone, request.headers.get("x-request-id"))
     try:
         with service.followed(request.headers.get("x-request-id"), jobs):
             answers = await service.make(jobs, gone)

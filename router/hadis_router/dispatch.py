@@ -245,6 +245,8 @@ class Dispatcher:
         if self._outlook.ends_at(job.deadline, heavy) > last or not self.workers.having(heavy):
             self._finish(job, image, "kept-light")
             return
+        if job.on_light:
+            job.on_light()
         if job.timer is not None:
             job.timer.cancel()
         latest = last - self._estimates.latency_s(heavy, 1)

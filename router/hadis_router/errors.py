@@ -14,17 +14,21 @@ _TYPES = {400: "invalid_request_error", 404: "invalid_request_error", 429: "rate
 _WORDS = {404: "there is nothing at this address", 405: "this address does not take this method"}
 
 
+def envelope(error: ServeError) -> dict[str, dict[str, str | None]]:
+    """Return an error as OpenAI's API tells it."""
+    kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+
+
 def error_response(error: ServeError) -> Response:
     """Return the envelope with its status, Retry-After and x-should-retry."""
-    kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
-    body = {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
     if error.status == 504 or error.code == "invalid":
         # The official client retries every 5xx; a deadline that has passed would only pass again.
         headers["x-should-retry"] = "false"
-    return Response(json.dumps(body), error.status, headers, "application/json")
+    return Response(json.dumps(envelope(error)), error.status, headers, "application/json")
 
 
 def install(app: FastAPI) -> None:

@@ -51,6 +51,11 @@ class GenerateRequest(Fields):
     seed: int | None = Field(None, ge=0, lt=_SEEDS, strict=True, description="Image i has the seed `seed + i`.")
     num_inference_steps: int | None = Field(None, ge=1, le=1000, strict=True)
     guidance_scale: float | None = Field(None, ge=0, le=100)
+    stream: bool = Field(False, strict=True, description="Send images as server-sent events, each when it is there.")
+    partial_images: int = Field(
+        0, ge=0, le=3, strict=True,
+        description="With stream, above 0: send the light image too while the heavy tier makes another.",
+    )  # fmt: skip
     explain: bool = Field(False, description="Say in the body, under `hadis`, what each image went through.")
 
     keep_light: bool = Field(False, description="With explain: the light image too, where the heavy tier made another.")

@@ -7,6 +7,7 @@ finished job leaves behind, and `ServeError` is how one fails.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -110,6 +111,8 @@ class Job:
     stepped_down: bool = False
     """Whether it waited for the heavy tier until only the light one could answer in time."""
     light_image: bytes | None = None
+    on_light: Callable[[], None] | None = None
+    """Called when `light_image` is there and the heavy tier makes another."""
     confidence: float | None = None
     attempts: list[Attempt] = field(default_factory=list)
     retries: int = 0

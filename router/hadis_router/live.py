@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, StreamingResponse
 
+from hadis_router import sse
 from hadis_router.api import service_of
 from hadis_router.job import ServeError
 from hadis_router.service import Service, status_document
@@ -67,15 +67,15 @@ async def events(request: Request) -> StreamingResponse:
     async def stream() -> AsyncIterator[bytes]:
         history.listeners += 1
         try:
-            yield _event("history", list(history.points))
+            yield sse.event("history", list(history.points))
             while not service.stopping():
                 status = status_document(service)
-                yield _event("status", status | {"point": point_of(status)})
+                yield sse.event("status", status | {"point": point_of(status)})
                 await asyncio.sleep(_EVERY_S)
         finally:
             history.listeners -= 1
 
-    return _stream(stream())
+    return sse.response(stream())
 
 
 @router.get("/v1/hadis/progress/{request_id}")
@@ -94,11 +94,11 @@ async def progress(request: Request, request_id: str) -> StreamingResponse:
                 ahead, seconds = service.dispatcher.progress(job)
                 stage = "running" if job.running else "queued"
                 told = {"stage": stage, "tier": job.tier, "ahead": ahead, "seconds": seconds, "deferred": job.deferred}
-                yield _event("progress", told)
+                yield sse.event("progress", told)
             await asyncio.sleep(_PROGRESS_EVERY_S)
-        yield _event("end", {})
+        yield sse.event("end", {})
 
-    return _stream(stream())
+    return sse.response(stream())
 
 
 @router.get("/v1/hadis/front")
@@ -123,11 +123,3 @@ async def need(
         raise ServeError(404, "not_found", f"the front has {len(found.points)} points", param="index")
     gpus = await asyncio.to_thread(found.need, found.points[index], demand_rps)
     return JSONResponse({"gpus": gpus})
-
-
-def _stream(body: AsyncIterator[bytes]) -> StreamingResponse:
-    return StreamingResponse(body, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-
-
-def _event(name: str, data: object) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +46,7 @@ class Instant:
     def __init__(self) -> None:
         self.jobs: list[Job] = []
         self.gate: asyncio.Event | None = None
+        self.failing_seed: int | None = None
 
     async def generate(
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
@@ -52,10 +55,15 @@ class Instant:
         self.jobs += jobs
         if self.gate:
             await self.gate.wait()
-        return [(JobResult(id=job.id, confidence=0.9 if discriminate else None), IMAGE) for job in jobs]
+        return [
+            (JobResult(id=job.id, error="out of memory", error_code="failed"), None)
+            if job.params.seed == self.failing_seed
+            else (JobResult(id=job.id, confidence=0.9 if discriminate else None), IMAGE)
+            for job in jobs
+        ]
 
 
-def make_app(profile: Profile, transport: Instant, workers: int = 1) -> FastAPI:
+def make_app(profile: Profile, transport: Instant, workers: int = 1, plan: Plan = PLAN) -> FastAPI:
     service = DiffusionService.read(
         {
             "apiVersion": API_VERSION,
@@ -66,7 +74,7 @@ def make_app(profile: Profile, transport: Instant, workers: int = 1) -> FastAPI:
     )
 
     async def states() -> AsyncIterator[RunState]:
-        yield RunState(PLAN, tuple(WorkerAddress(f"http://w{i}", ("light", "heavy")) for i in range(workers)))
+        yield RunState(plan, tuple(WorkerAddress(f"http://w{i}", ("light", "heavy")) for i in range(workers)))
         await asyncio.Event().wait()
 
     return create_app(Manifest(service, profile.resource, Path()), states, Scorer(), transport)
@@ -98,6 +106,42 @@ async def test_the_official_client_gets_images(client: httpx.AsyncClient) -> Non
     assert len(made.data) == 3
     assert made.data[0].b64_json
     assert [m.id async for m in official.models.list()] == ["auto", "light", "heavy"]
+
+
+async def test_the_official_client_gets_the_light_image_first_in_a_stream(profile: Profile, transport: Instant) -> None:
+    app = make_app(profile, transport, plan=replace(PLAN, deferral_ratio=1.0))
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0)
+        http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router")
+        async with openai.AsyncOpenAI(
+            api_key="none", base_url="http://router/v1", http_client=cast(Any, http)
+        ) as official:
+            stream = await official.images.generate(prompt="a red circle", n=2, stream=True, partial_images=1)
+            events = [event async for event in stream]
+    kinds = [event.type for event in events]
+    assert sorted(kinds) == ["image_generation.completed"] * 2 + ["image_generation.partial_image"] * 2
+    assert kinds[0] == "image_generation.partial_image"
+    assert {event.size for event in events} == {"32x32"}
+    assert all(base64.b64decode(event.b64_json) == IMAGE for event in events)
+
+
+async def test_a_stream_that_fails_before_its_first_image_has_its_own_status(
+    client: httpx.AsyncClient, transport: Instant
+) -> None:
+    assert (await post(client, prompt="a", stream=True, model="x")).status_code == 404
+    transport.failing_seed = 7
+    answer = await post(client, prompt="a", stream=True, seed=7)
+    assert answer.status_code >= 500
+    assert answer.headers["content-type"] == "application/json"
+
+
+async def test_a_stream_that_fails_later_ends_in_an_error(client: httpx.AsyncClient, transport: Instant) -> None:
+    transport.failing_seed = 8
+    official = openai.AsyncOpenAI(api_key="none", base_url="http://router/v1", http_client=cast(Any, client))
+    stream = await official.images.generate(prompt="a", n=2, stream=True, extra_body={"seed": 7})
+    assert (await anext(stream)).type == "image_generation.completed"
+    with pytest.raises(openai.APIError, match="out of memory"):
+        await anext(stream)
 
 
 async def test_what_happened_is_in_headers_and_on_request_in_the_body(client: httpx.AsyncClient) -> None:
