@@ -80,6 +80,7 @@ class ServiceStatus(Fields):
     plan: Plans = Field(default_factory=Plans)
     demand: Demand = Field(default_factory=Demand)
     gpus: str = Field("", description="GPUs ready / existing / allowed.")
+    wanted_by_tier: dict[str, int] = Field({}, description="Workers to have; the operator goes on from here.")
     ready_by_tier: dict[str, int] = {}
     changes: tuple[Change, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")
 

@@ -59,11 +59,16 @@ class Applier:
         found = self._world.of(cache, self._namespace, self._label)
         return [item for item in found if item["metadata"]["labels"].get(COMPONENT) == component]
 
-    async def apply(self, wanted: Children, targets: Mapping[str, int], budget: int, pods: Sequence[Object]) -> None:
-        """Bring everything one step nearer to `wanted` with `targets` workers by pool; `pods` hold GPUs now."""
+    async def apply(
+        self, wanted: Children, targets: Mapping[str, int], budget: int, pods: Sequence[Object], *, room: bool
+    ) -> None:
+        """Bring everything one step nearer to `wanted` with `targets` workers by pool; `pods` hold GPUs now.
+
+        `room` is whether nodes are believed to have GPUs for more pods.
+        """
         deployments = self.children("deployments", "worker")
         groups = self._groups(wanted.workers, deployments, pods)
-        replicas = next_replicas(groups, targets, budget)
+        replicas = next_replicas(groups, targets, budget, room=room)
         needed = {g.name for g in groups if not g.stale and (g.live or replicas[g.name] or targets.get(g.pool))}
         workers = [
             {**document, "spec": {**document["spec"], "replicas": replicas[name]}}

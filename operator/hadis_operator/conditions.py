@@ -73,6 +73,23 @@ def create_troubles(deployments: Sequence[Object]) -> tuple[str, str] | None:
     return None
 
 
+def nodes_have_room(pods: Sequence[Object], deployments: Sequence[Object], now: datetime, late_s: float) -> bool:
+    """Return False where a quota refuses pods, or one has waited for a node for `late_s`: no autoscaler brings it."""
+    if create_troubles(deployments):
+        return False
+    waiting = [
+        now - datetime.fromisoformat(c["lastTransitionTime"])
+        for pod in pods
+        for c in pod.get("status", {}).get("conditions", [])
+        if c["type"] == "PodScheduled" and c["status"] == "False" and c.get("lastTransitionTime")
+    ]
+    return all(waited.total_seconds() <= late_s for waited in waiting)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @dataclass(frozen=True)
 class Found:
     """What a turn knows when it judges."""
@@ -121,7 +138,7 @@ def _applied(found: Found, serving: int, trouble: Trouble | None) -> Verdict:
         text = f"mode is Advisory: {found.wanted} GPUs would be asked for"
         return Verdict("PlanApplied", False, "Advisory", text)
     if serving == found.wanted == len(found.pods):
-        return Verdict("PlanApplied", True, "Applied", f"{serving} workers are ready")
+        return Verdict("PlanApplied", True, "Applied", _count(serving, "ready worker"))
     text = f"{serving} of {found.wanted} workers are ready, {len(found.pods)} exist"
     return Verdict("PlanApplied", False, *(trouble or ("Scaling", text)))
 
@@ -131,4 +148,4 @@ def _serving(found: Found, serving: int, trouble: Trouble | None) -> Verdict:
         return Verdict("Ready", False, "NoRouter", "no router is ready yet")
     if not serving:
         return Verdict("Ready", False, *(trouble or ("NoWorker", "no worker is ready yet")))
-    return Verdict("Ready", True, "Serving", f"{found.routers} routers, {serving} workers")
+    return Verdict("Ready", True, "Serving", f"{_count(found.routers, 'router')}, {_count(serving, 'worker')}")

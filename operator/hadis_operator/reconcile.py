@@ -44,18 +44,22 @@ def holds_gpu(pod: Object) -> bool:
     return pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
 
 
-def next_replicas(groups: Sequence[Group], targets: Mapping[str, int], budget: int) -> dict[str, int]:
+def next_replicas(
+    groups: Sequence[Group], targets: Mapping[str, int], budget: int, *, room: bool = True
+) -> dict[str, int]:
     """Return the replicas that each group's Deployment may have now, on the way to `targets` (by pool).
 
-    GPUs are freed before they are taken: what pods hold or Deployments may create at any moment is never over
-    `budget`. Called again whenever a pod comes or goes, until nothing changes.
+    What pods hold or Deployments may create at any moment is never over `budget`. New pods come before old ones go as
+    far as the budget is larger than what is wanted; `room` is whether the nodes are, too. Called again whenever a pod
+    comes or goes, until nothing changes.
     """
     wanted = {g.name: 0 if g.stale else targets.get(g.pool, 0) for g in groups}
     result = {g.name: min(g.replicas, wanted[g.name]) if not g.stale else g.replicas for g in groups}
     total = min(budget, sum(wanted.values()))
     fresh_ready = sum(min(g.ready, wanted[g.name]) for g in groups if not g.stale)
     stale_left = sum(min(g.replicas, g.ready) for g in groups if g.stale)
-    missing = max(1, total // MOVED_AT_ONCE) if total else 0
+    surplus = budget - total if room else 0
+    missing = max(0, max(1, total // MOVED_AT_ONCE) - surplus) if total else 0
     free = max(0, stale_left + fresh_ready - (total - missing)) if fresh_ready < total else 10**6
     for g in groups:
         if g.stale:

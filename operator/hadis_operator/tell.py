@@ -37,6 +37,7 @@ class Planned:
     """Observed, and forecast."""
     gpus: dict[str, int]
     """GPUs by state: ready, existing, budget."""
+    wanted_by_tier: dict[str, int]
     ready_by_tier: dict[str, int]
 
 
@@ -60,7 +61,7 @@ class Teller:
         }
         if planned is not None:
             status["gpus"] = "{ready} / {existing} / {budget}".format(**planned.gpus)
-            status["readyByTier"] = planned.ready_by_tier
+            status["wantedByTier"], status["readyByTier"] = planned.wanted_by_tier, planned.ready_by_tier
             if planned.active is not None:
                 await self._add_plan(item, planned, planned.active, status, now)
         new = _news(before | status) != _news(before)
@@ -127,7 +128,7 @@ def _news(status: Object) -> object:
     return (
         [(c["type"], c["status"], c["reason"], c["observedGeneration"]) for c in status.get("conditions", [])],
         [[plans.get(which, {}).get(name) for name in told] for which in ("active", "target")],
-        [status.get(name) for name in ("observedGeneration", "gpus", "readyByTier", "changes")],
+        [status.get(name) for name in ("observedGeneration", "gpus", "wantedByTier", "readyByTier", "changes")],
     )
 
 

@@ -21,7 +21,7 @@ from hadis_operator import children
 from hadis_operator.apply import Applier
 from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner
-from hadis_operator.conditions import Found, Verdict, judge
+from hadis_operator.conditions import Found, Verdict, judge, nodes_have_room
 from hadis_operator.demand import Counter, DemandError, Reading, default_query, from_prometheus, from_routers
 from hadis_operator.reconcile import holds_gpu, is_ready
 from hadis_operator.settings import Settings
@@ -104,14 +104,18 @@ class Turn:
     ) -> tuple[Found, Planned]:
         shared = is_shared(spec, profile)
         pods = [pod for pod in self._applier.children("pods", "worker") if holds_gpu(pod)]
-        ready = _ready(pods, profile)
-        controller = self._controller_for(item, spec, profile, shared, len(pods))
+        ready, now, late_s = _ready(pods, profile), datetime.now(UTC), self._settings.worker_late_s
+        known = self._wish or _told_wish(item) or _replicas(self._applier.children("deployments", "worker"), profile)
+        controller = self._controller_for(item, spec, profile, shared, sum(known.values()))
         if reading is not None:
             controller.observe(reading.at, self._counter.add(reading.series))
-        active, targets = self._decide(controller, spec, profile, ready, reading, shared)
+        self._wish = {tier: known.get(tier, 0) for tier in profile.tiers}
+        active = self._decide(controller, spec, ready, reading)
+        targets = {EVERY_TIER: sum(self._wish.values())} if shared else self._wish
         if spec.mode == "Auto":
             wanted = self._children_for(item, spec, profile, shared)
-            await self._applier.apply(wanted, targets, spec.gpus.max, pods)
+            room = nodes_have_room(pods, self._applier.children("deployments", "worker"), now, late_s)
+            await self._applier.apply(wanted, targets, spec.gpus.max, pods, room=room)
         found = Found(
             spec=spec,
             active=active,
@@ -120,31 +124,28 @@ class Turn:
             pods=pods,
             deployments=self._applier.children("deployments", "worker"),
             routers=sum(map(is_ready, self._applier.children("pods", "router"))),
-            now=datetime.now(UTC),
-            late_s=self._settings.worker_late_s,
+            now=now,
+            late_s=late_s,
         )
         demand = controller.observed_rps, controller.forecast_rps
         gpus = {"ready": sum(map(is_ready, pods)), "existing": len(pods), "budget": spec.gpus.max}
-        return found, Planned(active, controller.goal, demand, gpus, ready)
+        return found, Planned(active, controller.goal, demand, gpus, self._wish, ready)
 
     def _decide(
-        self, controller: Controller, spec: ServiceSpec, profile: Profile, ready: dict[str, int],
-        reading: Reading | None, shared: bool,
-    ) -> tuple[Plan | None, dict[str, int]]:  # fmt: skip
-        """Return the plan that routes, and the workers to have by pool."""
-        asked = _replicas(self._applier.children("deployments", "worker"))
+        self, controller: Controller, spec: ServiceSpec, ready: dict[str, int], reading: Reading | None
+    ) -> Plan | None:
+        """Return the plan that routes; bring the workers to have, by tier, up to date."""
         if controller.plan is not None and controller.goal is None and not controller.informed:
             # Just restarted: what was planned before is better than a plan for a demand that nobody knows yet.
-            return controller.plan, asked
+            return controller.plan
         active = controller.route(ready, reading.queued_s if reading else {}) if any(ready.values()) else None
-        # What was wished for last, not what Deployments ask for now: a GPU on its way is between them.
-        known = self._wish or asked
-        assigned = {tier: count for tier, count in known.items() if tier in profile.tiers}
-        self._wish = controller.target(time.time(), spec.gpus.max, ready, assigned)
-        return active, {EVERY_TIER: sum(self._wish.values())} if shared else self._wish
+        # From what was wished for last, not what Deployments ask for now: a GPU on its way is between them.
+        wish = controller.target(time.time(), spec.gpus.max, ready, self._wish)
+        self._wish = dict.fromkeys(self._wish, 0) | wish
+        return active
 
     def _controller_for(
-        self, item: Object, spec: ServiceSpec, profile: Profile, shared: bool, existing: int
+        self, item: Object, spec: ServiceSpec, profile: Profile, shared: bool, wanted: int
     ) -> Controller:
         planning = spec.model_copy(update={"router": None, "worker": None, "metrics": None, "mode": None})
         key = (profile.hash, str(planning), str(shared))
@@ -152,7 +153,7 @@ class Turn:
             before = self._controller
             self._controller, self._planned_for = Controller(profile, spec, shared=shared), key
             plan = _told_plan(item, profile)
-            self._controller.resume(time.time(), plan if before is None else before.plan and plan, existing)
+            self._controller.resume(time.time(), plan if before is None else before.plan and plan, wanted)
             if before is not None:
                 self._controller.learn_from(before)
         return self._controller
@@ -165,6 +166,12 @@ class Turn:
             owner = Owner(self._name, self._namespace, meta["uid"])
             self._children = key, children.make(owner, spec, self._settings, profile, shared=shared)
         return self._children[1]
+
+
+def _told_wish(item: Object) -> dict[str, int]:
+    """Return the workers by tier that were wished for when the status was told."""
+    wish = item.get("status", {}).get("wantedByTier", {})
+    return {str(tier): int(count) for tier, count in wish.items()}
 
 
 def _told_plan(item: Object, profile: Profile) -> Plan | None:
@@ -188,10 +195,10 @@ def _ready(pods: Sequence[Object], profile: Profile) -> dict[str, int]:
     return counts
 
 
-def _replicas(deployments: Sequence[Object]) -> dict[str, int]:
-    """Return the workers asked for now, by pool."""
-    counts: dict[str, int] = {}
+def _replicas(deployments: Sequence[Object], profile: Profile) -> dict[str, int]:
+    """Return the workers asked for now, by tier; those of a pool that is no tier are the first tier's."""
+    counts = dict.fromkeys(profile.tiers, 0)
     for d in deployments:
         pool = d["metadata"]["labels"][POOL]
-        counts[pool] = counts.get(pool, 0) + int(d["spec"].get("replicas", 0))
+        counts[pool if pool in counts else next(iter(counts))] += int(d["spec"].get("replicas", 0))
     return counts

@@ -9,6 +9,7 @@ from typing import Any
 
 from binaries import binary
 from control_plane import ControlPlane, wait_for
+from hadis_operator.reconcile import is_ready
 
 WAIT_S = 40.0
 
@@ -28,8 +29,7 @@ def workers(plane: ControlPlane, namespace: str) -> dict[str, int]:
     """Return the ready workers by pool."""
     counts: dict[str, int] = {}
     for pod in plane.get("pods", "-n", namespace, "-l", "hadis.dev/component=worker")["items"]:
-        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
-        if ready and "deletionTimestamp" not in pod["metadata"]:
+        if is_ready(pod):
             pool = pod["metadata"]["labels"]["hadis.dev/pool"]
             counts[pool] = counts.get(pool, 0) + 1
     return counts
@@ -51,14 +51,14 @@ def names_of(plane: ControlPlane, namespace: str) -> set[str]:
 
 
 class BudgetWatch:
-    """Watches every worker pod of a namespace; remembers the most GPUs that were held at one time."""
+    """Watches every worker pod of a namespace; remembers the most that existed and the fewest that were ready."""
 
     def __init__(self, plane: ControlPlane, namespace: str) -> None:
         command = [str(binary("kubectl")), "--kubeconfig", str(plane.kubeconfig), "get", "pods", "-n", namespace,
                    "-l", "hadis.dev/component=worker", "--watch", "-o", "json", "--output-watch-events"]  # fmt: skip
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self._pods: set[str] = set()
-        self.most = 0
+        self._pods: dict[str, bool] = {}
+        self.most, self.least_ready = 0, 0
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -73,10 +73,11 @@ class BudgetWatch:
             text = text.lstrip()[end:]
             uid = event["object"]["metadata"]["uid"]
             if event["type"] == "DELETED":
-                self._pods.discard(uid)
+                self._pods.pop(uid, None)
             else:
-                self._pods.add(uid)
+                self._pods[uid] = is_ready(event["object"])
             self.most = max(self.most, len(self._pods))
+            self.least_ready = min(self.least_ready, sum(self._pods.values()))
 
     def close(self) -> None:
         self._process.terminate()

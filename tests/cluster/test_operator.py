@@ -114,7 +114,9 @@ def test_a_profile_that_is_missing_wrong_or_changed(
     changed = profile(namespace)
     changed["spec"]["tiers"][0]["latency"][0]["seconds"] = 0.11
     plane.apply(changed)
+    budget.least_ready = len(old)
     wait_for(lambda: not names_of(plane, namespace) & old, 60, "the old pods to go")
+    assert budget.least_ready == len(old)  # new ones come first: the budget has room
     assert sum(settled(plane, namespace).values()) == sum(before.values())
     assert budget.most <= 8
     plane.kubectl("delete", "cprof", "two", "-n", namespace)

@@ -19,7 +19,7 @@ from hadis.profile import Profile
 from hadis.resources import CascadeProfile, ServiceSpec
 from hadis_operator import children
 from hadis_operator.children.common import Owner, child_name
-from hadis_operator.conditions import Verdict, pod_troubles, with_times
+from hadis_operator.conditions import Verdict, nodes_have_room, pod_troubles, with_times
 from hadis_operator.demand import Counter, DemandError, from_routers
 from hadis_operator.idle import COST, cost_changes
 from hadis_operator.reconcile import Group, differs, next_replicas
@@ -97,7 +97,8 @@ def test_no_more_gpus_than_the_budget_at_any_moment(
 
 def move(cluster: Cluster, fresh: str, wish: dict[str, int], rng: random.Random) -> None:
     if rng.random() < 0.7:
-        cluster.replicas = next_replicas(cluster.groups(fresh), wish, cluster.budget)
+        room = rng.random() < 0.5
+        cluster.replicas = next_replicas(cluster.groups(fresh), wish, cluster.budget, room=room)
     cluster.step(rng)
     names = ("a-old", "b-old", "a-new", "b-new")
     assert sum(map(cluster.existing, names)) <= cluster.budget
@@ -110,6 +111,31 @@ def test_old_pods_go_a_few_at_a_time_while_new_ones_come() -> None:
     assert next_replicas(groups, {"a": 8}, 8) == {"old": 6, "new": 1}
     groups = [Group("old", "a", 6, 6, 6, 0, 6, True), Group("new", "a", 0, 0, 0, 0, 0, False)]
     assert next_replicas(groups, {"a": 8}, 8) == {"old": 6, "new": 2}
+
+
+@pytest.mark.parametrize(
+    ("fresh", "room", "wanted"),
+    [
+        (Group("new", "a", 0, 0, 0, 0, 0, False), True, {"old": 1, "new": 1}),
+        (Group("new", "a", 1, 1, 1, 0, 0, False), True, {"old": 1, "new": 1}),
+        (Group("new", "a", 1, 1, 1, 0, 1, False), True, {"old": 0, "new": 1}),
+        (Group("new", "a", 1, 1, 1, 0, 0, False), False, {"old": 0, "new": 1}),
+    ],
+)
+def test_the_only_worker_goes_when_the_new_one_is_ready(fresh: Group, room: bool, wanted: dict[str, int]) -> None:
+    groups = [Group("old", "a", 1, 1, 1, 0, 1, True), fresh]
+    assert next_replicas(groups, {"a": 1}, 8, room=room) == wanted
+    if not fresh.replicas:  # nobody may have two
+        assert next_replicas(groups, {"a": 1}, 1) == {"old": 0, "new": 0}
+
+
+def test_a_pod_that_no_node_takes_and_a_quota_mean_no_room() -> None:
+    condition = {"type": "PodScheduled", "status": "False", "lastTransitionTime": "2026-01-01T11:58:00Z"}
+    pod = {"metadata": {"name": "p"}, "status": {"conditions": [condition]}}
+    assert nodes_have_room([pod], [], NOW, 180)
+    assert not nodes_have_room([pod], [], NOW, 60)
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    assert not nodes_have_room([], [{"metadata": {"name": "d"}, "status": {"conditions": [refused]}}], NOW, 60)
 
 
 @pytest.mark.parametrize(
