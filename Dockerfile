@@ -1,38 +1,42 @@
 # One target a component: docker build --target router -t hadis-router .
 ARG PYTHON_IMAGE=python:3.11-slim
-FROM ${PYTHON_IMAGE} AS source
+FROM ${PYTHON_IMAGE} AS base
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
-COPY core core
-COPY operator operator
-COPY router router
-COPY worker worker
-COPY profiler profiler
-RUN useradd --uid 10001 --create-home hadis
+# Dependencies are layers of their own, which no change of the code makes anew: a wheel may be made of no packages yet.
+COPY pyproject.toml LICENSE ./
+RUN useradd --uid 10001 --create-home hadis && touch README.md
 
-FROM source AS router
+FROM base AS router
 # Word frequencies of English are all that the router looks up; the other languages' take 50 MB.
 RUN pip install --no-cache-dir '.[router]' \
     && find "$(python -c 'import wordfreq; print(wordfreq.DATA_PATH)')" -name '*.msgpack.gz' ! -name '*_en.*' -delete
+COPY . .
+RUN pip install --no-cache-dir --no-deps --force-reinstall .
 USER 10001
 ENV HADIS_ROUTER_HOST=0.0.0.0
 EXPOSE 8080
 ENTRYPOINT ["python", "-m", "hadis_router"]
 
-FROM source AS worker
+FROM base AS worker
 RUN pip install --no-cache-dir '.[worker]'
+COPY . .
+RUN pip install --no-cache-dir --no-deps --force-reinstall .
 USER 10001
 ENV HADIS_WORKER_HOST=0.0.0.0
 EXPOSE 8100
 ENTRYPOINT ["python", "-m", "hadis_worker"]
 
-FROM source AS profiler
+FROM base AS profiler
 RUN pip install --no-cache-dir '.[profiler]'
+COPY . .
+RUN pip install --no-cache-dir --no-deps --force-reinstall .
 USER 10001
 ENTRYPOINT ["hadis", "profile"]
 
-FROM source AS operator
+FROM base AS operator
 RUN pip install --no-cache-dir '.[operator]'
+COPY . .
+RUN pip install --no-cache-dir --no-deps --force-reinstall .
 USER 10001
 EXPOSE 8080 9100
 ENTRYPOINT ["python", "-m", "hadis_operator"]

@@ -35,6 +35,11 @@ _PACKAGES = {
     "helm": ("helm", "helm.sh/helm/v3/cmd/helm"),
     "kwok": ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     "prometheus": ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
+    **{
+        name: ("containerd", f"github.com/containerd/containerd/v2/cmd/{name}")
+        for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+    },
+    "coredns": ("coredns", "github.com/coredns/coredns"),
 }
 _VERSION = "k8s.io/component-base/version"
 _CHART = "helm.sh/helm/v3/pkg/chartutil.k8sVersion"
@@ -46,6 +51,11 @@ _SET = {
     f"{_VERSION}.gitMinor": "36",
 }
 _FLAGS = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in _SET.items())])
+
+
+def cache_folder() -> Path:
+    """Return the folder that keeps what takes long to make."""
+    return Path(os.environ.get("HADIS_CACHE", Path.home() / ".cache/hadis"))
 
 
 def go() -> str:
@@ -70,8 +80,7 @@ def binary(name: str) -> Path:
     module, package = _PACKAGES[name]
     source = TOOLS / module
     texts = b"".join(path.read_bytes() for path in sorted(source.iterdir())) + _FLAGS.encode()
-    cache = Path(os.environ.get("HADIS_CACHE", Path.home() / ".cache/hadis"))
-    target = cache / f"{module}-{hashlib.sha256(texts).hexdigest()[:12]}" / name
+    target = cache_folder() / f"{module}-{hashlib.sha256(texts).hexdigest()[:12]}" / name
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         print(f"building {name} (once; kept in {target.parent})", file=sys.stderr, flush=True)

@@ -33,11 +33,14 @@ START_S, COMMAND_S = 60.0, 60.0
 class ControlPlane:
     """Runs the programs in a folder of their own; a context manager."""
 
+    address = "127.0.0.1"
+    after_the_api: tuple[str, ...] = ("kube-controller-manager", "kube-scheduler", "kwok")
+
     def __init__(self, folder: Path) -> None:
         """Choose ports; start nothing."""
         self.folder = folder
         self.ports = {name: free_port() for name in ("etcd", "peer", "api")}
-        self.url = f"https://127.0.0.1:{self.ports['api']}"
+        self.url = f"https://{self.address}:{self.ports['api']}"
         self.kubeconfig = folder / "kubeconfig"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -47,7 +50,7 @@ class ControlPlane:
         self.start("etcd")
         self.start("kube-apiserver")
         wait_for(self._ready, START_S, "the API server")
-        for name in ("kube-controller-manager", "kube-scheduler", "kwok"):
+        for name in self.after_the_api:
             self.start(name)
         wait_for(lambda: self.kubectl("get", "serviceaccount", "default", check=False).returncode == 0, START_S,
                  "the controllers")  # fmt: skip
@@ -147,7 +150,7 @@ class ControlPlane:
         self._write_kubeconfig(self.kubeconfig, TOKEN)
 
     def _write_kubeconfig(self, path: Path, token: str, port: int | None = None) -> None:
-        cluster = {"server": f"https://127.0.0.1:{port or self.ports['api']}", "insecure-skip-tls-verify": True}
+        cluster = {"server": f"https://{self.address}:{port or self.ports['api']}", "insecure-skip-tls-verify": True}
         path.write_text(yaml.safe_dump({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": cluster}],
@@ -167,7 +170,7 @@ class ControlPlane:
             ],
             "kube-apiserver": [
                 "--etcd-servers", etcd, "--cert-dir", str(f / "certificates"), "--secure-port", str(p["api"]),
-                "--bind-address", "127.0.0.1", "--token-auth-file", str(f / "tokens.csv"),
+                "--bind-address", self.address, "--token-auth-file", str(f / "tokens.csv"),
                 "--authorization-mode", "RBAC,Node", "--service-account-issuer", "https://kubernetes.default.svc",
                 "--service-account-key-file", str(f / "account.key"),
                 "--service-account-signing-key-file", str(f / "account.key"),
@@ -177,6 +180,7 @@ class ControlPlane:
             "kube-controller-manager": [
                 "--kubeconfig", str(self.kubeconfig), "--leader-elect=false", "--secure-port=0",
                 "--service-account-private-key-file", str(f / "account.key"),
+                "--root-ca-file", str(f / "certificates/apiserver.crt"),
             ],
             "kube-scheduler": ["--kubeconfig", str(self.kubeconfig), "--leader-elect=false", "--secure-port=0"],
             "kwok": [
