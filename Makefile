@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint bench bench-paper scenes screenshots crds cluster clean
+.PHONY: help demo test lint e2e bench bench-paper scenes screenshots crds cluster clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -20,13 +20,20 @@ demo: $(VENV)/installed ## serve the example models on this machine: PORT=8080 W
 lint: $(VENV)/installed ## style, types and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy core operator router worker profiler tests --exclude 'tests/(cluster|page)'
+	$(BIN)/mypy core operator router worker profiler tests --exclude 'tests/(cluster|node|page)'
 	$(BIN)/mypy tests/cluster
+	$(BIN)/mypy tests/node
 	$(BIN)/mypy tests/page
 	$(BIN)/lint-imports
 
 test: lint ## lint, then every test
 	$(BIN)/python -m pytest
+
+NODE_PACKAGES := runc containernetworking-plugins iptables iproute2 conntrack buildah debootstrap gcc libc6-dev openssl
+e2e: $(VENV)/installed ## the product on a real Kubernetes node: builds images, installs, disturbs (root, Debian; 15 to 45 minutes)
+	dpkg --status $(NODE_PACKAGES) > /dev/null 2>&1 || { apt-get update --quiet --quiet && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends $(NODE_PACKAGES); }
+	$(BIN)/python -m pytest tests/node --exitfirst --capture=no
 
 bench: $(VENV)/installed ## time every room on this machine: writes bench/results.md (30 minutes)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[bench]'

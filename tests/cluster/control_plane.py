@@ -78,9 +78,11 @@ class ControlPlane:
             process.kill()
             process.wait()
 
-    def kubectl(self, *words: str, text: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def kubectl(
+        self, *words: str, text: str | None = None, check: bool = True, seconds: float = COMMAND_S
+    ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as admin; raise with what it said where it fails."""
-        return self._run([str(binary("kubectl")), "--kubeconfig", str(self.kubeconfig), *words], text, check)
+        return self._run([str(binary("kubectl")), "--kubeconfig", str(self.kubeconfig), *words], text, check, seconds)
 
     def helm(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run helm as admin."""
@@ -125,8 +127,10 @@ class ControlPlane:
         self._write_kubeconfig(path, token, port)
         return path
 
-    def _run(self, command: list[str], text: str | None, check: bool) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+    def _run(
+        self, command: list[str], text: str | None, check: bool, seconds: float = COMMAND_S
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds, check=False)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command[:6])}: {done.stderr.strip()}")
         return done

@@ -18,7 +18,8 @@ sys.path.insert(0, str(ROOT / "tests/cluster"))
 
 from binaries import binary, cache_folder  # noqa: E402
 
-TAG = "e2e"
+TAG, OTHER_TAG = "e2e", "e2e-again"
+"""Two tags of each image, so that one can be changed for the other."""
 COMPONENTS = ("operator", "router", "worker")
 _MIRROR, _RELEASE = "http://deb.debian.org/debian", "bookworm"
 _PACKAGES = "python3,python3-pip,python3-venv,ca-certificates"

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 
 from binaries import binary, cache_folder
 from control_plane import ControlPlane, free_port, wait_for
-from images import TAG
+from images import OTHER_TAG, TAG
 
 NAME = "hadis-e2e"
 INTERFACE, ADDRESS = "hadis-e2e", "10.87.0.1"
@@ -80,19 +80,25 @@ class Node(ControlPlane):
         self.kubectl("patch", "node", NAME, "--subresource=status", "--type=merge", "-p", patch)
 
     def load(self, archives: dict[str, Path]) -> None:
-        """Bring images into containerd, which keeps them between runs; those it has are left."""
+        """Bring images into containerd, which keeps them between runs; those it has are left, others go."""
+        there, kept = self._images(), set()
         for name, path in archives.items():
-            mark = path.stem.rsplit("-", 1)[1]
-            kept, there = f"localhost/{name}:{mark}", (self.containers("images", "list", "-q") or "").split()
-            for old in there:
-                if old.startswith(f"localhost/{name}:") and old not in (kept, f"localhost/{name}:{TAG}"):
-                    self.containers("images", "remove", old)
-            if kept not in there:
+            marked = f"localhost/{name}:{path.stem.rsplit('-', 1)[1]}"
+            if marked not in there:
                 print(f"loading the image {name}", file=sys.stderr, flush=True)
-                self.containers("images", "import", "--local", str(path))
-                self.containers("images", "tag", "--force", f"localhost/{name}:{TAG}", kept)
-            # The tag may be another archive's, of an earlier run.
-            self.containers("images", "tag", "--force", kept, f"localhost/{name}:{TAG}")
+                self.containers("images", "import", "--local", "--discard-unpacked-layers", str(path))
+                self.containers("images", "tag", "--force", f"localhost/{name}:{TAG}", marked)
+            for tag in (TAG, OTHER_TAG):
+                self.containers("images", "tag", "--force", marked, f"localhost/{name}:{tag}")
+            kept.add(self._images()[marked])
+        for name, digest in self._images().items():
+            if digest not in kept:
+                self.containers("images", "remove", name)
+
+    def _images(self) -> dict[str, str]:
+        """Return the digests of containerd's images by name."""
+        rows = [line.split() for line in (self.containers("images", "list") or "").splitlines()[1:]]
+        return {row[0]: row[2] for row in rows}
 
     def containers(self, *words: str, check: bool = True) -> str | None:
         """Run containerd's `ctr`; return what it prints, None where it fails and need not work."""
@@ -134,7 +140,8 @@ class Node(ControlPlane):
                 ],
                 "kube-proxy": [
                     "--kubeconfig", str(self.kubeconfig), "--proxy-mode", "iptables", "--hostname-override", NAME,
-                    "--conntrack-max-per-core", "0", "--cluster-cidr", PODS, "--healthz-bind-address", f"{ADDRESS}:{free_port()}",
+                    "--conntrack-max-per-core", "0", "--cluster-cidr", PODS,
+                    "--healthz-bind-address", f"{ADDRESS}:{free_port()}",
                     "--metrics-bind-address", f"{ADDRESS}:{free_port()}",
                 ],
             }[name]  # fmt: skip

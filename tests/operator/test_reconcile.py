@@ -212,6 +212,8 @@ def test_pods_are_safe_and_workers_ask_for_one_gpu() -> None:
     worker = deployments[0]["spec"]["template"]["spec"]
     assert worker["containers"][0]["resources"]["limits"] == {"amd.com/gpu": "1"}
     assert worker["nodeSelector"] == {"a": "b"}
+    threads = next(e for e in worker["containers"][0]["env"] if e["name"] == "HADIS_WORKER_THREADS")
+    assert threads["valueFrom"]["resourceFieldRef"]["resource"] == "requests.cpu"
     assert worker["terminationGracePeriodSeconds"] > profile.latency_s("heavy", 4)
     assert worker["automountServiceAccountToken"] is False
 

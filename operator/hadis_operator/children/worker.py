@@ -117,6 +117,11 @@ def _pod(spec: ServiceSpec, settings: Settings, profile: Profile, pool: Pool, co
     }
     mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}]
     only = container("worker", settings.worker_image, settings, PORT, env, mounts, startup_s=_STARTUP_S)
+    # As many threads as it asks for CPUs, rounded up: one a core of the node would be in its neighbours' way.
+    only["env"].append({
+        "name": "HADIS_WORKER_THREADS",
+        "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1"}},
+    })  # fmt: skip
     only["resources"] = resources(asked.resources)
     only["resources"].setdefault("limits", {})[asked.gpu_resource] = "1"
     manifest = {"name": "manifest", "configMap": {"name": config}}

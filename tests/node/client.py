@@ -1,0 +1,66 @@
+"""What an application does, in a pod of its own: `first ADDRESS` asks for images in every way, `steady ADDRESS RPS`
+goes on for ever and prints a line of JSON for each request. Uses OpenAI's official client as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+import sys
+import time
+from typing import Any
+
+import openai
+
+_PNG = b"\x89PNG"
+_COLOURS, _SHAPES = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle")
+
+
+async def first(client: openai.AsyncOpenAI) -> dict[str, Any]:
+    """Return what one image, four at once and a stream came to."""
+    one = await client.images.with_raw_response.generate(prompt="a red circle left of a blue square", model="auto")
+    four = await client.images.generate(prompt="a green triangle", n=4)
+    stream = await client.images.generate(prompt="a yellow square", stream=True, partial_images=1)
+    events = [event async for event in stream]
+    images = [*(one.parse().data or []), *(four.data or []), *events]
+    return {
+        "headers": {name: value for name, value in one.headers.items() if name.startswith("x-hadis-")},
+        "png": [base64.b64decode(image.b64_json or "").startswith(_PNG) for image in images],
+        "events": [event.type for event in events],
+    }
+
+
+async def steady(client: openai.AsyncOpenAI, rps: float) -> None:
+    """Send a request every 1/rps seconds, whatever became of those before."""
+    start, tasks = time.monotonic(), set()
+    for number in itertools.count():
+        await asyncio.sleep(max(0.0, start + number / rps - time.monotonic()))
+        prompt = f"a {_COLOURS[number % 4]} {_SHAPES[number % 3]} above a {_COLOURS[(number + 1) % 4]} circle"
+        tasks.add(task := asyncio.create_task(_request(client, prompt)))
+        task.add_done_callback(tasks.discard)
+
+
+async def _request(client: openai.AsyncOpenAI, prompt: str) -> None:
+    began, error, retries = time.time(), "", 0
+    try:
+        answer = await client.images.with_raw_response.generate(prompt=prompt)
+        retries = answer.retries_taken
+    except openai.OpenAIError as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    took = time.time() - began
+    print(json.dumps({"at": began, "seconds": took, "retries": retries, "error": error}), flush=True)
+
+
+async def main(what: str, address: str, rps: str = "1") -> None:
+    """Do one of the two."""
+    client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none")
+    if what == "first":
+        print(json.dumps(await first(client)))
+    else:
+        await steady(client, float(rps))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""The scenes example as a stranger would serve it: chart, service, an application in another namespace, Prometheus."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from control_plane import CHART, ROOT, wait_for
+from images import TAG
+from looking import condition
+from node import Node
+
+RELEASE, PICTURES, APPS, MONITORING = "hadis-system", "pictures", "apps", "monitoring"
+ADDRESS = f"http://scenes.{PICTURES}.svc.cluster.local"
+MODELS = Path("/var/lib/hadis/scenes")
+"""Where the example says that nodes hold its models."""
+HERE = Path(__file__).parent
+READY_S = 180.0
+VALUES = (
+    "--set", "image.registry=localhost", "--set", f"prometheus.address=http://prometheus.{MONITORING}:9090",
+)  # fmt: skip
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A node on which the example is served."""
+
+    node: Node
+
+    def install(self) -> None:
+        """Do what the documentation says, from an empty cluster."""
+        shutil.copytree(ROOT / "examples/scenes", MODELS, dirs_exist_ok=True)
+        self.node.kubectl("apply", "-f", str(HERE / "prometheus.yaml"))
+        self.node.helm("install", "hadis", str(CHART), "-n", RELEASE, "--create-namespace", *VALUES, "--set",
+                       f"image.tag={TAG}")  # fmt: skip
+        for name in (PICTURES, APPS):
+            self.node.kubectl("create", "namespace", name)
+        self.node.kubectl("apply", "-n", PICTURES, "-f", str(ROOT / "examples/kubernetes/scenes.yaml"))
+        script = (HERE / "client.py").read_text()
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "client", "namespace": APPS}}
+        self.node.apply(config | {"data": {"client.py": script}}, application("client", "sleep", "infinity"))
+        self.wait_until_ready()
+        wait_for(lambda: self.pod(APPS, "client")["status"]["phase"] == "Running", READY_S, "the application")
+
+    def change(self, **spec: Any) -> None:
+        """Change fields of the service."""
+        patch = json.dumps({"spec": spec})
+        self.node.kubectl("patch", "dsvc", "scenes", "-n", PICTURES, "--type=merge", "-p", patch)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the service, its pods and the operator are as they should be, and nothing is on its way."""
+        wait_for(self.is_settled, READY_S, "the service to be ready")
+
+    def is_settled(self) -> bool:
+        """Return whether what is there is what should be."""
+        return all(
+            condition(self.node, PICTURES, kind, "scenes")["status"] == "True" for kind in ("Ready", "PlanApplied")
+        ) and all(map(_is_complete, [*self.deployments(PICTURES), *self.deployments(RELEASE)]))
+
+    def deployments(self, namespace: str) -> list[Object]:
+        """Return the Deployments of a namespace."""
+        found: list[Object] = self.node.get("deployments", "-n", namespace)["items"]
+        return found
+
+    def pods(self, component: str, namespace: str = PICTURES) -> list[Object]:
+        """Return a component's pods."""
+        found: list[Object] = self.node.get("pods", "-n", namespace, "-l", f"hadis.dev/component={component}")["items"]
+        return found
+
+    def pod(self, namespace: str, name: str) -> Object:
+        """Return a pod."""
+        found: Object = self.node.get("pod", name, "-n", namespace)
+        return found
+
+    def application(self, *command: str, seconds: float = 120) -> str:
+        """Return what a command prints in the application's pod."""
+        return self.node.kubectl("exec", "-n", APPS, "client", "--", *command, seconds=seconds).stdout
+
+    def query(self, text: str) -> list[Object]:
+        """Return what Prometheus answers to a query, asked by the application."""
+        url = f"http://prometheus.{MONITORING}:9090/api/v1/query"
+        code = f"import httpx; print(httpx.get({url!r}, params={{'query': {text!r}}}).text)"
+        found: list[Object] = json.loads(self.application("python", "-c", code))["data"]["result"]
+        return found
+
+    def remove(self) -> None:
+        """Do what the documentation says to get rid of it all."""
+        self.node.kubectl("delete", "-n", PICTURES, "-f", str(ROOT / "examples/kubernetes/scenes.yaml"))
+        children = ("all,cm,pdb,role,rolebinding,sa", "-n", PICTURES, "-l", "app.kubernetes.io/name=hadis")
+        wait_for(lambda: not self.node.get(*children)["items"], READY_S, "the children to go")
+        self.node.helm("uninstall", "hadis", "-n", RELEASE)
+        self.node.kubectl("delete", "crd", "diffusionservices.hadis.dev", "cascadeprofiles.hadis.dev")
+
+
+def application(name: str, *command: str) -> Object:
+    """Return a pod in the applications' namespace that has the client's program."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": APPS},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "volumes": [{"name": "client", "configMap": {"name": "client"}}],
+            "containers": [{
+                "name": name, "image": f"localhost/hadis-client:{TAG}", "imagePullPolicy": "Never",
+                "command": list(command), "volumeMounts": [{"name": "client", "mountPath": "/client"}],
+            }],
+        },
+    }  # fmt: skip
+
+
+def changed_profile() -> str:
+    """Return the example's profile with another measurement: other content, the same tiers."""
+    documents = list(yaml.safe_load_all((ROOT / "examples/kubernetes/scenes.yaml").read_text()))
+    profile = next(d for d in documents if d["kind"] == "CascadeProfile")
+    profile["spec"]["tiers"][0]["latency"][0]["seconds"] *= 1.01
+    return yaml.safe_dump(profile)
+
+
+def say(text: str) -> None:
+    """Tell how far the run is."""
+    print(f"e2e: {text}", file=sys.stderr, flush=True)
+
+
+def _is_complete(deployment: Object) -> bool:
+    wanted, status = deployment["spec"]["replicas"], deployment.get("status", {})
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    counts = (status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas"))
+    return seen and all(count == wanted for count in counts) and not status.get("terminatingReplicas")
