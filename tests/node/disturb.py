@@ -12,7 +12,7 @@ from images import OTHER_TAG
 from node import NAME
 from scene import ADDRESS, APPS, PICTURES, READY_S, RELEASE, VALUES, Scene, application, changed_profile, say
 
-RPS = 2.0
+RPS = 1.0
 _CALM_S, _AFTER_S = 10.0, 10.0
 
 

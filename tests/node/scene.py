@@ -89,6 +89,16 @@ class Scene:
         found: list[Object] = json.loads(self.application("python", "-c", code))["data"]["result"]
         return found
 
+    def keep_logs(self, target: Path) -> None:
+        """Write what people look at when something went wrong: all objects' descriptions, and every log."""
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        found = self.node.kubectl("describe", "pods,deployments,dsvc,nodes", "-A", check=False)
+        (target / "objects.txt").write_text(found.stdout)
+        logs = [*self.node.folder.glob("*.log"), *self.node.folder.glob("logs/*/*/*.log")]
+        for path in logs:
+            shutil.copy(path, target / str(path.relative_to(self.node.folder)).replace("/", "_"))
+
     def remove(self) -> None:
         """Do what the documentation says to get rid of it all."""
         self.node.kubectl("delete", "-n", PICTURES, "-f", str(ROOT / "examples/kubernetes/scenes.yaml"))
