@@ -40,7 +40,7 @@ def scene() -> Iterator[Scene]:
     assert left() == []
 
 
-def test_images_are_small() -> None:
+def test_images_are_small(scene: Scene) -> None:
     text = Images().sizes()
     print(f"\n{text}")
     over = {row.split("|")[1].strip(): int(row.split("|")[3]) for row in text.splitlines()[2:]}
@@ -61,7 +61,7 @@ def test_prometheus_sees_router_workers_and_operator(scene: Scene) -> None:
         up = {item["metric"].get("component", "operator") for item in scene.query("up == 1")}
         return up == {"router", "worker", "operator"}
 
-    wait_for(seen, 60, "Prometheus to reach everything")
+    wait_for(seen, _SCALE_S, "Prometheus to reach everything")
 
 
 def test_gpus_follow_the_load_within_the_budget(scene: Scene) -> None:

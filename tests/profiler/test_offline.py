@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
 import random
 from pathlib import Path
@@ -16,10 +17,11 @@ from hadis.profile import Profile
 from hadis.resources import CascadeProfile, Objective
 from hadis.scenes import parse_scene, random_scene
 from hadis.wire import GenerateBatch, JobResult
-from hadis_profiler.offline import diff, difficulty, images, latency, quality, store
+from hadis_profiler.offline import diff, difficulty, discriminate, images, latency, quality, store
 from hadis_profiler.offline.discriminate import area_under_curve
 from hadis_profiler.offline.latency import Point, median_interval, misfit, time_batch
-from hadis_profiler.offline.prompts import read_prompts, split
+from hadis_profiler.offline.look import Looks
+from hadis_profiler.offline.prompts import Split, read_prompts, split
 from hadis_profiler.offline.quality import Row, heavy_images
 from hadis_profiler.offline.report import write_report
 from hadis_profiler.offline.scorers import load_scorer
@@ -27,6 +29,7 @@ from hadis_profiler.offline.spec import Run, RunSpec, SpecError, read_run
 from hadis_profiler.offline.table import TableError, _check, cost_of, front
 from hadis_profiler.paper.features import paper_score, read_columns, spearman
 from hadis_profiler.scenes.judge import frechet
+from hadis_worker.discriminator import load_discriminator
 from hadis_worker.pipelines import Call
 from PIL import Image
 from rich.progress import Progress
@@ -350,13 +353,10 @@ def test_an_image_that_is_broken_is_named(tmp_path: Path) -> None:
         list(images.read_images(run, run.spec.tiers[0], [0]))
 
 
-def test_features_by_clip_from_a_folder(tmp_path: Path) -> None:
+def tiny_clip(folder: Path) -> None:
+    """Write a CLIP with random weights that takes no time."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 
-    folder, real = tmp_path / "clip", tmp_path / "real"
-    real.mkdir()
-    for i in range(3):
-        Image.new("RGB", (16, 16), (i * 80, 0, 0)).save(real / f"{i}.png")
     letters = [chr(c) for c in range(33, 127)]
     words = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {word: i for i, word in enumerate(words)}
@@ -374,6 +374,14 @@ def test_features_by_clip_from_a_folder(tmp_path: Path) -> None:
         image_processor=CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}),
         tokenizer=tokenizer,
     ).save_pretrained(folder)
+
+
+def test_features_by_clip_from_a_folder(tmp_path: Path) -> None:
+    folder, real = tmp_path / "clip", tmp_path / "real"
+    real.mkdir()
+    for i in range(3):
+        Image.new("RGB", (16, 16), (i * 80, 0, 0)).save(real / f"{i}.png")
+    tiny_clip(folder)
     scorer = load_scorer(run_of(tmp_path, scorer="clip", scorerWeights="clip", reference="real"), "cpu")
     pictures = [Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")]
     features = scorer.features(["red", "blue"], pictures)
@@ -381,3 +389,33 @@ def test_features_by_clip_from_a_folder(tmp_path: Path) -> None:
     assert np.linalg.norm(features, axis=1) == pytest.approx(1, abs=1e-5)
     assert scorer.scores(["red", "blue"], pictures) is not None
     assert scorer.reference(["x"]).shape == (3, 8)
+
+
+def test_a_discriminator_reads_the_features_of_a_clip_and_a_worker_loads_it(tmp_path: Path) -> None:
+    tiny_clip(tmp_path / "clip")
+    run = run_of(tmp_path, discriminator={"clip": "clip", "rounds": 40})
+    # Red is good, blue is poor: an untrained CLIP's features tell as much.
+    rng, prompts = np.random.default_rng(0), [f"picture {i}" for i in range(80)]
+    good = rng.random((len(run.spec.tiers), 80)) < 0.5
+    good[-1] = True
+    for k, tier in enumerate(run.spec.tiers):
+        for i in range(80):
+            colour = (220, 30, 30) if good[k][i] else (30, 30, 220)
+            noisy = np.clip(np.array(colour) + rng.integers(-25, 25, (16, 16, 3)), 0, 255).astype(np.uint8)
+            buffer = io.BytesIO()
+            Image.fromarray(noisy).save(buffer, "PNG")
+            store.write(images.path_of(run.work / f"images/{tier.name}", i), buffer.getvalue())
+    looks = Looks(np.zeros((len(good), 80, 1)), good.astype(float), np.zeros((80, 1)))
+    part = np.arange(80)
+    parts = Split(part[:40], part[40:60], part[60:])
+    with Progress(disable=True) as progress:
+        judged = discriminate.train(run, prompts, looks, parts, "cpu", progress)
+    assert judged.auc > 0.9
+    loaded = load_discriminator(run.work / "discriminator")
+    some = list(images.read_images(run, run.spec.tiers[0], [60, 61]))
+    assert loaded.confidence(some, prompts[60:62]) == pytest.approx(judged.confidence[0][60:62], abs=1e-5)
+    assert loaded.temperature != 1.0
+    with pytest.raises(SpecError, match=r"\./nowhere cannot be loaded"):
+        discriminate.train(
+            run_of(tmp_path, discriminator={"clip": "./nowhere"}), prompts, looks, parts, "cpu", progress
+        )

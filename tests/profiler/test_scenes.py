@@ -14,7 +14,7 @@ from hadis.scenes import random_scene
 from hadis_profiler.scenes.discriminate import area_under_curve
 from hadis_profiler.scenes.judge import Judge, judge_pictures
 from hadis_profiler.scenes.tiers import TIERS, paint
-from hadis_worker.discriminator import Discriminator
+from hadis_worker.discriminator import SmallDiscriminator, load_discriminator
 from safetensors.torch import load_file
 
 SCENES = Path(__file__).parents[2] / "examples" / "scenes"
@@ -41,7 +41,8 @@ def test_the_models_are_small_enough_to_commit() -> None:
 def test_harder_prompts_are_worse_on_light_and_the_discriminator_sees_it() -> None:
     judge = Judge().eval()
     judge.load_state_dict(load_file(SCENES / "judge.safetensors"))
-    discriminator = Discriminator.load(SCENES / "discriminator")
+    discriminator = load_discriminator(SCENES / "discriminator")
+    assert isinstance(discriminator, SmallDiscriminator)
     rng = random.Random(42)
     scenes = [random_scene(rng, things) for things in (1, 2, 3, 4) for _ in range(100)]
     pictures = paint(TIERS[0], SCENES, scenes, seed=5_000_000)

@@ -18,7 +18,7 @@ from hadis.resources import Tier
 from hadis.wire import GenerateBatch, JobResult, WireJob
 from PIL import Image
 
-from hadis_worker.discriminator import Discriminator
+from hadis_worker.discriminator import Discriminator, load_discriminator
 from hadis_worker.pipelines import Call, LoadError, Painter, Pixels, load_painters
 from hadis_worker.settings import Models
 
@@ -82,7 +82,7 @@ class Engine:
         discriminator = None
         if models.discriminator:
             try:
-                discriminator = Discriminator.load(models.discriminator).to(device)
+                discriminator = load_discriminator(models.discriminator).to(device)
             except (OSError, ValueError) as error:
                 reason = " ".join(str(error).split())
                 raise LoadError(f"the discriminator cannot be loaded: {reason}") from error

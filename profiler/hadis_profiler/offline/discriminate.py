@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from hadis_worker.discriminator import Discriminator, DiscriminatorConfig
+from hadis_worker.discriminator import (
+    ClipConfig,
+    ClipDiscriminator,
+    Discriminator,
+    SmallConfig,
+    SmallDiscriminator,
+    load_discriminator,
+)
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import Progress
@@ -22,7 +29,7 @@ from hadis_profiler.offline import store
 from hadis_profiler.offline.images import read_images
 from hadis_profiler.offline.look import Looks
 from hadis_profiler.offline.prompts import Split
-from hadis_profiler.offline.spec import Run
+from hadis_profiler.offline.spec import Run, SpecError
 
 Array = NDArray[np.float64]
 FOLDER = "discriminator"
@@ -57,18 +64,18 @@ def good_images(looks: Looks) -> NDArray[np.bool_]:
     return np.asarray(far <= np.median(far[-2]))
 
 
-def train(run: Run, prompts: Sequence[str], looks: Looks, split: Split, progress: Progress) -> Judged:
+def train(run: Run, prompts: Sequence[str], looks: Looks, split: Split, device: str, progress: Progress) -> Judged:
     """Train on the light tiers' images of the training prompts, calibrate, and judge every image."""
     good = good_images(looks)
     made_from = store.mark(run.spec.discriminator.model_dump(), run.spec.seed, good.tolist(), list(prompts))
     path, folder = run.work / "discriminator.json", run.work / FOLDER
     light = range(len(run.spec.tiers) - 1)
     if store.load(path, made_from) is None or not (folder / "model.safetensors").exists():
-        network = _fit(run, prompts, good, split.train, light, progress)
+        network = _fit(run, prompts, good, split.train, light, device, progress)
         _calibrate(network, *_pictures(run, network, prompts, good, split.calibrate, light))
         network.save(folder)
         store.save(path, made_from, True)
-    network = Discriminator.load(folder)
+    network = load_discriminator(folder).to(device)
     confidence = _confidence(run, network, prompts, progress)
     held = confidence[:-1][:, split.test].ravel(), good[:-1][:, split.test].ravel()
     judged = Judged(confidence, area_under_curve(*held), _calibration(*held), _time(network, prompts))
@@ -87,12 +94,11 @@ def area_under_curve(scores: Array, good: NDArray[np.bool_]) -> float:
 
 
 def _fit(run: Run, prompts: Sequence[str], good: NDArray[np.bool_], train: NDArray[np.intp], light: Sequence[int],
-         progress: Progress) -> Discriminator:  # fmt: skip
+         device: str, progress: Progress) -> Discriminator:  # fmt: skip
     asked = run.spec.discriminator
     torch.manual_seed(run.spec.seed)
-    config = DiscriminatorConfig(_vocabulary(prompts), asked.image_size, _CHANNELS[asked.image_size])
-    network = Discriminator(config)
-    pixels, tokens, target = _pictures(run, network, prompts, good, train, light)
+    network = _untrained(run, prompts).to(device)
+    seen, read, target = _pictures(run, network, prompts, good, train, light)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.02)
     steps = asked.rounds * -(-len(target) // _BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
@@ -100,7 +106,7 @@ def _fit(run: Run, prompts: Sequence[str], good: NDArray[np.bool_], train: NDArr
     network.train()
     for _ in range(asked.rounds):
         for part in torch.randperm(len(target)).split(_BATCH):
-            loss = nn.functional.binary_cross_entropy_with_logits(network(pixels[part], tokens[part]), target[part])
+            loss = nn.functional.binary_cross_entropy_with_logits(network(seen[part], read[part]), target[part])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -109,23 +115,41 @@ def _fit(run: Run, prompts: Sequence[str], good: NDArray[np.bool_], train: NDArr
     return network.eval()
 
 
+def _untrained(run: Run, prompts: Sequence[str]) -> Discriminator:
+    """Return the network that the spec asks for; raise SpecError where its CLIP cannot be loaded."""
+    asked = run.spec.discriminator
+    if asked.clip is None:
+        return SmallDiscriminator(SmallConfig(_vocabulary(prompts), asked.image_size, _CHANNELS[asked.image_size]))
+    folder = run.path(asked.clip)
+    try:
+        return ClipDiscriminator.of(str(folder) if folder.is_dir() else asked.clip, ClipConfig())
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SpecError(f"discriminator.clip: {asked.clip} cannot be loaded: {reason}") from None
+
+
 def _pictures(
     run: Run, network: Discriminator, prompts: Sequence[str], good: NDArray[np.bool_], which: NDArray[np.intp],
     light: Sequence[int],
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    parts, target = [], []
+    """Return what the network reads of the images of tiers, and whether they are good, where the network is."""
+    seen: list[torch.Tensor] = []
+    read: list[torch.Tensor] = []
+    target: list[torch.Tensor] = []
     for k in light:
         for some in np.array_split(which, max(1, len(which) // 256)):
-            parts.append(network.pixels(list(read_images(run, run.spec.tiers[k], some.tolist()))))
+            images = list(read_images(run, run.spec.tiers[k], some.tolist()))
+            for into, part in zip((seen, read), network.inputs(images, [prompts[i] for i in some]), strict=True):
+                into.append(part)
         target.append(torch.from_numpy(good[k][which]).float())
-    tokens = network.tokenize([prompts[i] for i in which]).repeat(len(light), 1)
-    return torch.cat(parts), tokens, torch.cat(target)
+    device = next(network.parameters()).device
+    return torch.cat(seen).to(device), torch.cat(read).to(device), torch.cat(target).to(device)
 
 
 @torch.no_grad()
-def _calibrate(network: Discriminator, pixels: torch.Tensor, tokens: torch.Tensor, target: torch.Tensor) -> None:
+def _calibrate(network: Discriminator, seen: torch.Tensor, read: torch.Tensor, target: torch.Tensor) -> None:
     """Choose the temperature of the least loss on pictures that were not trained on (Guo et al. 2017, section 4.2)."""
-    logits = torch.cat([network(a, b) for a, b in zip(pixels.split(256), tokens.split(256), strict=True)])
+    logits = torch.cat([network(a, b) for a, b in zip(seen.split(256), read.split(256), strict=True)])
     choices = torch.linspace(0.5, 8, 76)
     losses = [nn.functional.binary_cross_entropy_with_logits(logits / t, target).item() for t in choices]
     network.calibrate(float(choices[int(np.argmin(losses))]))
@@ -152,7 +176,7 @@ def _calibration(confidence: Array, good: NDArray[np.bool_]) -> list[tuple[float
 
 def _time(network: Discriminator, prompts: Sequence[str]) -> float:
     """Return the median seconds of a batch of 8, reading the pixels included."""
-    size = network.config.image_size
+    size = network.image_size
     images = [Image.new("RGB", (size, size))] * 8
     some = [prompts[i % len(prompts)] for i in range(8)]
     taken = []

@@ -117,7 +117,7 @@ class Stages:
     @cached_property
     def judged(self) -> Judged:
         """The discriminator's confidence in every image."""
-        found = discriminate.train(self.run, self.prompts.texts, self.looks, self.split, self.progress)
+        found = discriminate.train(self.run, self.prompts.texts, self.looks, self.split, self.device, self.progress)
         good = discriminate.good_images(self.looks)[:-1][:, self.split.test].mean()
         self.say(f"discriminator: area under the ROC curve {found.auc:.3f} on held-out images, {good:.0%} of them good")
         self.notes["discriminator"] = {"auc": found.auc, "good": float(good), "calibration": found.calibration}

@@ -19,7 +19,11 @@ class SpecError(ValueError):
 class DiscriminatorSpec(Fields):
     """How the discriminator is trained."""
 
-    image_size: Literal[32, 64, 128] = Field(32, description="Images are looked at in this size.")
+    clip: str | None = Field(
+        None,
+        description="CLIP model, a folder or repository, whose features are judged; default: a network of its own.",
+    )
+    image_size: Literal[32, 64, 128] = Field(32, description="Its own network looks at images in this size.")
     rounds: int = Field(16, ge=1, le=1000, description="Passes over the training pictures.")
 
 

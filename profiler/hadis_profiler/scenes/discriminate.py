@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from hadis.scenes import random_scene
-from hadis_worker.discriminator import Discriminator, DiscriminatorConfig
+from hadis_worker.discriminator import SmallConfig, SmallDiscriminator
 from numpy.typing import NDArray
 from torch import nn
 
@@ -39,10 +39,10 @@ def light_pictures(
 
 def train_discriminator(
     judge: Judge, models: Path, count: int = 4000, rounds: int = 24, seed: int = 0
-) -> Discriminator:
+) -> SmallDiscriminator:
     """Return a discriminator trained on `2 * count` light pictures for `rounds` passes, and calibrated."""
     torch.manual_seed(seed)
-    discriminator = Discriminator(DiscriminatorConfig(vocabulary=tuple(words())))
+    discriminator = SmallDiscriminator(SmallConfig(vocabulary=tuple(words())))
     prompts, pictures, good = light_pictures(judge, models, count, 1_000_000 + seed)
     tokens, target = discriminator.tokenize(prompts), torch.from_numpy(good).float()
     optimizer = torch.optim.AdamW(discriminator.parameters(), 1e-3, weight_decay=0.02)

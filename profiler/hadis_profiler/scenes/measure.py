@@ -22,7 +22,7 @@ from hadis.manifest import write_profile
 from hadis.resources import BatchLatency, CascadeProfile, Configuration, Difficulty, Metadata, ProfileSpec, Tier
 from hadis.scenes import Scene, random_scene
 from hadis_router.features import FEATURES, features
-from hadis_worker.discriminator import Discriminator
+from hadis_worker.discriminator import SmallDiscriminator, load_discriminator
 from numpy.typing import NDArray
 
 from hadis_profiler.scenes.draw import PIXELS, draw
@@ -47,7 +47,7 @@ class Painted:
     condition: Array
 
 
-def paint_all(folder: Path, judge: Judge, discriminator: Discriminator, count: int, seed: int) -> Painted:
+def paint_all(folder: Path, judge: Judge, discriminator: SmallDiscriminator, count: int, seed: int) -> Painted:
     """Paint `count` scenes with every tier and look at the pictures."""
     rng = random.Random(seed)
     scenes = [random_scene(rng) for _ in range(count)]
@@ -58,7 +58,7 @@ def paint_all(folder: Path, judge: Judge, discriminator: Discriminator, count: i
         good, seen = judge_pictures(judge, scenes, pictures)
         with torch.no_grad():
             logits = discriminator(pictures, discriminator.tokenize(prompts))
-            confidence.append(torch.sigmoid(logits / discriminator.config.temperature).double().numpy())
+            confidence.append(torch.sigmoid(logits / discriminator.temperature).double().numpy())
         right.append(good)
         image.append(seen.double().numpy())
         print(f"{tier.name}: {good.mean():.3f} of {count} scenes right", flush=True)
@@ -172,7 +172,8 @@ def time_tier(tier: SceneTier, folder: Path, repeats: int = 7) -> tuple[list[flo
 def time_discriminator(folder: Path, repeats: int = 30) -> float:
     """Return the median seconds of judging a batch of 8 on one thread."""
     torch.set_num_threads(1)
-    discriminator = Discriminator.load(folder / "discriminator")
+    discriminator = load_discriminator(folder / "discriminator")
+    assert isinstance(discriminator, SmallDiscriminator)
     tokens, images = discriminator.tokenize([str(random_scene(random.Random(0)))] * 8), torch.zeros(8, 3, 32, 32)
     taken = []
     with torch.no_grad():
@@ -196,7 +197,8 @@ def time_all(folder: Path, workers: int = 2) -> tuple[list[tuple[list[float], fl
 def make_profile(folder: Path, judge: Judge, count: int = 2000, seed: int = 3_000_000) -> CascadeProfile:
     """Measure everything; print how it goes."""
     timed, look = time_all(folder)
-    discriminator = Discriminator.load(folder / "discriminator")
+    discriminator = load_discriminator(folder / "discriminator")
+    assert isinstance(discriminator, SmallDiscriminator)
     painted = paint_all(folder, judge, discriminator, count, seed)
     difficulty, scores = fit_difficulty(painted.texts, ~painted.right[0])
     fastest = [min(s / b for s, b in zip(seconds, BATCHES, strict=True)) for seconds, _ in timed]

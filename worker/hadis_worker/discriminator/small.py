@@ -1,8 +1,4 @@
-"""The discriminator: a small network that tells from an image and its prompt whether a light image is good enough.
-
-It runs in the worker, in the same call as the light tier, so that pixels stay here. The profiler trains it and
-imports this network; the folder it writes is `config.json` beside `model.safetensors`.
-"""
+"""A discriminator that is small and trained from nothing: for images that CLIP would not know what to make of."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,13 +16,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from hadis_worker.discriminator.base import CONFIG, WEIGHTS, Discriminator
+
 PAD, UNKNOWN = 0, 1
 _WORD = re.compile(r"\w+")
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
-class DiscriminatorConfig:
+class SmallConfig:
     """What the network is made of, and its calibration."""
 
     vocabulary: tuple[str, ...]
@@ -37,19 +34,6 @@ class DiscriminatorConfig:
     joint_layers: int = 2
     max_tokens: int = 32
     temperature: float = 1.0
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Return the configuration in a JSON file; raise ValueError for one that does not fit."""
-        try:
-            values = json.loads(path.read_text("utf-8"))
-            config = cls(**values)
-            config = replace(config, vocabulary=tuple(config.vocabulary), channels=tuple(config.channels))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: is no discriminator's configuration: {error}") from None
-        if not config.temperature > 0:
-            raise ValueError(f"{path}: temperature must be over 0, is {config.temperature}")
-        return config
 
 
 def _encoder(width: int, layers: int) -> nn.TransformerEncoder:
@@ -70,17 +54,17 @@ def _stage(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-class Discriminator(nn.Module):
+class SmallDiscriminator(Discriminator):
     """Image cells and words in one attention: a word looks for its object, a cell for the words about it.
 
     The image becomes a grid of cells (4x4 for 32 pixels), each with a learned place; the prompt goes through its own
     small encoder first. Both then attend to each other, and the mean of each feeds the verdict.
     """
 
-    def __init__(self, config: DiscriminatorConfig) -> None:
+    def __init__(self, config: SmallConfig) -> None:
         """Build the network with random weights."""
-        super().__init__()
-        self.config = config
+        super().__init__(config.temperature)
+        self.config, self.image_size = config, config.image_size
         widths = (3, *config.channels)
         cells, width = (config.image_size // 2 ** len(config.channels)) ** 2, config.channels[-1]
         self.image = nn.Sequential(*(_stage(a, b) for a, b in itertools.pairwise(widths)))
@@ -93,19 +77,19 @@ class Discriminator(nn.Module):
         self.head = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
         self._index = {word: i + 2 for i, word in enumerate(config.vocabulary)}
 
-    def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
-        """Return the logits (n,) that images (n, 3, size, size) in -1..1 are good enough for tokens (n, T)."""
-        padding = tokens == PAD
+    def forward(self, seen: Tensor, read: Tensor) -> Tensor:
+        """Return the logits (n,) that pixels (n, 3, size, size) in -1..1 are good enough for tokens (n, T)."""
+        padding = read == PAD
         # An empty prompt keeps one token, for attention over nothing is not a number.
         padding = torch.cat([torch.zeros_like(padding[:, :1]), padding[:, 1:]], 1)
-        text = self.text(self.words(tokens) + self.positions[: tokens.shape[1]], src_key_padding_mask=padding)
-        cells = self.image(images).flatten(2).transpose(1, 2) + self.places
+        text = self.text(self.words(read) + self.positions[: read.shape[1]], src_key_padding_mask=padding)
+        cells = self.image(seen).flatten(2).transpose(1, 2) + self.places
         mask = torch.cat([torch.zeros(cells.shape[:2], dtype=torch.bool, device=padding.device), padding], 1)
         both = self.joint(torch.cat([cells, self.widen(text)], 1), src_key_padding_mask=mask)
-        seen, read = both[:, : cells.shape[1]], both[:, cells.shape[1] :]
-        keep = (~padding).unsqueeze(-1).to(read.dtype)
-        read = (read * keep).sum(1) / keep.sum(1)
-        logits: Tensor = self.head(torch.cat([seen.mean(1), read], 1)).squeeze(1)
+        places, words = both[:, : cells.shape[1]], both[:, cells.shape[1] :]
+        keep = (~padding).unsqueeze(-1).to(words.dtype)
+        mean = (words * keep).sum(1) / keep.sum(1)
+        logits: Tensor = self.head(torch.cat([places.mean(1), mean], 1)).squeeze(1)
         return logits
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
@@ -116,6 +100,10 @@ class Discriminator(nn.Module):
                 row[i] = self._index.get(word.group(), UNKNOWN)
         return tokens
 
+    def inputs(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return what `forward` reads: pixels and tokens."""
+        return self.pixels(images), self.tokenize(prompts)
+
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """Return images as a tensor (n, 3, size, size) in -1..1, resized where they are of another size."""
         size = (self.config.image_size, self.config.image_size)
@@ -123,34 +111,17 @@ class Discriminator(nn.Module):
         stacked = np.stack([np.asarray(image.convert("RGB"), np.float32) for image in fitted])
         return torch.from_numpy(stacked).permute(0, 3, 1, 2) / 127.5 - 1
 
-    @torch.inference_mode()
-    def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
-        """Return the calibrated probability (0..1) that each image is good enough for its prompt."""
-        if not images:
-            return []
-        device = self.places.device
-        logits = self(self.pixels(images).to(device), self.tokenize(prompts).to(device))
-        values: list[float] = torch.sigmoid(logits.float() / self.config.temperature).tolist()
-        return values
-
-    def calibrate(self, temperature: float) -> None:
-        """Set what logits are divided by before they become a probability (Guo et al. 2017, section 4.2)."""
-        if not temperature > 0:
-            raise ValueError(f"temperature must be over 0, is {temperature}")
-        self.config = replace(self.config, temperature=temperature)
-
     def save(self, folder: Path) -> None:
-        """Write `config.json` and `model.safetensors` to a folder, made where it is missing."""
+        """Write `config.json` and `model.safetensors`."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS)
-        (folder / CONFIG).write_text(json.dumps(asdict(self.config), indent=1) + "\n", "utf-8")
+        told = asdict(replace(self.config, temperature=self.temperature))
+        (folder / CONFIG).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Return the network that a folder holds, ready to judge; raise OSError or ValueError."""
-        network = cls(DiscriminatorConfig.read(folder / CONFIG))
-        try:
-            network.load_state_dict(load_file(folder / WEIGHTS))
-        except RuntimeError as error:
-            raise ValueError(f"{folder}: the weights do not fit {CONFIG}: {error}") from None
-        return network.eval()
+    def load(cls, folder: Path, values: dict[str, Any]) -> Self:
+        """Return the one in a folder whose configuration has these values."""
+        known = values | {name: tuple(values[name]) for name in ("vocabulary", "channels") if name in values}
+        network = cls(SmallConfig(**known))
+        network.load_state_dict(load_file(folder / WEIGHTS))
+        return network
