@@ -1,7 +1,6 @@
 """A real Kubernetes node on this machine, without a container engine: containerd, kubelet, kube-proxy, CoreDNS.
 
-Needs root, and Debian's packages of `make e2e`. What it adds to the machine (an interface, rules of iptables, control
-groups, mounts) it takes away again, also what a run that was killed has left.
+Needs root, and Debian's packages of `make e2e`. `python tests/node/node.py` starts one to play with.
 """
 
 from __future__ import annotations
@@ -9,12 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,14 +21,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 from binaries import binary, cache_folder
 from control_plane import ControlPlane, free_port, wait_for
 from images import OTHER_TAG, TAG
+from leftovers import FOLDER, INTERFACE, clean, command
 
 NAME = "hadis-e2e"
-INTERFACE, ADDRESS = "hadis-e2e", "10.87.0.1"
-PODS, SERVICES, DOMAIN = "10.88.0.0/24", "10.96.0.0/16", "cluster.local"
-FOLDER = Path("/run/hadis-e2e")
-"""Sockets lie in it, whose paths may not be long."""
+ADDRESS = "10.87.0.1"
+PODS, DOMAIN = "10.88.0.0/24", "cluster.local"
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
-_GROUPS = Path("/sys/fs/cgroup")
 _START_S = 90.0
 _NETWORK = {
     "cniVersion": "1.0.0",
@@ -54,9 +48,9 @@ class Node(ControlPlane):
 
     def __enter__(self) -> Node:
         """Start everything and wait until the node is ready."""
-        _command("ip", "link", "add", INTERFACE, "type", "bridge")
-        _command("ip", "addr", "add", f"{ADDRESS}/32", "dev", INTERFACE)
-        _command("ip", "link", "set", INTERFACE, "up")
+        command("ip", "link", "add", INTERFACE, "type", "bridge")
+        command("ip", "addr", "add", f"{ADDRESS}/32", "dev", INTERFACE)
+        command("ip", "link", "set", INTERFACE, "up")
         _FORWARD.write_text("1")
         super().__enter__()
         self.start("containerd")
@@ -212,82 +206,6 @@ def running() -> Iterator[Node]:
     finally:
         clean()
         _FORWARD.write_text(forward)
-
-
-def clean() -> None:
-    """Take away what a node has left on this machine, however it ended."""
-    _end_processes()
-    for _ in range(5):  # mounts lie upon mounts
-        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            where = line.split()[1]
-            if where.startswith(f"{FOLDER}/"):
-                _command("umount", "-l", where, check=False)
-    for space in _command("ip", "netns", "list", check=False).split("\n"):
-        if space.startswith("cni-"):
-            _command("ip", "netns", "delete", space.split()[0], check=False)
-    _command("ip", "link", "delete", INTERFACE, check=False)
-    _clean_rules()
-    for path in sorted(_GROUPS.glob("*/kubepods*/**/"), key=lambda p: -len(p.parts)):
-        with contextlib.suppress(OSError):
-            path.rmdir()
-    shutil.rmtree(FOLDER, ignore_errors=True)
-
-
-def left() -> list[str]:
-    """Return what of a node is on this machine: processes, mounts, interfaces, rules and control groups."""
-    found = [f"process {pid}: {line}" for pid, line in _processes().items()]
-    found += [f"mount {line}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(FOLDER) in line]
-    links = _command("ip", "-o", "link")
-    found += [f"interface {line}" for line in links.splitlines() if INTERFACE in line or " veth" in line]
-    found += [f"rule {line}" for line in _rules() if "KUBE-" in line or "CNI-" in line]
-    found += [f"control group {path}" for path in _GROUPS.glob("*/kubepods*")]
-    return found + ([str(FOLDER)] if FOLDER.exists() else [])
-
-
-def _processes() -> dict[int, str]:
-    """Return the processes whose command names the node's folder, or that a shim of its containerd has started."""
-    found, parents = {}, {}
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):
-            pid = int(path.name)
-            line = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            parents[pid] = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            if f"{FOLDER}/" in line and pid != os.getpid():
-                found[pid] = line
-    for _ in range(8):
-        found |= {pid: f"of {parent}" for pid, parent in parents.items() if parent in found and pid not in found}
-    return found
-
-
-def _end_processes() -> None:
-    end = time.monotonic() + 30
-    while (pids := _processes()) and time.monotonic() < end:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.2)
-
-
-def _rules() -> list[str]:
-    return [line for table in ("nat", "filter", "mangle")
-            for line in _command("iptables-save", "-t", table, check=False).splitlines()]  # fmt: skip
-
-
-def _clean_rules() -> None:
-    """Take out the chains of kube-proxy, kubelet and CNI, and what jumps into them."""
-    for table in ("nat", "filter", "mangle"):
-        lines = _command("iptables-save", "-t", table, check=False).splitlines()
-        kept = [line for line in lines if not re.search(r"\b(KUBE|CNI)-", line)]
-        if len(kept) != len(lines):
-            subprocess.run(["iptables-restore", "-T", table], input="\n".join([*kept, ""]), text=True, check=True,
-                           capture_output=True, timeout=30)  # fmt: skip
-
-
-def _command(*words: str, check: bool = True) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    if check and done.returncode:
-        raise AssertionError(f"{' '.join(words)}: {done.stderr.strip()}")
-    return done.stdout
 
 
 def main() -> None:

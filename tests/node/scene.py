@@ -106,6 +106,7 @@ class Scene:
         wait_for(lambda: not self.node.get(*children)["items"], READY_S, "the children to go")
         self.node.helm("uninstall", "hadis", "-n", RELEASE)
         self.node.kubectl("delete", "crd", "diffusionservices.hadis.dev", "cascadeprofiles.hadis.dev")
+        shutil.rmtree(MODELS)
 
 
 def application(name: str, *command: str) -> Object:

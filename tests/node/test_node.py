@@ -12,8 +12,9 @@ import pytest
 from control_plane import ROOT, wait_for
 from disturb import RPS, Disturber, Row, table
 from images import Images
+from leftovers import left
 from looking import BudgetWatch, status, workers
-from node import left, running
+from node import running
 from scene import ADDRESS, APPS, PICTURES, Scene, say
 
 GPUS = 4
