@@ -391,6 +391,35 @@ def test_features_by_clip_from_a_folder(tmp_path: Path) -> None:
     assert scorer.reference(["x"]).shape == (3, 8)
 
 
+def test_features_by_inception_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    import torch_fidelity.feature_extractor_inceptionv3 as fidelity
+
+    real, weights = tmp_path / "real", tmp_path / "weights.pth"
+    real.mkdir()
+    for i in range(3):
+        Image.new("RGB", (24, 24), (i * 80, 0, 0)).save(real / f"{i}.png")
+    run = run_of(tmp_path, scorer="inception", scorerWeights="weights.pth", reference="real")
+    with pytest.raises(SpecError, match=r"weights\.pth cannot be loaded"):
+        load_scorer(run, "cpu")
+    with monkeypatch.context() as patch:  # its own shapes, as they come: the published numbers are fetched
+        patch.setattr(fidelity, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(fidelity.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.manual_seed(0)
+        network = fidelity.FeatureExtractorInceptionV3("inception", ["2048"])
+        torch.save(network.state_dict(), weights)
+    scorer = load_scorer(run, "cpu")
+    features = scorer.features(["red", "blue"], [Image.new("RGB", (24, 24), c) for c in ("red", "blue")])
+    assert features.shape == (2, 2048)
+    assert np.isfinite(features).all()
+    assert np.abs(features[0] - features[1]).max() > 0
+    assert scorer.scores(["red", "blue"], []) is None
+    assert scorer.reference(["x"]).shape == (3, 2048)
+    weights.write_bytes(b"no weights")
+    with pytest.raises(SpecError, match="cannot be loaded"):
+        load_scorer(run, "cpu")
+
+
 def test_a_discriminator_reads_the_features_of_a_clip_and_a_worker_loads_it(tmp_path: Path) -> None:
     tiny_clip(tmp_path / "clip")
     run = run_of(tmp_path, discriminator={"clip": "clip", "rounds": 40})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,7 +84,14 @@ class Inception(_Pictures):
         except ImportError:
             raise SpecError("scorer inception needs a package: pip install torch-fidelity") from None
         path = str(weights) if weights else None
-        self._network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=path)
+        try:
+            self._network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=path)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            where = f"scorerWeights: {path}" if path else "the published weights"
+            reason = " ".join(str(error).split())[:200]
+            raise SpecError(
+                f"scorer inception: {where} cannot be loaded: {reason}; name torch-fidelity's file as scorerWeights"
+            ) from None
         self._device = device
         self._network.to(device)
 
