@@ -18,6 +18,11 @@ INTERFACE = "hadis-e2e"
 FOLDER = Path("/run/hadis-e2e")
 """Sockets lie in it, whose paths may not be long."""
 _GROUPS = Path("/sys/fs/cgroup")
+_EMPTY = (
+    "/run/containerd/s", "/run/containerd/runc/k8s.io", "/run/containerd/runc", "/run/containerd",
+    "/var/lib/cni/results", "/var/lib/cni",
+)  # fmt: skip
+"""containerd's and CNI's own folders: they go where nobody else uses them."""
 _PROGRAMS = ("etcd", "kube", "containerd", "coredns")
 """How the names of a node's programs begin."""
 
@@ -38,6 +43,9 @@ def clean() -> None:
     for path in sorted(_GROUPS.glob("*/kubepods*/**/"), key=lambda p: -len(p.parts)):
         with contextlib.suppress(OSError):
             path.rmdir()
+    for name in _EMPTY:
+        with contextlib.suppress(OSError):
+            Path(name).rmdir()
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -107,6 +108,8 @@ class Scene:
         self.node.helm("uninstall", "hadis", "-n", RELEASE)
         self.node.kubectl("delete", "crd", "diffusionservices.hadis.dev", "cascadeprofiles.hadis.dev")
         shutil.rmtree(MODELS)
+        with contextlib.suppress(OSError):
+            MODELS.parent.rmdir()
 
 
 def application(name: str, *command: str) -> Object:
