@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 from control_plane import CHART, ROOT, wait_for
 from images import TAG
-from looking import condition
 from node import Node
 
 RELEASE, PICTURES, APPS, MONITORING = "hadis-system", "pictures", "apps", "monitoring"
@@ -60,9 +59,11 @@ class Scene:
 
     def is_settled(self) -> bool:
         """Return whether what is there is what should be."""
-        return all(
-            condition(self.node, PICTURES, kind, "scenes")["status"] == "True" for kind in ("Ready", "PlanApplied")
-        ) and all(map(_is_complete, [*self.deployments(PICTURES), *self.deployments(RELEASE)]))
+        service = self.node.get("dsvc", "scenes", "-n", PICTURES)
+        true = {c["type"] for c in service["status"]["conditions"] if c["status"] == "True"}
+        seen = service["status"]["observedGeneration"] == service["metadata"]["generation"]
+        deployments = [*self.deployments(PICTURES), *self.deployments(RELEASE)]
+        return seen and {"Ready", "PlanApplied"} <= true and all(map(_is_complete, deployments))
 
     def deployments(self, namespace: str) -> list[Object]:
         """Return the Deployments of a namespace."""
