@@ -47,9 +47,8 @@ def pod_troubles(pods: Sequence[Object], now: datetime, late_s: float) -> Troubl
     """
     for pod in sorted(pods, key=lambda p: str(p["metadata"]["name"])):
         name, status = pod["metadata"]["name"], pod.get("status", {})
-        for condition in status.get("conditions", []):
-            if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                return "Unschedulable", f"pod {name} waits for a node: {condition.get('message', '')}"
+        if waits := _waits_for_node(pod):
+            return "Unschedulable", f"pod {name} waits for a node: {waits.get('message', '')}"
         for container in status.get("containerStatuses", []):
             waiting = container.get("state", {}).get("waiting") or {}
             if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
@@ -77,13 +76,16 @@ def nodes_have_room(pods: Sequence[Object], deployments: Sequence[Object], now: 
     """Return False where a quota refuses pods, or one has waited for a node for `late_s`: no autoscaler brings it."""
     if create_troubles(deployments):
         return False
-    waiting = [
-        now - datetime.fromisoformat(c["lastTransitionTime"])
-        for pod in pods
-        for c in pod.get("status", {}).get("conditions", [])
-        if c["type"] == "PodScheduled" and c["status"] == "False" and c.get("lastTransitionTime")
-    ]
-    return all(waited.total_seconds() <= late_s for waited in waiting)
+    since = [waits.get("lastTransitionTime") for waits in map(_waits_for_node, pods) if waits]
+    return all((now - datetime.fromisoformat(at)).total_seconds() <= late_s for at in since if at)
+
+
+def _waits_for_node(pod: Object) -> Object | None:
+    """Return the condition that says that no node takes a pod."""
+    for condition in pod.get("status", {}).get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return dict(condition)
+    return None
 
 
 def _count(number: int, noun: str) -> str:

@@ -31,11 +31,7 @@ async def stream_images(
 ) -> StreamingResponse:
     """Return the stream once its first image is there: what fails before raises ServeError, with its own status."""
     events = _events(service, asked, jobs, gone, request_id)
-    try:
-        first = await anext(events)
-    except BaseException:
-        gone.cancel()
-        raise
+    first = await anext(events)
 
     async def all_of_them() -> AsyncIterator[bytes]:
         try:
@@ -46,7 +42,6 @@ async def stream_images(
             yield sse.event("error", {"type": "error", **envelope(error)})
         finally:
             await events.aclose()
-            gone.cancel()
 
     return sse.response(all_of_them())
 
@@ -54,7 +49,7 @@ async def stream_images(
 async def _events(
     service: Service, asked: GenerateRequest, jobs: list[Job], gone: asyncio.Task[None], request_id: str | None
 ) -> AsyncGenerator[bytes]:
-    """Yield an event for each image that comes; raise ServeError where one of them fails."""
+    """Yield an event for each image that comes; raise ServeError where one of them fails. Ends `gone` with itself."""
     happened: asyncio.Queue[tuple[str, int] | None] = asyncio.Queue(2 * len(jobs) + 1)
     for i, job in enumerate(jobs):
         if asked.partial_images:
@@ -72,6 +67,7 @@ async def _events(
                 yield await asyncio.to_thread(_event, service, asked, jobs[i], kind, i)
             await everything
     finally:
+        gone.cancel()
         everything.cancel()
         with contextlib.suppress(asyncio.CancelledError, ServeError):
             await everything

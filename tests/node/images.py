@@ -82,17 +82,15 @@ class Images:
         base = self._base()
         found = self._kept(f"hadis-{part}", _digest(base.name, part, *_texts(_SOURCES)))
         if not found.exists():
-            mounts = [f"--volume={path}:{path}:ro" for path in _FROM_HOST if Path(path).exists()]
             from_base = f"--build-arg=PYTHON_IMAGE={_image('python-base')}"
-            self._build(f"hadis-{part}", found, ROOT, "--layers", *mounts, from_base, f"--target={part}")
+            self._build(f"hadis-{part}", found, ROOT, "--layers", *_mounts(), from_base, f"--target={part}")
         return found
 
     def _client(self, router: Path) -> Path:
         text = HERE / "Dockerfile.client"
         found = self._kept("hadis-client", _digest(router.name, text.read_text()))
         if not found.exists():
-            mounts = [f"--volume={path}:{path}:ro" for path in _FROM_HOST if Path(path).exists()]
-            options = [*mounts, f"--build-arg=ROUTER={_image('hadis-router')}", f"--file={text}"]
+            options = [*_mounts(), f"--build-arg=ROUTER={_image('hadis-router')}", f"--file={text}"]
             self._build("hadis-client", found, HERE, *options)
         return found
 
@@ -133,6 +131,10 @@ class Images:
 
 def _image(name: str) -> str:
     return f"localhost/{name}:{TAG}"
+
+
+def _mounts() -> list[str]:
+    return [f"--volume={path}:{path}:ro" for path in _FROM_HOST if Path(path).exists()]
 
 
 def _texts(names: tuple[str, ...]) -> list[str]:

@@ -99,17 +99,17 @@ class Node(ControlPlane):
 
     def containers(self, *words: str, check: bool = True) -> str | None:
         """Run containerd's `ctr`; return what it prints, None where it fails and need not work."""
-        command = [str(binary("ctr")), "--address", str(FOLDER / "containerd.sock"), "-n", "k8s.io", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        ctr = [str(binary("ctr")), "--address", str(FOLDER / "containerd.sock"), "-n", "k8s.io"]
+        done = subprocess.run([*ctr, *words], capture_output=True, text=True, timeout=600, check=False)
         if done.returncode and check:
             raise AssertionError(f"ctr {' '.join(words)}: {done.stderr}")
         return None if done.returncode else done.stdout
 
     def start(self, name: str) -> None:
         """Start one program; containerd finds its shim, and CNI's programs iptables, by the path."""
-        for program in ("containerd-shim-runc-v2",) if name == "containerd" else ():
-            folder = str(binary(program).parent)
-            if folder not in os.environ["PATH"]:
+        if name == "containerd":
+            folder = binary("containerd-shim-runc-v2").parent
+            if str(folder) not in os.environ["PATH"]:
                 os.environ["PATH"] += f":{folder}:/usr/sbin:/sbin"
         super().start(name)
 

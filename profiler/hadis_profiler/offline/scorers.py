@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from hadis_worker.discriminator import embed
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -121,15 +122,11 @@ class Clip(_Pictures):
             self._processor: Any = CLIPProcessor.from_pretrained(source)
         except OSError as error:
             raise SpecError(f"scorer clip: {source} cannot be loaded: {' '.join(str(error).split())[:200]}") from None
-        self._device = device
 
     @torch.inference_mode()
     def _both(self, prompts: Sequence[str], images: Sequence[Image.Image]) -> tuple[Array, Array]:
-        inputs = self._processor(
-            text=list(prompts), images=list(images), return_tensors="pt", padding=True, truncation=True
-        ).to(self._device)
-        out = self._model(**inputs)
-        return out.image_embeds.double().cpu().numpy(), out.text_embeds.double().cpu().numpy()
+        image, text = embed(self._model, self._processor, images, prompts)
+        return image.double().cpu().numpy(), text.double().cpu().numpy()
 
     def features(self, prompts: Sequence[str], images: Sequence[Image.Image]) -> Array:
         """Return the image embeddings, of length 1."""

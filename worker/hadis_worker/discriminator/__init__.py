@@ -5,7 +5,7 @@ it from here. Its folder holds `config.json`, `model.safetensors`, and where it 
 """
 
 from hadis_worker.discriminator.base import Discriminator
-from hadis_worker.discriminator.clip import ClipConfig, ClipDiscriminator
+from hadis_worker.discriminator.clip import ClipConfig, ClipDiscriminator, embed
 from hadis_worker.discriminator.load import load_discriminator
 from hadis_worker.discriminator.small import SmallConfig, SmallDiscriminator
 
@@ -15,5 +15,6 @@ __all__ = [
     "Discriminator",
     "SmallConfig",
     "SmallDiscriminator",
+    "embed",
     "load_discriminator",
 ]

@@ -18,6 +18,14 @@ from hadis_worker.discriminator.base import CONFIG, WEIGHTS, Discriminator
 _CLIP = "clip"
 
 
+def embed(model: Any, processor: Any, images: Sequence[Image.Image], prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return a CLIPModel's embeddings (n, d) of images and prompts, each of length 1."""
+    pictures = [image.convert("RGB") for image in images]
+    read = processor(text=list(prompts), images=pictures, return_tensors="pt", padding=True, truncation=True)
+    out = model(**read.to(model.device))
+    return out.image_embeds.float(), out.text_embeds.float()
+
+
 @dataclass(frozen=True)
 class ClipConfig:
     """What the head is made of, and its calibration."""
@@ -51,12 +59,7 @@ class ClipDiscriminator(Discriminator):
     @torch.no_grad()
     def inputs(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return CLIP's embeddings (n, d) of images and prompts, each of length 1."""
-        pictures = [image.convert("RGB") for image in images]
-        read = self._processor(
-            text=list(prompts), images=pictures, return_tensors="pt", padding=True, truncation=True
-        ).to(self.clip.device)
-        out = self.clip(**read)
-        return out.image_embeds.float(), out.text_embeds.float()
+        return embed(self.clip, self._processor, images, prompts)
 
     def forward(self, seen: Tensor, read: Tensor) -> Tensor:
         """Return the logits (n,) of embeddings (n, d)."""
