@@ -61,7 +61,7 @@ screenshots: $(VENV)/installed ## take the pictures of the page that README show
 	$(BIN)/python tests/page/screenshots.py
 
 crds: $(VENV)/installed ## write the CustomResourceDefinitions anew from the models
-	$(BIN)/python -m hadis.crd .
+	$(BIN)/python -m hadis.api.crd .
 
 cluster: $(VENV)/installed ## a test control plane with GPU nodes and the chart, to play with
 	$(BIN)/python tests/cluster/control_plane.py

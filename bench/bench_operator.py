@@ -57,7 +57,7 @@ def main(count: int) -> None:
 
 async def measure(plane: ControlPlane, demand: Demand, operator: psutil.Process, count: int) -> None:
     """Measure from the first service to the last change."""
-    from hadis.kube import Kube, connect
+    from hadis.kube.client import Kube, connect
 
     kube = Kube(await connect())
     print("| what | measured |\n|---|---|", flush=True)

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
-import hadis.control
-import hadis.routing
-from hadis.manifest import read_profile
-from hadis.profile import Profile
-from hadis.resources import BatchLatency
+import hadis.planning.control
+import hadis.planning.routing
+from hadis.api.manifest import read_profile
+from hadis.api.resources import BatchLatency
+from hadis.planning.profile import Profile
 from hadis_profiler.commands.replay import Inputs
 from hadis_profiler.replay import policies
 from hadis_profiler.replay.inputs import read_prompts
@@ -36,9 +36,9 @@ DIFFSERVE = {"sdxl-lightning": "sdturbo", "sd35-large": "sdv15"}
 
 WITHOUT = {
     "hadis": (),
-    "without rows between the measured ones": ((hadis.control, "REFINE", 1),),
-    "without feedback from the queues": ((hadis.routing, "HORIZON_SLOS", 1e9),),
-    "without a queue to keep GPUs busy": ((hadis.routing, "TARGET_WAIT", 0.0),),
+    "without rows between the measured ones": ((hadis.planning.control, "REFINE", 1),),
+    "without feedback from the queues": ((hadis.planning.routing, "HORIZON_SLOS", 1e9),),
+    "without a queue to keep GPUs busy": ((hadis.planning.routing, "TARGET_WAIT", 0.0),),
     "a plan every 5 s": ((policies, "PLAN_EVERY_S", 5.0),),
 }
 """What our policy is made of, one part taken away at a time."""

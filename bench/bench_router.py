@@ -27,10 +27,10 @@ from pathlib import Path
 import aiohttp
 import psutil
 from aiohttp import web
-from hadis.plan import Plan, TierPlan
-from hadis.runfile import RunState, WorkerAddress, write_state
-from hadis.scenes import random_scene
-from hadis.wire import CONTENT_TYPE, JobResult, encode_answer
+from hadis.cli.scenes import random_scene
+from hadis.planning.plan import Plan, TierPlan
+from hadis.protocol.run_state import RunState, WorkerAddress, write_state
+from hadis.protocol.worker import CONTENT_TYPE, JobResult, encode_answer
 
 MANIFEST = Path(__file__).parents[1] / "examples/scenes.yaml"
 IMAGE = random.Random(0).randbytes(64 * 1024)
@@ -69,7 +69,7 @@ def serve_proxy() -> None:
     """Pass a request on to one worker and its image back, and do nothing else."""
     import uvicorn
     from fastapi import FastAPI, Request, Response
-    from hadis.wire import decode_answer
+    from hadis.protocol.worker import decode_answer
 
     app, sessions = FastAPI(), list[aiohttp.ClientSession]()
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hadis.control import REFINE
-from hadis.plan import Plan
-from hadis.profile import Profile
-from hadis.resources import API_VERSION, CascadeProfile, Objective
-from hadis.solve import Solver
+from hadis.api.resources import API_VERSION, CascadeProfile, Objective
+from hadis.planning.control import REFINE
+from hadis.planning.plan import Plan
+from hadis.planning.profile import Profile
+from hadis.planning.solve import Solver
 
 PAPER_TABLE = Path(__file__).parents[2] / "shared/data/paper/config_results_hybrid.csv"
 PAPER_SECONDS = (0.5, 1.3, 13.0, 27.0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from documents import profile_document
-from hadis.profile import Profile
-from hadis.resources import CascadeProfile
+from hadis.api.resources import CascadeProfile
+from hadis.planning.profile import Profile
 
 
 @pytest.fixture

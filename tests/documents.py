@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hadis.resources import API_VERSION
+from hadis.api.resources import API_VERSION
 
 
 def profile_document(**changes: Any) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The words of HADIS as types, the pure planning code, and the `hadis` command."""
+"""The shared half of HADIS: resources, planning, protocol, the Kubernetes client and the `hadis` command."""

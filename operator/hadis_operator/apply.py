@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
-from hadis.kube import Kube
-from hadis.labels import COMPONENT, POOL, REVISION, SERVICE, label
+from hadis.kube.client import Kube
+from hadis.protocol.labels import COMPONENT, POOL, REVISION, SERVICE, label
 
 from hadis_operator import metrics
 from hadis_operator.children import Children

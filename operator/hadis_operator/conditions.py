@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from hadis.plan import Plan
-from hadis.resources import ServiceSpec
+from hadis.api.resources import ServiceSpec
+from hadis.planning.plan import Plan
 
 from hadis_operator.reconcile import is_ready
 

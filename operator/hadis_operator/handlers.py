@@ -11,9 +11,9 @@ import logging
 from typing import Any
 
 import kopf
-from hadis.crd import GROUP, VERSION
-from hadis.kube import Kube, connect
-from hadis.labels import SERVICE
+from hadis.api.crd import GROUP, VERSION
+from hadis.kube.client import Kube, connect
+from hadis.protocol.labels import SERVICE
 from prometheus_client import start_http_server
 
 from hadis_operator.keeper import Keeper

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
-from hadis.wire import WorkerStatus
+from hadis.protocol.worker import WorkerStatus
 
 from hadis_operator.children import worker
 

@@ -11,8 +11,8 @@ import logging
 import random
 
 import aiohttp
-from hadis.kube import ApiError, Kube
-from hadis.labels import SERVICE
+from hadis.kube.client import ApiError, Kube
+from hadis.protocol.labels import SERVICE
 
 from hadis_operator import metrics
 from hadis_operator.settings import Settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hadis.plan import Plan
+from hadis.planning.plan import Plan
 from prometheus_client import Counter, Gauge, Histogram
 
 _LABELS = ["namespace", "service"]

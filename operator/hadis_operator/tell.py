@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from hadis.crd import GROUP, VERSION
-from hadis.kube import ApiError, Kube
-from hadis.plan import Plan
-from hadis.status import CHANGES_KEPT, headline, plan_document, summary
+from hadis.api.crd import GROUP, VERSION
+from hadis.api.status import CHANGES_KEPT, headline, plan_document, summary
+from hadis.kube.client import ApiError, Kube
+from hadis.planning.plan import Plan
 
 from hadis_operator import metrics
 from hadis_operator.apply import MANAGER

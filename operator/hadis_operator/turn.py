@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
-from hadis.control import Controller, is_shared
-from hadis.fields import parse_duration_s
-from hadis.kube import Kube
-from hadis.labels import EVERY_TIER, POOL
-from hadis.plan import Plan
-from hadis.profile import Profile
-from hadis.resources import ServiceSpec
-from hadis.status import plan_from_document
+from hadis.api.fields import parse_duration_s
+from hadis.api.resources import ServiceSpec
+from hadis.api.status import plan_from_document
+from hadis.kube.client import Kube
+from hadis.planning.control import Controller, is_shared
+from hadis.planning.plan import Plan
+from hadis.planning.profile import Profile
+from hadis.protocol.labels import EVERY_TIER, POOL
 
 from hadis_operator import children
 from hadis_operator.apply import Applier

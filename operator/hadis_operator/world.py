@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from hadis.kube import key
-from hadis.labels import SERVICE
-from hadis.profile import Profile
-from hadis.resources import CascadeProfile
+from hadis.api.resources import CascadeProfile
+from hadis.kube.client import key
+from hadis.planning.profile import Profile
+from hadis.protocol.labels import SERVICE
 
 Object = dict[str, Any]
 KINDS = ("services", "profiles", "deployments", "pods", "others")

@@ -7,8 +7,8 @@ import sys
 from collections.abc import AsyncIterator, Callable
 
 import uvicorn
-from hadis.manifest import Manifest, ManifestError, read_manifest
-from hadis.runfile import RunState
+from hadis.api.manifest import Manifest, ManifestError, read_manifest
+from hadis.protocol.run_state import RunState
 from pydantic import ValidationError
 
 from hadis_router.app import create_app

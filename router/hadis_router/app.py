@@ -8,10 +8,10 @@ import logging
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI
-from hadis.fields import parse_duration_s
-from hadis.manifest import Manifest
-from hadis.profile import Profile
-from hadis.runfile import RunState
+from hadis.api.fields import parse_duration_s
+from hadis.api.manifest import Manifest
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import RunState
 
 from hadis_router import api, errors, live, page
 from hadis_router.dispatch import Dispatcher, Transport

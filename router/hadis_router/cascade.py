@@ -5,8 +5,8 @@ Pure but for the thresholds, which learn from what they see.
 
 from __future__ import annotations
 
-from hadis.plan import Plan
-from hadis.profile import Profile
+from hadis.planning.plan import Plan
+from hadis.planning.profile import Profile
 
 from hadis_router.job import Job
 from hadis_router.thresholds import Thresholds

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from hadis.crd import GROUP, VERSION
-from hadis.kube import Kube, Object, connect
-from hadis.labels import COMPONENT, EVERY_TIER, POOL, SERVICE, label
-from hadis.plan import Plan
-from hadis.runfile import PlanChange, RunState, WorkerAddress
-from hadis.status import plan_from_document
+from hadis.api.crd import GROUP, VERSION
+from hadis.api.status import plan_from_document
+from hadis.kube.client import Kube, Object, connect
+from hadis.planning.plan import Plan
+from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, SERVICE, label
+from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress
 
 log = logging.getLogger(__name__)
 

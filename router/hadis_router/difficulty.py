@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
-from hadis.resources import Difficulty
+from hadis.api.resources import Difficulty
 
 from hadis_router.features import FEATURES, features, tagger
 

@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from hadis.plan import Plan
-from hadis.profile import Profile
-from hadis.runfile import WorkerAddress
-from hadis.wire import JobResult
+from hadis.planning.plan import Plan
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import WorkerAddress
+from hadis.protocol.worker import JobResult
 
 from hadis_router.cascade import Cascade
 from hadis_router.estimates import Estimates

@@ -6,7 +6,7 @@ them refuse or defer wrongly for ever, so a factor per tier follows the measured
 
 from __future__ import annotations
 
-from hadis.profile import Profile
+from hadis.planning.profile import Profile
 
 _WEIGHT = 0.1
 _LEAST, _MOST = 0.1, 10.0

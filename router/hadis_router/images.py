@@ -9,9 +9,9 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from hadis.fields import Fields
-from hadis.resources import Tier
-from hadis.wire import MEDIA_TYPES
+from hadis.api.fields import Fields
+from hadis.api.resources import Tier
+from hadis.protocol.worker import MEDIA_TYPES
 from pydantic import AfterValidator, ConfigDict, Field
 
 from hadis_router.job import Answer, ImageParams, ServeError

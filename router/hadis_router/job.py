@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hadis.wire import Format, WireJob
+from hadis.protocol.worker import Format, WireJob
 
 Path = Literal["light", "heavy", "deferred", "kept-light"]
 PATHS: tuple[Path, ...] = ("light", "heavy", "deferred", "kept-light")

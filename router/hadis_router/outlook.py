@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-from hadis.plan import Plan
+from hadis.planning.plan import Plan
 
 from hadis_router.estimates import Estimates
 from hadis_router.queue import TierQueue

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from hadis.control import is_shared
-from hadis.fields import parse_duration_s
-from hadis.front import Front
-from hadis.profile import Profile
-from hadis.resources import ServiceSpec
-from hadis.runfile import RunState
+from hadis.api.fields import parse_duration_s
+from hadis.api.resources import ServiceSpec
+from hadis.planning.control import is_shared
+from hadis.planning.pareto import Front
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import RunState
 
 from hadis_router.dispatch import Dispatcher
 from hadis_router.images import GenerateRequest, check_for_tiers, image_params

@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from hadis.runfile import RunState, read_state
+from hadis.protocol.run_state import RunState, read_state
 from watchfiles import awatch
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from hadis.profile import Profile
+from hadis.planning.profile import Profile
 
 WINDOW = 500
 TRUSTED = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import aiohttp
-from hadis.wire import GenerateBatch, decode_answer
+from hadis.protocol.worker import GenerateBatch, decode_answer
 from pydantic import TypeAdapter
 
 from hadis_router.dispatch import Result, WorkerBusy, WorkerGone

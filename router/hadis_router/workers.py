@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from hadis.runfile import WorkerAddress
+from hadis.protocol.run_state import WorkerAddress
 
 _FIRST_REST_S, _LONGEST_REST_S = 0.5, 15.0
 BUSY_REST_S = 0.05

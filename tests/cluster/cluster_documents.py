@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from documents import profile_document
-from hadis.resources import API_VERSION
+from hadis.api.resources import API_VERSION
 
 
 def profile(namespace: str, name: str = "two", **changes: Any) -> dict[str, Any]:

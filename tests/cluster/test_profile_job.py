@@ -10,7 +10,7 @@ import pytest
 import yaml
 from control_plane import ROOT, ControlPlane
 from documents import profile_document
-from hadis.resources import CascadeProfile
+from hadis.api.resources import CascadeProfile
 from hadis_profiler.commands.profile import _apply
 from hadis_profiler.offline.spec import RunSpec
 

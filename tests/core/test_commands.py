@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hadis.cli import make_app
-from hadis.commands.load import Run, arrivals, parse_rps
+from hadis.cli.load import Run, arrivals, parse_rps
 from typer.testing import CliRunner
 
 SCENES = Path(__file__).parents[2] / "examples/scenes.yaml"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from documents import profile_document
-from hadis.control import Controller, is_shared
-from hadis.profile import Profile
-from hadis.resources import CascadeProfile, ServiceSpec
+from hadis.api.resources import CascadeProfile, ServiceSpec
+from hadis.planning.control import Controller, is_shared
+from hadis.planning.profile import Profile
 
 
 def make_spec(**fields: Any) -> ServiceSpec:

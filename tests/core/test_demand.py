@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hadis.demand import Forecaster
+from hadis.planning.forecast import Forecaster
 
 
 def fed(*readings: tuple[float, float], horizon_s: float = 2.0, noise: float = 0.0) -> Forecaster:

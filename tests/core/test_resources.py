@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hadis.fields import parse_duration_s
-from hadis.manifest import ManifestError, read_manifest
-from hadis.plan import Plan, TierPlan
-from hadis.profile import Profile
-from hadis.resources import CascadeProfile, DiffusionService
-from hadis.runfile import RunState, WorkerAddress, read_state, write_state
+from hadis.api.fields import parse_duration_s
+from hadis.api.manifest import ManifestError, read_manifest
+from hadis.api.resources import CascadeProfile, DiffusionService
+from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import RunState, WorkerAddress, read_state, write_state
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from documents import profile_document
-from hadis.plan import Plan
-from hadis.profile import Profile
-from hadis.resources import API_VERSION, CascadeProfile, Objective
-from hadis.solve import Solver
+from hadis.api.resources import API_VERSION, CascadeProfile, Objective
+from hadis.planning.plan import Plan
+from hadis.planning.profile import Profile
+from hadis.planning.solve import Solver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
 def wait_s(util: float, servers: int, service: float, scv: float, tail: float) -> float:
-    """The formula of `hadis.latency`, written down once more."""
+    """The formula of `hadis.planning.queueing`, written down once more."""
     if util >= 1 or servers == 0:
         return math.inf
     waits = util ** (math.sqrt(2 * (servers + 1)) - 1)

@@ -1,7 +1,7 @@
 """The answer of a worker comes through whole, and a cut one is noticed."""
 
 import pytest
-from hadis.wire import JobResult, decode_answer, encode_answer
+from hadis.protocol.worker import JobResult, decode_answer, encode_answer
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from hadis.manifest import read_profile
+from hadis.api.manifest import read_profile
 
 ROOT = Path(__file__).parents[2]
 SPEC = """

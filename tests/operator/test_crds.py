@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hadis.crd import chart_text, definitions, texts
+from hadis.api.crd import chart_text, definitions, texts
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from documents import profile_document
-from hadis.manifest import read_manifest
-from hadis.profile import Profile
-from hadis.resources import CascadeProfile, ServiceSpec
+from hadis.api.manifest import read_manifest
+from hadis.api.resources import CascadeProfile, ServiceSpec
+from hadis.planning.profile import Profile
 from hadis_operator import children
 from hadis_operator.children.common import Owner, child_name
 from hadis_operator.conditions import Verdict, nodes_have_room, pod_troubles, with_times

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from browser import chromium
-from hadis.profile import Profile
+from hadis.planning.profile import Profile
 from page_router import PageRouter
 from playwright.sync_api import Browser, Page, sync_playwright
 

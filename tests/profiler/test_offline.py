@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from documents import profile_document
-from hadis.profile import Profile
-from hadis.resources import CascadeProfile, Objective
-from hadis.scenes import parse_scene, random_scene
-from hadis.wire import GenerateBatch, JobResult
+from hadis.api.resources import CascadeProfile, Objective
+from hadis.cli.scenes import parse_scene, random_scene
+from hadis.planning.profile import Profile
+from hadis.protocol.worker import GenerateBatch, JobResult
 from hadis_profiler.offline import diff, difficulty, discriminate, images, latency, quality, store
 from hadis_profiler.offline.discriminate import area_under_curve
 from hadis_profiler.offline.latency import Point, median_interval, misfit, time_batch

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from documents import profile_document
+from hadis.api.manifest import read_profile
+from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.cli import make_app
-from hadis.manifest import read_profile
-from hadis.plan import Plan, TierPlan
-from hadis.profile import Profile
-from hadis.resources import CascadeProfile, ServiceSpec
-from hadis.runfile import WorkerAddress
+from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import WorkerAddress
 from hadis_profiler.commands.replay import fewest_gpus
 from hadis_profiler.paper.profile import build
 from hadis_profiler.replay.fleet import TableTransport

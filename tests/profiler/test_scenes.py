@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hadis.manifest import read_manifest
-from hadis.resources import Configuration
-from hadis.scenes import random_scene
+from hadis.api.manifest import read_manifest
+from hadis.api.resources import Configuration
+from hadis.cli.scenes import random_scene
 from hadis_profiler.scenes.discriminate import area_under_curve
 from hadis_profiler.scenes.judge import Judge, judge_pictures
 from hadis_profiler.scenes.tiers import TIERS, paint

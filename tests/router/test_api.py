@@ -16,12 +16,12 @@ import pytest
 import schemathesis
 from documents import profile_document
 from fastapi import FastAPI
-from hadis.manifest import Manifest
-from hadis.plan import Plan, TierPlan
-from hadis.profile import Profile
-from hadis.resources import API_VERSION, CascadeProfile, DiffusionService
-from hadis.runfile import RunState, WorkerAddress
-from hadis.wire import JobResult
+from hadis.api.manifest import Manifest
+from hadis.api.resources import API_VERSION, CascadeProfile, DiffusionService
+from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import RunState, WorkerAddress
+from hadis.protocol.worker import JobResult
 from hadis_router.app import create_app
 from hadis_router.dispatch import Result
 from hadis_router.job import Job

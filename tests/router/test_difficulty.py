@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hadis.resources import Difficulty
-from hadis.scenes import random_scene
+from hadis.api.resources import Difficulty
+from hadis.cli.scenes import random_scene
 from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns, spearman
 from hadis_router.difficulty import LONG_CHARACTERS, DifficultyScorer
 from hadis_router.features import FEATURES

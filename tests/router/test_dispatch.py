@@ -7,10 +7,10 @@ import functools
 from collections.abc import Sequence
 
 import pytest
-from hadis.plan import Plan, TierPlan
-from hadis.profile import Profile
-from hadis.runfile import WorkerAddress
-from hadis.wire import JobResult
+from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import WorkerAddress
+from hadis.protocol.worker import JobResult
 from hadis_router.dispatch import Dispatcher, Result, WorkerBusy, WorkerGone
 from hadis_router.job import Answer, ImageParams, Job, ServeError
 from virtual import virtual

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from hadis.front import Front
-from hadis.profile import Profile
-from hadis.resources import Objective
+from hadis.api.resources import Objective
+from hadis.planning.pareto import Front
+from hadis.planning.profile import Profile
 from hadis_router import live
 from hadis_router.app import create_app
 from test_api import Instant, Scorer, make_app

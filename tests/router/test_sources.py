@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hadis.plan import Plan, TierPlan
-from hadis.runfile import RunState, WorkerAddress, write_state
-from hadis.status import plan_document, plan_from_document
+from hadis.api.status import plan_document, plan_from_document
+from hadis.planning.plan import Plan, TierPlan
+from hadis.protocol.run_state import RunState, WorkerAddress, write_state
 from hadis_router.cluster import state_of
 from hadis_router.sources import follow_file
 

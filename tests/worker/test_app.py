@@ -11,8 +11,8 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from hadis.resources import BatchLatency, Tier
-from hadis.wire import CONTENT_TYPE, decode_answer
+from hadis.api.resources import BatchLatency, Tier
+from hadis.protocol.worker import CONTENT_TYPE, decode_answer
 from hadis_worker.app import create_app
 from hadis_worker.engine import Engine
 from hadis_worker.pipelines import Call, LoadError, Pixels

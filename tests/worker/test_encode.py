@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hadis.wire import Format
+from hadis.protocol.worker import Format
 from hadis_worker.encode import encode, encode_all
 from PIL import Image
 

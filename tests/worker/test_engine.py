@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hadis.manifest import read_manifest
-from hadis.resources import BatchLatency, Tier
-from hadis.wire import GenerateBatch, WireJob
+from hadis.api.manifest import read_manifest
+from hadis.api.resources import BatchLatency, Tier
+from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker.engine import BatchError, Engine, UnknownTierError
 from hadis_worker.pipelines import Call, Pixels
 from hadis_worker.settings import Models

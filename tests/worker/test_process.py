@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 import yaml
-from hadis.wire import decode_answer
+from hadis.protocol.worker import decode_answer
 
 MANIFEST = Path(__file__).parents[2] / "examples" / "scenes.yaml"
 SLOWEST, JOBS = "scenes-large-50", 16

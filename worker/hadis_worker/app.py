@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from hadis.wire import CONTENT_TYPE, GenerateBatch
+from hadis.protocol.worker import CONTENT_TYPE, GenerateBatch
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from hadis_worker.engine import BatchError, UnknownTierError

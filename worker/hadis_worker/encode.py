@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
-from hadis.wire import Format
+from hadis.protocol.worker import Format
 from PIL import Image
 
 PNG_LEVEL = 3

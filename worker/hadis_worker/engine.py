@@ -14,8 +14,8 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from hadis.resources import Tier
-from hadis.wire import GenerateBatch, JobResult, WireJob
+from hadis.api.resources import Tier
+from hadis.protocol.worker import GenerateBatch, JobResult, WireJob
 from PIL import Image
 
 from hadis_worker.discriminator import Discriminator, load_discriminator

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from hadis.resources import Tier
+from hadis.api.resources import Tier
 from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from hadis.wire import GenerateBatch, WorkerStatus, encode_answer
+from hadis.protocol.worker import GenerateBatch, WorkerStatus, encode_answer
 
 from hadis_worker.encode import encode_all
 from hadis_worker.engine import Engine

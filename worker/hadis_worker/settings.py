@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from hadis.fields import PositiveDuration, parse_duration_s
-from hadis.manifest import ManifestError, read_manifest, read_profile, read_resources
-from hadis.resources import DiffusionService, Tier
+from hadis.api.fields import PositiveDuration, parse_duration_s
+from hadis.api.manifest import ManifestError, read_manifest, read_profile, read_resources
+from hadis.api.resources import DiffusionService, Tier
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 

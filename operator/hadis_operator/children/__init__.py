@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hadis.profile import Profile
-from hadis.resources import ServiceSpec
+from hadis.api.resources import ServiceSpec
+from hadis.planning.profile import Profile
 
 from hadis_operator.children import router, worker
 from hadis_operator.children.common import Manifest, Owner

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from hadis.labels import COMPONENT, LONGEST, SERVICE, digest, label
-from hadis.resources import API_VERSION
-from hadis.workload import Resources
+from hadis.api.resources import API_VERSION
+from hadis.api.workload import Resources
+from hadis.protocol.labels import COMPONENT, LONGEST, SERVICE, digest, label
 
 from hadis_operator.settings import Settings
 

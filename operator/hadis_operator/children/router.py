@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hadis.labels import COMPONENT, SERVICE, digest, label
-from hadis.resources import API_VERSION, ServiceSpec
+from hadis.api.resources import API_VERSION, ServiceSpec
+from hadis.protocol.labels import COMPONENT, SERVICE, digest, label
 
 from hadis_operator.children.common import (
     CONFIG_FILE,

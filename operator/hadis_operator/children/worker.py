@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hadis.labels import COMPONENT, EVERY_TIER, POOL, REVISION, SERVICE, digest, label
-from hadis.profile import Profile
-from hadis.resources import API_VERSION, ServiceSpec
-from hadis.workload import ModelCache
+from hadis.api.resources import API_VERSION, ServiceSpec
+from hadis.api.workload import ModelCache
+from hadis.planning.profile import Profile
+from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, REVISION, SERVICE, digest, label
 
 from hadis_operator.children.common import (
     CONFIG_FILE,

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from hadis.api.fields import parse_duration_s
+from hadis.api.manifest import ManifestError, read_profile, write_profile
+from hadis.api.resources import CascadeProfile, Objective
 from hadis.cli import fail
-from hadis.fields import parse_duration_s
-from hadis.manifest import ManifestError, read_profile, write_profile
-from hadis.profile import Profile
-from hadis.resources import CascadeProfile, Objective
+from hadis.planning.profile import Profile
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 app = typer.Typer(
@@ -121,7 +121,7 @@ def _publish(profile: CascadeProfile, work: Path, out: Path) -> None:
 
 async def _apply(profile: CascadeProfile, namespace: str) -> None:
     """Write the profile to the cluster by server-side apply."""
-    from hadis.kube import ApiError, Kube, connect
+    from hadis.kube.client import ApiError, Kube, connect
 
     kube = Kube(await connect())
     document = profile.model_dump(mode="json", by_alias=True, exclude_defaults=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from hadis.api.fields import parse_duration_s
+from hadis.api.manifest import ManifestError, read_profile
+from hadis.api.resources import ServiceSpec
 from hadis.cli import fail
-from hadis.control import is_shared
-from hadis.fields import parse_duration_s
-from hadis.manifest import ManifestError, read_profile
-from hadis.profile import Profile
-from hadis.resources import ServiceSpec
+from hadis.planning.control import is_shared
+from hadis.planning.profile import Profile
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hadis.profile import Profile
-from hadis.resources import Objective
-from hadis.routing import shared_routing
-from hadis.table import shared_table
+from hadis.api.resources import Objective
+from hadis.planning.profile import Profile
+from hadis.planning.routing import shared_routing
+from hadis.planning.table import shared_table
 
 _DEMANDS = (0.25, 0.5, 0.75, 1.0)
 """Of the most that the old profile's quickest configuration keeps up with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from hadis.resources import Difficulty
+from hadis.api.resources import Difficulty
 from hadis_router.features import FEATURES
 from numpy.typing import NDArray
 

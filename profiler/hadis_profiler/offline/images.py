@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from hadis.resources import TierSettings
-from hadis.wire import GenerateBatch, WireJob
+from hadis.api.resources import TierSettings
+from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker.engine import Engine
 from hadis_worker.pipelines import load_painter
 from PIL import Image, PngImagePlugin

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from hadis.fields import parse_duration_s
-from hadis.resources import BatchLatency, Tier, TierSettings
+from hadis.api.fields import parse_duration_s
+from hadis.api.resources import BatchLatency, Tier, TierSettings
 from hadis_worker.engine import is_out_of_memory
 from hadis_worker.pipelines import Call, load_painter
 from rich.progress import Progress

@@ -12,8 +12,8 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from hadis.profile import Profile
-from hadis.resources import Configuration
+from hadis.api.resources import Configuration
+from hadis.planning.profile import Profile
 from matplotlib.figure import Figure
 
 from hadis_profiler.offline.images import path_of

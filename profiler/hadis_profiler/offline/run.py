@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from hadis.resources import CascadeProfile
+from hadis.api.resources import CascadeProfile
 from hadis_router.features import features
 from hadis_worker.gpu import pick_device
 from rich.progress import Progress

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from hadis.fields import Fields, PositiveDuration
-from hadis.resources import Name, TierSettings
+from hadis.api.fields import Fields, PositiveDuration
+from hadis.api.resources import Name, TierSettings
 from pydantic import Field, model_validator
 
 

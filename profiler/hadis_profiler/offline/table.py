@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from hadis.resources import (
+from hadis.api.resources import (
     API_VERSION,
     BatchLatency,
     CascadeProfile,

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from hadis.manifest import write_profile
-from hadis.resources import API_VERSION, CascadeProfile
+from hadis.api.manifest import write_profile
+from hadis.api.resources import API_VERSION, CascadeProfile
 from hadis_router.features import FEATURES
 
 from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns

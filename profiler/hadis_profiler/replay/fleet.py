@@ -6,9 +6,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from hadis.profile import Profile
-from hadis.runfile import WorkerAddress
-from hadis.wire import JobResult
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import WorkerAddress
+from hadis.protocol.worker import JobResult
 from hadis_router.dispatch import Dispatcher, Result
 from hadis_router.job import Job
 

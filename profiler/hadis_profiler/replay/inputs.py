@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from hadis.profile import Profile
+from hadis.planning.profile import Profile
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from hadis.control import Controller
-from hadis.plan import Plan, TierPlan
-from hadis.profile import Profile
-from hadis.resources import ServiceSpec
+from hadis.api.resources import ServiceSpec
+from hadis.planning.control import Controller
+from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.profile import Profile
 
 from hadis_profiler.replay.simulate import Policy
 

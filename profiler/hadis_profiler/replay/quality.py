@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from hadis.profile import Profile
+from hadis.planning.profile import Profile
 from numpy.typing import NDArray
 
 from hadis_profiler.replay.simulate import Outcome

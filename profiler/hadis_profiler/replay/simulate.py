@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import looptime
-from hadis.plan import Plan
-from hadis.profile import Profile
+from hadis.planning.plan import Plan
+from hadis.planning.profile import Profile
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import ImageParams, Job, ServeError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hadis.scenes import random_scene
+from hadis.cli.scenes import random_scene
 from hadis_worker.discriminator import SmallConfig, SmallDiscriminator
 from numpy.typing import NDArray
 from torch import nn

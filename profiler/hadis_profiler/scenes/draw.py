@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 import torch
-from hadis.scenes import Scene
+from hadis.cli.scenes import Scene
 
 PIXELS = 32
 _RGB = torch.tensor(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from hadis.scenes import BACKGROUNDS, COLOURS, CORNERS, SHAPES, SIZES, Scene, random_scene
+from hadis.cli.scenes import BACKGROUNDS, COLOURS, CORNERS, SHAPES, SIZES, Scene, random_scene
 from numpy.typing import NDArray
 from torch import nn
 

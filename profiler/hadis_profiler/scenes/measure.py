@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from hadis.manifest import write_profile
-from hadis.resources import BatchLatency, CascadeProfile, Configuration, Difficulty, Metadata, ProfileSpec, Tier
-from hadis.scenes import Scene, random_scene
+from hadis.api.manifest import write_profile
+from hadis.api.resources import BatchLatency, CascadeProfile, Configuration, Difficulty, Metadata, ProfileSpec, Tier
+from hadis.cli.scenes import Scene, random_scene
 from hadis_router.features import FEATURES, features
 from hadis_worker.discriminator import SmallDiscriminator, load_discriminator
 from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hadis.scenes import parse_scene
+from hadis.cli.scenes import parse_scene
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file

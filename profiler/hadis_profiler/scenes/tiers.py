@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
-from hadis.scenes import Scene
+from hadis.cli.scenes import Scene
 
 from hadis_profiler.scenes.draw import PIXELS
 

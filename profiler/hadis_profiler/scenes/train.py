@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from hadis.scenes import BACKGROUNDS, COLOURS, CORNERS, SHAPES, SIZES, random_scene
+from hadis.cli.scenes import BACKGROUNDS, COLOURS, CORNERS, SHAPES, SIZES, random_scene
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast

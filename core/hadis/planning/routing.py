@@ -19,8 +19,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from hadis.latency import Array
-from hadis.table import Table
+from hadis.planning.queueing import Array
+from hadis.planning.table import Table
 
 ROOM = 0.1
 """Share of the SLO that batches leave for waiting on the slowest path."""

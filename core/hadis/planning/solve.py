@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hadis.fields import parse_duration_s
-from hadis.plan import Plan, TierPlan
-from hadis.table import Fit, shared_table
+from hadis.api.fields import parse_duration_s
+from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.table import Fit, shared_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hadis.profile import Profile
-    from hadis.resources import Objective
+    from hadis.api.resources import Objective
+    from hadis.planning.profile import Profile
 
 SWITCH_GAIN = 0.01
 """Another configuration must promise this share of better quality before the plan leaves one that still fits.

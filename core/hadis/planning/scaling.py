@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from hadis.routing import Routing
+from hadis.planning.routing import Routing
 
 HOLD_CHANGES = 6.0
 """A move must pay for itself within this many times its own length: demand that changes faster cannot be followed."""

@@ -7,15 +7,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from hadis.demand import Forecaster
-from hadis.fields import parse_duration_s
-from hadis.plan import Plan, TierPlan
-from hadis.profile import Profile
-from hadis.resources import ServiceSpec
-from hadis.routing import Route, shared_routing
-from hadis.scaling import Scaling
-from hadis.solve import Solver
-from hadis.table import shared_table
+from hadis.api.fields import parse_duration_s
+from hadis.api.resources import ServiceSpec
+from hadis.planning.forecast import Forecaster
+from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.profile import Profile
+from hadis.planning.routing import Route, shared_routing
+from hadis.planning.scaling import Scaling
+from hadis.planning.solve import Solver
+from hadis.planning.table import shared_table
 
 REFINE = 4
 """Steps of the grid of ratios are quartered: the quality between measured rows is close to linear."""

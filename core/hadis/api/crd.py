@@ -1,4 +1,4 @@
-"""The CustomResourceDefinitions, generated from the models: `python -m hadis.crd FOLDER` writes one file a kind.
+"""The CustomResourceDefinitions, generated from the models: `python -m hadis.api.crd FOLDER` writes one file a kind.
 
 Kubernetes wants a structural schema: no references, no `additionalProperties: false`, null as `nullable`, exclusive
 bounds as booleans. What spans several fields is a CEL rule, said once more here in the API server's language.
@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from hadis.resources import CascadeProfile, DiffusionService, Gpus, Objective, ProfileSpec, ServiceSpec
-from hadis.status import ServiceStatus
-from hadis.workload import ModelCache
+from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, ProfileSpec, ServiceSpec
+from hadis.api.status import ServiceStatus
+from hadis.api.workload import ModelCache
 
 GROUP, VERSION = "hadis.dev", "v1alpha1"
 RULES: dict[str, tuple[str, str]] = {
@@ -157,7 +157,7 @@ def definitions() -> dict[str, dict[str, Any]]:
 
 def texts() -> dict[str, str]:
     """Return the files' texts by plural."""
-    head = "# Written by `make crds` from core/hadis/resources.py.\n"
+    head = "# Written by `make crds` from core/hadis/api.\n"
     return {name: head + yaml.safe_dump(crd, sort_keys=False, width=120) for name, crd in definitions().items()}
 
 

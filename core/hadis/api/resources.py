@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from hadis.fields import Fields, PositiveDuration
-from hadis.workload import Metrics, RouterPods, WorkerPods
+from hadis.api.fields import Fields, PositiveDuration
+from hadis.api.workload import Metrics, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
@@ -44,7 +44,7 @@ class Objective(Fields):
 
     @model_validator(mode="after")
     def _cost_needs_quality(self) -> Self:
-        # The API server checks the same: see RULES in hadis.crd.
+        # The API server checks the same: see RULES in hadis.api.crd.
         if self.optimize == "Cost" and self.quality is None:
             raise ValueError("optimize: Cost needs a quality to reach; write objective.quality")
         return self

@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hadis.api.manifest import ManifestError, read_manifest
+from hadis.api.status import headline
 from hadis.cli import fail
-from hadis.control import REFINE, is_shared
-from hadis.manifest import ManifestError, read_manifest
-from hadis.profile import Profile
-from hadis.solve import Solver
-from hadis.status import headline
+from hadis.planning.control import REFINE, is_shared
+from hadis.planning.profile import Profile
+from hadis.planning.solve import Solver
 
 
 def plan(

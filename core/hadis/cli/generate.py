@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hadis.cli import fail
-from hadis.commands.client import DEFAULT_URL, Url, error_message
+from hadis.cli.client import DEFAULT_URL, Url, error_message
 
 
 def generate(

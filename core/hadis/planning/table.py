@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hadis.latency import Array, tail_of_each, wait_quantile_s
+from hadis.planning.queueing import Array, tail_of_each, wait_quantile_s
 
 if TYPE_CHECKING:
-    from hadis.profile import Profile
+    from hadis.planning.profile import Profile
 
 Rows = NDArray[np.intp]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hadis.fields import parse_duration_s
-from hadis.plan import Plan
-from hadis.profile import Profile
-from hadis.resources import Objective
-from hadis.table import shared_table
+from hadis.api.fields import parse_duration_s
+from hadis.api.resources import Objective
+from hadis.planning.plan import Plan
+from hadis.planning.profile import Profile
+from hadis.planning.table import shared_table
 
 _FAR = 4096
 """GPUs up to which it is asked how many would do."""

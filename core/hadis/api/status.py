@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field
 from pydantic.alias_generators import to_camel, to_snake
 
-from hadis.fields import Fields
-from hadis.plan import Plan
+from hadis.api.fields import Fields
+from hadis.planning.plan import Plan
 
 CHANGES_KEPT = 20
 

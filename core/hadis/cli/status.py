@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hadis.commands.client import DEFAULT_URL, Url, fetch_status
-from hadis.plan import Plan
-from hadis.status import headline
+from hadis.api.status import headline
+from hadis.cli.client import DEFAULT_URL, Url, fetch_status
+from hadis.planning.plan import Plan
 
 
 def status(

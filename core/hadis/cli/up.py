@@ -17,16 +17,16 @@ import httpx
 import typer
 from rich.console import Console
 
+from hadis.api.fields import parse_duration_s
+from hadis.api.manifest import Manifest, ManifestError, read_manifest
+from hadis.api.resources import Gpus
+from hadis.api.status import headline
 from hadis.cli import fail
-from hadis.commands.processes import Child, ChildRefused
-from hadis.control import Controller
-from hadis.fields import parse_duration_s
-from hadis.manifest import Manifest, ManifestError, read_manifest
-from hadis.plan import Plan
-from hadis.profile import Profile
-from hadis.resources import Gpus
-from hadis.runfile import PlanChange, RunState, WorkerAddress, write_state
-from hadis.status import headline
+from hadis.cli.processes import Child, ChildRefused
+from hadis.planning.control import Controller
+from hadis.planning.plan import Plan
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress, write_state
 
 _CHANGES_KEPT = 20
 _PROBE_S = 2.0

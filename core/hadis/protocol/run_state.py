@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hadis.plan import Plan
+from hadis.planning.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from hadis.resources import CascadeProfile, DiffusionService
+from hadis.api.resources import CascadeProfile, DiffusionService
 
 _KINDS: dict[str, type[DiffusionService] | type[CascadeProfile]] = {
     "DiffusionService": DiffusionService,

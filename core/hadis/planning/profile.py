@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hadis.resources import CascadeProfile, Configuration, Tier
+from hadis.api.resources import CascadeProfile, Configuration, Tier
 
 Array = NDArray[np.float64]
 

@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from hadis.api.status import headline
 from hadis.cli import fail
-from hadis.commands.client import DEFAULT_URL, Url, fetch_status
-from hadis.plan import Plan
-from hadis.scenes import random_scene
-from hadis.status import headline
+from hadis.cli.client import DEFAULT_URL, Url, fetch_status
+from hadis.cli.scenes import random_scene
+from hadis.planning.plan import Plan
 
 _PATHS = ("light", "deferred", "kept-light", "heavy")
 _MOST_IN_FLIGHT = 2000

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from hadis.fields import Fields
+from hadis.api.fields import Fields
 
 BOUNDARY = "hadis-part"
 CONTENT_TYPE = f"multipart/mixed; boundary={BOUNDARY}"

@@ -1,0 +1,1 @@
+"""The custom resources as pydantic models, and the CustomResourceDefinitions made from them."""

@@ -1,0 +1,1 @@
+"""The Kubernetes client that operator and router share."""

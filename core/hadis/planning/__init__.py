@@ -1,0 +1,1 @@
+"""What was measured, asked for and observed, to one decision. Pure: no I/O, no asyncio, no clock."""

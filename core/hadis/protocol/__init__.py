@@ -1,0 +1,1 @@
+"""What processes say to each other: router to worker, plan and workers to router, and the labels of objects."""
