@@ -1,4 +1,4 @@
-"""kopf's handlers: each hands what it saw to the world, and every service is kept by one loop of its own.
+"""kopf's handlers: each hands what it saw to the cache; the controller reconciles every service in a loop of its own.
 
 Only `on.event` handlers are used: they need no finalizer and write no annotation, so that a service can be deleted
 while no operator runs.
@@ -16,7 +16,7 @@ from hadis.kube.client import Kube, connect
 from hadis.protocol.labels import SERVICE
 from prometheus_client import start_http_server
 
-from hadis_operator.keeper import Keeper
+from hadis_operator.controller import Controller
 from hadis_operator.settings import Settings
 
 _OURS = {SERVICE: kopf.PRESENT}
@@ -24,7 +24,7 @@ _OURS = {SERVICE: kopf.PRESENT}
 
 @kopf.on.startup()
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
-    """Connect and begin to keep services."""
+    """Connect and begin to reconcile services."""
     ours = Settings()
     settings.posting.enabled = False
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line for every event of every pod
@@ -32,22 +32,24 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     settings.watching.client_timeout = 330
     if ours.metrics_port:
         start_http_server(ours.metrics_port)
-    memo.keeper = Keeper(ours, Kube(await connect()))
-    memo.keeping = asyncio.create_task(memo.keeper.run())
+    memo.controller = Controller(ours, Kube(await connect()))
+    memo.running = asyncio.create_task(memo.controller.run())
 
 
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
     """Stop between two reconciliations; what is half done is finished by the next operator."""
-    memo.keeping.cancel()
-    await asyncio.gather(memo.keeping, return_exceptions=True)
-    await memo.keeper.close()
+    memo.running.cancel()
+    await asyncio.gather(memo.running, return_exceptions=True)
+    await memo.controller.close()
 
 
 def _hand_on(kind: str, of: str = "") -> Any:
     async def saw(event: kopf.RawEvent, memo: kopf.Memo, **_: Any) -> None:
         item = dict(event["object"])
-        memo.keeper.world.saw(kind, event["type"], item | {"kind": of} if of else item)  # items of a list have no kind
+        if of:
+            item["kind"] = of  # items of a list have none
+        memo.controller.cache.saw(kind, event["type"], item)
 
     saw.__name__ = f"saw_{of or kind}"
     return saw

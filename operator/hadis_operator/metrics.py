@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hadis.planning.plan import Plan
+from collections.abc import Mapping
+
+from hadis.planning.decide import Decision
 from prometheus_client import Counter, Gauge, Histogram
 
 _LABELS = ["namespace", "service"]
@@ -19,10 +21,11 @@ GPUS = Gauge("hadis_operator_gpus", "GPUs by state: ready, existing, budget.", [
 _PER_SERVICE = (DEMAND, FORECAST, QUALITY, DIRECT, DEFERRAL, FEASIBLE)
 
 
-def tell(namespace: str, service: str, plan: Plan | None, demand: tuple[float, float], gpus: dict[str, int]) -> None:
-    """Set a service's gauges."""
-    DEMAND.labels(namespace, service).set(demand[0])
-    FORECAST.labels(namespace, service).set(demand[1])
+def record(namespace: str, service: str, decision: Decision, gpus: Mapping[str, int]) -> None:
+    """Set a service's gauges; `gpus` are counted by state."""
+    demand, plan = decision.memory.demand, decision.plan
+    DEMAND.labels(namespace, service).set(demand.observed_rps)
+    FORECAST.labels(namespace, service).set(decision.forecast_rps)
     for state, count in gpus.items():
         GPUS.labels(namespace, service, state).set(count)
     if plan:

@@ -9,9 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from hadis.api.crd import GROUP, VERSION
-from hadis.api.status import plan_from_document
 from hadis.kube.client import Kube, Object, connect
-from hadis.planning.plan import Plan
+from hadis.planning.plan import Plan, read_plan
 from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, SERVICE, label
 from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress
 
@@ -72,7 +71,7 @@ def _plan(status: Mapping[str, Any], tiers: Sequence[str]) -> Plan | None:
     if not document:
         return None
     try:
-        plan = plan_from_document(document)
+        plan = read_plan(document)
     except ValueError as error:
         log.warning("the plan stays as it is: %s", error)
         return None

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
-from hadis.planning.control import is_shared
 from hadis.planning.pareto import Front
+from hadis.planning.fleet import is_shared
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState
 
@@ -148,7 +148,7 @@ def status_document(service: Service) -> dict[str, Any]:
         "arrivals_total": service.metrics.arrivals_total,
         "observed_rps": service.state.observed_rps,
         "forecast_rps": service.state.forecast_rps,
-        "plan": plan.to_dict() if plan else None,
+        "plan": asdict(plan) if plan else None,
         "plan_gpu_s": gpu_s if math.isfinite(gpu_s) else None,
         "thresholds": {"difficulty": difficulty, "confidence": confidence},
         "queues": dispatcher.queued,

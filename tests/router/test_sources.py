@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hadis.api.status import plan_document, plan_from_document
-from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.plan import Plan, TierPlan, plan_document, read_plan
 from hadis.protocol.run_state import RunState, WorkerAddress, write_state
 from hadis_router.cluster import state_of
 from hadis_router.sources import follow_file
@@ -34,10 +33,10 @@ async def test_the_file_is_followed_and_a_broken_one_keeps_the_last_state(tmp_pa
 
 def test_a_plan_survives_the_status() -> None:
     document = plan_document(PLAN)
-    assert plan_from_document(document) == PLAN
+    assert read_plan(document) == PLAN
     assert json.loads(json.dumps(document)) == document
     with pytest.raises(ValueError, match="no plan"):
-        plan_from_document({"light": "x"})
+        read_plan({"light": "x"})
 
 
 def make_slice(name: str, pool: str, *addresses: tuple[str, bool]) -> dict[str, Any]:

@@ -1,111 +1,50 @@
-"""What a DiffusionService's status says: the plans as documents, conditions, and the last changes."""
+"""The status of a DiffusionService: the document that the operator writes, and that the CRD is generated from."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 from pydantic import Field
-from pydantic.alias_generators import to_camel, to_snake
 
+from hadis.api.conditions import Condition
 from hadis.api.fields import Fields
 from hadis.planning.plan import Plan
 
 CHANGES_KEPT = 20
 
 
-class TierPlanStatus(Fields):
-    """One tier in a plan."""
-
-    tier: str
-    count: int = Field(description="GPUs that may run the tier at one time.")
-    batch: int = Field(description="Largest batch.")
-
-
 class PlanStatus(Fields):
-    """A plan."""
+    """Two plans: the one that routes on the workers that are ready, and the one that workers are wished for by."""
 
-    light: str
-    heavy: str
-    direct_ratio: float
-    deferral_ratio: float
-    tiers: tuple[TierPlanStatus, ...] = ()
-    demand_rps: float
-    quality: float
-    light_latency_s: float
-    heavy_latency_s: float
-    feasible: bool = True
-    reason: str = ""
-    generation: int = 0
-
-
-class Plans(Fields):
-    """Two plans: the one that routes on what is ready, and the one that pods are made for."""
-
-    active: PlanStatus | None = None
-    target: PlanStatus | None = None
+    active: Plan | None = Field(None, description="The plan that routes on the workers that are ready.")
+    target: Plan | None = Field(None, description="The plan for the demand that is coming.")
     summary: str = Field("", description="The active plan in a few words.")
+    quality: str = Field("", description="Predicted distance of the active plan, for people; lower is better.")
 
 
-class Condition(Fields):
-    """As Kubernetes' own: what holds, since when, and why."""
-
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-    last_transition_time: str
-    observed_generation: int = 0
-
-
-class Demand(Fields):
+class DemandStatus(Fields):
     """Requests per second."""
 
-    observed_rps: float = 0.0
-    forecast_rps: float = 0.0
+    observed_rps: float = Field(0.0, description="Requests per second that came lately.")
+    forecast_rps: float = Field(0.0, description="Requests per second to have GPUs for.")
 
 
-class Change(Fields):
+class PlanChangeStatus(Fields):
     """A change of plan."""
 
-    time: str
-    summary: str
-    reason: str
+    time: str = Field(description="When (RFC 3339).")
+    summary: str = Field(description="The new plan in one line.")
+    reason: str = Field(description="Why it was chosen.")
 
 
 class ServiceStatus(Fields):
     """The status of a DiffusionService."""
 
-    observed_generation: int = 0
-    conditions: tuple[Condition, ...] = ()
-    plan: Plans = Field(default_factory=Plans)
-    demand: Demand = Field(default_factory=Demand)
+    observed_generation: int = Field(0, description="Generation of the spec that this status is of.")
+    conditions: tuple[Condition, ...] = Field((), description="What holds, since when, and why.")
+    plan: PlanStatus = Field(default_factory=PlanStatus, description="The plans in force.")
+    demand: DemandStatus = Field(default_factory=DemandStatus, description="The demand as the operator reads it.")
     gpus: str = Field("", description="GPUs ready / existing / allowed.")
-    wanted_by_tier: dict[str, int] = Field({}, description="Workers to have; the operator goes on from here.")
-    ready_by_tier: dict[str, int] = {}
-    changes: tuple[Change, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")
-
-
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """Return a plan as the status holds it."""
-    document = {to_camel(name): value for name, value in plan.to_dict().items()}
-    for name, value in document.items():
-        if isinstance(value, float):
-            document[name] = float(f"{value:.4g}")
-    return document | {"tiers": list(document["tiers"])}  # what is read back, so that it is seen to be the same
-
-
-def plan_from_document(document: dict[str, Any]) -> Plan:
-    """Return the plan of a status; raise ValueError for a document of another form."""
-    return Plan.from_dict({to_snake(name): value for name, value in document.items()})
-
-
-def headline(plan: Plan) -> str:
-    """Return a plan's tiers and routing in one line."""
-    return summary(plan) if plan.light == plan.heavy else f"{plan.light} + {plan.heavy}, {summary(plan)}"
-
-
-def summary(plan: Plan) -> str:
-    """Return a plan's routing in a few words."""
-    if plan.light == plan.heavy:
-        return f"{plan.light} alone"
-    return f"direct {plan.direct_ratio:.0%}, deferral {plan.deferral_ratio:.0%}"
+    wanted_by_tier: dict[str, int] = Field(
+        {}, description="Workers to have of each tier; after a restart the operator goes on from here."
+    )
+    ready_by_tier: dict[str, int] = Field({}, description="Workers that are ready for each tier.")
+    changes: tuple[PlanChangeStatus, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")

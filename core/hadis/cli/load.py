@@ -17,11 +17,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from hadis.api.status import headline
 from hadis.cli import fail
 from hadis.cli.client import DEFAULT_URL, Url, fetch_status
 from hadis.cli.scenes import random_scene
-from hadis.planning.plan import Plan
+from hadis.planning.plan import read_plan
 
 _PATHS = ("light", "deferred", "kept-light", "heavy")
 _MOST_IN_FLIGHT = 2000
@@ -131,7 +130,7 @@ async def _watch(run: Run, client: httpx.AsyncClient) -> None:
     while True:
         try:
             found = (await client.get("/v1/hadis/status")).json()
-            run.plan = headline(Plan.from_dict(found["plan"])) if found["plan"] else "none"
+            run.plan = read_plan(found["plan"]).headline if found["plan"] else "none"
         except (httpx.HTTPError, ValueError, KeyError):
             run.plan = "unknown: the router does not say"
         await asyncio.sleep(1)

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from hadis.api.manifest import ManifestError, read_manifest
-from hadis.api.status import headline
 from hadis.cli import fail
-from hadis.planning.control import REFINE, is_shared
+from hadis.planning.fleet import is_shared
 from hadis.planning.profile import Profile
 from hadis.planning.solve import Solver
+from hadis.planning.tuning import Tuning
 
 
 def plan(
@@ -28,14 +28,14 @@ def plan(
     except ManifestError as error:
         raise fail(str(error)) from None
     spec, profile = found.service.spec, Profile(found.profile)
-    solver = Solver(profile, spec.objective, shared=is_shared(spec, profile), refine=REFINE)
+    solver = Solver(profile, spec.objective, shared=is_shared(spec, profile), refine=Tuning().refine)
     table = Table("requests/s", "plan", "GPUs", "quality", "latency s", "why")
     for demand in rps or (1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
         made = solver.solve(demand, spec.gpus.max if gpus is None else gpus, spec.gpus.min)
         counts = ", ".join(f"{t.tier} x{t.count} batch {t.batch}" for t in made.tiers)
         table.add_row(
             f"{demand:g}",
-            headline(made),
+            made.headline,
             counts,
             f"{made.quality:.4g}",
             f"{made.heavy_latency_s:.2f}",

@@ -9,9 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hadis.api.status import headline
 from hadis.cli.client import DEFAULT_URL, Url, fetch_status
-from hadis.planning.plan import Plan
+from hadis.planning.plan import read_plan
 
 
 def status(
@@ -36,7 +35,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     plan = found["plan"]
     busy = sum(worker["busy"] for worker in found["workers"])
     latency = found["latency"]
-    facts = [("plan", f"{headline(Plan.from_dict(plan))} (generation {plan['generation']})" if plan else "none yet")]
+    facts = [("plan", f"{read_plan(plan).headline} (generation {plan['generation']})" if plan else "none yet")]
     if plan:
         counts = ", ".join(f"{t['tier']} x{t['count']} in batches of {t['batch']}" for t in plan["tiers"])
         facts += [("workers by tier", counts), ("quality", f"{plan['quality']:.4g} predicted"), ("why", plan["reason"])]

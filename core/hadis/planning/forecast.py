@@ -1,62 +1,78 @@
-"""Demand, observed and forecast, from a counter of arrivals. Pure: time is an argument.
+"""Demand, observed and forecast, from counters of arrivals. Pure: time is an argument.
 
-The forecast is what the planner should be ready for until the next plans have had their effect: the larger of a quick
-and a slow mean, its rise carried on over the horizon, and the Poisson noise of the quick mean on top.
+The forecast is what the planner should be ready for until the next plans have had their effect: the larger of a fast
+and a slow mean, its rise carried on over the horizon, and the Poisson noise of the fast mean on top.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-FAST_S, SLOW_S = 5.0, 30.0
-"""Windows of the two means: the quick one sees a burst, the slow one does not forget it in the next lull."""
+from hadis.planning.tuning import Tuning
+
+_NOISE_DEVIATIONS = 1.0
+_MOST_SERIES = 1000
+"""Counters that are remembered: routers come and go under new names for as long as a service lives."""
 
 
-class Forecaster:
-    """Turns a counter that only rises (but may restart from 0) into requests per second."""
+@dataclass(frozen=True)
+class Demand:
+    """What was read of the arrivals so far, and the requests per second that follow from it."""
 
-    def __init__(self, horizon_s: float, noise: float = 1.0) -> None:
-        """Look `horizon_s` seconds ahead and add `noise` standard deviations of the quick mean."""
-        self._horizon_s, self._noise = horizon_s, noise
-        self._seen: deque[tuple[float, float]] = deque()
-        self._raw = 0.0
-        self._total = 0.0
+    tuning: Tuning = Tuning()
+    series: Mapping[str, float] = field(default_factory=dict)
+    """The last value of each counter; each may come, go, and start again from 0."""
+    total: float = 0.0
+    """Arrivals since the first reading."""
+    readings: tuple[tuple[float, float], ...] = ()
+    """(seconds, total), of the slow window and one before it."""
 
-    def update(self, now_s: float, arrivals_total: float) -> None:
-        """Take a reading; one that is no number or not later than the last is left out."""
-        if not math.isfinite(arrivals_total) or (self._seen and now_s <= self._seen[-1][0]):
-            return
-        if self._seen:
-            # A counter that fell was started anew with its process.
-            self._total += arrivals_total - self._raw if arrivals_total >= self._raw else arrivals_total
-        self._raw = arrivals_total
-        self._seen.append((now_s, self._total))
-        while len(self._seen) > 2 and self._seen[1][0] <= now_s - SLOW_S:
-            self._seen.popleft()
+    def add(self, at_s: float, series: Mapping[str, float]) -> Demand:
+        """Return the demand with one more reading of the counters.
+
+        A counter that is new counts from what it shows now; a value that is no number, and a reading that is not later
+        than the last one, are left out.
+        """
+        finite = {name: value for name, value in series.items() if math.isfinite(value)}
+        if not finite or (self.readings and at_s <= self.readings[-1][0]):
+            return self
+        total = self.total + sum(_rise(self.series.get(name), value) for name, value in finite.items())
+        known = {name: value for name, value in self.series.items() if name not in finite} | finite
+        readings = (*self.readings, (at_s, total))
+        while len(readings) > 2 and readings[1][0] <= at_s - self.tuning.slow_window_s:
+            readings = readings[1:]
+        return replace(self, series=dict(list(known.items())[-_MOST_SERIES:]), total=total, readings=readings)
 
     @property
     def informed(self) -> bool:
-        """Whether readings reach back over the quick window."""
-        return len(self._seen) > 1 and self._seen[-1][0] - self._seen[0][0] >= FAST_S
+        """Whether readings reach back over the fast window."""
+        return len(self.readings) > 1 and self.readings[-1][0] - self.readings[0][0] >= self.tuning.fast_window_s
 
     @property
     def observed_rps(self) -> float:
         """Mean of the last seconds; 0 before there are two readings."""
-        return self._mean(FAST_S)
+        return self._mean(self.tuning.fast_window_s)
 
-    @property
-    def forecast_rps(self) -> float:
-        """Demand to be ready for."""
-        fast, slow = self._mean(FAST_S), self._mean(SLOW_S)
-        # The quick mean's middle lies (SLOW_S - FAST_S) / 2 seconds after the slow one's.
-        rise = max(0.0, fast - slow) / ((SLOW_S - FAST_S) / 2) * self._horizon_s
-        return max(fast, slow) + rise + self._noise * math.sqrt(fast / FAST_S)
+    def forecast_rps(self, horizon_s: float) -> float:
+        """Return the demand to be ready for over the next `horizon_s` seconds."""
+        fast_s, slow_s = self.tuning.fast_window_s, self.tuning.slow_window_s
+        fast, slow = self._mean(fast_s), self._mean(slow_s)
+        # The fast mean's middle lies (slow_s - fast_s) / 2 seconds after the slow one's.
+        rise = max(0.0, fast - slow) / ((slow_s - fast_s) / 2) * horizon_s
+        return max(fast, slow) + rise + _NOISE_DEVIATIONS * math.sqrt(fast / fast_s)
 
     def _mean(self, window_s: float) -> float:
-        if len(self._seen) < 2:
+        if len(self.readings) < 2:
             return 0.0
-        now, total = self._seen[-1]
+        now, total = self.readings[-1]
         # The reading before the window, so that a window shorter than the readings' distance still has two.
-        at, before = next((s for s in reversed(self._seen) if s[0] <= now - window_s), self._seen[0])
+        at, before = next((r for r in reversed(self.readings) if r[0] <= now - window_s), self.readings[0])
         return (total - before) / (now - at)
+
+
+def _rise(before: float | None, value: float) -> float:
+    if before is None:
+        return 0.0
+    return value - before if value >= before else value  # a counter that fell was started anew with its process

@@ -1,45 +1,52 @@
 """The plan: which configuration is in force, and how many workers run each tier at which batch size.
 
-Pure values; the file in the run folder, `status.plan` in Kubernetes and the router's `/v1/plan` all hold `to_dict`.
+`Plan` is the only definition of these fields: the planner makes it, `status.plan` in Kubernetes and the run folder's
+file hold it as it is, and the CustomResourceDefinition is generated from it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-_MOVED = 0.1
-"""A ratio that moved by this much is a change worth telling."""
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic.dataclasses import dataclass
+
+_NOTABLE_STEP = 0.1
+"""A ratio that moved by this much is a change that people are told of."""
+_DOCUMENT = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_DOCUMENT)
 class TierPlan:
-    """Workers that may run a tier at one time, and the largest batch it takes."""
+    """One tier in a plan."""
 
-    tier: str
-    count: int
-    batch: int
+    tier: str = Field(description="Name of the tier.")
+    count: int = Field(description="Workers that may run the tier at one time.")
+    batch: int = Field(description="Largest batch.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_DOCUMENT)
 class Plan:
     """A configuration in force. A single tier is a plan whose light and heavy are the same and whose ratios are 0."""
 
-    light: str
-    heavy: str
-    direct_ratio: float
-    deferral_ratio: float
-    tiers: tuple[TierPlan, ...]
-    demand_rps: float
-    quality: float
-    light_latency_s: float
-    """Predicted latency of a request that the light tier answers, at the asked attainment."""
-    heavy_latency_s: float
-    """Predicted latency of the slowest path (deferred), at the asked attainment."""
-    feasible: bool = True
-    reason: str = ""
-    """Why this plan, in words a person can act on."""
-    generation: int = 0
+    light: str = Field(description="The light tier.")
+    heavy: str = Field(description="The heavy tier; the light one itself where a single tier serves.")
+    direct_ratio: float = Field(description="Share of the prompts, the hardest ones, that go straight to heavy.")
+    deferral_ratio: float = Field(description="Share of the light images that the heavy tier makes again.")
+    tiers: tuple[TierPlan, ...] = Field(description="Workers and batch of each tier.")
+    demand_rps: float = Field(description="Demand that the plan is for, requests per second.")
+    quality: float = Field(description="Predicted distance; lower is better.")
+    light_latency_s: float = Field(
+        description="Predicted latency of a request that the light tier answers, at the objective's attainment."
+    )
+    heavy_latency_s: float = Field(
+        description="Predicted latency of the slowest path (deferred), at the objective's attainment."
+    )
+    feasible: bool = Field(default=True, description="Whether the plan keeps up with the demand within the objective.")
+    reason: str = Field(default="", description="Why this plan, in words a person can act on.")
+    generation: int = Field(default=0, description="Grows with each plan that routes differently.")
 
     @property
     def gpus(self) -> int:
@@ -56,29 +63,44 @@ class Plan:
 
     def routes_like(self, other: Plan) -> bool:
         """Return whether both route and batch alike (predictions and reasons aside)."""
-        return (self.light, self.heavy, self.direct_ratio, self.deferral_ratio, self.tiers) == (
-            other.light,
-            other.heavy,
-            other.direct_ratio,
-            other.deferral_ratio,
-            other.tiers,
+        mine, its = (
+            (plan.light, plan.heavy, plan.direct_ratio, plan.deferral_ratio, plan.tiers) for plan in (self, other)
         )
+        return mine == its
 
-    def worth_telling(self, other: Plan) -> bool:
+    def differs_notably(self, other: Plan) -> bool:
         """Return whether a person would call this another plan than `other`: ratios follow the load all the time."""
         if (self.light, self.heavy, self.feasible) != (other.light, other.heavy, other.feasible):
             return True
-        moves = self.direct_ratio - other.direct_ratio, self.deferral_ratio - other.deferral_ratio
-        return max(map(abs, moves)) >= _MOVED
+        steps = self.direct_ratio - other.direct_ratio, self.deferral_ratio - other.deferral_ratio
+        return max(map(abs, steps)) >= _NOTABLE_STEP
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON data."""
-        return asdict(self)
+    @property
+    def summary(self) -> str:
+        """The plan's routing in a few words."""
+        if self.light == self.heavy:
+            return f"{self.light} alone"
+        return f"direct {self.direct_ratio:.0%}, deferral {self.deferral_ratio:.0%}"
 
-    @staticmethod
-    def from_dict(data: dict[str, Any]) -> Plan:
-        """Return the plan of `to_dict`; raise ValueError for data of another form."""
-        try:
-            return Plan(**{**data, "tiers": tuple(TierPlan(**tier) for tier in data["tiers"])})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"this is no plan: {error}") from None
+    @property
+    def headline(self) -> str:
+        """The plan's tiers and routing in one line."""
+        return self.summary if self.light == self.heavy else f"{self.light} + {self.heavy}, {self.summary}"
+
+
+_PLAN = TypeAdapter(Plan)
+
+
+def read_plan(document: Any) -> Plan:
+    """Return the plan in a document (field names in snake or camel case); raise ValueError for one of another form."""
+    try:
+        return _PLAN.validate_python(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"this is no plan: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """Return a plan as a resource's status holds it, unrounded."""
+    document: dict[str, Any] = _PLAN.dump_python(plan, mode="json", by_alias=True)
+    return document

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from hadis.planning.plan import Plan
 
@@ -39,23 +40,19 @@ class RunState:
     changes: tuple[PlanChange, ...] = ()
 
 
+_STATE = TypeAdapter(RunState)
+
+
 def write_state(path: Path, state: RunState) -> None:
     """Replace the file at once, so that a reader sees the old state or the new one and nothing between."""
     draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(json.dumps(asdict(state)), "utf-8")
+    draft.write_bytes(_STATE.dump_json(state))
     draft.replace(path)
 
 
 def read_state(path: Path) -> RunState:
     """Return the state; raise ValueError for a file of another form, OSError where it cannot be read."""
     try:
-        data = json.loads(path.read_text("utf-8"))
-        return RunState(
-            plan=Plan.from_dict(data["plan"]) if data["plan"] else None,
-            workers=tuple(WorkerAddress(w["url"], tuple(w["tiers"])) for w in data["workers"]),
-            observed_rps=float(data["observed_rps"]),
-            forecast_rps=float(data["forecast_rps"]),
-            changes=tuple(PlanChange(float(c["at"]), str(c["summary"]), str(c["reason"])) for c in data["changes"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: is no run state: {error!r}") from None
+        return _STATE.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path}: is no run state: {error.errors()[0]['msg']}") from None

@@ -13,8 +13,9 @@ from hadis.api.fields import parse_duration_s
 from hadis.api.manifest import ManifestError, read_profile
 from hadis.api.resources import ServiceSpec
 from hadis.cli import fail
-from hadis.planning.control import is_shared
+from hadis.planning.fleet import is_shared
 from hadis.planning.profile import Profile
+from hadis.planning.tuning import Tuning
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -22,7 +23,7 @@ from rich.table import Table
 from hadis_profiler.replay.inputs import InputError, Prompts, drawn_prompts, read_prompts, read_trace
 from hadis_profiler.replay.log import Log
 from hadis_profiler.replay.plot import Timeline, draw_sizes
-from hadis_profiler.replay.policies import POLICIES
+from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Making
 from hadis_profiler.replay.quality import Judge, Summary
 from hadis_profiler.replay.simulate import Outcome, Ran, Setting, replay
 
@@ -48,17 +49,29 @@ class Inputs:
     stretch: float = 1.0
 
     def run(
-        self, policy: str, gpus: int, shared: bool, change_cost_s: float, seed: int,
-        record: Callable[[Outcome], None], timeline: Timeline | None = None,
-    ) -> tuple[Summary, Ran]:  # fmt: skip
-        """Replay once; every outcome also goes to `record`."""
+        self,
+        policy: str,
+        gpus: int,
+        shared: bool,
+        change_cost_s: float,
+        seed: int,
+        record: Callable[[Outcome], None],
+        timeline: Timeline | None = None,
+        tuning: Tuning = Tuning(),
+        plan_every_s: float = PLAN_EVERY_S,
+    ) -> tuple[Summary, Ran]:
+        """Replay once; every outcome also goes to `record`. `plan_every_s` is the period of our own control step."""
         slo_s = parse_duration_s(self.slo)
         profile = with_load_seconds(self.profile, change_cost_s)
         spec = ServiceSpec.read(
-            {"profile": profile.resource.metadata.name, "gpus": {"max": gpus},
-             "objective": {"latency": self.slo, "attainment": self.attainment}}
-        )  # fmt: skip
-        named = POLICIES[policy](profile, spec, slo_s, shared, seed)
+            {
+                "profile": profile.resource.metadata.name,
+                "gpus": {"min": gpus, "max": gpus},  # a GPU that is there costs the same when it idles
+                "objective": {"latency": self.slo, "attainment": self.attainment},
+                "placement": "Shared" if shared else "Dedicated",
+            }
+        )
+        named = POLICIES[policy](Making(profile, slo_s, seed, tuning, plan_every_s))
         judge = Judge(profile, slo_s)
 
         def take(outcome: Outcome) -> None:
@@ -68,7 +81,7 @@ class Inputs:
                 timeline.add(outcome)
 
         arrivals = read_trace(self.trace, len(self.prompts), self.stretch)
-        setting = Setting(profile, gpus, slo_s, shared, change_cost_s)
+        setting = Setting(profile, spec, change_cost_s)
         planned = timeline.planned if timeline else lambda at, plan: None
         ran = replay(setting, named.policy, arrivals, self.prompts, take, named.score, planned)
         return judge.summary(), ran

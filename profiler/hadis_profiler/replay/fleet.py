@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from hadis.planning.profile import Profile
+from hadis.planning.snapshot import Worker, WorkerGroup
+from hadis.protocol.labels import EVERY_TIER
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult
 from hadis_router.dispatch import Dispatcher, Result
@@ -50,16 +52,25 @@ class SharedFleet:
 
     def __init__(self, dispatcher: Dispatcher, tiers: Sequence[str], gpus: int) -> None:
         """Give all of them to the dispatcher."""
-        self.ready: Mapping[str, int] = dict.fromkeys(tiers, gpus)
-        self.assigned = self.ready
-        dispatcher.set_workers(WorkerAddress(f"w{i}", tuple(tiers)) for i in range(gpus))
+        names, resident = [f"w{i}" for i in range(gpus)], tuple(tiers)
+        self._workers = tuple(Worker(name, EVERY_TIER, resident, ready=True) for name in names)
+        self._groups = (WorkerGroup(EVERY_TIER, resident, replicas=gpus, created=gpus),)
+        dispatcher.set_workers(WorkerAddress(name, resident) for name in names)
 
-    def follow(self, counts: Mapping[str, int]) -> None:
+    def observe(self) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
+        """Return the groups and the workers as the control step sees them."""
+        return self._groups, self._workers
+
+    def apply(self, workers_by_tier: Mapping[str, int]) -> None:
         """Do nothing: any worker may run any tier."""
 
 
 class DedicatedFleet:
-    """Workers of one tier each. A change ends the batch that runs and then takes `change_s`."""
+    """Workers of one tier each. A change ends the batch that runs and then takes `change_s`.
+
+    A GPU changes its tier in place, as if its old pod ended and its new one began in one: so the budget, which no
+    moment of this exceeds, is not in the way, and workers follow the wish.
+    """
 
     def __init__(
         self, dispatcher: Dispatcher, transport: TableTransport, counts: Mapping[str, int], change_s: float
@@ -68,26 +79,24 @@ class DedicatedFleet:
         self._dispatcher, self._transport, self._change_s = dispatcher, transport, change_s
         tiers = [tier for tier, count in counts.items() for _ in range(count)]
         self._tier = {f"w{i}": tier for i, tier in enumerate(tiers)}
+        self._all_tiers = tuple(counts)
         self._changing: dict[str, asyncio.Task[None]] = {}
         self._publish()
 
-    @property
-    def ready(self) -> Mapping[str, int]:
-        """GPUs that serve now, by tier."""
-        return Counter(tier for url, tier in self._tier.items() if url not in self._changing)
+    def observe(self) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
+        """Return the groups and the workers as the control step sees them."""
+        counts = Counter(self._tier.values())
+        groups = (WorkerGroup(tier, (tier,), replicas=counts[tier], created=counts[tier]) for tier in self._all_tiers)
+        workers = (Worker(url, tier, (tier,), ready=url not in self._changing) for url, tier in self._tier.items())
+        return tuple(groups), tuple(workers)
 
-    @property
-    def assigned(self) -> Mapping[str, int]:
-        """GPUs by tier, those that still change to it included."""
-        return Counter(self._tier.values())
-
-    def follow(self, counts: Mapping[str, int]) -> None:
-        """Change as few workers as the counts need, idle ones first; those that change already are counted as done."""
+    def apply(self, workers_by_tier: Mapping[str, int]) -> None:
+        """Change as few workers as needed, idle ones first; those that change already are counted as done."""
         have = Counter(self._tier.values())
-        short = [tier for tier, count in counts.items() for _ in range(count - have[tier])]
+        short = [tier for tier, count in workers_by_tier.items() for _ in range(count - have[tier])]
         busy = {w.url: bool(w.tier) for w in self._dispatcher.workers}
         for tier in short:
-            over = [u for u, t in self._tier.items() if u not in self._changing and have[t] > counts.get(t, 0)]
+            over = [u for u, t in self._tier.items() if u not in self._changing and have[t] > workers_by_tier.get(t, 0)]
             if not over:
                 break
             url = min(over, key=lambda u: busy.get(u, False))

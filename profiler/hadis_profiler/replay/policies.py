@@ -7,19 +7,20 @@ That is more than some of them have in their own papers, and fair: a table then 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
-from hadis.api.resources import ServiceSpec
-from hadis.planning.control import Controller
+from hadis.planning.decide import Decision, decide
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
+from hadis.planning.snapshot import DemandReading, Memory, Snapshot
+from hadis.planning.tuning import Tuning
 
 from hadis_profiler.replay.simulate import Policy
 
 PLAN_EVERY_S = 1.0
-"""Period of our own control loop: a plan takes less than a millisecond, and thresholds follow at once."""
+"""Period of our own control step: it takes about a millisecond, and thresholds follow at once."""
 EPOCH_S = 5.0
 """Period of the rivals' control loops, as in the HADIS paper's testbed."""
 OVER_PROVISION = 1.05
@@ -38,14 +39,16 @@ class Named:
 
 
 class Hadis:
-    """This project: the live Controller."""
+    """This project: the live control step."""
 
-    def __init__(self, profile: Profile, spec: ServiceSpec, *, shared: bool) -> None:
-        """Plan as `hadis up` does."""
-        self.every_s = PLAN_EVERY_S
-        self._controller = Controller(profile, spec, shared=shared)
-        self.step = self._controller.step
-        self.target = self._controller.target
+    def __init__(self, profile: Profile, tuning: Tuning, every_s: float) -> None:
+        """Decide as the operator and `hadis up` do, by what `profile` says."""
+        self.every_s = every_s
+        self._profile, self._tuning = profile, tuning
+
+    def decide(self, snapshot: Snapshot, memory: Memory) -> Decision:
+        """Take the control step."""
+        return decide(replace(snapshot, profile=self._profile), memory, self._tuning)
 
 
 class Epochs:
@@ -64,22 +67,16 @@ class Epochs:
         self._all = light_sees_all
         self._batches = [self._batch_sizes(row) for row in self._rows]
         self._rate, self._last = 0.0, (0.0, 0.0)
-        self._plan: Plan | None = None
 
-    def step(
-        self, now_s: float, arrivals_total: float, ready: Mapping[str, int], queued_s: Mapping[str, float]
-    ) -> Plan:
-        """Return the plan of this epoch."""
-        gpus = max(ready.values()) if ready else 0
-        self._plan = self._choose(now_s, arrivals_total, gpus if len(set(ready.values())) == 1 else sum(ready.values()))
-        return self._plan
-
-    def target(self, now_s: float, gpus: int, ready: Mapping[str, int], assigned: Mapping[str, int]) -> dict[str, int]:
-        """Return the plan's own counts: these rules do not charge for a change."""
-        plan = self._plan or self._choose(now_s, 0.0, gpus)
-        counts = {tier.tier: tier.count for tier in plan.tiers}
+    def decide(self, snapshot: Snapshot, memory: Memory) -> Decision:
+        """Return the plan of this epoch and its own counts: these rules do not charge for a change."""
+        gpus = snapshot.spec.gpus.max
+        ready = sum(worker.ready for worker in snapshot.workers)
+        arrivals = sum(snapshot.reading.series.values()) if isinstance(snapshot.reading, DemandReading) else 0.0
+        plan = self._choose(snapshot.now_s, arrivals, ready or gpus)
+        counts = dict.fromkeys(self._profile.tiers, 0) | {tier.tier: tier.count for tier in plan.tiers}
         counts[plan.heavy] += gpus - sum(counts.values())
-        return counts
+        return Decision(memory, (), planned=True, plan=plan if ready else None, workers_by_tier=counts)
 
     def _choose(self, now_s: float, arrivals_total: float, gpus: int) -> Plan:
         before_s, before = self._last
@@ -98,7 +95,10 @@ class Epochs:
         tiers = [TierPlan(light, count if heavy != light else gpus, sizes[0])]
         if heavy != light:
             tiers.append(TierPlan(heavy, gpus - count, sizes[1]))
-        return Plan(light, heavy, direct, deferral, tuple(tiers), demand, quality, 0.0, 0.0, bool(fits), "epoch", 1)
+        return Plan(
+            light, heavy, direct, deferral, tuple(tiers), demand, quality,
+            light_latency_s=0.0, heavy_latency_s=0.0, feasible=bool(fits), reason="epoch", generation=1,
+        )  # fmt: skip
 
     def _batch_sizes(self, row: Row) -> tuple[int, int] | None:
         """Return the batches of most throughput within the latency rule; None where not even single images are."""
@@ -155,51 +155,65 @@ def _without_deferral(profile: Profile) -> Profile:
     return Profile(profile.resource.model_copy(update={"spec": changed}))
 
 
-def _hadis(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
-    return Named(Hadis(profile, spec, shared=shared))
+@dataclass(frozen=True)
+class Making:
+    """What a policy is made from."""
+
+    profile: Profile
+    slo_s: float
+    seed: int = 0
+    tuning: Tuning = Tuning()
+    every_s: float = PLAN_EVERY_S
+    """Period of our own control step."""
 
 
-def _random_mix(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
-    """Return our own control loop without any look at the query: two tiers mixed at random, nothing deferred."""
-    return Named(Hadis(_without_deferral(profile), spec, shared=shared), _drawn(seed))
+def _hadis(making: Making) -> Named:
+    return Named(Hadis(making.profile, making.tuning, making.every_s))
 
 
-def _paper(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
+def _random_mix(making: Making) -> Named:
+    """Return our own control step without any look at the query: two tiers mixed at random, nothing deferred."""
+    flat = _without_deferral(making.profile)
+    return Named(Hadis(flat, making.tuning, making.every_s), _drawn(making.seed))
+
+
+def _paper(making: Making) -> Named:
     """Return the paper's planner (sections 4.2 and 4.3): its Pareto rows, every 5 s, light charged with everything."""
-    return Named(Epochs(profile, slo_s, _pareto(profile), light_sees_all=True))
+    return Named(Epochs(making.profile, making.slo_s, _pareto(making.profile), light_sees_all=True))
 
 
-def _diffserve(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
+def _diffserve(making: Making) -> Named:
     """Return DiffServe (MLSys 2025): one fixed pair, every prompt to light first, the threshold planned.
 
     The pair is the one whose range of quality and cost is widest, the lightest and the heaviest tier: a fixed pair
     must serve the lowest and the highest load.
     """
-    names = list(profile.tiers)
-    rows = [row for row in rows_of(profile) if row[:2] == (names[0], names[-1]) and row[2] == 0]
-    return Named(Epochs(profile, slo_s, rows, light_sees_all=True))
+    names = list(making.profile.tiers)
+    rows = [row for row in rows_of(making.profile) if row[:2] == (names[0], names[-1]) and row[2] == 0]
+    return Named(Epochs(making.profile, making.slo_s, rows, light_sees_all=True))
 
 
-def _proteus(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
+def _proteus(making: Making) -> Named:
     """Return Proteus (ASPLOS 2024): accuracy scaling by a mix of variants that no query is looked at for."""
-    return Named(Epochs(profile, slo_s, [r for r in rows_of(profile) if r[3] == 0]), _drawn(seed))
+    rows = [row for row in rows_of(making.profile) if row[3] == 0]
+    return Named(Epochs(making.profile, making.slo_s, rows), _drawn(making.seed))
 
 
-def _single(heaviest: bool) -> Callable[..., Named]:
-    def make(profile: Profile, spec: ServiceSpec, slo_s: float, shared: bool, seed: int) -> Named:
+def _single(*, heaviest: bool) -> Callable[[Making], Named]:
+    def make(making: Making) -> Named:
         """Return Clipper's way (NSDI 2017): one model for all, its batch adapted to the objective."""
-        name = list(profile.tiers)[-1 if heaviest else 0]
-        return Named(Epochs(profile, slo_s, [(name, name, 0.0, 0.0, 1.0)]))
+        name = list(making.profile.tiers)[-1 if heaviest else 0]
+        return Named(Epochs(making.profile, making.slo_s, [(name, name, 0.0, 0.0, 1.0)]))
 
     return make
 
 
-POLICIES: dict[str, Callable[[Profile, ServiceSpec, float, bool, int], Named]] = {
+POLICIES: dict[str, Callable[[Making], Named]] = {
     "hadis": _hadis,
     "hadis-paper": _paper,
     "random-mix": _random_mix,
     "diffserve": _diffserve,
     "proteus": _proteus,
-    "all-light": _single(False),
-    "all-heavy": _single(True),
+    "all-light": _single(heaviest=False),
+    "all-heavy": _single(heaviest=True),
 }

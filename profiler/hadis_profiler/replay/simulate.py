@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import looptime
+from hadis.api.fields import parse_duration_s
+from hadis.api.resources import ServiceSpec
+from hadis.planning.decide import Decision
+from hadis.planning.fleet import is_shared
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import ImageParams, Job, ServeError
 
@@ -22,19 +27,12 @@ from hadis_profiler.replay.inputs import Prompts
 
 
 class Policy(Protocol):
-    """A control loop: sees what a live one sees, and plans."""
+    """Who decides: takes a control step on what a live one sees."""
 
     every_s: float
 
-    def step(
-        self, now_s: float, arrivals_total: float, ready: Mapping[str, int], queued_s: Mapping[str, float]
-    ) -> Plan:
-        """Return the plan that routes on the GPUs that are ready."""
-
-    def target(
-        self, now_s: float, gpus: int, ready: Mapping[str, int], assigned: Mapping[str, int]
-    ) -> Mapping[str, int]:
-        """Return the GPUs to have by tier; asked for on dedicated GPUs alone."""
+    def decide(self, snapshot: Snapshot, memory: Memory) -> Decision:
+        """Return the plan that routes on the workers that are ready, and the workers to have by tier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +53,19 @@ class Setting:
     """What every policy of a comparison has in common."""
 
     profile: Profile
-    gpus: int
-    slo_s: float
-    shared: bool = True
+    spec: ServiceSpec
     change_cost_s: float = 0.0
     queue_limit: int = 100_000
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that there are."""
+        return self.spec.gpus.max
+
+    @property
+    def slo_s(self) -> float:
+        """The latency objective."""
+        return parse_duration_s(self.spec.objective.latency)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ class _Replay:
         self._setting, self._policy, self._record, self._planned = setting, policy, record, planned
         self._difficulty = score or prompts.difficulty.tolist().__getitem__
         self.transport = TableTransport(setting.profile, prompts)
+        self._memory = Memory()
         self._arrivals = 0
         self._open = 0
 
@@ -118,26 +125,23 @@ class _Replay:
             setting.profile, self.transport, slo_s=setting.slo_s, queue_limit=setting.queue_limit, on_done=self._done
         )
         self._fleet = self._start_fleet()
-        self._plan(0.0)
+        self._control(0.0)
         loop = asyncio.get_running_loop()
-        planning = asyncio.ensure_future(self._keep_planning())
+        control = asyncio.ensure_future(self._control_loop())
         for at, prompt in trace:
             if at > loop.time():
                 await asyncio.sleep(at - loop.time())
             self._arrive(loop, at, prompt)
         while self._open:  # noqa: ASYNC110 (every job has a deadline)
             await asyncio.sleep(setting.slo_s / 4)
-        planning.cancel()
+        control.cancel()
         return loop.time()
 
     def _start_fleet(self) -> SharedFleet | DedicatedFleet:
         setting, tiers = self._setting, tuple(self._setting.profile.tiers)
-        if setting.shared:
+        if is_shared(setting.spec, setting.profile):
             return SharedFleet(self._dispatcher, tiers, setting.gpus)
-        counts = dict(self._policy.target(0.0, setting.gpus, {}, {}))
-        # Whatever a plan leaves over serves the heaviest tier: a GPU that is there costs the same when it idles.
-        heaviest = [tier for tier in tiers if counts.get(tier)][-1]
-        counts[heaviest] += setting.gpus - sum(counts.values())
+        counts = self._decide(0.0, (), ()).workers_by_tier
         return DedicatedFleet(self._dispatcher, self.transport, counts, setting.change_cost_s)
 
     def _arrive(self, loop: asyncio.AbstractEventLoop, at: float, prompt: int) -> None:
@@ -158,16 +162,28 @@ class _Replay:
         final = "" if failed else job.attempts[-1].tier
         self._record(Outcome(job.arrived, None if failed else now, *job.cascade, job.first, final, how))
 
-    def _plan(self, now: float) -> None:
-        plan = self._policy.step(now, self._arrivals, self._fleet.ready, self._dispatcher.queued_s)
-        if plan != self._dispatcher.plan:
-            self._dispatcher.set_plan(plan)
-            self._planned(now, plan)
-        if not self._setting.shared:
-            fleet = self._fleet
-            fleet.follow(self._policy.target(now, self._setting.gpus, fleet.ready, fleet.assigned))
+    def _control(self, now: float) -> None:
+        """Take one control step: observe the fleet, decide, act."""
+        decision = self._decide(now, *self._fleet.observe())
+        if decision.plan is not None and decision.plan != self._dispatcher.plan:
+            self._dispatcher.set_plan(decision.plan)
+            self._planned(now, decision.plan)
+        self._fleet.apply(decision.workers_by_tier)
 
-    async def _keep_planning(self) -> None:
+    def _decide(self, now: float, groups: tuple[WorkerGroup, ...], workers: tuple[Worker, ...]) -> Decision:
+        snapshot = Snapshot(
+            now_s=now,
+            spec=self._setting.spec,
+            profile=self._setting.profile,
+            reading=DemandReading(now, {"router": float(self._arrivals)}, self._dispatcher.queued_s),
+            workers=workers,
+            groups=groups,
+        )
+        decision = self._policy.decide(snapshot, self._memory)
+        self._memory = decision.memory
+        return decision
+
+    async def _control_loop(self) -> None:
         while True:
             await asyncio.sleep(self._policy.every_s)
-            self._plan(asyncio.get_running_loop().time())
+            self._control(asyncio.get_running_loop().time())

@@ -1,7 +1,7 @@
-"""Keeps services as they should be: one loop a service, woken by events and by its own clock.
+"""Runs one reconcile loop per service, woken by events and by its own clock.
 
-Level-triggered: a turn looks at everything in the caches and writes what differs, so that it does not matter which
-event woke it, or whether the operator was killed in the middle of the turn before.
+Level-triggered: a reconcile looks at everything in the caches and writes what differs, so that it does not matter which
+event woke it, or whether the operator was killed in the middle of the one before.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from hadis.kube.client import ApiError, Kube
 from hadis.protocol.labels import SERVICE
 
 from hadis_operator import metrics
+from hadis_operator.cache import Cache
+from hadis_operator.reconciler import Reconciler
 from hadis_operator.settings import Settings
-from hadis_operator.turn import Turn
-from hadis_operator.world import World
 
 log = logging.getLogger(__name__)
-_TURN_S = 60.0
+_RECONCILE_S = 60.0
 _SETTLE_S = 0.05
-"""Events come in bursts; they are waited for this long before a turn."""
-_LONGEST_REST_S = 30.0
+"""Events come in bursts; they are waited for this long before a reconcile."""
+_LONGEST_BACKOFF_S = 30.0
 
 
-class Keeper:
+class Controller:
     """All services of the namespaces that this operator watches."""
 
     def __init__(self, settings: Settings, kube: Kube) -> None:
         """Start with nothing seen."""
         self._settings, self._kube = settings, kube
-        self.world = World(self._wake)
+        self.cache = Cache(self._wake)
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._awake: dict[str, asyncio.Event] = {}
+        self._events: dict[str, asyncio.Event] = {}
         self._http: aiohttp.ClientSession | None = None
 
     async def run(self) -> None:
         """Compare the caches with the API server now and then, for ever."""
         self._http = aiohttp.ClientSession()
-        for service in list(self.world.objects["services"]):
+        for service in self.cache.services:
             self._wake(service)
         while True:
             await asyncio.sleep(self._settings.resync_s * random.uniform(0.8, 1.2))
-            namespaces = {name.split("/")[0] for name in self.world.objects["services"]}
+            namespaces = {name.split("/")[0] for name in self.cache.services}
             for namespace in namespaces:
                 await self._resync(namespace)
 
@@ -61,52 +61,52 @@ class Keeper:
         try:
             for kind, path in (("deployments", "/apis/apps/v1"), ("pods", "/api/v1")):
                 listed = await self._kube.get(f"{path}/namespaces/{namespace}/{kind}", labelSelector=SERVICE)
-                self.world.replace(kind, namespace, listed["items"])
+                self.cache.replace(kind, namespace, listed["items"])
         except ApiError as error:
             log.warning("resync of %s: %s", namespace, error)
 
     def _wake(self, service: str) -> None:
         if self._http is None:
             return  # not running yet; run() wakes all
-        if service in self.world.objects["services"]:
-            self._awake.setdefault(service, asyncio.Event()).set()
+        if self.cache.service(service) is not None:
+            self._events.setdefault(service, asyncio.Event()).set()
             if service not in self._tasks:
-                self._tasks[service] = asyncio.create_task(self._keep(service))
+                self._tasks[service] = asyncio.create_task(self._loop(service))
         elif service in self._tasks:
             self._tasks.pop(service).cancel()
-            self._awake.pop(service, None)
+            self._events.pop(service, None)
             metrics.forget(*service.split("/", 1))
 
-    async def _keep(self, service: str) -> None:
+    async def _loop(self, service: str) -> None:
         assert self._http is not None
-        turn = Turn(service, self._settings, self._kube, self._http, self.world)
+        reconciler = Reconciler(service, self._settings, self._kube, self._http, self.cache)
         failures = 0
         while True:
-            self._awake[service].clear()
-            wait = turn.every_s
+            self._events[service].clear()
+            wait = reconciler.every_s
             try:
                 with metrics.SECONDS.time():
-                    await asyncio.wait_for(turn.take(), _TURN_S)
+                    await asyncio.wait_for(reconciler.reconcile(), _RECONCILE_S)
                 failures = 0
                 metrics.RECONCILES.labels("ok").inc()
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 failures += 1
-                wait = min(_LONGEST_REST_S, 2.0 ** min(failures, 6) * 0.5)
+                wait = min(_LONGEST_BACKOFF_S, 2.0 ** min(failures, 6) * 0.5)
                 metrics.RECONCILES.labels("error").inc()
                 if isinstance(error, ApiError | TimeoutError):
-                    log.warning("%s: %s; again in %.0f s", service, error or "the turn took too long", wait)
+                    log.warning("%s: %s; again in %.0f s", service, error or "the reconcile took too long", wait)
                 else:
-                    log.exception("%s: a turn failed; again in %.0f s", service, wait)
-            await self._rest(service, wait, wakes=failures == 0)
+                    log.exception("%s: a reconcile failed; again in %.0f s", service, wait)
+            await self._sleep(service, wait, wakes=failures == 0)
 
-    async def _rest(self, service: str, seconds: float, *, wakes: bool) -> None:
+    async def _sleep(self, service: str, seconds: float, *, wakes: bool) -> None:
         if not wakes:
             await asyncio.sleep(seconds)
             return
         try:
-            await asyncio.wait_for(self._awake[service].wait(), seconds)
+            await asyncio.wait_for(self._events[service].wait(), seconds)
         except TimeoutError:
             return
         await asyncio.sleep(_SETTLE_S)

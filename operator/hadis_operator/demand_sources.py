@@ -1,14 +1,14 @@
-"""Where the demand is read: Prometheus, or the routers' own /metrics. Readings become one counter that only rises."""
+"""Where the demand is read: Prometheus, or the routers' own /metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import aiohttp
+from hadis.planning.snapshot import DemandReading
 from prometheus_client.parser import text_string_to_metric_families
 
 ARRIVALS, QUEUED = "hadis_router_arrivals_total", "hadis_router_queued_seconds"
@@ -25,41 +25,19 @@ class DemandError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Counters by series as they were at a time (Unix seconds), and the queued GPU seconds by tier where known."""
-
-    at: float
-    series: Mapping[str, float]
-    queued_s: Mapping[str, float]
+def default_query(namespace: str, service: str) -> str:
+    """Return the selector of a service's routers, by the labels that the chart's ServiceMonitor gives."""
+    return f'{ARRIVALS}{{namespace="{namespace}",hadis_service="{service}"}}'
 
 
-class Counter:
-    """Adds up what several counters rose by: each may come, go and restart from 0."""
-
-    def __init__(self) -> None:
-        """Start at 0."""
-        self.total = 0.0
-        self._last: dict[str, float] = {}
-
-    def add(self, series: Mapping[str, float]) -> float:
-        """Take a reading and return the total; a series that is new counts from what it shows now."""
-        for name, value in series.items():
-            before = self._last.get(name)
-            if before is not None:
-                self.total += value - before if value >= before else value
-        self._last |= series
-        return self.total
-
-
-async def from_prometheus(http: aiohttp.ClientSession, address: str, query: str) -> Reading:
+async def from_prometheus(http: aiohttp.ClientSession, address: str, query: str) -> DemandReading:
     """Return the counters of a query; raise DemandError."""
     values = await _query(http, address, query)
     times = await _query(http, address, f"timestamp({query})")
     at = max(times.values())
     if time.time() - at > STALE_S:
         raise DemandError("StaleData", f"the newest sample of {query} is {time.time() - at:.0f} s old; is it scraped?")
-    return Reading(at, values, {})
+    return DemandReading(at, values, source=f"{len(values)} series from {address}")
 
 
 async def _query(http: aiohttp.ClientSession, address: str, query: str) -> dict[str, float]:
@@ -83,7 +61,7 @@ async def _query(http: aiohttp.ClientSession, address: str, query: str) -> dict[
     return found
 
 
-async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) -> Reading:
+async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) -> DemandReading:
     """Return the counters of the routers that answer, all asked at once; raise DemandError where none does."""
     answers = await asyncio.gather(*(_ask(http, address) for address in addresses), return_exceptions=True)
     series: dict[str, float] = {}
@@ -100,7 +78,8 @@ async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) ->
                 queued[tier] = queued.get(tier, 0.0) + seconds
     if not series:
         raise DemandError("NoRouter", fault)
-    return Reading(time.time(), series, queued)
+    source = f"read from {len(series)} of {len(addresses)} routers"
+    return DemandReading(time.time(), series, queued, source)
 
 
 async def _ask(http: aiohttp.ClientSession, address: str) -> tuple[float, dict[str, float]]:
@@ -120,8 +99,3 @@ async def _ask(http: aiohttp.ClientSession, address: str) -> tuple[float, dict[s
     if arrivals is None:
         raise DemandError("NoRouter", f"{address}/metrics has no {ARRIVALS}")
     return arrivals, queued
-
-
-def default_query(namespace: str, service: str) -> str:
-    """Return the selector of a service's routers, by the labels that the chart's ServiceMonitor gives."""
-    return f'{ARRIVALS}{{namespace="{namespace}",hadis_service="{service}"}}'

@@ -1,0 +1,128 @@
+"""The control loop of `hadis up`: observe the processes, decide, start and stop them and tell the router."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from hadis.api.fields import parse_duration_s
+from hadis.api.resources import Gpus, ServiceSpec
+from hadis.api.status import CHANGES_KEPT
+from hadis.cli.local_workers import LocalWorkers
+from hadis.planning.decide import Decision, decide
+from hadis.planning.plan import Plan
+from hadis.planning.profile import Profile
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.protocol.run_state import PlanChange, RunState, write_state
+
+_PROBE_S = 2.0
+_FIRST_STEPS_S = 0.2
+"""Time between steps until the first plan, so that the first image comes soon."""
+
+
+@dataclass
+class ControlLoop:
+    """Takes the control step of one service on one machine."""
+
+    spec: ServiceSpec
+    profile: Profile
+    workers: LocalWorkers
+    url: str
+    """The router's."""
+    state_file: Path
+    """Where the router reads plan and workers."""
+    say: Callable[..., None]
+    changed: asyncio.Event
+    """Set when a worker's process is gone."""
+    _memory: Memory = field(default_factory=Memory)
+    _announced: Plan | None = None
+    _changes: deque[PlanChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
+    _state: RunState | None = None
+
+    async def run(self) -> None:
+        """Take steps for ever: every few seconds, and when a worker is gone."""
+        # On one machine the budget is the workers that were asked for, and all of them are there to be used.
+        count = len(self.workers.places)
+        spec = self.spec.model_copy(update={"gpus": Gpus(min=count, max=count), "mode": "Auto"})
+        every_s = parse_duration_s(spec.plan_every)
+        async with httpx.AsyncClient(timeout=_PROBE_S) as http:
+            while True:
+                self.changed.clear()
+                decision = decide(await self._observe(http, spec), self._memory)
+                self._memory = decision.memory
+                self.workers.apply(decision.replicas or {})
+                self._publish(decision)
+                try:
+                    await asyncio.wait_for(self.changed.wait(), every_s if decision.plan else _FIRST_STEPS_S)
+                except TimeoutError:
+                    continue
+
+    async def _observe(self, http: httpx.AsyncClient, spec: ServiceSpec) -> Snapshot:
+        _, reading = await asyncio.gather(self.workers.probe(http), _read_demand(http, self.url))
+        return snapshot_of(asyncio.get_running_loop().time(), spec, self.profile, self.workers, reading)
+
+    def _publish(self, decision: Decision) -> None:
+        """Tell the router the plan and the workers, and people what changed."""
+        plan = decision.plan
+        if plan is not None and (self._announced is None or plan.differs_notably(self._announced)):
+            self._announced = plan
+            self._changes.append(PlanChange(time.time(), plan.headline, plan.reason))
+            self.say(f"plan {plan.generation}: {plan.headline}; {plan.reason}", soft_wrap=True)
+        state = RunState(
+            plan=decision.memory.plan,
+            workers=self.workers.addresses(),
+            observed_rps=round(decision.memory.demand.observed_rps, 3),
+            forecast_rps=round(decision.forecast_rps, 3),
+            changes=tuple(self._changes),
+        )
+        if state != self._state:
+            write_state(self.state_file, state)
+            self._state = state
+
+
+def snapshot_of(
+    now_s: float, spec: ServiceSpec, profile: Profile, workers: LocalWorkers, reading: DemandReading | Problem
+) -> Snapshot:
+    """Return one machine as the control step sees it."""
+    groups, processes = workers.observe()
+    return Snapshot(now_s=now_s, spec=spec, profile=profile, reading=reading, workers=processes, groups=groups)
+
+
+async def _read_demand(http: httpx.AsyncClient, url: str) -> DemandReading | Problem:
+    """Return the router's count of arrivals and the work that waits by tier, or that it does not answer."""
+    try:
+        status = (await http.get(f"{url}/v1/hadis/status")).json()
+        series, queued_s = {"router": float(status["arrivals_total"])}, dict(status["queued_s"])
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        return Problem("NoRouter", f"the router does not answer: {error!r}")
+    return DemandReading(asyncio.get_running_loop().time(), series, queued_s, source=url)
+
+
+async def greet(url: str, workers: int, say: Callable[..., None]) -> None:
+    """Wait until the first image can be asked for, and say how."""
+    began = time.monotonic()
+    say(f"starting a router and {workers} workers; models load")
+    async with httpx.AsyncClient(timeout=_PROBE_S) as client:
+        while not await _ready(client, url):  # noqa: ASYNC110 (another process is waited for)
+            await asyncio.sleep(_FIRST_STEPS_S)
+    body = '{"prompt":"a big red circle top left and a small blue square bottom right on white"}'
+    say(f"ready after {time.monotonic() - began:.1f} s at {url}; try:")
+    say(
+        f"  curl -s {url}/v1/images/generations -H 'content-type: application/json' -d '{body}'\n"
+        f"  hadis generate 'a big red circle top left on white' --url {url} -o out.png\n"
+        f"  hadis load --rps 1..12 --minutes 3 --url {url}",
+        soft_wrap=True,
+    )
+
+
+async def _ready(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(f"{url}/readyz")).is_success
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,169 @@
+"""The control step: what was observed and what is remembered, to what is decided. Pure, and all there is that decides.
+
+Operator, `hadis up` and the replay observe in their own ways, call `decide`, and act in their own ways:
+
+    observe -> decide(snapshot, memory) -> act on the Decision
+
+Everything that is promised is decided here: the hold while nothing is known (below), GPUs within the budget and new
+workers before old ones (`gpu_budget`), what cannot be met as a condition (`conditions`). It is level-triggered: every
+event and the timer call the same step, on whatever is there then.
+
+After a restart the plan and the workers of before, read back from the status, are held until the demand is known again:
+they were chosen for a demand, and "none read yet" is not "none".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from hadis.api.conditions import Condition
+from hadis.api.fields import parse_duration_s
+from hadis.planning.conditions import (
+    Outcome,
+    nodes_have_room,
+    paused_condition,
+    profile_condition,
+    service_conditions,
+)
+from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
+from hadis.planning.fleet import asked_by_tier, is_shared, ready_by_tier, replicas_wished
+from hadis.planning.plan import Plan
+from hadis.planning.planner import Planner, planner_for
+from hadis.planning.profile import Profile
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.planning.tuning import Tuning
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one step decided. Where nothing was planned (`planned` False), what runs is left as it is."""
+
+    memory: Memory
+    """For the next step."""
+    conditions: tuple[Condition, ...]
+    planned: bool = False
+    plan: Plan | None = None
+    """The plan that routes; None while no worker is ready."""
+    target: Plan | None = None
+    """The plan for the demand that is coming; None while the plan of before a restart is held."""
+    forecast_rps: float = 0.0
+    """The demand that workers are wished for by."""
+    workers_by_tier: Mapping[str, int] = field(default_factory=dict)
+    """Workers wished for."""
+    ready_by_tier: Mapping[str, int] = field(default_factory=dict)
+    replicas: Mapping[str, int] | None = None
+    """What each group of workers may be asked for now; None where the mode is to touch none."""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The routing plan and the wish of a step."""
+
+    plan: Plan | None
+    memory: Memory
+
+
+def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Decision:
+    """Return what to do about one service now."""
+    profile = snapshot.profile
+    conditions = [profile_condition(profile)]
+    memory = replace(memory, began_s=snapshot.now_s if memory.began_s is None else memory.began_s)
+    if snapshot.spec.mode == "Paused":
+        return Decision(memory, (*conditions, paused_condition()))
+    if isinstance(profile, Problem):
+        return Decision(memory, tuple(conditions))
+    shared, ready = is_shared(snapshot.spec, profile), ready_by_tier(snapshot.workers, profile)
+    memory = _observe(snapshot, profile, memory, tuning)
+    planner = planner_for(profile, snapshot.spec.objective, shared=shared, tuning=tuning)
+    choice = _hold(memory) or _choose(snapshot, planner, memory, ready)
+    memory = choice.memory
+    wished = dict.fromkeys(profile.tiers, 0) | dict(memory.workers_by_tier or {})
+    replicas, memory = _replicas(snapshot, memory, wished, shared=shared)
+    wanted = min(snapshot.spec.gpus.max, sum(wished.values()))
+    conditions += service_conditions(snapshot, Outcome(choice.plan, memory.target, wanted))
+    return Decision(
+        memory=memory,
+        conditions=tuple(conditions),
+        planned=True,
+        plan=choice.plan,
+        target=memory.target,
+        forecast_rps=_forecast_rps(snapshot, memory),
+        workers_by_tier=wished,
+        ready_by_tier=ready,
+        replicas=replicas if snapshot.spec.mode == "Auto" else None,
+    )
+
+
+def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tuning) -> Memory:
+    """Take the reading; forget what was for other tiers, or for another spec."""
+    demand, reading = replace(memory.demand, tuning=tuning), snapshot.reading
+    if isinstance(reading, DemandReading):
+        demand = demand.add(reading.at_s, reading.series)
+    plan = memory.plan if memory.plan and {memory.plan.light, memory.plan.heavy} <= set(profile.tiers) else None
+    known = memory.workers_by_tier or asked_by_tier(snapshot.groups, profile)
+    wished = {tier: known.get(tier, 0) for tier in profile.tiers}
+    memory = replace(memory, demand=demand, plan=plan, workers_by_tier=wished)
+    spec = snapshot.spec
+    planned_for = (
+        profile.hash, spec.profile, spec.objective, spec.gpus, spec.placement, spec.plan_every, spec.scale_down_after,
+    )  # fmt: skip
+    if planned_for == memory.planned_for:
+        return memory
+    began = ((snapshot.now_s, sum(known.values())),)
+    return replace(memory, planned_for=planned_for, target=None, recent_gpus=began)
+
+
+def _hold(memory: Memory) -> _Choice | None:
+    """Return the plan and the workers of before a restart, as long as the demand is not known again."""
+    if memory.plan is not None and memory.target is None and not memory.demand.informed:
+        return _Choice(memory.plan, memory)
+    return None
+
+
+def _choose(snapshot: Snapshot, planner: Planner, memory: Memory, ready: Mapping[str, int]) -> _Choice:
+    """Return the plan for the workers that are ready, and the workers for the demand that is coming."""
+    spec, demand, reading = snapshot.spec, memory.demand, snapshot.reading
+    queued_s = reading.queued_s if isinstance(reading, DemandReading) else {}
+    plan = planner.route(demand.observed_rps, ready, queued_s, memory.plan) if any(ready.values()) else None
+    forecast_rps = _forecast_rps(snapshot, memory)
+    target = planner.target(forecast_rps, spec.gpus, memory.target)
+    recent = _recent_gpus(snapshot, memory, target.gpus)
+    total = min(spec.gpus.max, max(gpus for _, gpus in recent))
+    # From what was wished for last, not what groups are asked for now: a GPU on its way is between them.
+    assigned = memory.workers_by_tier or {}
+    wished = planner.workers_by_tier(target, forecast_rps, total, ready, assigned)
+    workers_by_tier = dict.fromkeys(assigned, 0) | wished
+    return _Choice(
+        plan,
+        replace(memory, plan=plan or memory.plan, target=target, recent_gpus=recent, workers_by_tier=workers_by_tier),
+    )
+
+
+def _forecast_rps(snapshot: Snapshot, memory: Memory) -> float:
+    # A plan holds until the next one, which is in force when the jobs of its first seconds are done.
+    return memory.demand.forecast_rps(parse_duration_s(snapshot.spec.plan_every))
+
+
+def _recent_gpus(snapshot: Snapshot, memory: Memory, gpus: int) -> tuple[tuple[float, int], ...]:
+    """Return what plans asked for within the scale-down window: GPUs are given back when fewer sufficed all along."""
+    oldest_s = snapshot.now_s - parse_duration_s(snapshot.spec.scale_down_after)
+    return (*(kept for kept in memory.recent_gpus if kept[0] >= oldest_s), (snapshot.now_s, gpus))
+
+
+def _replicas(
+    snapshot: Snapshot, memory: Memory, wished: dict[str, int], *, shared: bool
+) -> tuple[dict[str, int], Memory]:
+    """Return what each group may be asked for now, and the memory of what was lowered by that."""
+    memory = replace(memory, lowered=still_lowered(snapshot, memory))
+    replicas = next_replicas(
+        count_groups(snapshot, memory),
+        replicas_wished(snapshot.groups, wished, shared=shared),
+        snapshot.spec.gpus.max,
+        room=nodes_have_room(snapshot.workers, snapshot.groups, snapshot.now_s, snapshot.late_s),
+        add=may_add(snapshot, memory),
+    )
+    if snapshot.spec.mode != "Auto":
+        return replicas, memory
+    lowered = remember_lowered(snapshot.groups, replicas, memory.lowered)
+    return replicas, replace(memory, lowered=lowered)

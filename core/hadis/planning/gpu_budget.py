@@ -1,0 +1,154 @@
+"""How many workers each group may have now, so that a service never takes more GPUs than it may. Pure.
+
+The invariant: at every moment, the workers that exist or that a controller may still create, those that terminate
+included, are at most the budget. A worker holds its GPU until it is gone, so GPUs are freed before they are taken.
+
+Two things can exceed it that nobody but a cluster's own controllers could prevent: a worker that somebody else deletes
+is replaced at once, while it still terminates; and a budget that was lowered is reached by draining. While either
+lasts, nothing is added.
+
+What may still be created is not only what a group is asked for now. Its controllers work behind what we write: after
+its count was lowered they may go on creating up to the former one. That one counts until they have followed, which is
+believed when they say so and some time has passed (`SETTLE_S`). After a restart the former counts are not known, so
+that nothing is added before every controller has seen its group's present count.
+
+The promise to those who are served: when templates change, new workers come before old ones go as far as the budget
+and the nodes have room for both; where they have none, at most one part in `REPLACED_AT_ONCE` of the workers, and at
+least one, is missing at a time. Called again whenever a worker comes or goes, until nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hadis.planning.snapshot import Lowered, Memory, Snapshot, WorkerGroup
+
+SETTLE_S = 1.0
+"""Status of a group may be older than its workers: it is believed when it says the same for this long."""
+REPLACED_AT_ONCE = 4
+"""One part in this many of the workers may be on the way from an old template to a new one."""
+
+
+@dataclass(frozen=True)
+class GroupCount:
+    """The workers of one group, counted."""
+
+    name: str
+    replicas: int
+    """As the group is asked for now."""
+    committed: int
+    """What its controllers may believe that it is asked for: the former count until they have followed a lower one."""
+    live: int
+    """Workers that exist and do not terminate, as far as is known."""
+    terminating: int
+    """Workers that still hold their GPU, and that the group no longer counts."""
+    ready: int
+    stale: bool
+    """Whether its workers are not what the spec asks for any more."""
+
+    @property
+    def due(self) -> int:
+        """Workers that exist, or that controllers which have not followed a lower count may still create."""
+        return self.live + max(0, self.committed - self.live - self.terminating)
+
+
+def count_groups(snapshot: Snapshot, memory: Memory) -> list[GroupCount]:
+    """Return the counts of every group, also of workers whose group is gone: they hold their GPUs all the same."""
+    known = {group.name for group in snapshot.groups}
+    orphaned = sorted({worker.group for worker in snapshot.workers}.union(memory.lowered) - known)
+    groups = (*snapshot.groups, *(WorkerGroup(name, (), stale=True, exists=False) for name in orphaned))
+    return [_count(group, snapshot, memory.lowered.get(group.name)) for group in groups]
+
+
+def _count(group: WorkerGroup, snapshot: Snapshot, lowered: Lowered | None) -> GroupCount:
+    members = [worker for worker in snapshot.workers if worker.group == group.name]
+    terminating = sum(worker.terminating for worker in members)
+    return GroupCount(
+        name=group.name,
+        replicas=group.replicas,
+        committed=max(group.replicas, lowered.former if lowered else 0),
+        live=max(len(members) - terminating, group.created),
+        terminating=terminating,
+        ready=sum(worker.ready for worker in members),
+        stale=group.stale,
+    )
+
+
+def still_lowered(snapshot: Snapshot, memory: Memory) -> dict[str, Lowered]:
+    """Return the lowered groups whose controllers have not surely followed; a group that is gone has."""
+    behind = {group.name for group in snapshot.groups if group.exists and not group.followed}
+    remaining = {}
+    for name, lowered in memory.lowered.items():
+        since_s = None if name in behind else lowered.followed_since_s
+        if name not in behind and since_s is None:
+            since_s = snapshot.now_s
+        if since_s is None or snapshot.now_s - since_s <= SETTLE_S:
+            remaining[name] = Lowered(lowered.former, since_s)
+    return remaining
+
+
+def remember_lowered(
+    groups: Iterable[WorkerGroup], replicas: Mapping[str, int], lowered: Mapping[str, Lowered]
+) -> dict[str, Lowered]:
+    """Return `lowered` with the groups that `replicas` asks less of than they are asked for now."""
+    remembered = dict(lowered)
+    for group in groups:
+        if replicas.get(group.name, group.replicas) < group.replicas:
+            former = lowered[group.name].former if group.name in lowered else 0
+            remembered[group.name] = Lowered(max(former, group.replicas))
+    return remembered
+
+
+def may_add(snapshot: Snapshot, memory: Memory) -> bool:
+    """Return whether enough is known of what controllers may still create for anything to be added.
+
+    Only what was lowered before a restart is not known: a controller that has not seen the present count, or that has
+    more workers than it is asked for, may be at work on a larger one.
+    """
+    began_s = snapshot.now_s if memory.began_s is None else memory.began_s
+    asked_for = [group for group in snapshot.groups if group.exists]
+    unknown = [
+        group
+        for group in asked_for
+        if group.name not in memory.lowered and not (group.observed and group.created <= group.replicas)
+    ]
+    return not unknown and (not asked_for or snapshot.now_s - began_s > SETTLE_S)
+
+
+def next_replicas(
+    groups: Sequence[GroupCount], targets: Mapping[str, int], budget: int, *, room: bool = True, add: bool = True
+) -> dict[str, int]:
+    """Return the replicas that each group may be asked for now, on the way to `targets` (by group; others end).
+
+    `room` is whether the nodes have GPUs for more workers than there are; `add` is whether anything may be added.
+    """
+    wanted = {g.name: 0 if g.stale else targets.get(g.name, 0) for g in groups}
+    result = {g.name: min(g.replicas, wanted[g.name]) if not g.stale else g.replicas for g in groups}
+    _end_stale(groups, wanted, result, budget, room=room)
+    left = budget - sum(max(result[g.name], g.due) + g.terminating for g in groups)
+    for g in groups:
+        paid = max(result[g.name], g.due)
+        most = min(wanted[g.name], paid + max(0, left))
+        if add and not g.stale and most > result[g.name]:
+            left -= max(0, most - paid)
+            result[g.name] = most
+    return result
+
+
+def _end_stale(
+    groups: Sequence[GroupCount], wanted: Mapping[str, int], result: dict[str, int], budget: int, *, room: bool
+) -> None:
+    """Lower the stale groups by the workers that nobody has to wait for."""
+    total = min(budget, sum(wanted.values()))
+    fresh_ready = sum(min(g.ready, wanted[g.name]) for g in groups if not g.stale)
+    stale_ready = sum(min(g.replicas, g.ready) for g in groups if g.stale)
+    surplus = budget - total if room else 0
+    missing = max(0, max(1, total // REPLACED_AT_ONCE) - surplus) if total else 0
+    spare = max(0, stale_ready + fresh_ready - (total - missing)) if fresh_ready < total else stale_ready
+    for g in groups:
+        if g.stale:
+            unready = max(0, g.replicas - g.ready)  # those serve nobody
+            ended = min(g.replicas, spare + unready)
+            spare -= max(0, ended - unready)
+            result[g.name] = g.replicas - ended

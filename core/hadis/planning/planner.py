@@ -1,0 +1,106 @@
+"""One profile under one objective, made ready to plan: which row routes now, and which workers to have. Pure.
+
+Two questions with two answers: thresholds change at once, so the plan that routes is chosen for the workers that are
+ready; workers take time, so the plan that scales is chosen for the demand that is coming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from hadis.api.fields import parse_duration_s
+from hadis.api.resources import Gpus, Objective
+from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.profile import Profile
+from hadis.planning.routing import Route, shared_routing
+from hadis.planning.scaling import Scaling
+from hadis.planning.solve import Solver
+from hadis.planning.table import shared_table
+from hadis.planning.tuning import Tuning
+
+
+class Planner:
+    """Chooses plans; holds arrays, and nothing that changes."""
+
+    def __init__(self, profile: Profile, objective: Objective, *, shared: bool, tuning: Tuning) -> None:
+        """Prepare the tables: some megabytes and tens of milliseconds, so use `planner_for`."""
+        slo_s = parse_duration_s(objective.latency)
+        self._shared = shared
+        self._solver = Solver(profile, objective, shared=shared, refine=tuning.refine)
+        self._routing = shared_routing(self._solver.table, slo_s, shared=shared)
+        # Whole GPUs are too coarse for the finer grid to matter, and many counts are compared.
+        measured = shared_table(profile, slo_s, 1 - objective.attainment, shared=False, refine=1)
+        self._scaling = Scaling(shared_routing(measured, slo_s, shared=False))
+        self._change_s = {tier.name: tier.load_seconds for tier in profile.tiers.values()}
+
+    def route(
+        self, demand_rps: float, ready: Mapping[str, int], queued_s: Mapping[str, float], former: Plan | None
+    ) -> Plan:
+        """Return the plan that routes; its generation grows only when it routes differently than `former`.
+
+        `ready` are the workers by tier that may be used now (on shared workers each counts for every tier it has),
+        `queued_s` the GPU seconds of waiting work by tier.
+        """
+        pair = (former.light, former.heavy) if former else None
+        route = self._routing.choose(demand_rps, ready, queued_s, pair)
+        if route is None:  # the solver says why
+            plan = self._solver.solve(demand_rps, max(ready.values(), default=0))
+        else:
+            plan = self._routed(route, demand_rps, ready)
+        same = former is not None and plan.routes_like(former)
+        return plan.numbered(1 if former is None else former.generation + (not same))
+
+    def target(self, forecast_rps: float, gpus: Gpus, former: Plan | None) -> Plan:
+        """Return the plan for a demand, on the fewest GPUs that it needs within the bounds."""
+        return self._solver.solve(forecast_rps, gpus.max, gpus.min, former)
+
+    def workers_by_tier(
+        self, target: Plan, forecast_rps: float, total: int, ready: Mapping[str, int], assigned: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Return `total` workers by tier. On shared workers the sum alone counts.
+
+        `ready` are the workers that serve now; `assigned` those to have so far, on their way to a tier included.
+        """
+        if self._shared:
+            return {target.light: total}
+        if not any(ready.values()) or not target.feasible:
+            return {tier.tier: tier.count for tier in target.tiers}
+        counts = self._scaling.resize(forecast_rps, assigned, total)
+        return self._scaling.move(forecast_rps, ready, counts, self._change_s)
+
+    def _routed(self, route: Route, demand_rps: float, ready: Mapping[str, int]) -> Plan:
+        light, heavy, direct, deferral, quality = self._solver.table.row(route.row)
+        counts = self._shared_counts(route, light, heavy, direct, max(ready.values())) if self._shared else ready
+        tiers = [TierPlan(light, counts.get(light, 0), route.light_batch)]
+        if heavy != light:
+            tiers.append(TierPlan(heavy, counts.get(heavy, 0), route.heavy_batch))
+        load = f"{route.light_gpus + route.heavy_gpus:.3g} of {sum(t.count for t in tiers)} GPUs' time"
+        why = "best quality" if route.keeps_up else "too few GPUs are ready"
+        return Plan(
+            light=light,
+            heavy=heavy,
+            direct_ratio=direct,
+            deferral_ratio=deferral,
+            tiers=tuple(tiers),
+            demand_rps=demand_rps,
+            quality=quality,
+            light_latency_s=route.light_latency_s,
+            heavy_latency_s=route.heavy_latency_s,
+            feasible=route.keeps_up,
+            reason=f"{why}: {demand_rps:.3g} requests/s take {load}",
+        )
+
+    @staticmethod
+    def _shared_counts(route: Route, light: str, heavy: str, direct: float, total: int) -> dict[str, int]:
+        """Return how many of `total` workers may run each tier: by its part of the work, and each used one at least."""
+        work = route.light_gpus + route.heavy_gpus
+        part = round(total * route.light_gpus / work) if work else total
+        light_count = min(max(part, int(light == heavy or direct < 1)), total - int(light != heavy and total > 1))
+        return {heavy: total - light_count} | {light: light_count}
+
+
+@lru_cache(maxsize=64)
+def planner_for(profile: Profile, objective: Objective, *, shared: bool, tuning: Tuning) -> Planner:
+    """Return the planner that all services with the same profile and objective use."""
+    return Planner(profile, objective, shared=shared, tuning=tuning)

@@ -1,0 +1,127 @@
+"""What one control step sees, and what it must remember: small frozen types that operator, `hadis up` and replay fill.
+
+Times are seconds of whatever clock the caller has; only differences count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hadis.api.resources import ServiceSpec
+from hadis.planning.forecast import Demand
+from hadis.planning.plan import Plan
+from hadis.planning.profile import Profile
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with something: a reason for programs and a message for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class DemandReading:
+    """Counters of arrivals as they were at a time, and the work that waits where that is known."""
+
+    at_s: float
+    series: Mapping[str, float]
+    """Arrivals so far, by router."""
+    queued_s: Mapping[str, float] = field(default_factory=dict)
+    """GPU seconds of waiting work, by tier."""
+    source: str = ""
+    """Where it was read, for the condition's message."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One worker that holds a GPU: a pod, or a process on one machine."""
+
+    name: str
+    group: str
+    tiers: tuple[str, ...]
+    """The tiers that it keeps resident."""
+    ready: bool = False
+    """Whether it serves; one that terminates does not."""
+    terminating: bool = False
+    started_s: float | None = None
+    """When its containers could begin to start; None before."""
+    unschedulable: Problem | None = None
+    unschedulable_since_s: float | None = None
+    failure: Problem | None = None
+    """Why it cannot become ready by itself."""
+
+
+@dataclass(frozen=True)
+class WorkerGroup:
+    """Workers that come from one template: a Deployment, or the processes of one tier on one machine."""
+
+    name: str
+    tiers: tuple[str, ...]
+    """The tiers that each of its workers keeps resident."""
+    replicas: int = 0
+    """Workers that are asked of it now."""
+    created: int = 0
+    """Workers that its controller counts, as of the last status that was seen."""
+    observed: bool = True
+    """Whether its controller has seen the present `replicas`."""
+    stale: bool = False
+    """Whether its template is not what the spec asks for any more."""
+    exists: bool = True
+    """Whether there is such a Deployment; one that is wished for may still have to be made."""
+    refused: Problem | None = None
+    """Why its controller may not create workers, for example a quota."""
+
+    @property
+    def followed(self) -> bool:
+        """Whether its controller has seen the present count and reached it."""
+        return self.observed and self.created == self.replicas
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One service and everything that a decision on it depends on, as seen at one moment."""
+
+    now_s: float
+    spec: ServiceSpec
+    profile: Profile | Problem
+    reading: DemandReading | Problem
+    """The demand, or why there is no reading of it."""
+    workers: tuple[Worker, ...]
+    groups: tuple[WorkerGroup, ...]
+    """Every group there is, and those that the spec asks for."""
+    routers: int = 1
+    """Routers that are ready."""
+    late_s: float = 600.0
+    """Seconds after which a worker that is not ready is late: its models should have been loaded by then."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A group whose count was lowered: what it was, and since when its controllers say that they have followed."""
+
+    former: int
+    followed_since_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What outlives a step. After a restart, `plan` and `workers_by_tier` come from the status; the rest is learnt."""
+
+    demand: Demand = Demand()
+    plan: Plan | None = None
+    """The plan that routes."""
+    target: Plan | None = None
+    """The plan for the demand that is coming; None since a restart or a change of spec or profile."""
+    workers_by_tier: Mapping[str, int] | None = None
+    """Workers wished for."""
+    recent_gpus: tuple[tuple[float, int], ...] = ()
+    """(seconds, GPUs) that plans asked for within the scale-down window."""
+    lowered: Mapping[str, Lowered] = field(default_factory=dict)
+    """By group, until its controllers have surely followed."""
+    began_s: float | None = None
+    """When the first step was: what was lowered before is not known."""
+    planned_for: tuple[object, ...] = ()
+    """What of spec and profile the target is for."""

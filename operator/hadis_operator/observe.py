@@ -1,0 +1,88 @@
+"""Observe: one service's Snapshot from the caches and a reading of the demand. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hadis.api.resources import ServiceSpec
+from hadis.planning.profile import Profile
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.protocol.labels import EVERY_TIER, POOL, REVISION
+
+from hadis_operator.children import Children
+from hadis_operator.views import DeploymentView, PodView, ServiceView
+
+
+def memory_of(service: ServiceView) -> Memory:
+    """Return what is remembered of a service after a restart: its status says it."""
+    status = service.status
+    return Memory(plan=status.plan.active, workers_by_tier=status.wanted_by_tier or None)
+
+
+def snapshot_of(
+    now_s: float,
+    spec: ServiceSpec,
+    profile: Profile | Problem,
+    children: Children | None,
+    reading: DemandReading | Problem,
+    deployments: Sequence[DeploymentView],
+    worker_pods: Iterable[PodView],
+    routers: int,
+    late_s: float,
+) -> Snapshot:
+    """Return the snapshot; groups are named by their pods' revision. `children` is None where there is no profile."""
+    tiers = tuple(profile.tiers) if isinstance(profile, Profile) else ()
+    return Snapshot(
+        now_s=now_s,
+        spec=spec,
+        profile=profile,
+        reading=reading,
+        workers=tuple(worker_of(pod, tiers) for pod in worker_pods),
+        groups=tuple(groups_of(children, deployments, tiers)),
+        routers=routers,
+        late_s=late_s,
+    )
+
+
+def groups_of(
+    children: Children | None, deployments: Sequence[DeploymentView], tiers: tuple[str, ...]
+) -> Iterable[WorkerGroup]:
+    """Yield the groups that the spec asks for, in their order, then those of former specs."""
+    documents = children.workers.values() if children else ()
+    wanted = {d["metadata"]["labels"][REVISION]: d["metadata"]["labels"] for d in documents}
+    there = {deployment.revision: deployment for deployment in deployments}
+    for revision in (*wanted, *(r for r in there if r not in wanted)):
+        deployment, stale = there.get(revision), revision not in wanted
+        if deployment is None:
+            pool = wanted[revision][POOL]
+            yield WorkerGroup(revision, _resident(pool, tiers), exists=False)
+        else:
+            yield WorkerGroup(
+                name=revision,
+                tiers=_resident(deployment.pool, tiers),
+                replicas=deployment.replicas,
+                created=deployment.created,
+                observed=deployment.observed,
+                stale=stale,
+                refused=deployment.refused,
+            )
+
+
+def worker_of(pod: PodView, tiers: tuple[str, ...]) -> Worker:
+    """Return a worker's pod as the planner sees it."""
+    return Worker(
+        name=pod.name,
+        group=pod.revision,
+        tiers=_resident(pod.pool, tiers),
+        ready=pod.ready,
+        terminating=pod.terminating,
+        started_s=pod.started_s,
+        unschedulable=pod.unschedulable,
+        unschedulable_since_s=pod.unschedulable_since_s,
+        failure=pod.failure,
+    )
+
+
+def _resident(pool: str, tiers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tiers that a pool's workers keep."""
+    return tiers if pool == EVERY_TIER else tuple(tier for tier in tiers if tier == pool)

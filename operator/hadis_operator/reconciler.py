@@ -1,0 +1,105 @@
+"""Reconciles one service: observe what there is, decide (`hadis.planning.decide`), act on it."""
+
+from __future__ import annotations
+
+import time
+
+import aiohttp
+from hadis.api.conditions import condition
+from hadis.api.fields import parse_duration_s
+from hadis.api.resources import ServiceSpec
+from hadis.kube.client import Kube
+from hadis.planning.decide import decide
+from hadis.planning.fleet import is_shared
+from hadis.planning.profile import Profile
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.protocol.labels import label
+
+from hadis_operator import children
+from hadis_operator.apply import Applier
+from hadis_operator.cache import Cache
+from hadis_operator.children import Children, router
+from hadis_operator.children.common import Owner
+from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
+from hadis_operator.observe import memory_of, snapshot_of
+from hadis_operator.settings import Settings
+from hadis_operator.status_writer import StatusWriter
+from hadis_operator.views import ServiceView
+
+
+class Reconciler:
+    """Takes the control steps of one service; keeps what is remembered between them."""
+
+    def __init__(self, key: str, settings: Settings, kube: Kube, http: aiohttp.ClientSession, cache: Cache) -> None:
+        """`key` is "namespace/name"."""
+        self._key = key
+        self._namespace, self._name = key.split("/", 1)
+        self._settings, self._http, self._cache = settings, http, cache
+        self.every_s = 2.0
+        self._applier = Applier(self._namespace, self._name, kube, http, cache)
+        self._writer = StatusWriter(self._namespace, self._name, kube, cache)
+        self._memory: Memory | None = None
+        self._children: tuple[tuple[object, ...], Children] | None = None
+
+    async def reconcile(self) -> None:
+        """Bring everything one step nearer to what the spec asks for."""
+        service = self._cache.service(self._key)
+        if service is None or service.deleting:
+            return
+        await self._applier.list_once()
+        if isinstance(service.spec, Problem):
+            invalid = condition("Ready", False, service.spec.reason, service.spec.message)
+            await self._writer.write_conditions(service, (invalid,))
+            return
+        self.every_s = parse_duration_s(service.spec.plan_every)
+        snapshot, desired = await self._observe(service, service.spec)
+        decision = decide(snapshot, self._memory or memory_of(service))
+        self._memory = decision.memory
+        if desired is not None and decision.replicas is not None:
+            await self._applier.apply(desired, decision.replicas)
+        await self._writer.write(service, snapshot, decision)
+
+    async def _observe(self, service: ServiceView, spec: ServiceSpec) -> tuple[Snapshot, Children | None]:
+        profile = self._cache.profile(self._namespace, spec.profile)
+        reading: DemandReading | Problem = Problem("NotRead", "nothing is planned")
+        desired = None
+        if isinstance(profile, Profile) and spec.mode != "Paused":
+            desired = self._desired(service, spec, profile)
+            reading = await self._read_demand(spec)
+        of_service = self._namespace, label(self._name)
+        routers = sum(pod.ready for pod in self._cache.pods(*of_service, "router"))
+        snapshot = snapshot_of(
+            now_s=time.time(),
+            spec=spec,
+            profile=profile,
+            children=desired,
+            reading=reading,
+            deployments=self._cache.deployments(*of_service, "worker"),
+            worker_pods=self._cache.pods(*of_service, "worker"),
+            routers=routers,
+            late_s=self._settings.worker_late_s,
+        )
+        return snapshot, desired
+
+    async def _read_demand(self, spec: ServiceSpec) -> DemandReading | Problem:
+        """Return the demand from Prometheus where there is one, else from the routers themselves; or why not."""
+        prometheus = spec.metrics.prometheus
+        address = prometheus.address if prometheus else self._settings.prometheus_address
+        try:
+            if address:
+                query = (prometheus.query if prometheus else None) or default_query(self._namespace, self._name)
+                return await from_prometheus(self._http, address, query)
+            routers = self._cache.pods(self._namespace, label(self._name), "router")
+            urls = [f"http://{pod.address}:{router.PORT}" for pod in routers if pod.ready]
+            return await from_routers(self._http, urls)
+        except DemandError as error:
+            return Problem(error.reason, str(error))
+
+    def _desired(self, service: ServiceView, spec: ServiceSpec, profile: Profile) -> Children:
+        """Return the children, made anew only for another spec or profile: a big profile takes long to write down."""
+        key = (service.uid, service.generation, profile.resource.metadata.name, profile.hash)
+        if self._children is None or self._children[0] != key:
+            owner = Owner(self._name, self._namespace, service.uid)
+            shared = is_shared(spec, profile)
+            self._children = key, children.make(owner, spec, self._settings, profile, shared=shared)
+        return self._children[1]

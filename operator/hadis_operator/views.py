@@ -1,0 +1,210 @@
+"""Typed views of Kubernetes objects: what of each the operator looks at, parsed once where it enters the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from hadis.api.resources import CascadeProfile, ServiceSpec
+from hadis.api.status import ServiceStatus
+from hadis.planning.profile import Profile
+from hadis.planning.snapshot import Problem
+from hadis.protocol.labels import COMPONENT, POOL, REVISION
+
+Object = dict[str, Any]
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+
+
+@dataclass(frozen=True)
+class ServiceView:
+    """A DiffusionService."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    deleting: bool
+    spec: ServiceSpec | Problem
+    status: ServiceStatus
+    profile: str
+    """Name of its CascadeProfile, also where the rest of the spec cannot be read."""
+
+
+@dataclass(frozen=True)
+class DeploymentView:
+    """A Deployment of ours."""
+
+    name: str
+    component: str
+    pool: str
+    revision: str
+    replicas: int
+    created: int
+    """Pods that its controllers count."""
+    observed: bool
+    """Whether its controller has seen the spec as it is."""
+    deleting: bool
+    refused: Problem | None
+    config_maps: tuple[str, ...]
+    """Names of the ConfigMaps that its pods mount."""
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A pod of ours."""
+
+    name: str
+    component: str
+    pool: str
+    revision: str
+    address: str
+    """Its IP; empty before it has one."""
+    ready: bool
+    """Whether it is ready and stays."""
+    terminating: bool
+    finished: bool
+    """Whether it has ended, so that it holds nothing any more."""
+    started_s: float | None
+    unschedulable: Problem | None
+    unschedulable_since_s: float | None
+    failure: Problem | None
+    deletion_cost: str | None
+
+
+@dataclass(frozen=True)
+class ChildView:
+    """Any other object of a service."""
+
+    kind: str
+    name: str
+    owned: bool
+    """Whether a DiffusionService owns it."""
+
+
+def service_view(item: Object) -> ServiceView:
+    """Return the view of a DiffusionService; a spec that cannot be read is a Problem."""
+    meta, document = item["metadata"], item.get("spec") or {}
+    try:
+        spec: ServiceSpec | Problem = ServiceSpec.read(document)
+    except ValueError as error:
+        spec = Problem("InvalidSpec", str(error))
+    return ServiceView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        generation=meta.get("generation", 0),
+        deleting="deletionTimestamp" in meta,
+        spec=spec,
+        status=read_status(item.get("status") or {}),
+        profile=str(document.get("profile", "")),
+    )
+
+
+def read_status(document: Mapping[str, Any]) -> ServiceStatus:
+    """Return a status; parts that an operator of another version wrote in another form are left out."""
+    try:
+        return ServiceStatus.read(document)
+    except ValueError:
+        return ServiceStatus.read({name: value for name, value in document.items() if _readable(name, value)})
+
+
+def _readable(name: str, value: object) -> bool:
+    try:
+        ServiceStatus.read({name: value})
+    except ValueError:
+        return False
+    return True
+
+
+def profile_view(item: Object) -> Profile | Problem:
+    """Return a CascadeProfile as the planner uses it, or why it cannot be read."""
+    document = {part: item[part] for part in ("apiVersion", "kind", "spec") if part in item}
+    try:
+        return Profile(CascadeProfile.read(document | {"metadata": {"name": item["metadata"]["name"]}}))
+    except ValueError as error:
+        return Problem("ProfileInvalid", str(error))
+
+
+def deployment_view(item: Object) -> DeploymentView:
+    """Return the view of a Deployment."""
+    meta, spec, status = item["metadata"], item["spec"], item.get("status") or {}
+    labels = meta.get("labels") or {}
+    return DeploymentView(
+        name=meta["name"],
+        component=labels.get(COMPONENT, ""),
+        pool=labels.get(POOL, ""),
+        revision=labels.get(REVISION, ""),
+        replicas=int(spec.get("replicas", 0)),
+        created=int(status.get("replicas", 0)),
+        observed=status.get("observedGeneration", 0) >= meta.get("generation", 0),
+        deleting="deletionTimestamp" in meta,
+        refused=_refused(meta["name"], status),
+        config_maps=tuple(_config_maps(spec)),
+    )
+
+
+def pod_view(item: Object) -> PodView:
+    """Return the view of a pod."""
+    meta, status = item["metadata"], item.get("status") or {}
+    labels, conditions = meta.get("labels") or {}, status.get("conditions") or []
+    terminating = "deletionTimestamp" in meta
+    waits = next((c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), None)
+    return PodView(
+        name=meta["name"],
+        component=labels.get(COMPONENT, ""),
+        pool=labels.get(POOL, ""),
+        revision=labels.get(REVISION, ""),
+        address=status.get("podIP", ""),
+        ready=not terminating and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
+        terminating=terminating,
+        finished=status.get("phase") in ("Succeeded", "Failed"),
+        started_s=_unix_s(status.get("startTime")),
+        unschedulable=_unschedulable(meta["name"], waits),
+        unschedulable_since_s=_unix_s(waits.get("lastTransitionTime")) if waits else None,
+        failure=_failure(meta["name"], status),
+        deletion_cost=(meta.get("annotations") or {}).get(DELETION_COST),
+    )
+
+
+def child_view(item: Object) -> ChildView:
+    """Return the view of any other object."""
+    owners = item["metadata"].get("ownerReferences") or []
+    owned = any(owner.get("kind") == "DiffusionService" for owner in owners)
+    return ChildView(item["kind"], item["metadata"]["name"], owned)
+
+
+def _unschedulable(name: str, waits: Mapping[str, Any] | None) -> Problem | None:
+    if waits is None:
+        return None
+    return Problem("Unschedulable", f"pod {name} waits for a node: {waits.get('message', '')}")
+
+
+def _failure(name: str, status: Mapping[str, Any]) -> Problem | None:
+    """Return why a pod cannot become ready by itself."""
+    for container in status.get("containerStatuses") or []:
+        waiting = container.get("state", {}).get("waiting") or {}
+        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+            return Problem(str(waiting["reason"]), f"pod {name}: {waiting.get('message') or waiting['reason']}")
+    return None
+
+
+def _refused(name: str, status: Mapping[str, Any]) -> Problem | None:
+    """Return why a Deployment may not create its pods, for example over a quota."""
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            text = f"{name}: {condition.get('message', '')}"
+            return Problem("QuotaExceeded" if "quota" in text else "PodsRefused", text)
+    return None
+
+
+def _config_maps(spec: Mapping[str, Any]) -> Iterator[str]:
+    for volume in spec.get("template", {}).get("spec", {}).get("volumes") or []:
+        for source in (volume, *volume.get("projected", {}).get("sources", [])):
+            if "configMap" in source:
+                yield source["configMap"]["name"]
+
+
+def _unix_s(text: str | None) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text else None

@@ -1,0 +1,204 @@
+"""What the control step promises, whatever a cluster does: GPUs within the budget at every moment, enough ready workers
+while templates change, and in the end what is wished for. No cluster: `simulated_cluster` stands in for one.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import hypothesis.strategies as st
+from documents import profile_document
+from hadis.api.resources import CascadeProfile, ServiceSpec
+from hadis.planning.decide import Decision, decide
+from hadis.planning.gpu_budget import REPLACED_AT_ONCE
+from hadis.planning.fleet import is_shared
+from hadis.planning.profile import Profile
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from simulated_cluster import Cluster
+
+PROFILE = Profile(CascadeProfile.read(profile_document()))
+
+
+class Promises(RuleBasedStateMachine):
+    """An operator that steps at any time, is killed at any time, and sees everything late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cluster, self.memory = Cluster(), Memory()
+        self.placement, self.template = "Dedicated", 0
+        self.arrivals, self.rps = 0.0, 0.0
+        self.metrics = True
+        self.status = Memory()
+        """What the last status says."""
+
+    @initialize(budget=st.integers(1, 6), placement=st.sampled_from(["Dedicated", "Shared"]))
+    def begin(self, budget: int, placement: str) -> None:
+        self.budget, self.placement = budget, placement
+
+    # The operator
+
+    def spec(self) -> ServiceSpec:
+        document: dict[str, Any] = {
+            "profile": "two",
+            "objective": {"latency": "4s"},
+            "gpus": {"max": self.budget},
+            "placement": self.placement,
+            "scaleDownAfter": "2s",
+        }
+        return ServiceSpec.read(document)
+
+    def desired(self) -> dict[str, tuple[str, ...]]:
+        tiers = tuple(PROFILE.tiers)
+        pools = {"all": tiers} if is_shared(self.spec(), PROFILE) else {tier: (tier,) for tier in tiers}
+        return {f"{pool}-{self.placement}-{self.template}": resident for pool, resident in pools.items()}
+
+    def snapshot(self) -> Snapshot:
+        series = {"router": self.arrivals}
+        reading = DemandReading(self.cluster.now_s, series) if self.metrics else Problem("Unreachable", "no answer")
+        return Snapshot(
+            now_s=self.cluster.now_s,
+            spec=self.spec(),
+            profile=PROFILE,
+            reading=reading,
+            workers=tuple(self.cluster.seen_pods.values()),
+            groups=self.cluster.groups(self.desired()),
+        )
+
+    def act(self, snapshot: Snapshot, decision: Decision, writes: int) -> None:
+        """Write the first `writes` of the groups that differ."""
+        assert decision.replicas is not None
+        for group in snapshot.groups:
+            replicas = decision.replicas[group.name]
+            members = [worker for worker in snapshot.workers if worker.group == group.name]
+            if writes and group.stale and not replicas and not group.replicas and not members:
+                self.cluster.delete(group.name)
+                writes -= 1
+            elif writes and replicas != group.replicas:
+                self.cluster.scale(group.name, group.tiers, replicas)
+                writes -= 1
+
+    @rule()
+    def step(self) -> None:
+        snapshot = self.snapshot()
+        decision = decide(snapshot, self.memory)
+        self.check_promised_ready(snapshot, decision)
+        self.act(snapshot, decision, writes=100)
+        self.memory = decision.memory
+        self.status = Memory(plan=decision.memory.plan, workers_by_tier=decision.workers_by_tier)
+
+    @rule(writes=st.integers(0, 3), told=st.booleans())
+    def step_and_die(self, writes: int, told: bool) -> None:
+        """The operator is killed between two of its writes; the next one sees the cluster as it is."""
+        snapshot = self.snapshot()
+        decision = decide(snapshot, self.memory)
+        self.act(snapshot, decision, writes)
+        if told:
+            self.status = Memory(plan=decision.memory.plan, workers_by_tier=decision.workers_by_tier)
+        self.memory = self.status
+        self.cluster.relist()
+
+    # The world
+
+    @rule(rps=st.sampled_from([0.0, 1.0, 4.0, 12.0, 40.0]))
+    def demand(self, rps: float) -> None:
+        self.rps = rps
+
+    @rule(works=st.booleans())
+    def prometheus(self, works: bool) -> None:
+        self.metrics = works
+
+    @rule(seconds=st.sampled_from([0.05, 0.3, 1.0, 3.0, 10.0]))
+    def wait(self, seconds: float) -> None:
+        self.arrivals += seconds * self.rps
+        self.cluster.advance(seconds)
+
+    @rule(broken=st.booleans())
+    def change_template(self, broken: bool) -> None:
+        """Another profile or image; its pods may never become ready."""
+        self.template += 1
+        if broken:
+            self.cluster.broken |= set(self.desired())
+
+    @rule()
+    def change_placement(self) -> None:
+        self.placement = "Shared" if self.placement == "Dedicated" else "Dedicated"
+
+    @rule(seed=st.integers(0, 2**32), count=st.integers(1, 60), steps=st.booleans())
+    def much_happens(self, seed: int, count: int, steps: bool) -> None:
+        """Controllers, watches, kubelets and, mostly, the operator work in some order; a pod may be deleted by hand."""
+        rng = random.Random(seed)
+        for _ in range(count):
+            happening = rng.choice([self._controller, self._controller, self._controller, self._pod, self._pod])
+            happening(rng)
+            if steps and rng.random() < 0.3:
+                self.step()
+            if rng.random() < 0.2:
+                self.wait(0.2)
+            self.no_more_gpus_than_the_budget()
+
+    def _controller(self, rng: random.Random) -> None:
+        cluster = self.cluster
+        if cluster.deployments:
+            work = rng.choice([cluster.sync_deployment, cluster.sync_set, cluster.sync_set, cluster.deliver_deployment])
+            work(rng.choice(sorted(cluster.deployments)))
+
+    def _pod(self, rng: random.Random) -> None:
+        cluster = self.cluster
+        if cluster.pods:
+            name = rng.choice(sorted(cluster.pods))
+            if rng.random() < 0.03:
+                cluster.delete_by_hand(name)
+            else:
+                rng.choice([cluster.start, cluster.start, cluster.end, lambda pod: cluster.deliver_pods([pod])])(name)
+
+    @rule()
+    def all_calm(self) -> None:
+        self.cluster.settle()
+
+    # The promises
+
+    @invariant()
+    def no_more_gpus_than_the_budget(self) -> None:
+        by_hand = sum(pod.deleted_by_hand for pod in self.cluster.pods.values())
+        assert len(self.cluster.pods) <= self.budget + by_hand
+
+    def check_promised_ready(self, snapshot: Snapshot, decision: Decision) -> None:
+        """No more ready workers are given up for a new template than the rules say."""
+        assert decision.replicas is not None
+        kept, ready = 0, 0
+        for group in snapshot.groups:
+            mine = sum(worker.ready for worker in snapshot.workers if worker.group == group.name)
+            ready += mine
+            kept += min(mine, decision.replicas[group.name]) if group.stale else mine
+        total = min(self.budget, sum(decision.workers_by_tier.values()))
+        assert kept >= min(ready, total - max(1, total // REPLACED_AT_ONCE))
+
+    def teardown(self) -> None:
+        """In the end, when the world is calm, there is what is wished for and nothing else."""
+        if not hasattr(self, "budget"):
+            return
+        self.cluster.broken.clear()
+        self.metrics = True
+        for _ in range(60):
+            self.wait(2.0)
+            self.step()
+            self.no_more_gpus_than_the_budget()
+            self.cluster.settle()
+            self.no_more_gpus_than_the_budget()
+        shared, wish = self.placement == "Shared", self.memory.workers_by_tier or {}
+        ready: dict[str, int] = {}
+        for pod in self.cluster.pods.values():
+            assert pod.ready
+            assert not pod.terminating
+            assert pod.revision in self.desired()
+            key = "all" if shared else pod.tiers[0]
+            ready[key] = ready.get(key, 0) + 1
+        wished = {"all": sum(wish.values())} if shared else dict(wish)
+        assert ready == {key: count for key, count in wished.items() if count}
+
+
+TestPromises = Promises.TestCase
+TestPromises.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
