@@ -12,7 +12,7 @@ from rich.table import Table
 from hadis.api.manifest import ManifestError, read_manifest
 from hadis.api.status import headline
 from hadis.cli import fail
-from hadis.planning.control import REFINE, is_shared
+from hadis.planning.control import is_shared
 from hadis.planning.profile import Profile
 from hadis.planning.solve import Solver
 
@@ -28,7 +28,7 @@ def plan(
     except ManifestError as error:
         raise fail(str(error)) from None
     spec, profile = found.service.spec, Profile(found.profile)
-    solver = Solver(profile, spec.objective, shared=is_shared(spec, profile), refine=REFINE)
+    solver = Solver(profile, spec.objective, shared=is_shared(spec, profile))
     table = Table("requests/s", "plan", "GPUs", "quality", "latency s", "why")
     for demand in rps or (1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
         made = solver.solve(demand, spec.gpus.max if gpus is None else gpus, spec.gpus.min)

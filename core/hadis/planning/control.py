@@ -12,13 +12,10 @@ from hadis.api.resources import ServiceSpec
 from hadis.planning.forecast import Forecaster
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.planning.routing import Route, shared_routing
+from hadis.planning.routing import Route, cached_routing
 from hadis.planning.scaling import Scaling
 from hadis.planning.solve import Solver
-from hadis.planning.table import shared_table
-
-REFINE = 4
-"""Steps of the grid of ratios are quartered: the quality between measured rows is close to linear."""
+from hadis.planning.table import cached_table
 
 
 class Controller:
@@ -26,12 +23,11 @@ class Controller:
 
     def __init__(self, profile: Profile, spec: ServiceSpec, *, shared: bool) -> None:
         """Prepare the solver and an empty forecast."""
-        slo_s = parse_duration_s(spec.objective.latency)
-        self._solver = Solver(profile, spec.objective, shared=shared, refine=REFINE)
-        self._routing = shared_routing(self._solver.table, slo_s, shared=shared)
+        self._solver = Solver(profile, spec.objective, shared=shared)
+        self._routing = cached_routing(self._solver.table, self._solver.criterion, shared=shared)
         # Whole GPUs are too coarse for the finer grid to matter, and many counts are compared.
-        measured = shared_table(profile, slo_s, 1 - spec.objective.attainment, shared=False, refine=1)
-        self._scaling = Scaling(shared_routing(measured, slo_s, shared=False))
+        measured = cached_table(profile, parse_duration_s(spec.objective.latency))
+        self._scaling = Scaling(cached_routing(measured, self._solver.criterion, shared=False))
         self._change_s = {tier.name: tier.load_seconds for tier in profile.tiers.values()}
         self._gpus, self._shared = spec.gpus, shared
         self._down_s = parse_duration_s(spec.scale_down_after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,6 +47,11 @@ class Profile:
         if batch > last.batch:
             return last.seconds * batch / last.batch + extra
         return float(np.interp(batch, [p.batch for p in points], [p.seconds for p in points])) + extra
+
+    def energy_j(self, tier: str, batch: int) -> float:
+        """Return the joules of a measured batch, without the discriminator; infinite where they are not known."""
+        joules = next(point.joules for point in self.tiers[tier].latency if point.batch == batch)
+        return math.inf if joules is None else joules
 
     def difficulty_threshold(self, direct_ratio: float) -> float:
         """Return the score over which the hardest `direct_ratio` of the profiled prompts lie (infinite for 0)."""

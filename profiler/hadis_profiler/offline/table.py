@@ -107,7 +107,11 @@ def _tier(run: Run, k: int, measured: dict[str, Any], judged: Judged, test: NDAr
     quantiles = np.quantile(judged.confidence[k][test], _QUANTILES)
     return Tier(
         **run.spec.tiers[k].model_dump(),
-        latency=tuple(BatchLatency(batch=p["batch"], seconds=round(p["p50_s"], 6)) for p in points),
+        latency=tuple(
+            # NVML's counter may not have moved during a few short batches: then it tells nothing.
+            BatchLatency(batch=p["batch"], seconds=round(p["p50_s"], 6), joules=round(p["energy_j"] or 0, 3) or None)
+            for p in points
+        ),
         memory_bytes=max(p["memory_bytes"] for p in points),
         load_seconds=round(measured["load_s"], 2),
         discriminator_seconds=round(judged.seconds, 6),
