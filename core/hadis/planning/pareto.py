@@ -24,7 +24,7 @@ class Point:
     deferral_ratio: float
     quality: float
     gpu_s: float
-    """GPU seconds an image, in the batches of most throughput that are within the SLO."""
+    """GPU seconds per image, in the batches of most throughput that are within the SLO."""
 
 
 class Front:
@@ -46,7 +46,7 @@ class Front:
                 self.points.append(point)
 
     def gpu_s(self, plan: Plan) -> float:
-        """Return the GPU seconds an image of a plan's routing; infinite for tiers that the SLO forbids."""
+        """Return the GPU seconds per image of a plan's routing; infinite for tiers that the SLO forbids."""
         return self._gpu_s(plan.light, plan.heavy, plan.direct_ratio, plan.deferral_ratio)
 
     def need(self, point: Point, demand_rps: float) -> int | None:

@@ -34,15 +34,7 @@ class Table:
         self.heavy_share = np.where(pair, self.direct + self.deferred_share, 0.0)
         sizes = sorted({b for name in self.names for b in profile.batch_sizes(name)})
         self.batches = np.array(sizes, float)
-        # seconds[discriminated, tier, batch], joules[tier, batch]
-        self._seconds = np.full((2, len(self.names), len(sizes)), np.inf)
-        self._joules = np.full((len(self.names), len(sizes)), np.inf)
-        for t, name in enumerate(self.names):
-            for b in profile.batch_sizes(name):
-                for discriminated in (0, 1):
-                    seconds = profile.latency_s(name, b, bool(discriminated))
-                    self._seconds[discriminated, t, sizes.index(b)] = seconds
-                self._joules[t, sizes.index(b)] = profile.energy_j(name, b)
+        self._seconds, self._joules = self._measured(profile, sizes)
         self.light_s = self._seconds[pair.astype(int), self.light]
         self.heavy_s = self._seconds[0, self.heavy]
         within_slo = np.where(self._seconds <= slo_s, self._seconds / self.batches, np.inf)
@@ -97,6 +89,17 @@ class Table:
         """Return the index of the batch of most throughput, given each size's seconds; within the SLO if any is."""
         within = np.where(seconds <= self.slo_s, seconds / self.batches, np.inf)
         return int((within if np.isfinite(within).any() else seconds / self.batches).argmin())
+
+    def _measured(self, profile: Profile, sizes: list[int]) -> tuple[Array, Array]:
+        """Return seconds (discriminated, tier, batch) and joules (tier, batch); infinite for sizes not measured."""
+        seconds = np.full((2, len(self.names), len(sizes)), np.inf)
+        joules = np.full((len(self.names), len(sizes)), np.inf)
+        for t, name in enumerate(self.names):
+            for b in profile.batch_sizes(name):
+                i = sizes.index(b)
+                seconds[:, t, i] = [profile.latency_s(name, b, discriminated) for discriminated in (False, True)]
+                joules[t, i] = profile.energy_j(name, b)
+        return seconds, joules
 
     def _energy_j(self, image_s: Array, pair: NDArray[np.bool_]) -> Array:
         """Return the joules per request; `image_s` (discriminated, tier, batch) says which batches are used.
