@@ -53,7 +53,7 @@ class Objective(Fields):
     latency: PositiveDuration = Field(description="Latency objective from request to image, for example 30s.")
     attainment: float = Field(0.99, gt=0, lt=1, description="Share of the requests that must meet the latency.")
     quality: float | None = Field(
-        None, gt=0, description="The quality (a distance, lower is better) that Cost must reach."
+        None, gt=0, description="The quality (a distance, lower is better) to reach; Cost needs one."
     )
 
     @model_validator(mode="after")

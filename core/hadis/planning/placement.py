@@ -78,7 +78,7 @@ class Placement(ABC):
         share = light / (light + heavy) if light + heavy else 1.0
         light_count = min(gpus, max(int(light > 0), round(gpus * share)))
         seconds = table.light_s[row], table.heavy_s[row]
-        batches = table.most_throughput(seconds[0]), table.most_throughput(seconds[1])
+        batches = table.best_batch(seconds[0]), table.best_batch(seconds[1])
         times = float(seconds[0][batches[0]]), float(seconds[1][batches[1]])
         return self._allocation(row, (light_count, gpus - light_count), batches, times)
 

@@ -85,16 +85,16 @@ class Routing:
         gpus = np.array([ready.get(name, 0) for name in names], float)
         queue = np.array([queued_s.get(name, 0.0) for name in names])
         light, heavy = demand_rps * self._light_work, demand_rps * self._heavy_work
-        enough = self._possible.copy()
+        runnable = self._possible.copy()
         for share, tier in ((table.light_share, table.light), (table.heavy_share, table.heavy)):
-            enough &= (share == 0) | (gpus[tier] > 0)
-        if not enough.any():
+            runnable &= (share == 0) | (gpus[tier] > 0)
+        if not runnable.any():
             return None
         if self._shared:
             parts = [(light + heavy, gpus.max(initial=0.0), queue.sum())]
         else:
             parts = [(load, gpus[tier], queue[tier]) for load, tier in ((light, table.light), (heavy, table.heavy))]
-        of_spare = np.where(enough, 0.0, np.inf)  # each row's load as a share of what new work may take
+        of_spare = np.where(runnable, 0.0, np.inf)  # each row's load as a share of what new work may take
         of_all = np.zeros(len(light))  # and of all that the GPUs give
         for load, count, waiting in parts:
             with np.errstate(divide="ignore", invalid="ignore"):

@@ -106,9 +106,8 @@ class Solver:
     def _infeasible(self, demand_rps: float, gpus: int) -> Plan:
         """Return the plan of most throughput, and why nothing is feasible."""
         row = self.table.least_gpu_time()
-        return self._plan(
-            self._placement.most_throughput(row, gpus), demand_rps, self._missing(demand_rps, gpus), feasible=False
-        )
+        allocation = self._placement.most_throughput(row, gpus)
+        return self._plan(allocation, demand_rps, self._missing(demand_rps, gpus), feasible=False)
 
     def _missing(self, demand_rps: float, gpus: int) -> str:
         """Return what would make a plan feasible, in words that a person can act on."""

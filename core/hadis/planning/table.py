@@ -85,7 +85,7 @@ class Table:
                 return int(np.lexsort((self.quality, load))[0])
         raise AssertionError("a profile has at least one measured batch")
 
-    def most_throughput(self, seconds: Array) -> int:
+    def best_batch(self, seconds: Array) -> int:
         """Return the index of the batch of most throughput, given each size's seconds; within the SLO if any is."""
         within = np.where(seconds <= self.slo_s, seconds / self.batches, np.inf)
         return int((within if np.isfinite(within).any() else seconds / self.batches).argmin())

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from hadis_profiler.offline import discriminate, quality
 from hadis_profiler.offline.difficulty import Fitted
 from hadis_profiler.offline.discriminate import Judged
+from hadis_profiler.offline.latency import joules
 from hadis_profiler.offline.look import Looks
 from hadis_profiler.offline.quality import Row, heavy_images, interval
 from hadis_profiler.offline.spec import Run
@@ -108,9 +109,7 @@ def _tier(run: Run, k: int, measured: dict[str, Any], judged: Judged, test: NDAr
     return Tier(
         **run.spec.tiers[k].model_dump(),
         latency=tuple(
-            # NVML's counter may not have moved during a few short batches: then it tells nothing.
-            BatchLatency(batch=p["batch"], seconds=round(p["p50_s"], 6), joules=round(p["energy_j"] or 0, 3) or None)
-            for p in points
+            BatchLatency(batch=p["batch"], seconds=round(p["p50_s"], 6), joules=joules(p["energy_j"])) for p in points
         ),
         memory_bytes=max(p["memory_bytes"] for p in points),
         load_seconds=round(measured["load_s"], 2),
