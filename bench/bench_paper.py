@@ -1,7 +1,7 @@
 """Compare policies on the paper's measured data: `python bench/bench_paper.py DATA OUT.md`.
 
-Writes a table a setting, each cell judged from the request log alone, and a picture of our own run a trace. DATA is a
-folder with the public artifact's traces, prompt features and confidences.
+Writes a table per setting, each cell judged from the request log alone, and a picture of our own run per trace. DATA is
+a folder with the public artifact's traces, prompt features and confidences.
 """
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
-import hadis.planning.control
-import hadis.planning.routing
 from hadis.api.manifest import read_profile
 from hadis.api.resources import BatchLatency
 from hadis.planning.profile import Profile
+from hadis.planning.tuning import Tuning
 from hadis_profiler.commands.replay import Inputs
-from hadis_profiler.replay import policies
 from hadis_profiler.replay.inputs import read_prompts
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import POLICIES
@@ -33,15 +30,16 @@ DRAWS = ("random-mix", "proteus")
 PROFILE = Path(__file__).parents[1] / "examples/paper/profile.yaml"
 DIFFSERVE = {"sdxl-lightning": "sdturbo", "sd35-large": "sdv15"}
 
-
-WITHOUT = {
-    "hadis": (),
-    "without rows between the measured ones": ((hadis.planning.control, "REFINE", 1),),
-    "without feedback from the queues": ((hadis.planning.routing, "HORIZON_SLOS", 1e9),),
-    "without a queue to keep GPUs busy": ((hadis.planning.routing, "TARGET_WAIT", 0.0),),
-    "a plan every 5 s": ((policies, "PLAN_EVERY_S", 5.0),),
+PLAN_EVERY_S = 1.0
+"""Period of our own control loop."""
+WITHOUT: dict[str, tuple[Tuning, float]] = {
+    "hadis": (Tuning(), PLAN_EVERY_S),
+    "without rows between the measured ones": (Tuning(refine=1), PLAN_EVERY_S),
+    "without feedback from the queues": (Tuning(queue_horizon_slos=1e9), PLAN_EVERY_S),
+    "without a queue to keep GPUs busy": (Tuning(target_wait=0.0), PLAN_EVERY_S),
+    "a plan every 5 s": (Tuning(), 5.0),
 }
-"""What our policy is made of, one part taken away at a time."""
+"""What our policy is made of, one part taken away at a time: its tuning and the seconds from plan to plan."""
 
 
 @dataclass(frozen=True)
@@ -54,33 +52,30 @@ class Case:
     change_cost_s: float = 0.0
 
 
-def run_cell(case: Case, policy: str, seed: int) -> tuple[float, float]:
+def run_cell(
+    case: Case, policy: str, seed: int, tuning: Tuning = Tuning(), plan_every_s: float = PLAN_EVERY_S
+) -> tuple[float, float]:
     """Return quality and violations in percent."""
-    summary, _ = case.inputs.run(policy, GPUS, case.shared, case.change_cost_s, seed, lambda o: None)
+    summary, _ = case.inputs.run(
+        policy, GPUS, case.shared, case.change_cost_s, seed, lambda o: None, tuning=tuning, plan_every_s=plan_every_s
+    )
     return summary.quality, 100 * summary.violations
 
 
-def run_without(case: Case, name: str) -> tuple[float, float]:
-    """Return a cell of our policy without one of its parts; in a process of its own, for it changes constants."""
-    for module, constant, value in WITHOUT[name]:
-        if not hasattr(module, constant):
-            raise AttributeError(f"{module.__name__} has no {constant}")
-        setattr(module, constant, value)
-    return run_cell(case, "hadis", 0)
-
-
-def parts(cases: list[Case]) -> Iterator[str]:
+def parts(pool: ProcessPoolExecutor, cases: list[Case]) -> Iterator[str]:
     """Yield the lines of the table of parts."""
     yield "| policy | " + " | ".join(case.name for case in cases) + " |"
     yield "|---" * (len(cases) + 1) + "|"
-    with ProcessPoolExecutor(max_tasks_per_child=1, mp_context=get_context("spawn")) as pool:
-        jobs = {name: [pool.submit(run_without, case, name) for case in cases] for name in WITHOUT}
-        for name, row in jobs.items():
-            yield f"| {name} | " + " | ".join("{:.2f} / {:.2f}".format(*job.result()) for job in row) + " |"
+    jobs = {
+        name: [pool.submit(run_cell, case, "hadis", 0, tuning, plan_every_s) for case in cases]
+        for name, (tuning, plan_every_s) in WITHOUT.items()
+    }
+    for name, row in jobs.items():
+        yield f"| {name} | " + " | ".join("{:.2f} / {:.2f}".format(*job.result()) for job in row) + " |"
 
 
 def table(pool: ProcessPoolExecutor, cases: list[Case]) -> Iterator[str]:
-    """Yield the lines of a table: a row a policy, a column a case."""
+    """Yield the lines of a table: a row per policy, a column per case."""
     yield "| policy | " + " | ".join(case.name for case in cases) + " |"
     yield "|---" * (len(cases) + 1) + "|"
     jobs = {
@@ -102,7 +97,7 @@ def slower(profile: Profile, times: float) -> Profile:
     spec = profile.resource.spec
     tiers = tuple(
         tier.model_copy(update={
-            "latency": tuple(BatchLatency(batch=p.batch, seconds=p.seconds * times) for p in tier.latency),
+            "latency": tuple(p.model_copy(update={"seconds": p.seconds * times}) for p in tier.latency),
             "discriminator_seconds": tier.discriminator_seconds * times,
         })
         for tier in spec.tiers
@@ -156,7 +151,7 @@ def main(data: Path, out: Path) -> None:
         for title, cases in sections:
             print(title, file=sys.stderr)
             lines += [f"## {title}", "", *table(pool, cases), ""]
-    lines += ["## What each part brings (shared GPUs)", "", *parts(base), ""]
+        lines += ["## What each part brings (shared GPUs)", "", *parts(pool, base), ""]
     out.write_text("\n".join(lines), "utf-8")
     pictures = out.with_suffix("")
     pictures.mkdir(exist_ok=True)

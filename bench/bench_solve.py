@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hadis.api.resources import API_VERSION, CascadeProfile, Objective
-from hadis.planning.control import REFINE
+from hadis.api.resources import API_VERSION, CascadeProfile, Objective, Optimize
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.solve import Solver
+from hadis.planning.tuning import Tuning
 
 PAPER_TABLE = Path(__file__).parents[2] / "shared/data/paper/config_results_hybrid.csv"
 PAPER_SECONDS = (0.5, 1.3, 13.0, 27.0)
@@ -88,21 +88,21 @@ def demands(most_rps: float, calls: int) -> Iterator[float]:
 def timed_ms(solver: Solver, gpus: int, most_rps: float, calls: int, *, follow: bool) -> list[float]:
     """Return the milliseconds of each call; `follow` hands each plan on to the next call as the control loop does."""
     previous: Plan | None = None
-    found = []
+    taken = []
     for demand in demands(most_rps, calls):
         began = time.perf_counter()
         plan = solver.solve(demand, gpus, 0, previous if follow else None)
-        found.append((time.perf_counter() - began) * 1e3)
+        taken.append((time.perf_counter() - began) * 1e3)
         previous = plan
-    return found
+    return taken
 
 
 def cases() -> Iterator[tuple[str, Profile, str, int, float, int, int]]:
     """Yield (name, profile, SLO, GPUs, most demand, calls, refine); the demand goes a bit over what can be served."""
-    rows = paper_rows()
+    rows, refine = paper_rows(), Tuning().refine
     paper = profile_of(rows, PAPER_SECONDS)
     yield f"{len(rows)} configurations, 16 GPUs", paper, "60s", 16, 40.0, 2000, 1
-    yield f"the same, steps divided by {REFINE}", paper, "60s", 16, 40.0, 2000, REFINE
+    yield f"the same, steps divided by {refine}", paper, "60s", 16, 40.0, 2000, refine
     # 6 tiers have 15 pairs; 26 steps of each ratio give 10,140 rows.
     many = synthetic_rows(tiers=6, steps=26)
     seconds = (0.5, 0.9, 1.3, 5.0, 13.0, 27.0)
@@ -114,16 +114,16 @@ def main() -> None:
     print("| case | placement | objective | median ms | p99 ms | worst ms |")
     print("|---|---|---|---|---|---|")
     for name, profile, slo, gpus, most_rps, calls, refine in cases():
-        for shared, optimize in itertools.product((True, False), ("Quality", "Cost")):
-            wanted = float(np.median([row.quality for row in profile.configurations]))
-            objective = Objective(latency=slo, optimize=optimize, quality=wanted)
-            solver = Solver(profile, objective, shared=shared, refine=refine)
+        for shared, optimize in itertools.product((True, False), Optimize):
+            median = float(np.median([row.quality for row in profile.configurations]))
+            objective = Objective(latency=slo, optimize=optimize, quality=median)
+            solver = Solver(profile, objective, shared=shared, tuning=Tuning(refine=refine))
             timed_ms(solver, gpus, most_rps, 20, follow=True)  # numpy's first calls are slow
-            found = timed_ms(solver, gpus, most_rps, calls, follow=True)
+            taken = timed_ms(solver, gpus, most_rps, calls, follow=True)
             placement = "shared" if shared else "dedicated"
-            p99 = statistics.quantiles(found, n=100)[98]
+            p99 = statistics.quantiles(taken, n=100)[98]
             print(
-                f"| {name} | {placement} | {optimize} | {statistics.median(found):.2f} | {p99:.2f} | {max(found):.2f} |"
+                f"| {name} | {placement} | {optimize} | {statistics.median(taken):.2f} | {p99:.2f} | {max(taken):.2f} |"
             )
             sys.stdout.flush()
 

@@ -12,8 +12,12 @@ from hadis.api.resources import API_VERSION, CascadeProfile, Objective
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.solve import Solver
+from hadis.planning.tuning import Tuning
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+MEASURED = Tuning(refine=1)
+"""Only the rows that the profile has."""
 
 
 def wait_s(util: float, servers: int, service: float, scv: float, tail: float) -> float:
@@ -101,7 +105,7 @@ def profiles(draw: st.DrawFn) -> Profile:
 def test_the_best_quality_is_that_of_a_plain_search(
     profile: Profile, slo: str, demand: float, gpus: int, shared: bool
 ) -> None:
-    solver = Solver(profile, Objective(latency=slo, attainment=0.95), shared=shared)
+    solver = Solver(profile, Objective(latency=slo, attainment=0.95), shared=shared, tuning=MEASURED)
     plan = solver.solve(demand, gpus)
     best = brute_force(profile, float(slo[:-1]), 0.05, demand, gpus, shared)
     assert plan.feasible == (best is not None)
@@ -114,7 +118,7 @@ def test_the_best_quality_is_that_of_a_plain_search(
 
 
 def solver_for(profile: Profile, **objective: Any) -> Solver:
-    return Solver(profile, Objective(**{"latency": "4s", **objective}), shared=False)
+    return Solver(profile, Objective(**{"latency": "4s", **objective}), shared=False, tuning=MEASURED)
 
 
 def test_more_gpus_and_less_demand_never_hurt(profile: Profile) -> None:
@@ -180,8 +184,8 @@ def test_a_demand_that_is_no_number_is_refused(profile: Profile, demand: float) 
 
 
 def test_refined_rows_lie_between_measured_ones(profile: Profile) -> None:
-    coarse = Solver(profile, Objective(latency="4s"), shared=True)
-    fine = Solver(profile, Objective(latency="4s"), shared=True, refine=4)
+    coarse = Solver(profile, Objective(latency="4s"), shared=True, tuning=MEASURED)
+    fine = Solver(profile, Objective(latency="4s"), shared=True)
     assert all(fine.solve(d, 4).quality <= coarse.solve(d, 4).quality for d in (0.5, 1.0, 2.0, 3.3, 5.0))
 
 

@@ -448,3 +448,8 @@ def test_a_discriminator_reads_the_features_of_a_clip_and_a_worker_loads_it(tmp_
         discriminate.train(
             run_of(tmp_path, discriminator={"clip": "./nowhere"}), prompts, looks, parts, "cpu", progress
         )
+
+
+@pytest.mark.parametrize(("energy_j", "told"), [(None, None), (0.0, None), (12.34567, 12.346)])
+def test_energy_is_told_where_it_was_measured(energy_j: float | None, told: float | None) -> None:
+    assert latency.joules(energy_j) == told

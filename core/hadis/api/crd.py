@@ -13,16 +13,17 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, ProfileSpec, ServiceSpec
+from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, Optimize, ProfileSpec, ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.api.workload import ModelCache
 
 GROUP, VERSION = "hadis.dev", "v1alpha1"
+_NEED_QUALITY = [optimize.value for optimize in Optimize if optimize.needs_quality]
 RULES: dict[str, tuple[str, str]] = {
     Gpus.__name__: ("self.min <= self.max", "min must not be over max"),
     Objective.__name__: (
-        "self.optimize != 'Cost' || has(self.quality)",
-        "optimize: Cost needs a quality to reach; write objective.quality",
+        " && ".join(f"self.optimize != '{name}'" for name in _NEED_QUALITY) + " || has(self.quality)",
+        f"optimize: {' or '.join(_NEED_QUALITY)} needs a quality to reach; write objective.quality",
     ),
     ModelCache.__name__: ("!(has(self.claim) && has(self.hostPath))", "write claim or hostPath, not both"),
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -30,23 +31,36 @@ class Metadata(Fields):
     annotations: dict[str, str] = {}
 
 
+class Optimize(StrEnum):
+    """What is optimised within the latency objective; `hadis.planning.objectives` says what each means for plans."""
+
+    QUALITY = "Quality"
+    COST = "Cost"
+
+    @property
+    def needs_quality(self) -> bool:
+        """Whether the objective must name a quality to reach."""
+        return self is not Optimize.QUALITY
+
+
 class Objective(Fields):
     """What to reach: a latency objective, and what to optimise under it."""
 
-    optimize: Literal["Quality", "Cost"] = Field(
-        "Quality", description="Quality: the best that the GPUs allow. Cost: the fewest GPUs that reach `quality`."
+    optimize: Optimize = Field(
+        Optimize.QUALITY,
+        description="Quality: the best that the GPUs allow. Cost: the fewest GPUs that reach `quality`.",
     )
     latency: PositiveDuration = Field(description="Latency objective from request to image, for example 30s.")
     attainment: float = Field(0.99, gt=0, lt=1, description="Share of the requests that must meet the latency.")
     quality: float | None = Field(
-        None, gt=0, description="The quality (a distance, lower is better) that Cost must reach."
+        None, gt=0, description="The quality (a distance, lower is better) to reach; Cost needs one."
     )
 
     @model_validator(mode="after")
-    def _cost_needs_quality(self) -> Self:
+    def _has_quality_to_reach(self) -> Self:
         # The API server checks the same: see RULES in hadis.api.crd.
-        if self.optimize == "Cost" and self.quality is None:
-            raise ValueError("optimize: Cost needs a quality to reach; write objective.quality")
+        if self.optimize.needs_quality and self.quality is None:
+            raise ValueError(f"optimize: {self.optimize} needs a quality to reach; write objective.quality")
         return self
 
 
@@ -104,10 +118,11 @@ class DiffusionService(Fields):
 
 
 class BatchLatency(Fields):
-    """Measured time of one batch on one GPU."""
+    """Measured time and energy of one batch on one GPU."""
 
     batch: int = Field(ge=1, le=1024)
     seconds: Seconds = Field(description="Median time of the whole batch, without the discriminator.")
+    joules: float | None = Field(None, gt=0, description="Energy of the whole batch, where the GPU tells it.")
 
 
 class TierSettings(Fields):
@@ -170,7 +185,7 @@ class Configuration(Fields):
     direct_ratio: Share
     deferral_ratio: Share
     quality: float = Field(gt=0, description="Measured distance (FID or its kind); lower is better.")
-    cost: float = Field(ge=0, description="GPU seconds a request at the largest batch size.")
+    cost: float = Field(ge=0, description="GPU seconds per request, in batches of the most throughput.")
     measures: dict[str, float] = Field({}, description="Other measures of the same images, for people to compare.")
 
 

@@ -14,7 +14,6 @@ from hadis.cli import fail
 from hadis.planning.fleet import is_shared
 from hadis.planning.profile import Profile
 from hadis.planning.solve import Solver
-from hadis.planning.tuning import Tuning
 
 
 def plan(
@@ -28,7 +27,7 @@ def plan(
     except ManifestError as error:
         raise fail(str(error)) from None
     spec, profile = found.service.spec, Profile(found.profile)
-    solver = Solver(profile, spec.objective, shared=is_shared(spec, profile), refine=Tuning().refine)
+    solver = Solver(profile, spec.objective, shared=is_shared(spec, profile))
     table = Table("requests/s", "plan", "GPUs", "quality", "latency s", "why")
     for demand in rps or (1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
         made = solver.solve(demand, spec.gpus.max if gpus is None else gpus, spec.gpus.min)

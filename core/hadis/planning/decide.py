@@ -26,8 +26,8 @@ from hadis.planning.conditions import (
     profile_condition,
     service_conditions,
 )
-from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
 from hadis.planning.fleet import asked_by_tier, is_shared, ready_by_tier, replicas_wished
+from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile

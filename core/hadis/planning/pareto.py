@@ -8,12 +8,10 @@ import numpy as np
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import Objective
+from hadis.planning.placement import MOST_GPUS, fewest, placement
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.table import shared_table
-
-_FAR = 4096
-"""GPUs up to which it is asked how many would do."""
+from hadis.planning.table import cached_table
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Point:
     deferral_ratio: float
     quality: float
     gpu_s: float
-    """GPU seconds an image, in the batches of most throughput that are within the SLO."""
+    """GPU seconds per image, in the batches of most throughput that are within the SLO."""
 
 
 class Front:
@@ -35,7 +33,8 @@ class Front:
     def __init__(self, profile: Profile, objective: Objective, *, shared: bool) -> None:
         """Leave out what is beaten, and what the SLO forbids even to a single image."""
         self._profile, self._slo_s = profile, parse_duration_s(objective.latency)
-        self._table = shared_table(profile, self._slo_s, 1 - objective.attainment, shared=shared, refine=1)
+        self._table = cached_table(profile, self._slo_s)
+        self._placement = placement(self._table, 1 - objective.attainment, shared=shared)
         found = [
             Point(c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality,
                   self._gpu_s(c.light, c.heavy, c.direct_ratio, c.deferral_ratio))
@@ -47,21 +46,18 @@ class Front:
                 self.points.append(point)
 
     def gpu_s(self, plan: Plan) -> float:
-        """Return the GPU seconds an image of a plan's routing; infinite for tiers that the SLO forbids."""
+        """Return the GPU seconds per image of a plan's routing; infinite for tiers that the SLO forbids."""
         return self._gpu_s(plan.light, plan.heavy, plan.direct_ratio, plan.deferral_ratio)
 
     def need(self, point: Point, demand_rps: float) -> int | None:
-        """Return the fewest GPUs on which a point meets the SLO at a demand; None where too many would not do."""
+        """Return the fewest GPUs on which a point meets the SLO at a demand; None where not even `MOST_GPUS` do."""
         row = self._table.find(point.light, point.heavy, point.direct_ratio, point.deferral_ratio)
         assert row is not None
-        rows = np.array([row])
-        if not self._table.fits(rows, demand_rps, _FAR)[0]:
-            return None
-        low, high = 0, _FAR
-        while high - low > 1:  # more GPUs never hurt
-            middle = (low + high) // 2
-            low, high = (low, middle) if self._table.fits(rows, demand_rps, middle)[0] else (middle, high)
-        return high
+
+        def enough(gpus: int) -> bool:
+            return bool(self._placement.feasible(np.array([row]), demand_rps, gpus)[0])
+
+        return fewest(enough, 1, MOST_GPUS) if enough(MOST_GPUS) else None
 
     def _gpu_s(self, light: str, heavy: str, direct: float, deferral: float) -> float:
         if light == heavy:

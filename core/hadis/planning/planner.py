@@ -13,10 +13,10 @@ from hadis.api.fields import parse_duration_s
 from hadis.api.resources import Gpus, Objective
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.planning.routing import Route, shared_routing
+from hadis.planning.routing import Route, cached_routing
 from hadis.planning.scaling import Scaling
 from hadis.planning.solve import Solver
-from hadis.planning.table import shared_table
+from hadis.planning.table import cached_table
 from hadis.planning.tuning import Tuning
 
 
@@ -27,11 +27,12 @@ class Planner:
         """Prepare the tables: some megabytes and tens of milliseconds, so use `planner_for`."""
         slo_s = parse_duration_s(objective.latency)
         self._shared = shared
-        self._solver = Solver(profile, objective, shared=shared, refine=tuning.refine)
-        self._routing = shared_routing(self._solver.table, slo_s, shared=shared)
+        self._solver = Solver(profile, objective, shared=shared, tuning=tuning)
+        criterion = self._solver.criterion
+        self._routing = cached_routing(self._solver.table, criterion, shared=shared, tuning=tuning)
         # Whole GPUs are too coarse for the finer grid to matter, and many counts are compared.
-        measured = shared_table(profile, slo_s, 1 - objective.attainment, shared=False, refine=1)
-        self._scaling = Scaling(shared_routing(measured, slo_s, shared=False))
+        measured = cached_table(profile, slo_s)
+        self._scaling = Scaling(cached_routing(measured, criterion, shared=False, tuning=tuning), tuning=tuning)
         self._change_s = {tier.name: tier.load_seconds for tier in profile.tiers.values()}
 
     def route(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -39,7 +40,10 @@ class Profile:
         return tuple(point.batch for point in self.tiers[tier].latency)
 
     def latency_s(self, tier: str, batch: int, discriminated: bool = False) -> float:
-        """Return the seconds of a batch: measured, or linear between (beyond: along) the measured points."""
+        """Return the seconds of a batch: linear between the measured sizes, in proportion to the last one beyond it.
+
+        `discriminated` adds the time of the discriminator.
+        """
         points = self.tiers[tier].latency
         extra = self.tiers[tier].discriminator_seconds if discriminated else 0.0
         last = points[-1]
@@ -47,16 +51,27 @@ class Profile:
             return last.seconds * batch / last.batch + extra
         return float(np.interp(batch, [p.batch for p in points], [p.seconds for p in points])) + extra
 
+    def energy_j(self, tier: str, batch: int) -> float:
+        """Return the joules of a measured batch, without the discriminator; infinite where they are not known."""
+        joules = next(point.joules for point in self.tiers[tier].latency if point.batch == batch)
+        return math.inf if joules is None else joules
+
     def difficulty_threshold(self, direct_ratio: float) -> float:
-        """Return the score over which the hardest `direct_ratio` of the profiled prompts lie (infinite for 0)."""
+        """Return the score over which the hardest `direct_ratio` of the profiled prompts lie.
+
+        It is infinite for none, and minus infinity for all.
+        """
         if direct_ratio <= 0:
             return float("inf")
-        return (
-            quantile(self.resource.spec.difficulty.quantiles, 1 - direct_ratio) if direct_ratio < 1 else -float("inf")
-        )
+        if direct_ratio >= 1:
+            return -float("inf")
+        return quantile(self.resource.spec.difficulty.quantiles, 1 - direct_ratio)
 
     def confidence_threshold(self, light: str, deferral_ratio: float) -> float:
-        """Return the confidence under which the worst `deferral_ratio` of a tier's profiled images lie."""
+        """Return the confidence under which the worst `deferral_ratio` of a tier's profiled images lie.
+
+        It is 0 for none, or where nothing was profiled, and over 1 for all.
+        """
         quantiles = self.tiers[light].confidence_quantiles
         if deferral_ratio <= 0 or not quantiles:
             return 0.0

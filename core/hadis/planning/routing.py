@@ -1,7 +1,7 @@
 """Which configuration routes on the GPUs that are ready, moment by moment: by work, with feedback from the queues.
 
-`solve` asks how many GPUs keep a latency without any help; this module asks how much of what is there can be used.
-It may use nearly all of it, because the router keeps the objective by itself: a deferred request that would be late
+`solve` asks how many GPUs keep a latency without any help; this module asks how much of the GPUs that are ready can be
+used. It may use nearly all of it, because the router keeps the SLO by itself: a deferred request that would be late
 is answered with its light image, and a direct one that would be late goes to the light tier. So the heavy tier needs
 no reserve against bursts: a small queue keeps it busy, and the queue's length says whether the plan asks too much.
 
@@ -19,20 +19,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from hadis.planning.objectives import Criterion
+from hadis.planning.placement import slowest_path_s
 from hadis.planning.queueing import Array
 from hadis.planning.table import Table
-
-ROOM = 0.1
-"""Share of the SLO that batches leave for waiting on the slowest path."""
-TARGET_WAIT = 0.25
-"""Queue to aim at, in GPU seconds a GPU, as a share of the time to spare: enough for a batch to be full and no GPU
-to idle between plans, and little enough that most of what waits is made in time."""
-HORIZON_SLOS = 0.5
-"""Time over which the queue is brought to its target: half the life of what waits in it."""
-PAIR_GAIN = 0.002
-"""Another pair of tiers must be better by this share: below it, the bilinear table cannot tell them apart."""
-_NEARLY_BEST = 1.02
-_LEAST = 0.05
+from hadis.planning.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -45,104 +36,111 @@ class Route:
     light_batch: int
     heavy_batch: int
     light_gpus: float
-    """GPU seconds a second that the light tier needs; `heavy_gpus` likewise."""
+    """GPU seconds per second that the light tier needs; `heavy_gpus` likewise."""
     heavy_gpus: float
     light_latency_s: float
+    """Latency of a request that the light tier answers, with the queue at its target."""
     heavy_latency_s: float
+    """Latency of the slowest path, likewise."""
 
 
 class Routing:
     """Chooses rows of one table for GPUs that are ready."""
 
-    def __init__(self, table: Table, slo_s: float, *, shared: bool) -> None:
-        """Choose each row's batches: the smallest that are nearly as quick an image as any that leave room to wait."""
-        self._table, self._shared = table, shared
-        room = (1 - ROOM) * slo_s
-        twice = table.deferred > 0
-        # The light batch is looked at as one image first, so that the heavy batch gets the room.
-        before = np.where(twice, table.light_s[:, 0], 0.0)
-        self._heavy, heavy_ok = _batches(table.heavy_s, table.batches, room - before)
+    def __init__(self, table: Table, criterion: Criterion, *, shared: bool, tuning: Tuning = Tuning()) -> None:
+        """Choose each row's batches: the smallest of those with nearly the most throughput that leave time to wait.
+
+        Rows are ordered by the criterion's values alone, for the GPUs are there: fewer of them would save nothing.
+        """
+        self._table, self._values = table, criterion.values(table)
+        self._shared, self._tuning = shared, tuning
+        limit_s = (1 - tuning.wait_reserve) * table.slo_s
+        defers = table.deferred_share > 0
+        # The light batch counts as one image first, so that the heavy batch may be as large as the SLO allows.
+        before_s = np.where(defers, table.light_s[:, 0], 0.0)
+        self._heavy, heavy_ok = self._batches(table.heavy_s, limit_s - before_s)
         self._heavy_s = np.take_along_axis(table.heavy_s, self._heavy[:, None], 1)[:, 0]
-        self._light, light_ok = _batches(table.light_s, table.batches, room - np.where(twice, self._heavy_s, 0.0))
+        after_s = np.where(defers, self._heavy_s, 0.0)
+        self._light, light_ok = self._batches(table.light_s, limit_s - after_s)
         self._light_s = np.take_along_axis(table.light_s, self._light[:, None], 1)[:, 0]
         uses_light, uses_heavy = table.light_share > 0, table.heavy_share > 0
         self._light_s = np.where(uses_light, self._light_s, 0.0)
         self._heavy_s = np.where(uses_heavy, self._heavy_s, 0.0)
         self._possible = (light_ok | ~uses_light) & (heavy_ok | ~uses_heavy)
-        slowest = np.where(twice, self._light_s + self._heavy_s, np.maximum(self._light_s, self._heavy_s))
-        self._wait_s = TARGET_WAIT * np.maximum(0.0, slo_s - slowest)
-        self._slowest_s = slowest
-        self._horizon_s = HORIZON_SLOS * slo_s
+        self._slowest_s = slowest_path_s(defers, self._light_s, self._heavy_s)
+        self._wait_s = tuning.target_wait * np.maximum(0.0, table.slo_s - self._slowest_s)
         self._light_work = table.light_share * self._light_s / table.batches[self._light]
         self._heavy_work = table.heavy_share * self._heavy_s / table.batches[self._heavy]
 
     def choose(
         self, demand_rps: float, ready: Mapping[str, int], queued_s: Mapping[str, float], pair: tuple[str, str] | None
     ) -> Route | None:
-        """Return the best row for GPUs that are ready; None where no row keeps the SLO at all.
+        """Return the best row for GPUs that are ready; None where no row that they can run keeps the SLO at all.
 
         `ready` has the GPUs of each tier; on shared GPUs each counts for every tier. `queued_s` is the work that
-        waits for each tier, in GPU seconds. `pair` is in force and is left only for a gain.
+        waits for each tier, in GPU seconds. `pair` is in force and is left only for a gain. Where no row keeps up, it
+        is the one that gets through the queue soonest.
         """
         table, names = self._table, self._table.names
         gpus = np.array([ready.get(name, 0) for name in names], float)
         queue = np.array([queued_s.get(name, 0.0) for name in names])
         light, heavy = demand_rps * self._light_work, demand_rps * self._heavy_work
-        enough = self._possible.copy()
+        runnable = self._possible.copy()
         for share, tier in ((table.light_share, table.light), (table.heavy_share, table.heavy)):
-            enough &= (share == 0) | (gpus[tier] > 0)
-        if not enough.any():
+            runnable &= (share == 0) | (gpus[tier] > 0)
+        if not runnable.any():
             return None
         if self._shared:
             parts = [(light + heavy, gpus.max(initial=0.0), queue.sum())]
         else:
             parts = [(load, gpus[tier], queue[tier]) for load, tier in ((light, table.light), (heavy, table.heavy))]
-        asked = np.where(enough, 0.0, np.inf)
-        busy = np.zeros(len(light))
+        of_spare = np.where(runnable, 0.0, np.inf)  # each row's load as a share of what new work may take
+        of_all = np.zeros(len(light))  # and of all that the GPUs give
         for load, count, waiting in parts:
             with np.errstate(divide="ignore", invalid="ignore"):
-                spare = _spare(count, waiting, self._wait_s, self._horizon_s)
-                asked = np.maximum(asked, np.where(load > 0, load / spare, 0.0))
-                busy = np.maximum(busy, np.where(load > 0, load / count, 0.0))
-        # Where nothing fits, the row that asks least in proportion gets through the queue soonest.
-        row = self._best(asked <= 1, pair) if (asked <= 1).any() else int(asked.argmin())
-        return self._route(row, light, heavy, bool(busy[row] <= 1 or asked[row] <= 1))
+                spare = self._spare(count, waiting)
+                of_spare = np.maximum(of_spare, np.where(load > 0, load / spare, 0.0))
+                of_all = np.maximum(of_all, np.where(load > 0, load / count, 0.0))
+        keeps_up = of_spare <= 1
+        row = self._best(keeps_up, pair) if keeps_up.any() else int(of_spare.argmin())
+        return self._route(row, light, heavy, bool(of_all[row] <= 1 or of_spare[row] <= 1))
 
     @property
     def names(self) -> list[str]:
         """Tiers from light to heavy."""
         return self._table.names
 
-    def quality(self, demand_rps: float, counts: NDArray[np.int_]) -> Array:
-        """Return the best quality (n,) that dedicated GPUs (n, tiers) keep up with in the long run.
+    def best_values(self, demand_rps: float, counts: NDArray[np.int_]) -> Array:
+        """Return the value (n,) of the best row that dedicated GPUs (n, tiers) keep up with in the long run.
 
-        Where they keep up with nothing it is worse than any measured one, by the share of the work that is too much.
+        Where they keep up with nothing it is over that of any row, by the share of the work that is too much.
         """
-        table = self._table
-        over = np.where(self._possible, 0.0, np.inf)[None, :].repeat(len(counts), 0)
+        table, values = self._table, self._values
+        excess = np.where(self._possible, 0.0, np.inf)[None, :].repeat(len(counts), 0)
         for work, tier in ((self._light_work, table.light), (self._heavy_work, table.heavy)):
             with np.errstate(divide="ignore", invalid="ignore"):
-                over = np.maximum(over, np.where(work > 0, demand_rps * work / counts[:, tier] - 1, 0.0))
-                over = np.where((work > 0) & (counts[:, tier] == 0), np.inf, over)
-        fitting = np.where(over <= 0, table.quality, np.inf).min(1)
-        short = float(table.quality.max()) * (2 + np.minimum(over.min(1), 1e6))
-        return np.asarray(np.where(np.isfinite(fitting), fitting, short))
+                excess = np.maximum(excess, np.where(work > 0, demand_rps * work / counts[:, tier] - 1, 0.0))
+                excess = np.where((work > 0) & (counts[:, tier] == 0), np.inf, excess)
+        best = np.where(excess <= 0, values, np.inf).min(1)
+        beyond = float(values.max()) * (2 + np.minimum(excess.min(1), 1e6))
+        return np.asarray(np.where(np.isfinite(best), best, beyond))
 
-    def _best(self, fits: NDArray[np.bool_], pair: tuple[str, str] | None) -> int:
+    def _best(self, allowed: NDArray[np.bool_], pair: tuple[str, str] | None) -> int:
+        """Return the best allowed row, of the pair in force where no other is better by enough."""
         table = self._table
-        quality = np.where(fits, table.quality, np.inf)
-        best = int(quality.argmin())
+        values = np.where(allowed, self._values, np.inf)
+        best = int(values.argmin())
         if pair is not None and set(pair) <= set(table.names):
             light, heavy = (table.names.index(name) for name in pair)
-            same = np.where((table.light == light) & (table.heavy == heavy), quality, np.inf)
-            if same.min() * (1 - PAIR_GAIN) <= quality[best]:
+            same = np.where((table.light == light) & (table.heavy == heavy), values, np.inf)
+            if same.min() * (1 - self._tuning.pair_gain) <= values[best]:
                 best = int(same.argmin())
         return best
 
     def _route(self, row: int, light: Array, heavy: Array, keeps_up: bool) -> Route:
         sizes = self._table.batches
-        wait = float(self._wait_s[row])
-        twice = self._table.deferred[row] > 0
+        wait_s = float(self._wait_s[row])
+        waits = 2 if self._table.deferred_share[row] > 0 else 1
         return Route(
             row=row,
             keeps_up=keeps_up,
@@ -150,24 +148,24 @@ class Routing:
             heavy_batch=int(sizes[self._heavy[row]]),
             light_gpus=float(light[row]),
             heavy_gpus=float(heavy[row]),
-            light_latency_s=float(self._light_s[row]) + wait,
-            heavy_latency_s=float(self._slowest_s[row]) + wait * (2 if twice else 1),
+            light_latency_s=float(self._light_s[row]) + wait_s,
+            heavy_latency_s=float(self._slowest_s[row]) + wait_s * waits,
         )
+
+    def _spare(self, gpus: float | Array, queue_s: float | Array) -> Array:
+        """Return the GPU seconds per second that new work may take: never 0 where there is a GPU."""
+        horizon_s = self._tuning.queue_horizon_slos * self._table.slo_s
+        spare = gpus + (gpus * self._wait_s - queue_s) / horizon_s
+        return np.asarray(np.maximum(self._tuning.least_spare * gpus, spare))
+
+    def _batches(self, seconds: Array, limit_s: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Return each row's batch index and whether any batch is within its limit."""
+        within = np.where(seconds <= limit_s[:, None], seconds / self._table.batches, np.inf)
+        least = within.min(-1, keepdims=True)
+        return (within <= least * self._tuning.near_best_batch).argmax(-1), np.isfinite(least[:, 0])
 
 
 @lru_cache(maxsize=64)
-def shared_routing(table: Table, slo_s: float, *, shared: bool) -> Routing:
-    """Return what all services with the same table use."""
-    return Routing(table, slo_s, shared=shared)
-
-
-def _spare(gpus: float | Array, queue_s: float | Array, wait_s: Array, horizon_s: float) -> Array:
-    """Return the GPU seconds a second that new work may take: something always, so that nothing is divided by 0."""
-    return np.asarray(np.maximum(_LEAST * gpus, gpus + (gpus * wait_s - queue_s) / horizon_s))
-
-
-def _batches(seconds: Array, sizes: Array, limit_s: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Return each row's batch index and whether any batch is within its limit."""
-    within = np.where(seconds <= limit_s[:, None], seconds / sizes, np.inf)
-    best = within.min(-1, keepdims=True)
-    return (within <= best * _NEARLY_BEST).argmax(-1), np.isfinite(best[:, 0])
+def cached_routing(table: Table, criterion: Criterion, *, shared: bool, tuning: Tuning = Tuning()) -> Routing:
+    """Return what all services with the same table and objective use."""
+    return Routing(table, criterion, shared=shared, tuning=tuning)

@@ -1,9 +1,9 @@
-"""How dedicated GPUs move between tiers: only where the better quality pays for the time that a move takes.
+"""How dedicated GPUs move between tiers: only where what is gained pays for the time that a move takes.
 
 A GPU that changes its tier serves nobody for `change_s`. A move is worth it if, over the time that it is expected to
-hold, the quality with the GPU gone at first and in its new place after is better than that of staying. Single steps
-and doublings of them are looked at, so that a plan far away is reached in a few rounds, each of which keeps what must
-be kept to serve meanwhile.
+hold, the value (by the objective) with the GPU gone at first and in its new place after is better than that of
+staying. Moves of 1, 2, 4, ... GPUs between two tiers and splits of all GPUs are compared, so that counts far away are
+reached in a few rounds, each of which keeps what must be kept to serve meanwhile.
 """
 
 from __future__ import annotations
@@ -15,42 +15,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hadis.planning.routing import Routing
-
-HOLD_CHANGES = 6.0
-"""A move must pay for itself within this many times its own length: demand that changes faster cannot be followed."""
-_WORTH = 0.002
-_SPLITS = 32
-"""Splits of all GPUs between two tiers that are looked at."""
+from hadis.planning.tuning import Tuning
 
 
 class Scaling:
     """Improves the counts of dedicated GPUs by tier."""
 
-    def __init__(self, routing: Routing) -> None:
-        """`routing` says what quality some counts give."""
-        self._routing = routing
+    def __init__(self, routing: Routing, *, tuning: Tuning = Tuning()) -> None:
+        """`routing` says how good the best row is that some counts keep up with."""
+        self._routing, self._tuning = routing, tuning
 
     def move(
         self, demand_rps: float, ready: Mapping[str, int], assigned: Mapping[str, int], change_s: Mapping[str, float]
     ) -> dict[str, int]:
         """Return better counts than `assigned`, or the same, with the same total.
 
-        `ready` are the GPUs that serve now, `assigned` also those on their way to a tier; `change_s` how long the way
-        to each tier takes. Only ready GPUs are moved.
+        `ready` are the GPUs that serve now, `assigned` also those on their way to a tier; `change_s` is how long the
+        way to each tier takes. Only ready GPUs are moved.
         """
         names = self._routing.names
         now = np.array([assigned.get(name, 0) for name in names])
         serving = np.array([ready.get(name, 0) for name in names])
         free = np.minimum(now, serving)
-        others = np.array([c for c in _others(now) if (now - c <= free).all()] or [now])
-        after = self._routing.quality(demand_rps, others)
+        others = np.array([c for c in _others(now, self._tuning.splits) if (now - c <= free).all()] or [now])
+        after = self._routing.best_values(demand_rps, others)
         slow = np.array([change_s.get(name, 0.0) > 0 for name in names])
-        lost = np.where(((others > now) & slow).any(1), 1 / HOLD_CHANGES, 0.0)
-        meanwhile = self._routing.quality(demand_rps, np.minimum(serving, serving + others - now))
+        lost = np.where(((others > now) & slow).any(1), 1 / self._tuning.payback_changes, 0.0)
+        meanwhile = self._routing.best_values(demand_rps, np.minimum(serving, serving + others - now))
         value = lost * meanwhile + (1 - lost) * after
         best = int(value.argmin())
-        stay = float(self._routing.quality(demand_rps, now[None])[0])
-        counts = others[best] if value[best] < stay * (1 - _WORTH) else now
+        stay = float(self._routing.best_values(demand_rps, now[None])[0])
+        counts = others[best] if value[best] < stay * (1 - self._tuning.move_gain) else now
         return dict(zip(names, counts.tolist(), strict=True))
 
     def resize(self, demand_rps: float, assigned: Mapping[str, int], total: int) -> dict[str, int]:
@@ -60,18 +55,18 @@ class Scaling:
         while (short := total - int(counts.sum())) != 0:
             options = counts + (1 if short > 0 else -1) * np.eye(len(names), dtype=int)
             options = options[(options >= 0).all(1)]
-            counts = options[int(self._routing.quality(demand_rps, options).argmin())]
+            counts = options[int(self._routing.best_values(demand_rps, options).argmin())]
         return dict(zip(names, counts.tolist(), strict=True))
 
 
-def _others(now: NDArray[np.int_]) -> Iterator[NDArray[np.int_]]:
-    """Yield the counts a move away from these, and every split of all GPUs between two tiers."""
+def _others(now: NDArray[np.int_], splits: int) -> Iterator[NDArray[np.int_]]:
+    """Yield the counts a move away from these, and all GPUs split between two tiers in so many steps."""
     total, unit = int(now.sum()), np.eye(len(now), dtype=int)
     for a, b in itertools.permutations(range(len(now)), 2):
         count = 1
         while count <= now[a]:
             yield now + count * (unit[b] - unit[a])
             count *= 2
-    steps = sorted({round(total * i / _SPLITS) for i in range(_SPLITS + 1)})
+    steps = sorted({round(total * i / splits) for i in range(splits + 1)})
     for a, b in itertools.combinations(range(len(now)), 2):
         yield from (n * unit[a] + (total - n) * unit[b] for n in steps)

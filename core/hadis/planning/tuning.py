@@ -1,7 +1,6 @@
 """Numbers that planning was tuned with, passed to whatever needs one, so that a benchmark can pass others.
 
-Each default is the best of a few that were tried on the paper's traces (`bench/paper.md` shows what some of them
-bring); none depends on the models or the GPUs.
+`bench/paper.md` shows on the paper's traces what some of them bring.
 """
 
 from __future__ import annotations

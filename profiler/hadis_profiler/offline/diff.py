@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hadis.api.resources import Objective
+from hadis.planning.objectives import criterion
 from hadis.planning.profile import Profile
-from hadis.planning.routing import shared_routing
-from hadis.planning.table import shared_table
+from hadis.planning.routing import cached_routing
+from hadis.planning.table import cached_table
 
 _DEMANDS = (0.25, 0.5, 0.75, 1.0)
 """Of the most that the old profile's quickest configuration keeps up with."""
@@ -42,8 +43,8 @@ def differences(old: Profile, new: Profile) -> Iterator[str]:
 
 def plans(old: Profile, new: Profile, objective: Objective, slo_s: float, gpus: int) -> Iterator[str]:
     """Yield a line a demand at which the two profiles route differently on shared GPUs."""
-    tables = [shared_table(p, slo_s, 1 - objective.attainment, shared=True, refine=1) for p in (old, new)]
-    routings = [shared_routing(t, slo_s, shared=True) for t in tables]
+    tables = [cached_table(p, slo_s) for p in (old, new)]
+    routings = [cached_routing(t, criterion(objective), shared=True) for t in tables]
     least = min(c.cost for c in old.configurations if c.cost > 0)
     for part in _DEMANDS:
         demand = part * gpus / least

@@ -42,6 +42,11 @@ class Point:
     energy_j: float | None
 
 
+def joules(energy_j: float | None) -> float | None:
+    """Return a batch's energy for the profile; None where NVML tells nothing: its counter may miss short batches."""
+    return round(energy_j or 0.0, 3) or None
+
+
 def as_tier(tier: TierSettings) -> Tier:
     """Return a tier that was not measured yet, for what loads and paints tiers."""
     return Tier(**tier.model_dump(), latency=(BatchLatency(batch=1, seconds=1),))

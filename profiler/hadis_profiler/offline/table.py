@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from hadis_profiler.offline import discriminate, quality
 from hadis_profiler.offline.difficulty import Fitted
 from hadis_profiler.offline.discriminate import Judged
+from hadis_profiler.offline.latency import joules
 from hadis_profiler.offline.look import Looks
 from hadis_profiler.offline.quality import Row, heavy_images, interval
 from hadis_profiler.offline.spec import Run
@@ -107,7 +108,9 @@ def _tier(run: Run, k: int, measured: dict[str, Any], judged: Judged, test: NDAr
     quantiles = np.quantile(judged.confidence[k][test], _QUANTILES)
     return Tier(
         **run.spec.tiers[k].model_dump(),
-        latency=tuple(BatchLatency(batch=p["batch"], seconds=round(p["p50_s"], 6)) for p in points),
+        latency=tuple(
+            BatchLatency(batch=p["batch"], seconds=round(p["p50_s"], 6), joules=joules(p["energy_j"])) for p in points
+        ),
         memory_bytes=max(p["memory_bytes"] for p in points),
         load_seconds=round(measured["load_s"], 2),
         discriminator_seconds=round(judged.seconds, 6),
