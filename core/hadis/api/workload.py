@@ -18,7 +18,7 @@ class Prometheus(Fields):
     query: str | None = Field(
         None,
         min_length=1,
-        description="Counters of arrivals, one series per router; default: hadis_router_arrivals_total of this service.",
+        description="Counters of arrivals, one series per router; default: hadis_router_arrivals_total of the service.",
     )
 
 
