@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from cluster_documents import profile, service
 from control_plane import CHART, ControlPlane, Release, wait_for
-from looking import names_of, settled
-from stand_ins import Demand
+from queries import names_of, settled
+from fakes import Demand
 
 
 def test_the_chart_is_clean(plane: ControlPlane) -> None:

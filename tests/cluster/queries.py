@@ -1,4 +1,4 @@
-"""What the cluster tests look at."""
+"""Questions that the cluster tests ask the API server, and a watch over the GPU budget."""
 
 from __future__ import annotations
 
