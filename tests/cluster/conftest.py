@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from control_plane import CHART, ControlPlane, Operator, Release, running, wait_for
-from queries import BudgetWatch
 from fakes import Demand
+from queries import BudgetWatch
 
 _numbers = itertools.count()
 

@@ -12,8 +12,8 @@ from typing import Any
 from binaries import binary
 from cluster_documents import profile, service
 from control_plane import ControlPlane, free_port, wait_for
-from queries import WAIT_S, BudgetWatch, condition, names_of, settled, workers
 from fakes import Line
+from queries import WAIT_S, BudgetWatch, condition, names_of, settled, workers
 
 
 def test_an_operator_that_is_killed_again_and_again_gets_there(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from cluster_documents import profile, service
 from control_plane import ControlPlane, wait_for
-from queries import WAIT_S, BudgetWatch, condition, names_of, settled, status, workers
 from fakes import worker_at
+from queries import WAIT_S, BudgetWatch, condition, names_of, settled, status, workers
 
 
 def test_a_service_gets_its_children_and_counts_follow_the_load(
