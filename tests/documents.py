@@ -8,7 +8,7 @@ from hadis.api.resources import API_VERSION
 
 
 def profile_document(**changes: Any) -> dict[str, Any]:
-    """Return a profile of two tiers: light takes 0.1 s an image, heavy 1 s, whatever the batch."""
+    """Return a profile of two tiers: light takes 0.1 s per image, heavy 1 s, whatever the batch."""
     tiers = [
         {
             "name": name,

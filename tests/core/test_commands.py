@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hadis.cli import make_app
-from hadis.cli.load import Run, arrivals, parse_rps
+from hadis.cli.load import LoadRun, arrivals, parse_rps
 from typer.testing import CliRunner
 
 SCENES = Path(__file__).parents[2] / "examples/scenes.yaml"
@@ -26,7 +26,7 @@ def test_rates_that_are_none_are_refused(text: str) -> None:
 
 
 def test_arrivals_follow_the_ramp() -> None:
-    times = arrivals(Run(0, 20, 200, 4), random.Random(0))
+    times = arrivals(LoadRun(0, 20, 200, 4), random.Random(0))
     assert times == sorted(times)
     assert times[0] > 0 and times[-1] < 200
     early, late = (sum(a <= t < a + 100 for t in times) for a in (0, 100))
@@ -34,7 +34,7 @@ def test_arrivals_follow_the_ramp() -> None:
     assert late / early == pytest.approx(3, rel=0.2)
 
 
-def test_plan_shows_a_row_a_demand_and_says_what_does_not_fit() -> None:
+def test_plan_shows_one_row_per_demand_and_says_what_does_not_fit() -> None:
     result = CliRunner(env={"COLUMNS": "200"}).invoke(make_app(), ["plan", str(SCENES), "--rps", "1", "--rps", "50000"])
     assert result.exit_code == 0, result.stderr
     assert "scenes-large-50" in result.output

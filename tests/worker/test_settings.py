@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hadis_worker.settings import Settings
+from hadis_worker.settings import WorkerSettings
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ def test_threads_are_ours_then_openmps_then_the_affinity(
         if value is not None:
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("HADIS_WORKER_MANIFEST", "somewhere.yaml")
-    assert Settings.read().thread_count == count
+    assert WorkerSettings.read().thread_count == count

@@ -38,7 +38,7 @@ class Painter(Protocol):
     takes_negative_prompts: bool
 
     def paint(self, call: Call) -> Pixels:
-        """Return one image a prompt; raise whatever the model raises."""
+        """Return one image per prompt; raise whatever the model raises."""
 
 
 class LoadError(RuntimeError):
@@ -55,7 +55,7 @@ class DiffusersPainter:
         self.takes_negative_prompts = "negative_prompt" in self._accepts
 
     def paint(self, call: Call) -> Pixels:
-        """Return one image a prompt; each starts from noise of its own CPU generator, so its company does not matter.
+        """Return one image per prompt; each starts from noise of its own CPU generator, so its company does not matter.
 
         Kernels of another batch size add up in another order, so that an image may differ by one level of 255 in a
         few values from the same seed in another batch.

@@ -15,10 +15,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be used; the message is one line that says which and what to write instead."""
+    """WorkerSettings that cannot be used; the message is one line that says which and what to write instead."""
 
 
-class Settings(BaseSettings):
+class WorkerSettings(BaseSettings):
     """The environment of a worker; every name starts with HADIS_WORKER_."""
 
     model_config = SettingsConfigDict(env_prefix="HADIS_WORKER_", frozen=True)
@@ -69,7 +69,7 @@ class Models:
     discriminator: Path | None
 
 
-def read_models(settings: Settings) -> Models:
+def read_models(settings: WorkerSettings) -> Models:
     """Return the tiers that the settings ask for; raise SettingsError for a bad manifest or an unknown tier."""
     try:
         # In a cluster a worker gets the profile alone, so that a change of the service restarts no worker.

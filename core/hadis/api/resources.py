@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from hadis.api.fields import Fields, PositiveDuration
-from hadis.api.workload import Metrics, RouterPods, WorkerPods
+from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
@@ -88,7 +88,7 @@ class ServiceSpec(Fields):
         "Auto",
         description="Auto: plan and apply. Advisory: plan and say so, touch no pod. Paused: leave everything as it is.",
     )
-    metrics: Metrics = Field(default_factory=Metrics)
+    metrics: MetricsSource = Field(default_factory=MetricsSource)
     router: RouterPods = Field(default_factory=RouterPods)
     worker: WorkerPods = Field(default_factory=WorkerPods)
 

@@ -22,7 +22,7 @@ class Prometheus(Fields):
     )
 
 
-class Metrics(Fields):
+class MetricsSource(Fields):
     """Where the demand is read from."""
 
     prometheus: Prometheus | None = Field(None, description="Default: the routers' own /metrics.")
