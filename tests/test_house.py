@@ -55,8 +55,11 @@ def test_tests_and_benchmarks_have_what_they_import(folder: str, extra: str) -> 
 
 
 def test_pre_commit_runs_what_lint_runs() -> None:
-    hooks = [hook for repo in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
-             for hook in repo["hooks"]]  # fmt: skip
+    hooks = [
+        hook
+        for repo in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+        for hook in repo["hooks"]
+    ]
     assert [hook["entry"] for hook in hooks] == ["make lint"]
     assert hooks[0]["always_run"] and not hooks[0]["pass_filenames"]
 

@@ -24,8 +24,14 @@ def test_a_service_gets_its_children_and_counts_follow_the_load(
     kinds = "sa,role,rolebinding,deployment,service,pdb,configmap"
     names = plane.kubectl("get", kinds, "-n", namespace, "-l", "hadis.dev/service=images", "-o", "name").stdout.split()
     assert {n.split("/")[0].split(".")[0] for n in names} == {
-        "serviceaccount", "role", "rolebinding", "deployment", "service", "poddisruptionbudget", "configmap",
-    }  # fmt: skip
+        "serviceaccount",
+        "role",
+        "rolebinding",
+        "deployment",
+        "service",
+        "poddisruptionbudget",
+        "configmap",
+    }
     calm = settled(plane, namespace)
     assert calm.get("heavy", 0) > calm.get("light", 0)
     demand.rps = 40.0

@@ -180,8 +180,10 @@ async def test_a_list_follows_its_watch() -> None:
         late[9:],
     )
     async with running(listed("a", "b"), changes, listed("a", "c")) as (api, kube):
-        seen = [{name: item["metadata"]["resourceVersion"] for name, item in objects.items()}
-                async for objects in _take(5, kube)]  # fmt: skip
+        seen = [
+            {name: item["metadata"]["resourceVersion"] for name, item in objects.items()}
+            async for objects in _take(5, kube)
+        ]
     assert seen == [
         {"n/a": "1", "n/b": "1"},
         {"n/a": "2", "n/b": "1"},
@@ -237,12 +239,18 @@ async def test_the_file_that_names_the_cluster_is_read(tmp_path: Any, monkeypatc
     async with running(says(pod("a"))) as (api, kube):
         host = kube._api.configuration.host
         path = tmp_path / "kubeconfig"
-        path.write_text(json.dumps({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{"name": "c", "cluster": {"server": host}}],
-            "users": [{"name": "c", "user": {"token": "secret"}}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
-        }))  # fmt: skip
+        path.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "c",
+                    "clusters": [{"name": "c", "cluster": {"server": host}}],
+                    "users": [{"name": "c", "user": {"token": "secret"}}],
+                    "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+                }
+            )
+        )
         monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
         connected = Kube(await connect())
         assert await connected.get(f"{PODS}/a") == pod("a")

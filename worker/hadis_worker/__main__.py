@@ -43,7 +43,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(settings: WorkerSettings, models: Models, listener: socket.socket) -> int:
-    # Late, so that bad settings are told at once: these import torch.
+    # Late, so that bad settings are reported at once: these import torch.
     import uvicorn
 
     from hadis_worker.app import create_app

@@ -19,11 +19,11 @@ class GpuReading:
     utilization: float | None = None
 
 
-def pick_device(wanted: str) -> str:
+def pick_device(setting: str) -> str:
     """Return "cuda" or "cpu"; raise ValueError where CUDA is asked for and there is none."""
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if setting == "cuda" and not torch.cuda.is_available():
         raise ValueError("HADIS_WORKER_DEVICE is cuda, but torch finds no NVIDIA GPU; set it to auto or cpu")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 class Gpu:
@@ -60,5 +60,5 @@ class Gpu:
         try:
             return GpuReading(memory, pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu / 100)
         except pynvml.NVMLError:
-            # A MIG slice tells its memory but no utilisation.
+            # A MIG device reports its memory but no utilisation.
             return GpuReading(memory)

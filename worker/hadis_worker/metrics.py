@@ -1,4 +1,4 @@
-"""What a worker tells Prometheus, under `hadis_worker_`."""
+"""What a worker exports to Prometheus, under `hadis_worker_`."""
 
 from __future__ import annotations
 

@@ -106,12 +106,23 @@ def _definition(
                 "categories": ["hadis"],
             },
             "versions": [
-                {"name": VERSION, "served": True, "storage": True, **versions, "schema": {"openAPIV3Schema": {
-                    "type": "object", "description": " ".join((model.__doc__ or "").split()),
-                    "required": ["spec"], "properties": _version_schema(model)}}}
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    **versions,
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "type": "object",
+                            "description": " ".join((model.__doc__ or "").split()),
+                            "required": ["spec"],
+                            "properties": _version_schema(model),
+                        }
+                    },
+                }
             ],
         },
-    }  # fmt: skip
+    }
 
 
 def _version_schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -150,11 +161,9 @@ def definitions() -> dict[str, dict[str, Any]]:
         ]
     }
     return {
-        "diffusionservices": _definition(
-            "DiffusionService", "diffusionservices", ["dsvc"], service, DiffusionService
-        ),
+        "diffusionservices": _definition("DiffusionService", "diffusionservices", ["dsvc"], service, DiffusionService),
         "cascadeprofiles": _definition("CascadeProfile", "cascadeprofiles", ["cprof"], profile, CascadeProfile),
-    }  # fmt: skip
+    }
 
 
 def texts() -> dict[str, str]:

@@ -103,9 +103,9 @@ def _named(name: str, gpus: Sequence[_Gpu]) -> tuple[str, ...]:
         index = str(int(name))
         return next((gpu.mig or (index,) for gpu in gpus if gpu.index == index), ())
     if name.startswith("MIG-"):
-        found: list[tuple[str, ...]] = [(device,) for gpu in gpus for device in gpu.mig if device == name]
+        matches: list[tuple[str, ...]] = [(device,) for gpu in gpus for device in gpu.mig if device == name]
     elif name.startswith("GPU-"):
-        found = [gpu.mig or (gpu.uuid,) for gpu in gpus if gpu.uuid.startswith(name)]
+        matches = [gpu.mig or (gpu.uuid,) for gpu in gpus if gpu.uuid.startswith(name)]
     else:
         return ()
-    return found[0] if len(found) == 1 else ()
+    return matches[0] if len(matches) == 1 else ()
