@@ -1,4 +1,4 @@
-# One target a component: docker build --target router -t hadis-router .
+# One target per component: docker build --target router -t hadis-router .
 ARG PYTHON_IMAGE=python:3.11-slim
 FROM ${PYTHON_IMAGE} AS base
 WORKDIR /src

@@ -24,7 +24,7 @@ sys.path += [str(ROOT / "tests"), str(ROOT / "tests/cluster")]
 
 from cluster_documents import service
 from control_plane import ControlPlane, Release, running, wait_for
-from stand_ins import Demand
+from fakes import Demand
 
 NAMESPACE, REST_S, CHANGES = "bench", 120.0, 60
 SERVICES = f"/apis/hadis.dev/v1alpha1/namespaces/{NAMESPACE}/diffusionservices"

@@ -6,6 +6,7 @@ import pytest
 from documents import profile_document
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
+from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 (hooks)
 
 
 @pytest.fixture

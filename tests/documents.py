@@ -8,7 +8,7 @@ from hadis.api.resources import API_VERSION
 
 
 def profile_document(**changes: Any) -> dict[str, Any]:
-    """Return a profile of two tiers: light takes 0.1 s an image, heavy 1 s, whatever the batch."""
+    """Return a profile of two tiers: light takes 0.1 s per image, heavy 1 s, whatever the batch."""
     tiers = [
         {
             "name": name,
@@ -23,12 +23,21 @@ def profile_document(**changes: Any) -> dict[str, Any]:
         for name, seconds in (("light", 0.1), ("heavy", 1.0))
     ]
     rows = [
-        {"light": "light", "heavy": "heavy", "directRatio": x / 4, "deferralRatio": y / 4,
-         "quality": 30 - 2 * x - y * (4 - x) / 4, "cost": 1.0}
-        for x in range(5) for y in range(5)
-    ]  # fmt: skip
-    rows += [{"light": n, "heavy": n, "directRatio": 0, "deferralRatio": 0, "quality": q, "cost": 1.0}
-             for n, q in (("light", 30.0), ("heavy", 21.0))]  # fmt: skip
+        {
+            "light": "light",
+            "heavy": "heavy",
+            "directRatio": x / 4,
+            "deferralRatio": y / 4,
+            "quality": 30 - 2 * x - y * (4 - x) / 4,
+            "cost": 1.0,
+        }
+        for x in range(5)
+        for y in range(5)
+    ]
+    rows += [
+        {"light": n, "heavy": n, "directRatio": 0, "deferralRatio": 0, "quality": q, "cost": 1.0}
+        for n, q in (("light", 30.0), ("heavy", 21.0))
+    ]
     spec = {
         "tiers": tiers,
         "difficulty": {"features": ["words"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 5, 10, 15, 20]},

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
-from hadis.planning.pareto import Front
 from hadis.planning.fleet import is_shared
+from hadis.planning.pareto import Front
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState
 

@@ -27,5 +27,9 @@ def service(namespace: str, demand: Any, name: str = "images", **changes: Any) -
         "metrics": {"prometheus": {"address": demand.address, "query": "arrivals"}},
         **changes,
     }
-    return {"apiVersion": API_VERSION, "kind": "DiffusionService",
-            "metadata": {"name": name, "namespace": namespace}, "spec": spec}  # fmt: skip
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DiffusionService",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }

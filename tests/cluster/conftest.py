@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from control_plane import CHART, ControlPlane, Operator, Release, running, wait_for
-from looking import BudgetWatch
-from stand_ins import Demand
+from fakes import Demand
+from queries import BudgetWatch
 
 _numbers = itertools.count()
 
@@ -45,7 +45,7 @@ def budget(plane: ControlPlane, namespace: str) -> Iterator[BudgetWatch]:
 
 @pytest.fixture
 def demand() -> Iterator[Demand]:
-    """A stand-in for Prometheus, for tests of what the operator makes of its answers."""
+    """A fake Prometheus, for tests of what the operator makes of its answers."""
     found = Demand()
     yield found
     found.close()

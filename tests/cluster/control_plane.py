@@ -52,8 +52,11 @@ class ControlPlane:
         wait_for(self._ready, START_S, "the API server")
         for name in self.after_the_api:
             self.start(name)
-        wait_for(lambda: self.kubectl("get", "serviceaccount", "default", check=False).returncode == 0, START_S,
-                 "the controllers")  # fmt: skip
+        wait_for(
+            lambda: self.kubectl("get", "serviceaccount", "default", check=False).returncode == 0,
+            START_S,
+            "the controllers",
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,14 +104,25 @@ class ControlPlane:
         """Add a node that kwok plays."""
         amount = {"cpu": "64", "memory": "512Gi", "pods": "250", "nvidia.com/gpu": str(gpus)}
         node = {
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": name, "annotations": {"kwok.x-k8s.io/node": "fake"},
-                         "labels": {"kubernetes.io/hostname": name, "nvidia.com/gpu.product": "test"}},
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {
+                "name": name,
+                "annotations": {"kwok.x-k8s.io/node": "fake"},
+                "labels": {"kubernetes.io/hostname": name, "nvidia.com/gpu.product": "test"},
+            },
             "status": {"capacity": amount, "allocatable": amount},
-        }  # fmt: skip
+        }
         self.kubectl("create", "-f", "-", text=yaml.safe_dump(node))
-        self.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p",
-                     json.dumps({"status": {"capacity": amount, "allocatable": amount}}))  # fmt: skip
+        self.kubectl(
+            "patch",
+            "node",
+            name,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            json.dumps({"status": {"capacity": amount, "allocatable": amount}}),
+        )
 
     def requests_of(self, namespace: str, account: str = "hadis") -> list[tuple[str, str]]:
         """Return (verb, URI) of every request that a ServiceAccount has made."""
@@ -146,21 +160,33 @@ class ControlPlane:
     def _write_files(self) -> None:
         key = self.folder / "account.key"
         subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True, timeout=30)
-        (self.folder / "audit.yaml").write_text(yaml.safe_dump({
-            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
-            "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}],
-        }))  # fmt: skip
+        (self.folder / "audit.yaml").write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "audit.k8s.io/v1",
+                    "kind": "Policy",
+                    "omitStages": ["RequestReceived"],
+                    "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}],
+                }
+            )
+        )
         (self.folder / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
         self._write_kubeconfig(self.kubeconfig, TOKEN)
 
     def _write_kubeconfig(self, path: Path, token: str, port: int | None = None) -> None:
         cluster = {"server": f"https://{self.address}:{port or self.ports['api']}", "insecure-skip-tls-verify": True}
-        path.write_text(yaml.safe_dump({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": cluster}],
-            "users": [{"name": "test", "user": {"token": token}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        }))  # fmt: skip
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "test",
+                    "clusters": [{"name": "test", "cluster": cluster}],
+                    "users": [{"name": "test", "user": {"token": token}}],
+                    "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+                }
+            )
+        )
 
     def _arguments(self, name: str) -> list[str]:
         f, p = self.folder, self.ports
@@ -230,8 +256,17 @@ class Release:
         """Install it."""
         self._plane, self._namespace, self._log = plane, namespace, log
         self._operators: list[Operator] = []
-        plane.helm("install", "hadis", str(CHART), "-n", namespace, "--set", f"watchNamespaces={{{namespace}}}",
-                   "--set", "crds.enabled=false")  # fmt: skip
+        plane.helm(
+            "install",
+            "hadis",
+            str(CHART),
+            "-n",
+            namespace,
+            "--set",
+            f"watchNamespaces={{{namespace}}}",
+            "--set",
+            "crds.enabled=false",
+        )
 
     def start(self, port: int | None = None, **env: str) -> Operator:
         """Start an operator; `port` is where it reaches the API server, where that is not its own."""

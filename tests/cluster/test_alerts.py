@@ -20,10 +20,15 @@ def test_alerts_are_loaded_and_of_our_metrics(plane: ControlPlane, tmp_path: Pat
     (tmp_path / "prometheus.yml").write_text("rule_files: [rules.yml]\n")
     port = free_port()
     process = subprocess.Popen(
-        [str(binary("prometheus")), f"--config.file={tmp_path / 'prometheus.yml'}",
-         f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={tmp_path / 'tsdb'}"],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            str(binary("prometheus")),
+            f"--config.file={tmp_path / 'prometheus.yml'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stderr
         lines = []

@@ -1,14 +1,20 @@
-"""The chart on a real API server: lint, every value set, install, upgrade, uninstall."""
+"""The chart: what each value changes; on a real API server: lint, install, upgrade, uninstall."""
 
 from __future__ import annotations
 
+import functools
+import json
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from binaries import binary
 from cluster_documents import profile, service
 from control_plane import CHART, ControlPlane, Release, wait_for
-from looking import names_of, settled
-from stand_ins import Demand
+from fakes import Demand
+from queries import names_of, settled
 
 
 def test_the_chart_is_clean(plane: ControlPlane) -> None:
@@ -16,10 +22,88 @@ def test_the_chart_is_clean(plane: ControlPlane) -> None:
     plane.helm("lint", "--strict", str(CHART), "-f", str(CHART / "ci/all.yaml"))
 
 
-@pytest.mark.parametrize("values", sorted(path.name for path in (CHART / "ci").iterdir()))
-def test_every_value_set_is_templated(plane: ControlPlane, values: str) -> None:
-    text = plane.helm("template", "x", str(CHART), "-n", "ns", "-f", str(CHART / "ci" / values)).stdout
-    assert "kind: Deployment" in text
+def render(tmp_path: Path, values: dict[str, Any]) -> dict[str, str]:
+    """Return the chart's manifests with these values, as texts by "Kind/name"."""
+    path = tmp_path / "values.json"
+    path.write_text(json.dumps(values))
+    command = [str(binary("helm")), "template", "x", str(CHART), "-n", "ns", "-f", str(path)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    found = [document for document in yaml.safe_load_all(text) if document]
+    return {f"{d['kind']}/{d['metadata']['name']}": yaml.safe_dump(d) for d in found}
+
+
+OPERATOR = "Deployment/x-hadis"
+CRD = "CustomResourceDefinition/diffusionservices.hadis.dev"
+CHANGES: dict[str, tuple[Any, str, str]] = {
+    "image.registry": ("example.com/team/", OPERATOR, "image: example.com/team/hadis-operator:"),
+    "image.tag": ("nightly", OPERATOR, "value: hadis-worker:nightly"),
+    "image.pullPolicy": ("Always", OPERATOR, "imagePullPolicy: Always"),
+    "image.pullSecrets": (["pull"], OPERATOR, "imagePullSecrets:\n      - name: pull"),
+    "operator.repository": ("our-operator", OPERATOR, "image: our-operator:"),
+    "operator.resources": ({"limits": {"memory": "3Gi"}}, OPERATOR, "memory: 3Gi"),
+    "operator.nodeSelector": ({"role": "infra"}, OPERATOR, "nodeSelector:\n        role: infra"),
+    "operator.tolerations": ([{"key": "infra"}], OPERATOR, "tolerations:\n      - key: infra"),
+    "operator.verbose": (True, OPERATOR, "- --verbose"),
+    "router.repository": ("our-router", OPERATOR, "value: our-router:"),
+    "worker.repository": ("our-worker", OPERATOR, "value: our-worker:"),
+    "watchNamespaces": (["team"], "Role/ns-x-hadis", "namespace: team"),
+    "crds.enabled": (False, CRD, ""),
+    "crds.keep": (False, CRD, "!helm.sh/resource-policy"),
+    "prometheus.address": ("http://prometheus:9090", OPERATOR, "value: http://prometheus:9090"),
+    "prometheus.serviceMonitor": (True, "ServiceMonitor/x-hadis-services", "any: true"),
+    "prometheus.rules": (True, "PrometheusRule/x-hadis", "HadisNoWorker"),
+    "grafana.dashboard": (True, "ConfigMap/x-hadis-dashboard", "grafana_dashboard"),
+}
+"""Value to (another than its default, the manifest that it changes, what is in that then: "" nothing, "!" not)."""
+
+
+def leaves(schema: dict[str, Any], root: dict[str, Any], path: str = "") -> set[str]:
+    """Return the paths of the values that a schema of the chart knows."""
+    schema = root["definitions"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+    if "properties" not in schema:
+        return {path}
+    parts = schema["properties"].items()
+    return {leaf for name, part in parts for leaf in leaves(part, root, f"{path}.{name}".strip("."))}
+
+
+def test_every_value_is_in_the_schema_and_in_the_defaults_and_is_tried_here() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert leaves(schema, schema) - {"global"} == CHANGES.keys()  # Helm's own, for parent charts
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    for path, (value, _, _) in CHANGES.items():
+        default = functools.reduce(lambda values, name: values[name], path.split("."), defaults)
+        assert default != value, path
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_every_value_changes_its_manifest(tmp_path: Path, path: str) -> None:
+    value, manifest, text = CHANGES[path]
+    *folders, name = path.split(".")
+    values: dict[str, Any] = {name: value}
+    for folder in reversed(folders):
+        values = {folder: values}
+    before, after = render(tmp_path, {}).get(manifest, ""), render(tmp_path, values).get(manifest, "")
+    assert before != after
+    if text.startswith("!"):
+        assert text[1:] in before and text[1:] not in after
+    else:
+        assert text not in before or not text
+        assert text in after if text else not after
+
+
+@pytest.mark.parametrize(
+    ("name", "some", "never"),
+    [
+        ("all.yaml", {"ServiceMonitor/x-hadis", "PrometheusRule/x-hadis", "ConfigMap/x-hadis-dashboard", CRD}, set()),
+        ("default.yaml", {OPERATOR, CRD}, {"Role/ns-x-hadis", "ServiceMonitor/x-hadis"}),
+        ("namespaces.yaml", {OPERATOR, "Role/ns-x-hadis", "RoleBinding/ns-x-hadis"}, {CRD}),
+    ],
+)
+def test_every_value_set_has_its_manifests(tmp_path: Path, name: str, some: set[str], never: set[str]) -> None:
+    assert name in {path.name for path in (CHART / "ci").iterdir()}
+    manifests = render(tmp_path, yaml.safe_load((CHART / "ci" / name).read_text()))
+    assert some <= manifests.keys()
+    assert not never & manifests.keys()
 
 
 @pytest.mark.parametrize("bad", ["image.pullPolicy=Sometimes", "watchNamespaces=team", "crds.enable=true"])

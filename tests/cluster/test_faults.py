@@ -12,8 +12,8 @@ from typing import Any
 from binaries import binary
 from cluster_documents import profile, service
 from control_plane import ControlPlane, free_port, wait_for
-from looking import WAIT_S, BudgetWatch, condition, names_of, settled, workers
-from stand_ins import Line
+from fakes import Line
+from queries import WAIT_S, BudgetWatch, condition, names_of, settled, workers
 
 
 def test_an_operator_that_is_killed_again_and_again_gets_there(
@@ -69,8 +69,12 @@ def test_counts_follow_a_real_prometheus_and_outlive_its_death(
         f"  static_configs:\n  - targets: ['{demand.address.removeprefix('http://')}']\n"
         f"    labels: {{namespace: {namespace}, hadis_service: images}}\n"
     )
-    command = [str(binary("prometheus")), f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}",
-               f"--storage.tsdb.path={tmp_path / 'tsdb'}"]  # fmt: skip
+    command = [
+        str(binary("prometheus")),
+        f"--config.file={config}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         start_operator()
@@ -108,8 +112,12 @@ def test_a_quota_and_full_nodes_are_named(
 ) -> None:
     start_operator()
     demand.rps = 2.0
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": namespace},
-             "spec": {"hard": {"requests.nvidia.com/gpu": "2"}}}  # fmt: skip
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "q", "namespace": namespace},
+        "spec": {"hard": {"requests.nvidia.com/gpu": "2"}},
+    }
     plane.apply(quota, profile(namespace), service(namespace, demand))
     wait_for(lambda: condition(plane, namespace, "CapacitySufficient")["reason"] == "QuotaExceeded", WAIT_S, "quota")
     plane.kubectl("delete", "resourcequota", "q", "-n", namespace)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from cluster_documents import profile, service
 from control_plane import ControlPlane, wait_for
-from looking import WAIT_S, BudgetWatch, condition, names_of, settled, status, workers
-from stand_ins import worker_at
+from fakes import worker_at
+from queries import WAIT_S, BudgetWatch, condition, names_of, settled, status, workers
 
 
 def test_a_service_gets_its_children_and_counts_follow_the_load(
@@ -24,8 +24,14 @@ def test_a_service_gets_its_children_and_counts_follow_the_load(
     kinds = "sa,role,rolebinding,deployment,service,pdb,configmap"
     names = plane.kubectl("get", kinds, "-n", namespace, "-l", "hadis.dev/service=images", "-o", "name").stdout.split()
     assert {n.split("/")[0].split(".")[0] for n in names} == {
-        "serviceaccount", "role", "rolebinding", "deployment", "service", "poddisruptionbudget", "configmap",
-    }  # fmt: skip
+        "serviceaccount",
+        "role",
+        "rolebinding",
+        "deployment",
+        "service",
+        "poddisruptionbudget",
+        "configmap",
+    }
     calm = settled(plane, namespace)
     assert calm.get("heavy", 0) > calm.get("light", 0)
     demand.rps = 40.0

@@ -23,7 +23,7 @@ async def test_a_job_writes_its_profile_with_its_own_rights(
     await asyncio.to_thread(plane.kubectl, "apply", "-n", namespace, "-f", str(EXAMPLE))
     config = await asyncio.to_thread(plane.account_config, namespace, "profile")
     monkeypatch.setitem(os.environ, "KUBECONFIG", str(config))
-    monkeypatch.setattr("kubernetes_asyncio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
     profile = CascadeProfile.read(profile_document())
     for _ in range(2):  # again, as a Job that is retried does
         await _apply(profile, namespace)

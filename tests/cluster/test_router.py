@@ -22,7 +22,7 @@ async def test_the_router_follows_plan_and_workers(
     )
     config = await asyncio.to_thread(plane.account_config, namespace, "images-router")
     monkeypatch.setitem(os.environ, "KUBECONFIG", str(config))
-    monkeypatch.setattr("kubernetes_asyncio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
     source = follow_cluster(namespace, "images", ["light", "heavy"])
     async with asyncio.timeout(60):
         async for state in source:

@@ -11,8 +11,8 @@ import hypothesis.strategies as st
 from documents import profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision, decide
-from hadis.planning.gpu_budget import REPLACED_AT_ONCE
 from hadis.planning.fleet import is_shared
+from hadis.planning.gpu_budget import REPLACED_AT_ONCE
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hypothesis import settings

@@ -13,8 +13,8 @@ from control_plane import ROOT, wait_for
 from disturb import RPS, Disturber, Row, table
 from images import Images
 from leftovers import left
-from looking import BudgetWatch, status, workers
 from node import running
+from queries import BudgetWatch, status, workers
 from scene import ADDRESS, APPS, PICTURES, Scene, say
 
 GPUS = 4

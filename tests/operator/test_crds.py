@@ -1,12 +1,16 @@
-"""Generated files are what their sources generate."""
+"""Generated files are what their sources generate, and teach: `kubectl explain` has a text for every field."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hadis.api.crd import chart_text, definitions, texts
 
 ROOT = Path(__file__).parents[2]
+THE_API_SERVERS_OWN = ("apiVersion", "kind", "metadata")
 
 
 def test_the_crds_of_folder_and_chart_are_those_of_the_models() -> None:
@@ -15,10 +19,41 @@ def test_the_crds_of_folder_and_chart_are_those_of_the_models() -> None:
         assert (ROOT / f"helm/hadis/templates/crd-{plural}.yaml").read_text() == chart_text(text), "run `make crds`"
 
 
-def test_every_field_that_a_person_writes_is_described_or_plain() -> None:
-    spec = definitions()["diffusionservices"]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    missing = [name for name, field in spec["properties"].items() if "description" not in field]
-    assert missing == []
+def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every field below a schema with its path, through lists and maps."""
+    for name, field in schema.get("properties", {}).items():
+        yield f"{path}{name}", field
+        yield from fields(field, f"{path}{name}.")
+    for part in (schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(part, dict):
+            yield from fields(part, path.removesuffix(".") + "[].")
+
+
+@pytest.mark.parametrize(
+    ("plural", "part"),
+    [
+        ("cascadeprofiles", "spec"),
+        ("diffusionservices", "spec"),
+        ("diffusionservices", "status"),
+    ],
+)
+def test_every_field_is_described_at_every_level(plural: str, part: str) -> None:
+    (version,) = definitions()[plural]["spec"]["versions"]
+    schema = version["schema"]["openAPIV3Schema"]["properties"]
+    assert schema.keys() <= {*THE_API_SERVERS_OWN, "spec", "status"}
+    found = list(fields({"properties": {part: schema[part]}}))
+    assert max(path.count(".") for path, _ in found) >= 2, "the walk goes down"
+    assert [path for path, field in found if not field.get("description", "").endswith(".")] == []
+
+
+def test_rates_are_per_something() -> None:
+    """As "GPU seconds per request"; "a request" is read twice."""
+    for crd in definitions().values():
+        for path, field in fields(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]):
+            words = field.get("description", "")
+            assert not [w for w in ("seconds a ", "requests a ", "tier a ", "series a ", "image a ") if w in words], (
+                path
+            )
 
 
 def test_the_kubernetes_example_carries_the_measured_profile() -> None:

@@ -12,7 +12,7 @@ import socket
 import sys
 from types import FrameType
 
-from hadis_worker.settings import Models, Settings, SettingsError, read_models
+from hadis_worker.settings import Models, SettingsError, WorkerSettings, read_models
 
 log = logging.getLogger("hadis_worker")
 
@@ -20,7 +20,7 @@ log = logging.getLogger("hadis_worker")
 def main() -> int:
     """Run a worker and return its exit code."""
     try:
-        settings = Settings.read()
+        settings = WorkerSettings.read()
         models = read_models(settings)
         listener = _listen(settings.host, settings.port)
     except SettingsError as error:
@@ -42,8 +42,8 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-async def _serve(settings: Settings, models: Models, listener: socket.socket) -> int:
-    # Late, so that bad settings are told at once: these import torch.
+async def _serve(settings: WorkerSettings, models: Models, listener: socket.socket) -> int:
+    # Late, so that bad settings are reported at once: these import torch.
     import uvicorn
 
     from hadis_worker.app import create_app

@@ -12,18 +12,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Reading:
+class GpuReading:
     """Memory in use (bytes, of all processes on the GPU) and share of time that it was busy (0..1)."""
 
     memory_bytes: int | None = None
     utilization: float | None = None
 
 
-def pick_device(wanted: str) -> str:
+def pick_device(setting: str) -> str:
     """Return "cuda" or "cpu"; raise ValueError where CUDA is asked for and there is none."""
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if setting == "cuda" and not torch.cuda.is_available():
         raise ValueError("HADIS_WORKER_DEVICE is cuda, but torch finds no NVIDIA GPU; set it to auto or cpu")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 class Gpu:
@@ -47,18 +47,18 @@ class Gpu:
         except pynvml.NVMLError as error:
             log.warning("NVML cannot read %s (%s): its memory and utilisation are not reported", self.name, error)
 
-    def read(self) -> Reading:
+    def read(self) -> GpuReading:
         """Return what the GPU uses now; takes well under a millisecond."""
         if self._handle is None:
-            return Reading()
+            return GpuReading()
         import pynvml
 
         try:
             memory = int(pynvml.nvmlDeviceGetMemoryInfo(self._handle).used)
         except pynvml.NVMLError:
-            return Reading()
+            return GpuReading()
         try:
-            return Reading(memory, pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu / 100)
+            return GpuReading(memory, pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu / 100)
         except pynvml.NVMLError:
-            # A MIG slice tells its memory but no utilisation.
-            return Reading(memory)
+            # A MIG device reports its memory but no utilisation.
+            return GpuReading(memory)

@@ -1,4 +1,4 @@
-"""What a worker tells Prometheus, under `hadis_worker_`."""
+"""What a worker exports to Prometheus, under `hadis_worker_`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from hadis_worker.gpu import Reading
+from hadis_worker.gpu import GpuReading
 
 BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
 """Seconds: from one step of a small model to a batch of many steps of a large one."""
 
 
-class Metrics:
+class WorkerMetrics:
     """The metrics of one worker, in a registry of its own."""
 
-    def __init__(self, read: Callable[[], Reading]) -> None:
+    def __init__(self, read: Callable[[], GpuReading]) -> None:
         """Take what reads the GPU, at each scrape."""
         self.registry = CollectorRegistry()
         self._read = read

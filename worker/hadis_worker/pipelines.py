@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Painter(Protocol):
     takes_negative_prompts: bool
 
     def paint(self, call: Call) -> Pixels:
-        """Return one image a prompt; raise whatever the model raises."""
+        """Return one image per prompt; raise whatever the model raises."""
 
 
 class LoadError(RuntimeError):
@@ -54,7 +55,7 @@ class DiffusersPainter:
         self.takes_negative_prompts = "negative_prompt" in self._accepts
 
     def paint(self, call: Call) -> Pixels:
-        """Return one image a prompt; each starts from noise of its own CPU generator, so its company does not matter.
+        """Return one image per prompt; each starts from noise of its own CPU generator, so its company does not matter.
 
         Kernels of another batch size add up in another order, so that an image may differ by one level of 255 in a
         few values from the same seed in another batch.
@@ -76,15 +77,12 @@ class DiffusersPainter:
 
 def load_painter(tier: Tier, folder: Path, device: str) -> DiffusersPainter:
     """Load a tier's pipeline from a folder (relative to `folder`) or the hub; raise LoadError."""
-    from diffusers import DiffusionPipeline
-
-    _quiet()
     local = folder / tier.model
     source = str(local) if local.is_dir() else tier.model
     # CPUs have no fast half precision, and not every operator has one at all.
     dtype = torch.float32 if device == "cpu" else getattr(torch, tier.dtype)
     try:
-        pipeline = DiffusionPipeline.from_pretrained(source, dtype=dtype)
+        pipeline = load_pipeline(source, dtype)
         pipeline.to(device)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         where = "" if local.is_dir() else f" ({local} is no folder, so it was looked for on the hub)"
@@ -92,6 +90,29 @@ def load_painter(tier: Tier, folder: Path, device: str) -> DiffusersPainter:
         raise LoadError(f"tier {tier.name}: model {tier.model!r} cannot be loaded{where}: {reason}") from error
     pipeline.set_progress_bar_config(disable=True)
     return DiffusersPainter(pipeline)
+
+
+def load_pipeline(source: str, dtype: torch.dtype) -> Any:
+    """Return a diffusers pipeline of a folder or repository; raise ValueError where weights are of a wider type."""
+    from diffusers import DiffusionPipeline
+
+    _quiet()
+    pipeline = DiffusionPipeline.from_pretrained(source, dtype=dtype)
+    for name, part in pipeline.components.items():
+        loaded = _dtype_of(part) if isinstance(part, torch.nn.Module) else None
+        # Narrower ones are quantized weights, which are meant.
+        if loaded is not None and loaded != dtype and loaded.itemsize >= dtype.itemsize:
+            raise ValueError(f"{name} was loaded as {loaded}, not as {dtype}; diffusers 0.40 or later is needed")
+    return pipeline
+
+
+def _dtype_of(module: torch.nn.Module) -> torch.dtype | None:
+    """Return the floating-point type of most weights; models may keep single layers in float32."""
+    sizes = Counter[torch.dtype]()
+    for weight in module.parameters():
+        if weight.is_floating_point():
+            sizes[weight.dtype] += weight.numel()
+    return max(sizes, key=sizes.__getitem__, default=None)
 
 
 def load_painters(tiers: Sequence[Tier], folder: Path, device: str) -> dict[str, DiffusersPainter]:

@@ -13,8 +13,8 @@ from hadis.protocol.worker import GenerateBatch, WorkerStatus, encode_answer
 
 from hadis_worker.encode import encode_all
 from hadis_worker.engine import Engine
-from hadis_worker.gpu import Gpu, Reading
-from hadis_worker.metrics import Metrics
+from hadis_worker.gpu import Gpu, GpuReading
+from hadis_worker.metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Worker:
         self._running: asyncio.Future[bytes] | None = None
         self._loading: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(1, "hadis-compute", torch.set_num_threads, (threads,))
-        self.metrics = Metrics(self._read_gpu)
+        self.metrics = WorkerMetrics(self._read_gpu)
 
     def start(self) -> None:
         """Begin to load, in the background."""
@@ -123,21 +123,21 @@ class Worker:
     def _answer(self, engine: Engine, batch: GenerateBatch) -> bytes:
         """Make and encode a batch; runs in the thread."""
         short_before = engine.out_of_memory_total
-        made = engine.generate(batch)
+        outcomes = engine.generate(batch)
         self.metrics.out_of_memory.labels(batch.tier).inc(engine.out_of_memory_total - short_before)
-        results = [result for result, _ in made]
+        results = [result for result, _ in outcomes]
         self.metrics.service.labels(batch.tier, str(len(batch.jobs))).observe(results[0].service_s)
         self.metrics.batches.labels(batch.tier).inc()
         for result in results:
             self.metrics.images.labels(batch.tier, result.error_code or "ok").inc()
-        wanted = [
+        images = [
             (image, job.format, job.compression)
-            for (_, image), job in zip(made, batch.jobs, strict=True)
+            for (_, image), job in zip(outcomes, batch.jobs, strict=True)
             if image is not None
         ]
         with self.metrics.encoding.time():
-            bodies = encode_all(wanted, self._threads)
-        return encode_answer(results, [(form, body) for (_, form, _), body in zip(wanted, bodies, strict=True)])
+            bodies = encode_all(images, self._threads)
+        return encode_answer(results, [(form, body) for (_, form, _), body in zip(images, bodies, strict=True)])
 
     async def drain(self, timeout_s: float) -> bool:
         """Take nothing new and wait for what runs, at most `timeout_s`; return whether it ended."""
@@ -153,5 +153,5 @@ class Worker:
             self._loading.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read_gpu(self) -> Reading:
-        return self._gpu.read() if self._gpu else Reading()
+    def _read_gpu(self) -> GpuReading:
+        return self._gpu.read() if self._gpu else GpuReading()

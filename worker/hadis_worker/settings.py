@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,15 +9,16 @@ from typing import Annotated, Literal, Self
 from hadis.api.fields import PositiveDuration, parse_duration_s
 from hadis.api.manifest import ManifestError, read_manifest, read_profile, read_resources
 from hadis.api.resources import DiffusionService, Tier
+from hadis.protocol.threads import cpu_count, omp_threads
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be used; the message is one line that says which and what to write instead."""
+    """WorkerSettings that cannot be used; the message is one line that says which and what to write instead."""
 
 
-class Settings(BaseSettings):
+class WorkerSettings(BaseSettings):
     """The environment of a worker; every name starts with HADIS_WORKER_."""
 
     model_config = SettingsConfigDict(env_prefix="HADIS_WORKER_", frozen=True)
@@ -28,7 +28,10 @@ class Settings(BaseSettings):
     models: Path | None = Field(None, description="Folder that relative model paths start from; none: the manifest's.")
     host: str = "127.0.0.1"
     port: int = Field(8100, ge=0, le=65535)
-    threads: int = Field(0, ge=0, le=1024, description="Threads that torch computes with; 0: one a core.")
+    threads: int = Field(
+        0, ge=0, le=1024, description="Threads that torch computes with; 0: OMP_NUM_THREADS, else one per CPU."
+    )
+    omp_num_threads: str = Field("", validation_alias="OMP_NUM_THREADS", description="As OpenMP reads it.")
     device: Literal["auto", "cuda", "cpu"] = "auto"
     drain_timeout: PositiveDuration = Field("60s", description="How long a batch may still run after SIGTERM.")
 
@@ -44,11 +47,8 @@ class Settings(BaseSettings):
 
     @property
     def thread_count(self) -> int:
-        """Threads that torch computes with: as set, or one for each core that this process may use."""
-        if self.threads:
-            return self.threads
-        # macOS has no affinity.
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        """Threads that torch computes with: as set, as OMP_NUM_THREADS says, or one per CPU that we may run on."""
+        return self.threads or omp_threads(self.omp_num_threads) or cpu_count()
 
     @classmethod
     def read(cls) -> Self:
@@ -69,7 +69,7 @@ class Models:
     discriminator: Path | None
 
 
-def read_models(settings: Settings) -> Models:
+def read_models(settings: WorkerSettings) -> Models:
     """Return the tiers that the settings ask for; raise SettingsError for a bad manifest or an unknown tier."""
     try:
         # In a cluster a worker gets the profile alone, so that a change of the service restarts no worker.

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinitions, generated from the models: `python -m hadis.api.crd FOLDER` writes one file a kind.
+"""The CustomResourceDefinitions, generated from the models: `python -m hadis.api.crd FOLDER` writes one file per kind.
 
 Kubernetes wants a structural schema: no references, no `additionalProperties: false`, null as `nullable`, exclusive
 bounds as booleans. What spans several fields is a CEL rule, said once more here in the API server's language.
@@ -47,40 +47,42 @@ def _convert(node: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
         inner = next(option for option in node["anyOf"] if option.get("type") != "null")
         rest = {k: v for k, v in node.items() if k not in ("anyOf", "default")}
         return _convert(inner | rest, models)
-    found = {key: node[key] for key in _KEPT if key in node}
+    converted = {key: node[key] for key in _KEPT if key in node}
     if "const" in node:
-        found["enum"] = [node["const"]]
+        converted["enum"] = [node["const"]]
     for bound in ("Minimum", "Maximum"):
         if (value := node.get(f"exclusive{bound}")) is not None:
-            found |= {bound.lower(): value, f"exclusive{bound}": True}
+            converted |= {bound.lower(): value, f"exclusive{bound}": True}
     if text := node.get("description"):
-        found["description"] = " ".join(text.split())
+        converted["description"] = " ".join(text.split())
     if "items" in node:
-        found["items"] = _convert(node["items"], models)
+        converted["items"] = _convert(node["items"], models)
     if "properties" in node:
-        found |= _object(node, models)
-    elif found.get("type") == "object":
+        converted |= _object(node, models)
+    elif converted.get("type") == "object":
         values = node.get("additionalProperties")
         if isinstance(values, dict):
-            found["additionalProperties"] = _convert(values, models)
+            converted["additionalProperties"] = _convert(values, models)
         else:
-            found["x-kubernetes-preserve-unknown-fields"] = True
-    return found
+            converted["x-kubernetes-preserve-unknown-fields"] = True
+    return converted
 
 
 def _object(node: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"properties": {name: _convert(part, models) for name, part in node["properties"].items()}}
-    for name, part in found["properties"].items():
+    converted: dict[str, Any] = {
+        "properties": {name: _convert(part, models) for name, part in node["properties"].items()}
+    }
+    for name, part in converted["properties"].items():
         if name in _DURATIONS and part.get("type") == "string":
             part["pattern"] = _DURATION
             part["minLength"] = 2
         if part.get("type") == "object" and "required" not in part and "properties" in part:
             part.setdefault("default", {})  # so that the defaults below it are filled in
     if "required" in node:
-        found["required"] = node["required"]
+        converted["required"] = node["required"]
     if rule := RULES.get(node.get("title", "")):
-        found["x-kubernetes-validations"] = [{"rule": rule[0], "message": rule[1]}]
-    return found
+        converted["x-kubernetes-validations"] = [{"rule": rule[0], "message": rule[1]}]
+    return converted
 
 
 def _column(name: str, path: str, kind: str = "string", text: str = "") -> dict[str, Any]:
@@ -105,12 +107,23 @@ def _definition(
                 "categories": ["hadis"],
             },
             "versions": [
-                {"name": VERSION, "served": True, "storage": True, **versions, "schema": {"openAPIV3Schema": {
-                    "type": "object", "description": " ".join((model.__doc__ or "").split()),
-                    "required": ["spec"], "properties": _version_schema(model)}}}
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    **versions,
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "type": "object",
+                            "description": " ".join((model.__doc__ or "").split()),
+                            "required": ["spec"],
+                            "properties": _version_schema(model),
+                        }
+                    },
+                }
             ],
         },
-    }  # fmt: skip
+    }
 
 
 def _version_schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -149,11 +162,9 @@ def definitions() -> dict[str, dict[str, Any]]:
         ]
     }
     return {
-        "diffusionservices": _definition(
-            "DiffusionService", "diffusionservices", ["dsvc"], service, DiffusionService
-        ),
+        "diffusionservices": _definition("DiffusionService", "diffusionservices", ["dsvc"], service, DiffusionService),
         "cascadeprofiles": _definition("CascadeProfile", "cascadeprofiles", ["cprof"], profile, CascadeProfile),
-    }  # fmt: skip
+    }
 
 
 def texts() -> dict[str, str]:

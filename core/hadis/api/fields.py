@@ -52,7 +52,7 @@ class Fields(BaseModel):
 
     @classmethod
     def read(cls, document: Any) -> Self:
-        """Validate a document; raise ValueError with one line a fault: its path, what is wrong, the nearest name."""
+        """Validate a document; raise ValueError with one line per fault: its path, what is wrong, the nearest name."""
         try:
             return cls.model_validate(document)
         except ValidationError as error:

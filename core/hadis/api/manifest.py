@@ -51,7 +51,7 @@ def read_profile(path: Path) -> CascadeProfile:
 
 
 def write_profile(path: Path, profile: CascadeProfile) -> None:
-    """Write a profile as YAML, one line a row of the table."""
+    """Write a profile as YAML, one line per row of the table."""
     document = profile.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     document["spec"]["configurations"] = [_Row(row) for row in document["spec"]["configurations"]]
     path.write_text(yaml.dump(document, Dumper=_Dumper, default_flow_style=None, sort_keys=False, width=200), "utf-8")

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from hadis.api.fields import Fields, PositiveDuration
-from hadis.api.workload import Metrics, RouterPods, WorkerPods
+from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Metadata(Fields):
@@ -91,7 +91,7 @@ class ServiceSpec(Fields):
     gpus: Gpus
     placement: Literal["Shared", "Dedicated"] | None = Field(
         None,
-        description="Shared: each worker keeps all tiers. Dedicated: one tier a worker. Default: Shared if they fit.",
+        description="Shared: each worker keeps all tiers. Dedicated: one tier per worker. Default: Shared if they fit.",
     )
     plan_every: PositiveDuration = Field("2s", description="How often the plan is made anew.")
     scale_down_after: PositiveDuration = Field(
@@ -102,7 +102,7 @@ class ServiceSpec(Fields):
         "Auto",
         description="Auto: plan and apply. Advisory: plan and say so, touch no pod. Paused: leave everything as it is.",
     )
-    metrics: Metrics = Field(default_factory=Metrics)
+    metrics: MetricsSource = Field(default_factory=MetricsSource)
     router: RouterPods = Field(default_factory=RouterPods)
     worker: WorkerPods = Field(default_factory=WorkerPods)
 
@@ -120,29 +120,35 @@ class DiffusionService(Fields):
 class BatchLatency(Fields):
     """Measured time and energy of one batch on one GPU."""
 
-    batch: int = Field(ge=1, le=1024)
-    seconds: Seconds = Field(description="Median time of the whole batch, without the discriminator.")
+    batch: int = Field(ge=1, le=1024, description="Images in the batch.")
+    seconds: Positive = Field(description="Median time of the whole batch, without the discriminator.")
     joules: float | None = Field(None, gt=0, description="Energy of the whole batch, where the GPU tells it.")
 
 
 class TierSettings(Fields):
     """One model variant with its pipeline settings."""
 
-    name: Name
+    name: Name = Field(description="Name of the tier, by which configurations and requests call it.")
     model: str = Field(min_length=1, description="diffusers repository, or a folder relative to the manifest.")
-    steps: int = Field(ge=1, le=1000)
-    guidance: float = Field(0.0, ge=0, le=100)
-    size: str = Field("1024x1024", pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")
-    dtype: Literal["float32", "float16", "bfloat16"] = "bfloat16"
+    steps: int = Field(ge=1, le=1000, description="Denoising steps per image.")
+    guidance: float = Field(0.0, ge=0, le=100, description="Scale of classifier-free guidance; 0: none.")
+    size: str = Field(
+        "1024x1024", pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", description="Width x height of an image, in pixels."
+    )
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        "bfloat16", description="Precision of the weights on a GPU; a CPU computes in float32."
+    )
     tunable: bool = Field(False, description="Whether a request may set steps and guidance itself.")
 
 
 class Tier(TierSettings):
     """A tier with what was measured of it."""
 
-    latency: tuple[BatchLatency, ...] = Field(min_length=1)
+    latency: tuple[BatchLatency, ...] = Field(
+        min_length=1, description="Measured times by batch size, rising from batch size 1."
+    )
     memory_bytes: int = Field(0, ge=0, description="GPU memory that the resident tier and its largest batch take.")
-    load_seconds: float = Field(0.0, ge=0)
+    load_seconds: float = Field(0.0, ge=0, description="Measured time to load the tier onto the GPU.")
     discriminator_seconds: float = Field(0.0, ge=0, description="Time of the discriminator for one batch of this tier.")
     confidence_quantiles: tuple[Share, ...] = Field(
         (), description="Evenly spaced quantiles (0 to 1) of the confidence of this tier's images."
@@ -162,10 +168,10 @@ class Tier(TierSettings):
 class Difficulty(Fields):
     """The router's difficulty score: z-scored text features times weights."""
 
-    features: tuple[str, ...] = Field(min_length=1)
-    mean: tuple[float, ...]
-    std: tuple[Seconds, ...]
-    weights: tuple[float, ...]
+    features: tuple[str, ...] = Field(min_length=1, description="Names of the text features.")
+    mean: tuple[float, ...] = Field(description="Mean of each feature over the profiled prompts.")
+    std: tuple[Positive, ...] = Field(description="Standard deviation of each feature over the profiled prompts.")
+    weights: tuple[float, ...] = Field(description="Weight of each z-scored feature in the score.")
     quantiles: tuple[float, ...] = Field(min_length=2, description="Evenly spaced quantiles (0 to 1) of the score.")
 
     @model_validator(mode="after")
@@ -180,12 +186,14 @@ class Difficulty(Fields):
 class Configuration(Fields):
     """One row of the measured table. For a single tier, light and heavy are the same and both ratios 0."""
 
-    light: Name
-    heavy: Name
-    direct_ratio: Share
-    deferral_ratio: Share
+    light: Name = Field(description="Light tier of the cascade.")
+    heavy: Name = Field(description="Heavy tier of the cascade.")
+    direct_ratio: Share = Field(description="Share of the requests, the hardest, that go straight to the heavy tier.")
+    deferral_ratio: Share = Field(
+        description="Share of the light images, the least confident, that the heavy tier generates again."
+    )
     quality: float = Field(gt=0, description="Measured distance (FID or its kind); lower is better.")
-    cost: float = Field(ge=0, description="GPU seconds per request, in batches of the most throughput.")
+    cost: float = Field(ge=0, description="GPU seconds per request in batches of the most throughput.")
     measures: dict[str, float] = Field({}, description="Other measures of the same images, for people to compare.")
 
 
@@ -193,13 +201,15 @@ class ProfileSpec(Fields):
     """What was measured for a model set on a GPU type."""
 
     gpu_product: str = Field("cpu", description="As in the node label nvidia.com/gpu.product.")
-    gpu_memory_bytes: int = Field(0, ge=0)
-    software: dict[str, str] = {}
+    gpu_memory_bytes: int = Field(0, ge=0, description="Memory of the GPU that was measured on; 0: not known.")
+    software: dict[str, str] = Field({}, description="Versions of the software that was measured with.")
     source: str = Field("", description="Where the numbers come from.")
     discriminator: str | None = Field(None, description="Folder of the discriminator, relative to the manifest.")
     tiers: tuple[Tier, ...] = Field(min_length=1, description="From light to heavy.")
     difficulty: Difficulty
-    configurations: tuple[Configuration, ...] = Field(min_length=1)
+    configurations: tuple[Configuration, ...] = Field(
+        min_length=1, description="Measured quality and cost of each configuration; the planner chooses among them."
+    )
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:

@@ -18,11 +18,11 @@ class Prometheus(Fields):
     query: str | None = Field(
         None,
         min_length=1,
-        description="Counters of arrivals, one series a router; default: hadis_router_arrivals_total of this service.",
+        description="Counters of arrivals, one series per router; default: hadis_router_arrivals_total of the service.",
     )
 
 
-class Metrics(Fields):
+class MetricsSource(Fields):
     """Where the demand is read from."""
 
     prometheus: Prometheus | None = Field(None, description="Default: the routers' own /metrics.")
@@ -31,7 +31,7 @@ class Metrics(Fields):
 class Autoscaling(Fields):
     """Router replicas by their CPU use."""
 
-    max_replicas: int = Field(ge=1, le=100)
+    max_replicas: int = Field(ge=1, le=100, description="Never more routers than this many.")
     cpu_percent: int = Field(70, ge=1, le=100, description="CPU use to aim at, of what the routers request.")
 
 
@@ -45,7 +45,7 @@ class Resources(Fields):
 class RouterPods(Fields):
     """The routers of a service."""
 
-    replicas: int = Field(2, ge=1, le=100)
+    replicas: int = Field(2, ge=1, le=100, description="Routers to run; with autoscaling the fewest.")
     autoscaling: Autoscaling | None = Field(None, description="Let a HorizontalPodAutoscaler move the replicas.")
     resources: Resources = Resources(cpu="500m", memory="512Mi")
     allow_from_anywhere: bool = Field(
@@ -56,10 +56,12 @@ class RouterPods(Fields):
 class Toleration(Fields):
     """A taint of nodes that workers may run on, as in a pod's spec."""
 
-    key: str | None = None
-    operator: Literal["Exists", "Equal"] = "Equal"
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    key: str | None = Field(None, description="Key of the taint; none, with the operator Exists: every taint.")
+    operator: Literal["Exists", "Equal"] = Field("Equal", description="Exists: any value. Equal: the one in `value`.")
+    value: str | None = Field(None, description="Value of the taint, for the operator Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Effect of the taint; none: every effect."
+    )
 
 
 class ModelCache(Fields):
@@ -80,7 +82,11 @@ class WorkerPods(Fields):
 
     gpu_resource: str = Field("nvidia.com/gpu", min_length=1, description="Extended resource that is one GPU.")
     node_selector: dict[str, str] = Field({}, description="Labels that a worker's node must have.")
-    tolerations: tuple[Toleration, ...] = Field((), max_length=32)
+    tolerations: tuple[Toleration, ...] = Field(
+        (), max_length=32, description="Taints of nodes that workers may run on."
+    )
     resources: Resources = Field(default_factory=Resources)
     model_cache: ModelCache = Field(default_factory=ModelCache)
-    runtime_class_name: str | None = Field(None, min_length=1)
+    runtime_class_name: str | None = Field(
+        None, min_length=1, description="RuntimeClass of the pods, for example nvidia; none: the cluster's default."
+    )

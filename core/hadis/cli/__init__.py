@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import entry_points
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import typer
 
+_ANY_WORDS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
 
 def make_app() -> typer.Typer:
-    """Return the command with every installed subcommand; one whose extra is missing is left out."""
+    """Return the command with every subcommand; one whose extra is not installed says so when it is run."""
     app = typer.Typer(
         name="hadis",
         help="Serve text-to-image diffusion models at the best quality that the GPUs allow within a latency objective.",
@@ -22,8 +26,11 @@ def make_app() -> typer.Typer:
         try:
             command = entry.load()
         except ModuleNotFoundError as error:
-            if (error.name or "").startswith("hadis."):
+            extra = _missing_extra(entry, error)
+            if extra is None:
                 raise
+            explain = f"Needs the {extra}: pip install 'hadis[{extra}]'."
+            app.command(entry.name, help=explain, context_settings=_ANY_WORDS)(_missing(entry.name, extra))
             continue
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=entry.name)
@@ -32,8 +39,29 @@ def make_app() -> typer.Typer:
     return app
 
 
+def _missing_extra(entry: EntryPoint, error: ModuleNotFoundError) -> str | None:
+    """Return the extra without which a command cannot be loaded; None where the fault is ours.
+
+    Each component's package is hadis_EXTRA, so an entry point's module tells its extra.
+    """
+    package, missing = entry.module.split(".")[0], error.name or ""
+    ours = missing.split(".")[0] in ("hadis", package) and missing != package
+    return package.removeprefix("hadis_") if package != "hadis" and not ours else None
+
+
+def _missing(name: str, extra: str) -> Callable[[], Any]:
+    def command() -> None:
+        raise fail(f"{name} needs the {extra}: pip install 'hadis[{extra}]'")
+
+    return command
+
+
 def main() -> None:
-    """Run the command; a fault that a person can mend is one line and exit code 2."""
+    """Run the command and end the process with its exit code.
+
+    0: done. 2: a fault that a person can mend, as one line on stderr, or as typer's box for a wrong usage. 1: a fault
+    of ours, with its traceback. 130: Ctrl-C, but for `hadis up`, which ends with 0.
+    """
     make_app()(prog_name="hadis")
 
 

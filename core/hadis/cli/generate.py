@@ -50,14 +50,14 @@ def generate(
     _show(document["hadis"][0], out)
 
 
-def _show(told: dict[str, Any], out: Path) -> None:
+def _show(record: dict[str, Any], out: Path) -> None:
     table = Table(show_header=False, box=None)
-    table.add_row("path", told["path"])
+    table.add_row("path", record["path"])
     for key in ("difficulty", "confidence"):
-        table.add_row(key, "-" if told[key] is None else f"{told[key]:.3f}")
-    for attempt in told["attempts"]:
+        table.add_row(key, "-" if record[key] is None else f"{record[key]:.3f}")
+    for attempt in record["attempts"]:
         table.add_row(attempt["tier"], f"waited {attempt['wait_s']:.2f} s, made in {attempt['service_s']:.2f} s")
-    table.add_row("latency", f"{told['latency_s']:.2f} s")
-    table.add_row("plan", f"generation {told['plan_generation']}")
+    table.add_row("latency", f"{record['latency_s']:.2f} s")
+    table.add_row("plan", f"generation {record['plan_generation']}")
     table.add_row("image", str(out))
     Console().print(table)

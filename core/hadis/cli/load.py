@@ -38,7 +38,7 @@ class Sample:
 
 
 @dataclass
-class Run:
+class LoadRun:
     """A load run as it goes: requests so far, and those under way."""
 
     start_rps: float
@@ -50,7 +50,7 @@ class Run:
     plan: str = ""
 
     def rate(self, at_s: float) -> float:
-        """Return the wanted requests per second at a time."""
+        """Return the requests per second to send at a time (seconds from the start)."""
         return self.start_rps + (self.end_rps - self.start_rps) * min(1.0, at_s / self.duration_s)
 
 
@@ -62,7 +62,7 @@ def parse_rps(text: str) -> tuple[float, float]:
     return float(match[1]), float(match[2] or match[1])
 
 
-def arrivals(run: Run, rng: random.Random) -> list[float]:
+def arrivals(run: LoadRun, rng: random.Random) -> list[float]:
     """Return the times of a Poisson process of the run's rate, by thinning (Lewis and Shedler 1979)."""
     peak, at, times = max(run.start_rps, run.end_rps), 0.0, []
     while (at := at + rng.expovariate(peak)) < run.duration_s:
@@ -75,7 +75,7 @@ def load(
     rps: Annotated[str, typer.Option(help="Requests per second: 4, or a ramp 1..12.")] = "1..12",
     minutes: Annotated[float, typer.Option(min=0.01, help="How long.")] = 3,
     seed: Annotated[int, typer.Option(help="Of arrivals and prompts.")] = 0,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write a row a request here.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write one row per request to this file.")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Send prompts from the scenes' generator at a rate and show what came of them."""
@@ -84,7 +84,7 @@ def load(
         start, end = parse_rps(rps)
     except ValueError as error:
         raise fail(str(error)) from None
-    run = Run(start, end, minutes * 60, status["slo_s"])
+    run = LoadRun(start, end, minutes * 60, status["slo_s"])
     console = Console()
     with Live(console=console, refresh_per_second=2, get_renderable=lambda: progress(run), transient=True):
         asyncio.run(_drive(run, url, random.Random(seed)))
@@ -96,12 +96,12 @@ def load(
             writer.writerows([s.at_s, s.status, s.latency_s, s.path, s.generation] for s in run.samples)
 
 
-async def _drive(run: Run, url: str, rng: random.Random) -> None:
+async def _drive(run: LoadRun, url: str, rng: random.Random) -> None:
     times = arrivals(run, rng)
     prompts = [str(random_scene(rng)) for _ in times]
     limits = httpx.Limits(max_connections=_MOST_IN_FLIGHT, max_keepalive_connections=100)
     async with httpx.AsyncClient(base_url=url, timeout=max(60.0, 3 * run.slo_s), limits=limits) as client:
-        watching = asyncio.create_task(_watch(run, client))
+        watcher = asyncio.create_task(_watch(run, client))
         loop = asyncio.get_running_loop()
         start = loop.time()
         async with asyncio.TaskGroup() as group:
@@ -109,10 +109,10 @@ async def _drive(run: Run, url: str, rng: random.Random) -> None:
                 await asyncio.sleep(start + at - loop.time())
                 run.in_flight += 1
                 group.create_task(_send(run, client, at, prompt))
-        watching.cancel()
+        watcher.cancel()
 
 
-async def _send(run: Run, client: httpx.AsyncClient, at_s: float, prompt: str) -> None:
+async def _send(run: LoadRun, client: httpx.AsyncClient, at_s: float, prompt: str) -> None:
     clock = asyncio.get_running_loop().time
     began = clock()
     status, path, generation = 0, "", ""
@@ -126,31 +126,31 @@ async def _send(run: Run, client: httpx.AsyncClient, at_s: float, prompt: str) -
     run.samples.append(Sample(round(at_s, 3), status, round(clock() - began, 4), path, generation))
 
 
-async def _watch(run: Run, client: httpx.AsyncClient) -> None:
+async def _watch(run: LoadRun, client: httpx.AsyncClient) -> None:
     while True:
         try:
-            found = (await client.get("/v1/hadis/status")).json()
-            run.plan = read_plan(found["plan"]).headline if found["plan"] else "none"
+            document = (await client.get("/v1/hadis/status")).json()
+            run.plan = read_plan(document["plan"]).headline if document["plan"] else "none"
         except (httpx.HTTPError, ValueError, KeyError):
             run.plan = "unknown: the router does not say"
         await asyncio.sleep(1)
 
 
-def progress(run: Run) -> str:
+def progress(run: LoadRun) -> str:
     """Return one line on where the run is."""
     sent = len(run.samples) + run.in_flight
     last = run.samples[-1].at_s if run.samples else 0.0
-    kept = sum(_kept(s, run.slo_s) for s in run.samples)
-    share = f"{kept / len(run.samples):.1%} within {run.slo_s:g} s" if run.samples else "no answer yet"
+    met = sum(_met_slo(s, run.slo_s) for s in run.samples)
+    share = f"{met / len(run.samples):.1%} within {run.slo_s:g} s" if run.samples else "no answer yet"
     where = f"{last:5.0f}/{run.duration_s:.0f} s  {run.rate(last):.1f} rps"
     return f"{where}  {sent} sent, {run.in_flight} open, {share}  plan: {run.plan}"
 
 
-def _kept(sample: Sample, slo_s: float) -> bool:
+def _met_slo(sample: Sample, slo_s: float) -> bool:
     return sample.status == 200 and sample.latency_s <= slo_s
 
 
-def summary(run: Run, windows: int = 10) -> Table:
+def summary(run: LoadRun, windows: int = 10) -> Table:
     """Return a row for each tenth of the run and one for all of it."""
     table = Table(*_COLUMNS, title=f"load {run.start_rps:g}..{run.end_rps:g} requests/s, SLO {run.slo_s:g} s")
     width = run.duration_s / windows
@@ -178,11 +178,11 @@ _COLUMNS = (
 )
 
 
-def _between(run: Run, start: float, end: float) -> list[Sample]:
+def _between(run: LoadRun, start: float, end: float) -> list[Sample]:
     return [s for s in run.samples if start <= s.at_s < end]
 
 
-def _row(name: str, samples: list[Sample], run: Run, seconds: float) -> list[str]:
+def _row(name: str, samples: list[Sample], run: LoadRun, seconds: float) -> list[str]:
     if not samples:
         return [name, "0"] + ["-"] * (len(_COLUMNS) - 2)
     good = sorted(s.latency_s for s in samples if s.status == 200)
@@ -191,7 +191,7 @@ def _row(name: str, samples: list[Sample], run: Run, seconds: float) -> list[str
     return [
         name,
         f"{len(samples) / seconds:.1f}",
-        f"{sum(_kept(s, run.slo_s) for s in samples) / len(samples):.1%}",
+        f"{sum(_met_slo(s, run.slo_s) for s in samples) / len(samples):.1%}",
         *(f"{good[min(len(good) - 1, int(q * len(good)))]:.2f}" if good else "-" for q in (0.5, 0.95)),
         *(f"{paths[path] / len(good):.0%}" if good else "-" for path in _PATHS),
         str(refused),

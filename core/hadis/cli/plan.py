@@ -23,21 +23,21 @@ def plan(
 ) -> None:
     """Show the plan for each demand: configuration, GPUs and batch of each tier, predicted quality and latency."""
     try:
-        found = read_manifest(manifest)
+        documents = read_manifest(manifest)
     except ManifestError as error:
         raise fail(str(error)) from None
-    spec, profile = found.service.spec, Profile(found.profile)
+    spec, profile = documents.service.spec, Profile(documents.profile)
     solver = Solver(profile, spec.objective, shared=is_shared(spec, profile))
     table = Table("requests/s", "plan", "GPUs", "quality", "latency s", "why")
     for demand in rps or (1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
-        made = solver.solve(demand, spec.gpus.max if gpus is None else gpus, spec.gpus.min)
-        counts = ", ".join(f"{t.tier} x{t.count} batch {t.batch}" for t in made.tiers)
+        chosen = solver.solve(demand, spec.gpus.max if gpus is None else gpus, spec.gpus.min)
+        counts = ", ".join(f"{t.tier} x{t.count} batch {t.batch}" for t in chosen.tiers)
         table.add_row(
             f"{demand:g}",
-            made.headline,
+            chosen.headline,
             counts,
-            f"{made.quality:.4g}",
-            f"{made.heavy_latency_s:.2f}",
-            made.reason,
+            f"{chosen.quality:.4g}",
+            f"{chosen.heavy_latency_s:.2f}",
+            chosen.reason,
         )
     Console().print(table)

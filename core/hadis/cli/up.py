@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import tempfile
@@ -17,7 +18,7 @@ from rich.console import Console
 from hadis.api.manifest import Manifest, ManifestError, read_manifest
 from hadis.cli import fail
 from hadis.cli.control_loop import ControlLoop, greet
-from hadis.cli.gpus import assign, nvidia_gpus, threads_per_worker
+from hadis.cli.gpus import assign, list_devices, threads_per_worker
 from hadis.cli.local_workers import LocalWorkers, Place
 from hadis.cli.processes import Child, ChildRefused
 from hadis.planning.fleet import is_shared
@@ -38,7 +39,7 @@ def up(
     try:
         read = read_manifest(manifest)
         count = workers if workers is not None else max(1, read.service.spec.gpus.max)
-        devices = assign(nvidia_gpus(), count)
+        devices = assign(list_devices(os.environ), count)
     except (ManifestError, ValueError) as error:
         raise fail(str(error)) from None
     _check_port(host, port)
@@ -117,7 +118,7 @@ class Machine:
         }
 
     def _places(self) -> list[Place]:
-        threads = str(threads_per_worker(len(self.devices)))
+        threads = str(threads_per_worker(len(self.devices), os.environ))
         every = {"HADIS_WORKER_MANIFEST": str(self.path), "HADIS_WORKER_THREADS": threads}
         return [
             Place(i, _free_port(), every if device is None else {**every, "CUDA_VISIBLE_DEVICES": device})

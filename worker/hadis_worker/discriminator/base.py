@@ -1,4 +1,4 @@
-"""What every discriminator is: inputs from images and prompts, a logit each, and a calibrated confidence."""
+"""What every discriminator is: inputs from images and prompts, a logit for each, and a calibrated confidence."""
 
 from __future__ import annotations
 

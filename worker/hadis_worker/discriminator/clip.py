@@ -73,8 +73,8 @@ class ClipDiscriminator(Discriminator):
         self.clip.save_pretrained(folder / _CLIP)
         self._processor.save_pretrained(folder / _CLIP)
         save_file({name: value.contiguous() for name, value in self.head.state_dict().items()}, folder / WEIGHTS)
-        told = {"features": "clip"} | asdict(replace(self.config, temperature=self.temperature))
-        (folder / CONFIG).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        values = {"features": "clip"} | asdict(replace(self.config, temperature=self.temperature))
+        (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
 
     @classmethod
     def load(cls, folder: Path, values: dict[str, Any]) -> Self:

@@ -115,8 +115,8 @@ class SmallDiscriminator(Discriminator):
         """Write `config.json` and `model.safetensors`."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS)
-        told = asdict(replace(self.config, temperature=self.temperature))
-        (folder / CONFIG).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        values = asdict(replace(self.config, temperature=self.temperature))
+        (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
 
     @classmethod
     def load(cls, folder: Path, values: dict[str, Any]) -> Self:

@@ -1,4 +1,4 @@
-"""Stand-ins: a Prometheus whose counter rises as a test asks, a worker that is busy or not, a line that can be cut."""
+"""Fakes: a Prometheus whose counter rises as a test asks, a worker that is busy or not, a line that can be cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cluster tests look at."""
+"""Questions that the cluster tests ask the API server, and a watch over the GPU budget."""
 
 from __future__ import annotations
 
@@ -54,8 +54,21 @@ class BudgetWatch:
     """Watches every worker pod of a namespace; remembers the most that existed and the fewest that were ready."""
 
     def __init__(self, plane: ControlPlane, namespace: str) -> None:
-        command = [str(binary("kubectl")), "--kubeconfig", str(plane.kubeconfig), "get", "pods", "-n", namespace,
-                   "-l", "hadis.dev/component=worker", "--watch", "-o", "json", "--output-watch-events"]  # fmt: skip
+        command = [
+            str(binary("kubectl")),
+            "--kubeconfig",
+            str(plane.kubeconfig),
+            "get",
+            "pods",
+            "-n",
+            namespace,
+            "-l",
+            "hadis.dev/component=worker",
+            "--watch",
+            "-o",
+            "json",
+            "--output-watch-events",
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self._pods: dict[str, bool] = {}
         self.most, self.least_ready = 0, 0
