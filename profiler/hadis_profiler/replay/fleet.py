@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult
-from hadis_router.dispatch import Dispatcher, Result
+from hadis_router.dispatch import Dispatcher
 from hadis_router.job import Job
+from hadis_router.transport import Result
 
 from hadis_profiler.replay.inputs import Prompts
 

@@ -14,8 +14,9 @@ from typing import Protocol
 import looptime
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis_router.answer import ServeError
 from hadis_router.dispatch import Dispatcher
-from hadis_router.job import ImageParams, Job, ServeError
+from hadis_router.job import ImageParams, Job
 
 from hadis_profiler.replay.fleet import DedicatedFleet, SharedFleet, TableTransport
 from hadis_profiler.replay.inputs import Prompts
@@ -156,7 +157,7 @@ class _Replay:
         failed = job.future.exception() is not None
         now = asyncio.get_running_loop().time()
         final = "" if failed else job.attempts[-1].tier
-        self._record(Outcome(job.arrived, None if failed else now, *job.cascade, job.first, final, how))
+        self._record(Outcome(job.arrived, None if failed else now, *job.cascade, job.first_tier, final, how))
 
     def _plan(self, now: float) -> None:
         plan = self._policy.step(now, self._arrivals, self._fleet.ready, self._dispatcher.queued_s)

@@ -1,35 +1,17 @@
-"""The router's two sources: the run folder's file, and what the cluster's objects say."""
+"""The router's source in Kubernetes: what the cluster's objects say."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hadis.api.status import plan_document, plan_from_document
 from hadis.planning.plan import Plan, TierPlan
-from hadis.protocol.run_state import RunState, WorkerAddress, write_state
-from hadis_router.cluster import state_of
-from hadis_router.sources import follow_file
+from hadis.protocol.run_state import RunState, WorkerAddress
+from hadis_router.plan_from_kubernetes import state_of
 
 PLAN = Plan("light", "heavy", 0.25, 0.5, (TierPlan("light", 1, 4), TierPlan("heavy", 3, 2)), 3.5, 22.5, 0.5, 3.5)
-
-
-async def test_the_file_is_followed_and_a_broken_one_keeps_the_last_state(tmp_path: Path) -> None:
-    path = tmp_path / "state.json"
-    first = RunState(None, (WorkerAddress("http://a", ("light",)),))
-    second = RunState(PLAN, (), 1.5, 2.0)
-    write_state(path, first)
-    source = follow_file(path)
-    async with asyncio.timeout(20):
-        assert await anext(source) == first
-        path.write_text("{broken")
-        await asyncio.sleep(0.1)
-        write_state(path, second)
-        assert await anext(source) == second
-    await source.aclose()  # type: ignore[attr-defined]  # it is a generator
 
 
 def test_a_plan_survives_the_status() -> None:
