@@ -1,4 +1,4 @@
-"""Admission: which tier a new job goes to, or the error that refuses it and says when to come again.
+"""Admission: which tier a new job goes to, or the error that refuses it and says when to try again.
 
 Better refused at once than late: a job is admitted only where some tier would answer before its deadline.
 """
@@ -9,7 +9,7 @@ from hadis.planning.plan import Plan
 
 from hadis_router import refusals
 from hadis_router.cascade import Cascade
-from hadis_router.job import Admission, Job, Turn
+from hadis_router.job import Admission, Job, TierReason
 from hadis_router.outlook import Outlook
 
 
@@ -26,7 +26,7 @@ def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int) -> Adm
     in_cascade = tier == chosen or tier in (plan.light, plan.heavy)
     return Admission(
         tier,
-        Turn.FIRST if in_cascade else Turn.STEPPED_DOWN,
+        TierReason.PLANNED if in_cascade else TierReason.STEPPED_DOWN,
         (plan.light, plan.heavy) if in_cascade else (tier, tier),
         plan.generation,
         cascade.thresholds(plan),

@@ -41,7 +41,7 @@ async def _read_body(request: Request, limit: int) -> bytes:
 
 
 async def _disconnected(request: Request) -> None:
-    """Return when the client has gone away."""
+    """Return when the client has disconnected."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 
-from hadis_router.job import Job, Turn
+from hadis_router.job import Job, TierReason
 from hadis_router.thresholds import Thresholds
 
 
@@ -30,7 +30,7 @@ class Cascade:
 
     def should_defer(self, job: Job, plan: Plan) -> bool:
         """Return whether the plan's heavy tier should make a job's image again; no, where nobody judged the image."""
-        if job.forced_tier is not None or job.turn is not Turn.FIRST or job.confidence is None:
+        if job.forced_tier is not None or job.tier_reason is not TierReason.PLANNED or job.confidence is None:
             return False
         if plan.light == plan.heavy or job.tier != plan.light:
             return False

@@ -34,12 +34,12 @@ class Deadlines:
         self._at(job.deadline, self._expire, job)
 
     def watch_step_down(self, job: Job, heavy_s: float) -> None:
-        """Watch the last moment at which a heavy batch of `heavy_s` seconds can begin, then the deadline."""
+        """Watch first the last moment at which a heavy batch of `heavy_s` seconds can begin, then the deadline."""
         latest = answer_by(job, self._slo_s) - heavy_s
         self._at(max(latest, asyncio.get_running_loop().time()), self._late_for_heavy, job)
 
     def watch_deferral(self, job: Job, heavy_s: float) -> None:
-        """Watch the last moment at which a heavy batch of `heavy_s` seconds can begin, then, if one did, its end."""
+        """Watch the last moment at which a heavy batch of `heavy_s` seconds can begin; if one did, when it must end."""
         self._at(answer_by(job, self._slo_s) - heavy_s, self._expire, job)
 
     def forget(self, job: Job) -> None:

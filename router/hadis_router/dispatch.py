@@ -24,7 +24,7 @@ from hadis_router.cascade import Cascade
 from hadis_router.choosing import Choice, choose
 from hadis_router.deadlines import Deadlines
 from hadis_router.estimates import Estimates
-from hadis_router.job import Job, Stage, Turn
+from hadis_router.job import Job, Stage, TierReason
 from hadis_router.outlook import Outlook
 from hadis_router.queue import TierQueue
 from hadis_router.results import Answered, Deferred, Failed, read_result
@@ -79,12 +79,12 @@ class Dispatcher:
         for tier, queue in self._queues.items():
             if tier not in (plan.light, plan.heavy):
                 for job in [job for job in queue.drain() if not job.done]:
-                    stays = job.forced_tier is not None or job.turn is Turn.STEPPED_DOWN
+                    stays = job.forced_tier is not None or job.tier_reason is TierReason.STEPPED_DOWN
                     self._put(job, tier if stays else plan.heavy if job.deferred else plan.light)
         self._dispatch()
 
     def set_workers(self, addresses: Iterable[WorkerAddress]) -> None:
-        """Take the list of workers that are ready."""
+        """Take the list of workers that are ready; batches of those that left go on."""
         self.workers.update(addresses)
         self._dispatch()
 
@@ -92,11 +92,10 @@ class Dispatcher:
         """Queue a job; raise ServeError where it cannot be served in time, with when to try again."""
         outlook = self._outlook()
         job.admit(admit(job, outlook, self.cascade, self._queue_limit))
+        self._deadlines.watch(job)
         light, heavy = job.cascade
         if job.forced_tier is None and job.first_tier == heavy != light:
-            self._deadlines.watch_step_down(job, outlook.estimates.latency_s(heavy, 1))
-        else:
-            self._deadlines.watch(job)
+            self._deadlines.watch_step_down(job, self._estimates.latency_s(heavy, 1))
         self._put(job, job.first_tier)
         self._dispatch()
 
@@ -159,7 +158,7 @@ class Dispatcher:
             return
         if self.workers.having(plan.light):
             self._queues[job.tier].remove(job)
-            job.first_tier, job.turn = plan.light, Turn.STEPPED_DOWN
+            job.first_tier, job.tier_reason = plan.light, TierReason.STEPPED_DOWN
             self._put(job, plan.light)
             self._dispatch()
 
@@ -195,7 +194,7 @@ class Dispatcher:
         self._wake_up = None
         self._dispatch()
 
-    # What comes back (running.Owner)
+    # What comes back (running.BatchOwner)
 
     def take_results(self, batch: Batch, results: Sequence[Result]) -> None:
         """See to each job of a batch by its result."""

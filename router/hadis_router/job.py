@@ -1,7 +1,7 @@
 """One image on its way through the router.
 
 `Job` is the only mutable thing that travels between admission, queues and batches; its `stage` says where it is, its
-`turn` which image of it is being made. What it leaves behind is an Answer or a ServeError (`answer.py`).
+`tier_reason` why it is for its tier. What it leaves behind is an Answer or a ServeError (`answer.py`).
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class Stage(Enum):
     """Answered, failed or cancelled."""
 
 
-class Turn(Enum):
-    """Which image of a job is waited for."""
+class TierReason(Enum):
+    """Why a job is for its tier."""
 
-    FIRST = "first"
-    """The first one; a light image may still be deferred."""
+    PLANNED = "planned"
+    """The plan or the client chose the tier; if it is the light one, its image may still be deferred."""
     STEPPED_DOWN = "stepped down"
-    """That of a lighter tier than the plan's choice, which alone can answer in time: it is the answer."""
+    """Only a lighter tier than the chosen one can answer in time; its image is the answer."""
     DEFERRED = "deferred"
-    """The heavy one; the light image is kept meanwhile."""
+    """The light image was not good enough; it is kept while the heavy tier makes another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Admission:
 
     tier: str
     """The tier that it is sent to first."""
-    turn: Turn
+    tier_reason: TierReason
     cascade: tuple[str, str]
     """The light and heavy tier that it was decided under; twice the same where the plan's cascade was left."""
     plan_generation: int
@@ -94,13 +94,13 @@ class Job:
     """Called when `light_image` is kept and the heavy tier makes another."""
 
     stage: Stage = Stage.NEW
-    turn: Turn = Turn.FIRST
+    tier_reason: TierReason = TierReason.PLANNED
     light_image: bytes | None = None
     confidence: float | None = None
     attempts: list[Attempt] = field(default_factory=list)
     retries: int = 0
 
-    # From here on: set by `admit`, absent before.
+    # What follows is absent while the stage is NEW.
     admission: Admission = field(init=False, repr=False)
     tier: str = field(init=False, repr=False)
     """The tier whose queue or batch the job is in, or was in last."""
@@ -118,11 +118,11 @@ class Job:
     @property
     def deferred(self) -> bool:
         """Whether a light image is kept while the heavy one is waited for."""
-        return self.turn is Turn.DEFERRED
+        return self.tier_reason is TierReason.DEFERRED
 
     def admit(self, admission: Admission) -> None:
         """Follow what admission decided."""
-        self.admission, self.turn = admission, admission.turn
+        self.admission, self.tier_reason = admission, admission.tier_reason
         self.first_tier, self.cascade = admission.tier, admission.cascade
 
     def wait_for(self, tier: str, now: float) -> None:
@@ -135,7 +135,7 @@ class Job:
 
     def defer(self, light_image: bytes, cascade: tuple[str, str]) -> None:
         """Keep the light image while the heavy tier of a cascade makes another."""
-        self.turn, self.light_image, self.cascade = Turn.DEFERRED, light_image, cascade
+        self.tier_reason, self.light_image, self.cascade = TierReason.DEFERRED, light_image, cascade
 
     def answer(self, image: bytes, path: ServingPath, now: float) -> None:
         """End with an image at `now` (loop time); the job must not be done."""
@@ -161,7 +161,7 @@ class Job:
         self.future.set_exception(error)
 
     def cancel(self) -> None:
-        """End without anything."""
+        """End without answer or error: nobody waits for it."""
         self.stage = Stage.ENDED
         self.future.cancel()
 

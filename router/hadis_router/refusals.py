@@ -1,4 +1,4 @@
-"""Every error that asks the client to come again, with its Retry-After: this module is the only one that sets it.
+"""Every error that asks the client to try again later, with its Retry-After: this module is the only one that sets it.
 
 The seconds are either fixed, by how soon the cause usually passes, or computed from the work that waits.
 """
@@ -10,7 +10,7 @@ import math
 from hadis_router.answer import ServeError
 
 STOPPING_S = 1
-"""Another replica takes over at once."""
+"""Another replica, or this one's successor, can take it."""
 NO_WORKER_S = 2
 """The control step of the operator runs every few seconds."""
 WORKERS_FAILED_S = 2
@@ -35,7 +35,7 @@ def no_worker_with(tier: str) -> ServeError:
 
 
 def queue_full(waiting: int, drain_s: float) -> ServeError:
-    """Return the refusal of a full queue: come again when all that waits is made, in `drain_s` seconds."""
+    """Return the refusal of a full queue: try again when all that waits is made, in `drain_s` seconds."""
     return ServeError(429, "queue_full", f"{waiting} images wait already", _whole_seconds(drain_s))
 
 

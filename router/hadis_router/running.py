@@ -34,7 +34,7 @@ class Batch:
         return 5 + 10 * self.expected_s
 
 
-class Owner(Protocol):
+class BatchOwner(Protocol):
     """What the dispatcher does with a batch that ended."""
 
     def take_results(self, batch: Batch, results: Sequence[Result]) -> None:
@@ -50,12 +50,12 @@ class Owner(Protocol):
 class Runner:
     """Owns the batches that run, each a task."""
 
-    def __init__(self, transport: Transport, estimates: Estimates, owner: Owner) -> None:
+    def __init__(self, transport: Transport, estimates: Estimates, owner: BatchOwner) -> None:
         """`estimates` learn from every batch; `owner` is told how it ended."""
         self._transport, self._estimates, self._owner = transport, estimates, owner
         self._tasks: set[asyncio.Task[None]] = set()
         self.stopped = False
-        """Whether a batch was cancelled: the process ends, and what gets free must not be given out again."""
+        """Whether a batch was cancelled: the process ends, and workers must be given nothing more."""
 
     def start(self, batch: Batch) -> None:
         """Have a worker make a batch."""
@@ -71,7 +71,7 @@ class Runner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, batch: Batch) -> None:
-        """See a batch through; every job in it is seen to, whatever happens."""
+        """Run a batch to its end; the owner gets every job in it back, whatever happens, except on cancellation."""
         loop, worker = asyncio.get_running_loop(), batch.worker
         try:
             results = await self._transport.generate(

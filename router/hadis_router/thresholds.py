@@ -55,10 +55,10 @@ class TopShare:
 
     def threshold(self, ratio: float) -> float | None:
         """Return the value over which the top `ratio` lies now, for display; None without any value."""
-        known = self._sorted if len(self._sorted) >= TRUSTED or not self._prior else self._prior
-        if not known or ratio <= 0:
+        values = self._sorted if len(self._sorted) >= TRUSTED or not self._prior else self._prior
+        if not values or ratio <= 0:
             return None
-        return known[min(len(known) - 1, int((1 - min(ratio, 1)) * len(known)))]
+        return values[min(len(values) - 1, int((1 - min(ratio, 1)) * len(values)))]
 
     def keep_latest(self, count: int) -> None:
         """Forget all but the latest `count` values."""

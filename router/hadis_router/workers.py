@@ -27,11 +27,10 @@ class RemoteWorker:
     """It is given nothing before (loop time)."""
     failures: int = 0
     """Since its last good batch."""
-    gone: bool = False
 
     def idle(self, now: float) -> bool:
         """Return whether it may be given a batch."""
-        return self.tier is None and not self.gone and self.backoff_until <= now
+        return self.tier is None and self.backoff_until <= now
 
     def begin(self, tier: str, free_at: float) -> None:
         """Note the batch that it was given."""
@@ -71,11 +70,11 @@ class RemoteWorkers:
         return iter(self._by_url.values())
 
     def update(self, addresses: Iterable[WorkerAddress]) -> None:
-        """Take the new list; a worker that left keeps its running batch until that ends."""
+        """Take the new list; the batch of a worker that left goes on, without being counted here."""
         by_url = {address.url: address for address in addresses}
         for url in list(self._by_url):
             if url not in by_url:
-                self._by_url.pop(url).gone = True
+                del self._by_url[url]
         for url, address in by_url.items():
             if url in self._by_url:
                 self._by_url[url].tiers = address.tiers

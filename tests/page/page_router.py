@@ -71,7 +71,7 @@ class PageRouter:
     async def generate(
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
     ) -> list[Result]:
-        """Return a picture in the tier's colour a job."""
+        """Return one picture per job, in the colour of the tier."""
         await asyncio.sleep(self.delay_s)
         file = io.BytesIO()
         Image.new("RGB", (64, 64), COLOURS[tier]).save(file, "png")

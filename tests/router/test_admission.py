@@ -1,4 +1,4 @@
-"""Admission without HTTP: where a job goes by what runs and waits, and when a refused client should come again."""
+"""Admission without HTTP: where a job goes by what runs and waits, and when a refused client should try again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hadis.planning.profile import Profile
 from hadis_router.admission import admit
 from hadis_router.answer import ServeError
 from hadis_router.cascade import Cascade
-from hadis_router.job import Admission, Job, Turn
+from hadis_router.job import Admission, Job, TierReason
 from hadis_router.outlook import Outlook
 from virtual import virtual
 
@@ -33,7 +33,8 @@ async def test_difficulty_preference_and_force_choose_the_tier(profile: Profile)
     jobs = make_job(difficulty=1), make_job(difficulty=19), preferring, make_job(tier="heavy", difficulty=1)
     admissions = [admitted(profile, job, outlook) for job in jobs]
     assert [admission.tier for admission in admissions] == ["light", "heavy", "light", "heavy"]
-    assert {(a.turn, a.cascade, a.plan_generation) for a in admissions} == {(Turn.FIRST, ("light", "heavy"), 1)}
+    assert {admission.tier_reason for admission in admissions} == {TierReason.PLANNED}
+    assert {(admission.cascade, admission.plan_generation) for admission in admissions} == {(("light", "heavy"), 1)}
 
 
 @virtual
@@ -58,20 +59,22 @@ async def test_a_full_queue_says_when_it_will_be_empty(profile: Profile) -> None
 async def test_the_other_tier_of_the_plan_stands_in_while_no_worker_has_the_chosen_one(profile: Profile) -> None:
     outlook = make_outlook(profile, ALL_HEAVY, tiers=(("light",),))
     admission = admitted(profile, make_job(), outlook)
-    assert (admission.tier, admission.turn) == ("light", Turn.FIRST)
+    assert (admission.tier, admission.tier_reason) == ("light", TierReason.PLANNED)
 
 
 @virtual
 async def test_where_heavy_would_be_late_light_is_taken(profile: Profile) -> None:
     admission = admitted(profile, make_job(slo_s=0.5), make_outlook(profile, ALL_HEAVY))
-    assert (admission.tier, admission.turn, admission.cascade) == ("light", Turn.FIRST, ("light", "heavy"))
+    assert (admission.tier, admission.cascade) == ("light", ("light", "heavy"))
+    assert admission.tier_reason is TierReason.PLANNED
 
 
 @virtual
 async def test_a_tier_outside_of_the_plan_is_a_step_down(profile: Profile) -> None:
     only_heavy = make_plan(light="heavy")
     admission = admitted(profile, make_job(slo_s=0.5), make_outlook(profile, only_heavy))
-    assert (admission.tier, admission.turn, admission.cascade) == ("light", Turn.STEPPED_DOWN, ("light", "light"))
+    assert (admission.tier, admission.cascade) == ("light", ("light", "light"))
+    assert admission.tier_reason is TierReason.STEPPED_DOWN
 
 
 @virtual

@@ -6,7 +6,7 @@ import asyncio
 
 from fake_workers import SLO_S, make_job
 from hadis_router.deadlines import Deadlines
-from hadis_router.job import Job, Stage, Turn
+from hadis_router.job import Job, Stage, TierReason
 from virtual import virtual
 
 BY = SLO_S * 0.98
@@ -54,7 +54,7 @@ async def test_the_last_moment_to_step_down_may_be_over_already() -> None:
 @virtual
 async def test_a_deferred_job_gives_heavy_up_when_it_cannot_end_in_time() -> None:
     calls, job = Calls(), make_job()
-    job.turn, job.stage = Turn.DEFERRED, Stage.WAITING
+    job.tier_reason, job.stage = TierReason.DEFERRED, Stage.WAITING
     calls.deadlines.watch_deferral(job, heavy_s=1.0)
     await asyncio.sleep(10)
     assert calls.at == [("expired", BY - 1.0)]
@@ -63,7 +63,7 @@ async def test_a_deferred_job_gives_heavy_up_when_it_cannot_end_in_time() -> Non
 @virtual
 async def test_a_deferred_job_that_runs_has_until_an_answer_must_leave() -> None:
     calls, job = Calls(), make_job()
-    job.turn, job.stage = Turn.DEFERRED, Stage.RUNNING
+    job.tier_reason, job.stage = TierReason.DEFERRED, Stage.RUNNING
     calls.deadlines.watch_deferral(job, heavy_s=1.0)
     await asyncio.sleep(10)
     assert calls.at == [("expired", BY)]
