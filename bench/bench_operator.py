@@ -119,7 +119,7 @@ async def child_waits(kube: Any, names: list[str]) -> list[float]:
 
 async def router_waits(plane: ControlPlane, kube: Any, name: str) -> list[float]:
     """Write plans into the status of a paused service; return the seconds until a router's source has them."""
-    from hadis_router.cluster import follow_cluster
+    from hadis_router.plan_from_kubernetes import follow_cluster
 
     await kube.merge(f"{SERVICES}/{name}", {"spec": {"mode": "Paused"}})
     await asyncio.sleep(5)

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from hadis_router.app import create_app
 from hadis_router.difficulty import DifficultyScorer
+from hadis_router.plan_from_file import follow_file
 from hadis_router.settings import Settings
-from hadis_router.sources import follow_file
 
 
 def main() -> int:
-    """Run the router; return the exit code (2: settings or manifest are wrong)."""
+    """Run the router; return the exit code (1: it could not listen; 2: settings or manifest are wrong)."""
     logging.basicConfig(level=logging.INFO, format="router %(levelname)s %(message)s")
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:
@@ -27,20 +27,29 @@ def main() -> int:
         scorer = DifficultyScorer(manifest.profile.spec.difficulty)
     except ValidationError as error:
         for item in error.errors():
-            where = "".join(f"HADIS_ROUTER_{str(part).upper()}: " for part in item["loc"][:1])
-            print(f"router: {where}{item['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+            variable = "".join(f"HADIS_ROUTER_{str(part).upper()}: " for part in item["loc"][:1])
+            print(f"router: {variable}{item['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return 2
     except (ManifestError, ValueError) as error:
         print(f"router: {error}", file=sys.stderr)
         return 2
     app = create_app(
-        manifest, _source(settings, manifest), scorer, max_body_bytes=settings.max_body_bytes,
-        with_page=settings.page, stopping=lambda: server.should_exit,
-    )  # fmt: skip
-    server = uvicorn.Server(uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_level="warning", access_log=False,
+        manifest,
+        _source(settings, manifest),
+        scorer,
+        max_body_bytes=settings.max_body_bytes,
+        with_page=settings.page,
+        stopping=lambda: server.should_exit,
+    )
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
         timeout_graceful_shutdown=int(settings.drain_s),
-    ))  # fmt: skip
+    )
+    server = uvicorn.Server(config)
     server.run()
     return 0 if server.started else 1
 
@@ -48,7 +57,7 @@ def main() -> int:
 def _source(settings: Settings, manifest: Manifest) -> Callable[[], AsyncIterator[RunState]]:
     """Return where plans and workers come from."""
     if settings.kubernetes is not None:
-        from hadis_router.cluster import follow_cluster  # its client is large, and one machine needs none
+        from hadis_router.plan_from_kubernetes import follow_cluster  # its client is large; one machine needs none
 
         namespace, name = settings.kubernetes.split("/")
         tiers = [tier.name for tier in manifest.profile.spec.tiers]

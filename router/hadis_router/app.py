@@ -13,19 +13,22 @@ from hadis.api.manifest import Manifest
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState
 
-from hadis_router import api, errors, live, page
-from hadis_router.dispatch import Dispatcher, Transport
-from hadis_router.metrics import Metrics
-from hadis_router.service import Scorer, Service
+from hadis_router import api, errors, events, pareto_front, static_page
+from hadis_router.dispatch import Dispatcher
+from hadis_router.gateway import Gateway, PromptScorer
+from hadis_router.metrics import RouterMetrics
+from hadis_router.transport import Transport
 from hadis_router.worker_client import HttpTransport
 
 log = logging.getLogger(__name__)
+
+_RETRY_S = 1.0
 
 
 def create_app(
     manifest: Manifest,
     states: Callable[[], AsyncIterator[RunState]],
-    scorer: Scorer,
+    scorer: PromptScorer,
     transport: Transport | None = None,
     max_body_bytes: int = 1_000_000,
     with_page: bool = True,
@@ -36,37 +39,47 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         http = HttpTransport()
-        spec, profile, metrics = manifest.service.spec, Profile(manifest.profile), Metrics()
-        slo_s = parse_duration_s(spec.objective.latency)
-        dispatcher = Dispatcher(
-            profile, transport or http, slo_s=slo_s, queue_limit=spec.queue.limit, on_done=metrics.ended
-        )  # fmt: skip
-        service = Service(profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping)
-        metrics.watch(dispatcher, lambda: service.state.forecast_rps)
-        app.state.service = service
-        app.state.history = live.History()
-        tasks = [asyncio.create_task(_follow(service, states)), asyncio.create_task(app.state.history.keep(service))]
+        gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping)
+        app.state.gateway, app.state.history = gateway, events.History()
+        tasks = [asyncio.create_task(_follow(gateway, states)), asyncio.create_task(app.state.history.keep(gateway))]
         yield
-        service.draining = True
+        gateway.draining = True
         for task in tasks:
             task.cancel()
-        await dispatcher.drain()
+        await gateway.dispatcher.drain()
         await http.close()
 
     app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.include_router(api.router)
-    app.include_router(live.router)
+    for router in (api.router, events.router, pareto_front.router):
+        app.include_router(router)
     if with_page:
-        page.install(app)
+        static_page.install(app)
     errors.install(app)
     return app
 
 
-async def _follow(service: Service, states: Callable[[], AsyncIterator[RunState]]) -> None:
+def _gateway(
+    manifest: Manifest, scorer: PromptScorer, transport: Transport, max_body_bytes: int, stopping: Callable[[], bool]
+) -> Gateway:
+    spec, profile, metrics = manifest.service.spec, Profile(manifest.profile), RouterMetrics()
+    dispatcher = Dispatcher(
+        profile,
+        transport,
+        slo_s=parse_duration_s(spec.objective.latency),
+        queue_limit=spec.queue.limit,
+        on_done=metrics.ended,
+    )
+    gateway = Gateway(profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping)
+    metrics.watch(dispatcher, lambda: gateway.state.forecast_rps)
+    return gateway
+
+
+async def _follow(gateway: Gateway, states: Callable[[], AsyncIterator[RunState]]) -> None:
+    """Follow the source of plans and workers for as long as the router runs, whatever happens to the source."""
     while True:
         try:
             async for state in states():
-                service.take_state(state)
+                gateway.take_state(state)
         except Exception:
-            log.exception("the source of plans failed; it is asked again")
-        await asyncio.sleep(1)
+            log.exception("the source of plans and workers failed; trying again in %g s", _RETRY_S)
+        await asyncio.sleep(_RETRY_S)

@@ -1,43 +1,42 @@
-"""The cascade's decisions: where a prompt goes first, and whether a light image is made again.
-
-Pure but for the thresholds, which learn from what they see.
-"""
+"""The cascade's decisions: the tier that a job goes to first, and whether a light image is deferred to heavy."""
 
 from __future__ import annotations
 
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 
-from hadis_router.job import Job
+from hadis_router.job import Job, TierReason
 from hadis_router.thresholds import Thresholds
 
 
 class Cascade:
-    """Follows the plan's ratios by difficulty and confidence."""
+    """Follows the plan's ratios by difficulty and confidence; its thresholds learn from every value they see."""
 
     def __init__(self, profile: Profile) -> None:
         """Start from the profile's quantiles."""
         self._thresholds = Thresholds(profile)
 
-    def first(self, job: Job, plan: Plan) -> str:
-        """Return the tier that a job is for: forced, asked for, or by its difficulty."""
+    def first_tier(self, job: Job, plan: Plan) -> str:
+        """Return the tier that a job is for: the one that its client forced or prefers, or by its difficulty."""
         if job.forced_tier is not None:
             return job.forced_tier
         if plan.light == plan.heavy:
             return plan.light
-        # Every prompt is learnt, whoever decides, so that the threshold stays that of the traffic.
+        # Every difficulty is learnt, also of a job whose client decides, so that the threshold is that of all traffic.
         hard = job.difficulty is not None and self._thresholds.direct(job.difficulty, plan.direct_ratio)
-        if job.wanted is not None:
-            hard = job.wanted == "heavy"
+        if job.preference is not None:
+            hard = job.preference == "heavy"
         return plan.heavy if hard else plan.light
 
-    def again(self, job: Job, plan: Plan) -> bool:
-        """Return whether the plan wants a job's light image made again by its heavy tier."""
-        decided = job.forced_tier is not None or job.stepped_down or job.confidence is None
-        if decided or plan.light == plan.heavy or job.tier != plan.light:
+    def should_defer(self, job: Job, plan: Plan) -> bool:
+        """Return whether the plan's heavy tier should make a job's image again; no, where nobody judged the image."""
+        if job.forced_tier is not None or job.tier_reason is not TierReason.PLANNED or job.confidence is None:
             return False
-        doubtful = self._thresholds.defer(job.tier, job.confidence or 0.0, plan.deferral_ratio)
-        return doubtful and job.wanted is None
+        if plan.light == plan.heavy or job.tier != plan.light:
+            return False
+        # Likewise, the confidence is learnt before the client's preference decides.
+        doubtful = self._thresholds.defer(job.tier, job.confidence, plan.deferral_ratio)
+        return doubtful and job.preference is None
 
     def thresholds(self, plan: Plan) -> tuple[float | None, float | None]:
         """Return the difficulty over which prompts go straight to heavy, and the confidence under which they defer."""

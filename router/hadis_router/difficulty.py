@@ -1,4 +1,4 @@
-"""The difficulty of a prompt from its text alone: features, z-scored and weighed as the profile says."""
+"""The difficulty of a prompt from its text alone: its features, z-scored and weighted as the profile says."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from hadis.api.resources import Difficulty
 from hadis_router.features import FEATURES, features, tagger
 
 LONG_CHARACTERS = 800
-"""Prompts of more characters may take 5 ms to tag and are scored in a thread."""
+"""Longer prompts may take 5 ms to tag, and are scored in a thread."""
 
 
 class DifficultyScorer:
     """Scores prompts with the weights of a profile."""
 
     def __init__(self, difficulty: Difficulty) -> None:
-        """Fold scale and weights into one factor a feature; raise ValueError for a feature that is not known."""
+        """Fold scale and weights into one factor per feature; raise ValueError for an unknown feature."""
         for name in difficulty.features:
             if name not in FEATURES:
                 raise ValueError(f"difficulty.features: {name!r} is unknown; there are {', '.join(FEATURES)}")

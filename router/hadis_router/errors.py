@@ -1,4 +1,4 @@
-"""OpenAI's error envelope, for every error there is, and what tells its official client whether to retry."""
+"""HTTP answers of errors: all of them in OpenAI's envelope, and with what its official client reads to retry."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from hadis_router.job import ServeError
+from hadis_router.answer import ServeError
 
 _TYPES = {400: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_error"}
-_WORDS = {404: "there is nothing at this address", 405: "this address does not take this method"}
+_MESSAGES = {404: "there is nothing at this address", 405: "this address does not take this method"}
 
 
 def envelope(error: ServeError) -> dict[str, dict[str, str | None]]:
-    """Return an error as OpenAI's API tells it."""
+    """Return an error as OpenAI's API writes it."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
 
@@ -26,7 +26,7 @@ def error_response(error: ServeError) -> Response:
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
     if error.status == 504 or error.code == "invalid":
-        # The official client retries every 5xx; a deadline that has passed would only pass again.
+        # The official client retries every 5xx; these would only fail again, the deadline after its full time.
         headers["x-should-retry"] = "false"
     return Response(json.dumps(envelope(error)), error.status, headers, "application/json")
 
@@ -40,7 +40,7 @@ def install(app: FastAPI) -> None:
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        message = _WORDS.get(error.status_code, str(error.detail))
+        message = _MESSAGES.get(error.status_code, str(error.detail))
         answer = error_response(
             ServeError(error.status_code, "not_found" if error.status_code == 404 else "invalid", message)
         )

@@ -17,15 +17,21 @@ from numpy.typing import NDArray
 from wordfreq import zipf_frequency
 
 FEATURES = (
-    "prompt_length", "token_rarity", "num_objects", "abstractness",
-    "attribute_density", "spatial_relations", "action_verbs", "named_entities",
-)  # fmt: skip
+    "prompt_length",
+    "token_rarity",
+    "num_objects",
+    "abstractness",
+    "attribute_density",
+    "spatial_relations",
+    "action_verbs",
+    "named_entities",
+)
 RARE_ZIPF = 4.0
-"""Words of a lower Zipf frequency, less than 10 in a million, count as rare."""
+"""Words of a lower Zipf frequency, fewer than 10 per million words, count as rare."""
 MOST_WORDS = 180
-"""The rest is not looked at: the longest text encoders in use read 256 tokens, and nobody draws what is behind them."""
+"""Words after these do not count; text encoders hardly read them either (CLIP: 77 tokens, SD 3.5's T5: 256)."""
 _MOST_LETTERS = 40
-"""A longer word is tagged by its beginning: the tagger takes time by the square of the length."""
+"""A longer word is tagged by its beginning: the tagger's time grows with the square of the length."""
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 COEFFICIENTS: dict[str, tuple[float, ...]] = {
     "NN1": (-0.03, 0.13, -0.13, -0.45, -0.01, -0.19, -0.19, 0.02),
@@ -75,9 +81,9 @@ def _is_rare(word: str) -> bool:
 def counts(prompt: str) -> list[float]:
     """Return how many words of each of COUNTS a prompt in any language has."""
     words = [match.group()[:_MOST_LETTERS] for match in _WORD.finditer(prompt)][:MOST_WORDS]
-    seen = Counter(tag[:3] for tag in tagger().tag_sent(words, taglevel=0)) if words else Counter()
-    seen["words"], seen["rare"], seen["one"] = len(words), sum(map(_is_rare, words)), 1
-    return [float(seen[name]) for name in COUNTS]
+    by_class = Counter(tag[:3] for tag in tagger().tag_sent(words, taglevel=0)) if words else Counter()
+    by_class["words"], by_class["rare"], by_class["one"] = len(words), sum(map(_is_rare, words)), 1
+    return [float(by_class[name]) for name in COUNTS]
 
 
 def features(prompt: str) -> NDArray[np.float64]:

@@ -14,24 +14,28 @@ from hadis.api.resources import Tier
 from hadis.protocol.worker import MEDIA_TYPES
 from pydantic import AfterValidator, ConfigDict, Field
 
-from hadis_router.job import Answer, ImageParams, ServeError
+from hadis_router.answer import Answer, ServeError
+from hadis_router.job import ImageParams, Preference
 
 MOST_CHARACTERS = 32_000
-"""As OpenAI's limit for its newest image models."""
+"""OpenAI's limit for its newest image models."""
 _SEEDS = 2**63
 
 
 def _is_text(prompt: str) -> str:
     for character in prompt:
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t":
-            raise ValueError(f"holds U+{ord(character):04X}, which is a control character and no text")
+            raise ValueError(f"holds U+{ord(character):04X}, a control character")
     if not prompt.strip():
         raise ValueError("is empty; say what to draw")
     return prompt
 
 
 class GenerateRequest(Fields):
-    """Body of `POST /v1/images/generations`. Beyond OpenAI's: negative_prompt, seed, steps, guidance and explain."""
+    """Body of `POST /v1/images/generations`.
+
+    Beyond OpenAI's fields: negative_prompt, seed, num_inference_steps, guidance_scale, explain and keep_light.
+    """
 
     model_config = ConfigDict(alias_generator=None)
 
@@ -51,18 +55,20 @@ class GenerateRequest(Fields):
     seed: int | None = Field(None, ge=0, lt=_SEEDS, strict=True, description="Image i has the seed `seed + i`.")
     num_inference_steps: int | None = Field(None, ge=1, le=1000, strict=True)
     guidance_scale: float | None = Field(None, ge=0, le=100)
-    stream: bool = Field(False, strict=True, description="Send images as server-sent events, each when it is there.")
+    stream: bool = Field(False, strict=True, description="Send images as server-sent events, as soon as each is made.")
     partial_images: int = Field(
-        0, ge=0, le=3, strict=True,
+        0,
+        ge=0,
+        le=3,
+        strict=True,
         description="With stream, above 0: send the light image too while the heavy tier makes another.",
-    )  # fmt: skip
+    )
     explain: bool = Field(False, description="Say in the body, under `hadis`, what each image went through.")
-
     keep_light: bool = Field(False, description="With explain: the light image too, where the heavy tier made another.")
 
     @property
-    def wanted(self) -> Literal["light", "heavy"] | None:
-        """The tier that `quality` asks for."""
+    def preference(self) -> Preference | None:
+        """The tier of the plan that `quality` asks for."""
         return "light" if self.quality == "low" else "heavy" if self.quality in ("high", "hd") else None
 
 
@@ -71,11 +77,11 @@ def read_request(body: bytes) -> GenerateRequest:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise ServeError(400, "invalid_json", f"the body is no JSON: {error}") from None
+        raise ServeError(400, "invalid_json", f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise ServeError(400, "invalid_json", 'the body must be a JSON object such as {"prompt": "a red circle"}')
     try:
-        # What a client sends as null it leaves to us.
+        # null means the default, as in OpenAI's API.
         return GenerateRequest.read({key: value for key, value in document.items() if value is not None})
     except ValueError as error:
         first = str(error).splitlines()[0]
@@ -84,11 +90,11 @@ def read_request(body: bytes) -> GenerateRequest:
 
 
 def check_for_tiers(request: GenerateRequest, tiers: Sequence[Tier], forced: bool) -> None:
-    """Raise ServeError 400 where one of the tiers that may serve a request cannot make what it asks for."""
+    """Raise ServeError 400 where one of the tiers that may serve a request cannot make what the request says."""
     for name in ("num_inference_steps", "guidance_scale"):
         if getattr(request, name) is not None and not (forced and all(tier.tunable for tier in tiers)):
-            why = "needs `model` to name a tier whose profile says tunable: true"
-            raise ServeError(400, "invalid_value", f"{name}: {why}", param=name)
+            message = f"{name}: needs `model` to name a tier whose profile says tunable: true"
+            raise ServeError(400, "invalid_value", message, param=name)
     if request.size != "auto":
         for tier in tiers:
             _check_size(request.size, tier)
@@ -121,18 +127,16 @@ def answer_body(request: GenerateRequest, answers: Sequence[Answer]) -> bytes:
     else:
         opening = b'{"b64_json":"'
     images = b",".join(opening + base64.b64encode(answer.image) + b'"}' for answer in answers)
-    told = b""
+    head = f'{{"created":{int(time.time())},"output_format":"{request.output_format}","data":['.encode()
+    explained = b""
     if request.explain:
-        told = b',"hadis":' + json.dumps([explain(answer, request.keep_light) for answer in answers]).encode()
-    return (
-        f'{{"created":{int(time.time())},"output_format":"{request.output_format}","data":['.encode()
-        + images + b"]" + told + b"}"
-    )  # fmt: skip
+        explained = b',"hadis":' + json.dumps([explain(answer, request.keep_light) for answer in answers]).encode()
+    return b"".join((head, images, b"]", explained, b"}"))
 
 
 def explain(answer: Answer, keep_light: bool = False) -> dict[str, Any]:
-    """Return what an image went through, as JSON data; `keep_light` adds a light image that was made again."""
-    told: dict[str, Any] = {
+    """Return what an image went through, as JSON data; `keep_light` adds the light image of one that was deferred."""
+    document: dict[str, Any] = {
         "path": answer.path,
         "difficulty": answer.difficulty,
         "confidence": answer.confidence,
@@ -145,12 +149,12 @@ def explain(answer: Answer, keep_light: bool = False) -> dict[str, Any]:
         "thresholds": {"difficulty": answer.thresholds[0], "confidence": answer.thresholds[1]},
     }
     if keep_light and answer.light_image is not None and answer.path == "deferred":
-        told["light_b64_json"] = base64.b64encode(answer.light_image).decode()
-    return told
+        document["light_b64_json"] = base64.b64encode(answer.light_image).decode()
+    return document
 
 
 def answer_headers(answer: Answer) -> dict[str, str]:
-    """Return what an image (of several: the first) went through, as headers."""
+    """Return what an image went through, as headers; of a request's images, the first one's are sent."""
     headers = {
         "x-hadis-path": answer.path,
         "x-hadis-tiers": ",".join(a.tier for a in answer.attempts),

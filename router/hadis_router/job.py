@@ -1,7 +1,7 @@
-"""One image on its way through the router: what was asked, where it has been, and how it ended.
+"""One image on its way through the router.
 
-`Job` is the only mutable thing that travels between the queues, the cascade and the API; `Answer` is what a
-finished job leaves behind, and `ServeError` is how one fails.
+`Job` is the only mutable thing that travels between admission, queues and batches; its `stage` says where it is, its
+`tier_reason` why it is for its tier. What it leaves behind is an Answer or a ServeError (`answer.py`).
 """
 
 from __future__ import annotations
@@ -9,24 +9,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Literal
 
 from hadis.protocol.worker import Format, WireJob
 
-Path = Literal["light", "heavy", "deferred", "kept-light"]
-PATHS: tuple[Path, ...] = ("light", "heavy", "deferred", "kept-light")
+from hadis_router.answer import Answer, Attempt, ServeError, ServingPath
+
+Preference = Literal["light", "heavy"]
+"""The tier of the plan that a client prefers, by its request's `quality`."""
 
 
-class ServeError(Exception):
-    """A job that gets no image: the HTTP status, a code for programs and a message for people."""
+class Stage(Enum):
+    """Where a job is."""
 
-    def __init__(
-        self, status: int, code: str, message: str, retry_after_s: int | None = None, param: str | None = None
-    ) -> None:
-        """Keep the parts; `retry_after_s` becomes the Retry-After header, `param` the field that was wrong."""
-        super().__init__(message)
-        self.param = param or None
-        self.status, self.code, self.message, self.retry_after_s = status, code, message, retry_after_s
+    NEW = "new"
+    """Not admitted yet: it has no tier."""
+    WAITING = "waiting"
+    """In the queue of its tier."""
+    RUNNING = "running"
+    """In a batch on a worker."""
+    ENDED = "ended"
+    """Answered, failed or cancelled."""
+
+
+class TierReason(Enum):
+    """Why a job is for its tier."""
+
+    PLANNED = "planned"
+    """The plan or the client chose the tier; if it is the light one, its image may still be deferred."""
+    STEPPED_DOWN = "stepped down"
+    """Only a lighter tier than the chosen one can answer in time; its image is the answer."""
+    DEFERRED = "deferred"
+    """The light image was not good enough; it is kept while the heavy tier makes another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,41 +64,17 @@ class ImageParams:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """One finished turn on a tier."""
+class Admission:
+    """What was decided when a job was admitted."""
 
     tier: str
-    worker: str
-    wait_s: float
-    service_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The image and what it went through."""
-
-    image: bytes
-    path: Path
-    difficulty: float | None
-    confidence: float | None
-    attempts: tuple[Attempt, ...]
-    retries: int
-    latency_s: float
+    """The tier that it is sent to first."""
+    tier_reason: TierReason
+    cascade: tuple[str, str]
+    """The light and heavy tier that it was decided under; twice the same where the plan's cascade was left."""
     plan_generation: int
     thresholds: tuple[float | None, float | None]
-    """Of difficulty and confidence, as they were when the job came."""
-    light_image: bytes | None = None
-    """Kept while the heavy tier worked."""
-
-    @property
-    def wait_s(self) -> float:
-        """Seconds spent in queues."""
-        return sum(attempt.wait_s for attempt in self.attempts)
-
-    @property
-    def service_s(self) -> float:
-        """Seconds spent in batches."""
-        return sum(attempt.service_s for attempt in self.attempts)
+    """Of difficulty and confidence."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,62 +87,95 @@ class Job:
     deadline: float
     future: asyncio.Future[Answer]
     forced_tier: str | None = None
-    wanted: Literal["light", "heavy"] | None = None
-    """What the client asked for where the plan would decide otherwise."""
+    """The tier that the client named: no other may make the image."""
+    preference: Preference | None = None
     difficulty: float | None = None
-    tier: str = ""
-    """The tier whose queue the job is or was last in."""
-    queued_at: float = 0.0
-    running: bool = False
-    first: str = ""
-    """The tier that it was sent to first."""
-    cascade: tuple[str, str] = ("", "")
-    """The light and heavy tier of the plan that it was decided under."""
-    thresholds: tuple[float | None, float | None] = (None, None)
-    stepped_down: bool = False
-    """Whether it waited for the heavy tier until only the light one could answer in time."""
-    light_image: bytes | None = None
     on_light: Callable[[], None] | None = None
-    """Called when `light_image` is there and the heavy tier makes another."""
+    """Called when `light_image` is kept and the heavy tier makes another."""
+
+    stage: Stage = Stage.NEW
+    tier_reason: TierReason = TierReason.PLANNED
+    light_image: bytes | None = None
     confidence: float | None = None
     attempts: list[Attempt] = field(default_factory=list)
     retries: int = 0
-    generation: int = 0
-    timer: asyncio.TimerHandle | None = None
+
+    # What follows is absent while the stage is NEW.
+    admission: Admission = field(init=False, repr=False)
+    tier: str = field(init=False, repr=False)
+    """The tier whose queue or batch the job is in, or was in last."""
+    first_tier: str = field(init=False, repr=False)
+    """The tier that it was admitted for, or stepped down to."""
+    cascade: tuple[str, str] = field(init=False, repr=False)
+    """The light and heavy tier that the last decision about it was made under."""
+    queued_at: float = field(init=False, repr=False)
 
     @property
     def done(self) -> bool:
-        """Whether the job is answered, failed or cancelled."""
+        """Whether there is nobody to make an image for: it ended, or whoever awaited `future` cancelled it."""
         return self.future.done()
 
     @property
     def deferred(self) -> bool:
         """Whether a light image is kept while the heavy one is waited for."""
-        return self.light_image is not None
+        return self.tier_reason is TierReason.DEFERRED
+
+    def admit(self, admission: Admission) -> None:
+        """Follow what admission decided."""
+        self.admission, self.tier_reason = admission, admission.tier_reason
+        self.first_tier, self.cascade = admission.tier, admission.cascade
+
+    def wait_for(self, tier: str, now: float) -> None:
+        """Note that it waits in a tier's queue from `now` (loop time) on."""
+        self.stage, self.tier, self.queued_at = Stage.WAITING, tier, now
 
     def add_attempt(self, tier: str, worker: str, began: float, service_s: float) -> None:
-        """Note a finished turn that began at `began` (loop time)."""
+        """Note a finished batch that began at `began` (loop time)."""
         self.attempts.append(Attempt(tier, worker, began - self.queued_at, service_s))
 
-    def answer(self, image: bytes, path: Path, now: float) -> None:
-        """Finish with an image; nothing happens to a job that is done."""
-        if not self.future.done():
-            self.future.set_result(
-                Answer(
-                    image, path, self.difficulty, self.confidence, tuple(self.attempts), self.retries,
-                    now - self.arrived, self.generation, self.thresholds, self.light_image,
-                )
-            )  # fmt: skip
+    def defer(self, light_image: bytes, cascade: tuple[str, str]) -> None:
+        """Keep the light image while the heavy tier of a cascade makes another."""
+        self.tier_reason, self.light_image, self.cascade = TierReason.DEFERRED, light_image, cascade
+
+    def answer(self, image: bytes, path: ServingPath, now: float) -> None:
+        """End with an image at `now` (loop time); the job must not be done."""
+        self.stage = Stage.ENDED
+        self.future.set_result(
+            Answer(
+                image=image,
+                path=path,
+                difficulty=self.difficulty,
+                confidence=self.confidence,
+                attempts=tuple(self.attempts),
+                retries=self.retries,
+                latency_s=now - self.arrived,
+                plan_generation=self.admission.plan_generation,
+                thresholds=self.admission.thresholds,
+                light_image=self.light_image,
+            )
+        )
 
     def fail(self, error: ServeError) -> None:
-        """Finish with an error; nothing happens to a job that is done."""
-        if not self.future.done():
-            self.future.set_exception(error)
+        """End with an error; the job must not be done."""
+        self.stage = Stage.ENDED
+        self.future.set_exception(error)
+
+    def cancel(self) -> None:
+        """End without answer or error: nobody waits for it."""
+        self.stage = Stage.ENDED
+        self.future.cancel()
 
     def wire(self) -> WireJob:
         """Return the job as the worker reads it."""
-        p = self.params
+        params = self.params
         return WireJob(
-            id=self.id, prompt=p.prompt, negative_prompt=p.negative_prompt, seed=p.seed, size=p.size, steps=p.steps,
-            guidance=p.guidance, format=p.format, compression=p.compression,
-        )  # fmt: skip
+            id=self.id,
+            prompt=params.prompt,
+            negative_prompt=params.negative_prompt,
+            seed=params.seed,
+            size=params.size,
+            steps=params.steps,
+            guidance=params.guidance,
+            format=params.format,
+            compression=params.compression,
+        )

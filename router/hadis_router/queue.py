@@ -1,18 +1,27 @@
 """The queue of one tier: earliest deadline first, and batches of jobs that can be made together.
 
-It holds no lock and no task: the dispatcher owns it. The bound on the total lies with the dispatcher, which sees
-all queues.
+It holds no lock and no task: the dispatcher owns it. The bound on the total is admission's, which sees all queues.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
+from itertools import islice
+from operator import attrgetter
+from typing import NamedTuple
 
 from hadis_router.job import Job
 
-_Entry = tuple[float, int, Job]
 _SCAN = 256
-"""How far behind the head jobs are looked at to fill a batch."""
+"""How many entries from the head on are looked through to fill a batch."""
+
+
+class QueueEntry(NamedTuple):
+    """A job's place: entries sort by deadline (loop time) and, among equals, by their number, which is unique."""
+
+    deadline: float
+    number: int
+    job: Job
 
 
 class TierQueue:
@@ -20,8 +29,8 @@ class TierQueue:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._entries: list[_Entry] = []
-        self._keys: dict[str, tuple[float, int]] = {}
+        self._entries: list[QueueEntry] = []
+        self._by_id: dict[str, QueueEntry] = {}
         self._number = 0
 
     def __len__(self) -> int:
@@ -31,26 +40,27 @@ class TierQueue:
     def put(self, job: Job) -> None:
         """Add a job at its deadline's place."""
         self._number += 1
-        self._keys[job.id] = (job.deadline, self._number)
-        insort(self._entries, (job.deadline, self._number, job), key=_order)
+        entry = QueueEntry(job.deadline, self._number, job)
+        self._by_id[job.id] = entry
+        insort(self._entries, entry)
 
     def remove(self, job: Job) -> bool:
         """Take one job out; return whether it was here."""
-        key = self._keys.pop(job.id, None)
-        if key is None:
+        entry = self._by_id.pop(job.id, None)
+        if entry is None:
             return False
-        del self._entries[bisect_left(self._entries, key, key=_order)]
+        del self._entries[bisect_left(self._entries, entry)]
         return True
 
     def head(self) -> Job | None:
-        """Return the most urgent job that is still wanted; those that are done are dropped."""
-        while self._entries and self._entries[0][2].done:
-            self.remove(self._entries[0][2])
-        return self._entries[0][2] if self._entries else None
+        """Return the most urgent job that is not done; those before it, which are, are dropped."""
+        while self._entries and self._entries[0].job.done:
+            self.remove(self._entries[0].job)
+        return self._entries[0].job if self._entries else None
 
     def ahead_of(self, deadline: float) -> int:
         """Return how many waiting jobs have this deadline or an earlier one."""
-        return bisect_left(self._entries, (deadline, self._number + 1), key=_order)
+        return bisect_right(self._entries, deadline, key=_deadline)
 
     def take(self, limit: int) -> list[Job]:
         """Take the most urgent job and up to `limit` - 1 more of the same size, steps and guidance, in order."""
@@ -58,19 +68,18 @@ class TierQueue:
         if first is None:
             return []
         key = first.params.batch_key
-        alike = (j for _, _, j in self._entries[:_SCAN] if not j.done and j.params.batch_key == key)
-        batch = [job for job, _ in zip(alike, range(limit), strict=False)]
+        near = (entry.job for entry in self._entries[:_SCAN])
+        batch = list(islice((job for job in near if not job.done and job.params.batch_key == key), limit))
         for job in batch:
             self.remove(job)
         return batch
 
     def drain(self) -> list[Job]:
         """Take every job."""
-        jobs = [job for _, _, job in self._entries]
+        jobs = [entry.job for entry in self._entries]
         self._entries.clear()
-        self._keys.clear()
+        self._by_id.clear()
         return jobs
 
 
-def _order(entry: _Entry) -> tuple[float, int]:
-    return entry[0], entry[1]
+_deadline = attrgetter("deadline")

@@ -10,23 +10,23 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Where to listen, what to serve, and the bounds."""
+    """Where to listen, what to serve, where the plan comes from, and limits."""
 
     model_config = SettingsConfigDict(env_prefix="HADIS_ROUTER_", extra="ignore")
 
     manifest: Path = Field(description="YAML with a DiffusionService and its CascadeProfile.")
-    state_file: Path | None = Field(None, description="One machine: the run folder's file with plan and workers.")
+    state_file: Path | None = Field(None, description="On one machine: the run folder's file with plan and workers.")
     kubernetes: str | None = Field(
-        None, pattern=r"^[^/]+/[^/]+$", description="Cluster: namespace/name of the service."
+        None, pattern=r"^[^/]+/[^/]+$", description="In Kubernetes: namespace/name of the DiffusionService."
     )
-    host: str = "127.0.0.1"
-    port: int = Field(8080, ge=1, le=65535)
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
     page: bool = Field(True, description="Serve the page at /.")
-    max_body_bytes: int = Field(1_000_000, ge=1_000)
-    drain_s: float = Field(30.0, gt=0, description="How long requests under way may take after SIGTERM.")
+    max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest body of a request.")
+    drain_s: float = Field(30.0, gt=0, description="Seconds that requests under way may take after SIGTERM.")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.state_file is None) == (self.kubernetes is None):
-            raise ValueError("set HADIS_ROUTER_STATE_FILE or HADIS_ROUTER_KUBERNETES, one of them")
+            raise ValueError("set either HADIS_ROUTER_STATE_FILE or HADIS_ROUTER_KUBERNETES")
         return self

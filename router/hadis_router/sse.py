@@ -14,6 +14,6 @@ def event(name: str, data: object) -> bytes:
 
 
 def response(events: AsyncIterator[bytes]) -> StreamingResponse:
-    """Return the response that sends events as they come; proxies are asked not to gather them."""
+    """Return the response that sends events as they come; its headers ask proxies not to buffer them."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)

@@ -1,4 +1,4 @@
-"""Images that are sent as they come (`stream: true`): a light image while the heavy tier works, then each final one."""
+"""Images that are sent as they come (`stream: true`): each answer and, on request, light images before it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from starlette.responses import StreamingResponse
 
 from hadis_router import sse
+from hadis_router.answer import Answer, ServeError
 from hadis_router.errors import envelope
+from hadis_router.gateway import Gateway
 from hadis_router.images import GenerateRequest, explain
-from hadis_router.job import Job, ServeError
-from hadis_router.service import Service
+from hadis_router.job import Job
 
 _NO_TOKENS = {
     "total_tokens": 0,
@@ -26,14 +27,25 @@ _NO_TOKENS = {
 }
 
 
+class _ImageEvent(NamedTuple):
+    """An image that can be sent: of which job, and whether it is its light image or its answer."""
+
+    job_index: int
+    kind: Literal["partial_image", "completed"]
+
+
 async def stream_images(
-    service: Service, asked: GenerateRequest, jobs: list[Job], gone: asyncio.Task[None], request_id: str | None
+    gateway: Gateway,
+    request: GenerateRequest,
+    jobs: list[Job],
+    disconnected: asyncio.Task[None],
+    request_id: str | None,
 ) -> StreamingResponse:
     """Return the stream once its first image is there: what fails before raises ServeError, with its own status."""
-    events = _events(service, asked, jobs, gone, request_id)
+    events = _events(gateway, request, jobs, disconnected, request_id)
     first = await anext(events)
 
-    async def all_of_them() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncIterator[bytes]:
         try:
             yield first
             async for event in events:
@@ -43,61 +55,63 @@ async def stream_images(
         finally:
             await events.aclose()
 
-    return sse.response(all_of_them())
+    return sse.response(stream())
 
 
 async def _events(
-    service: Service, asked: GenerateRequest, jobs: list[Job], gone: asyncio.Task[None], request_id: str | None
+    gateway: Gateway,
+    request: GenerateRequest,
+    jobs: list[Job],
+    disconnected: asyncio.Task[None],
+    request_id: str | None,
 ) -> AsyncGenerator[bytes]:
-    """Yield an event for each image that comes; raise ServeError where one of them fails. Ends `gone` with itself."""
-    happened: asyncio.Queue[tuple[str, int] | None] = asyncio.Queue(2 * len(jobs) + 1)
+    """Yield one event per image that comes; raise ServeError where one fails. Cancels `disconnected` at its end."""
+    # Two images per job at most, and the end, which is None.
+    ready: asyncio.Queue[_ImageEvent | None] = asyncio.Queue(2 * len(jobs) + 1)
     for i, job in enumerate(jobs):
-        if asked.partial_images:
-            job.on_light = partial(happened.put_nowait, ("partial_image", i))
-        job.future.add_done_callback(partial(_put, happened, i))
-    everything = asyncio.ensure_future(service.make(jobs, gone))
-    everything.add_done_callback(lambda _: happened.put_nowait(None))
+        if request.partial_images:
+            job.on_light = partial(ready.put_nowait, _ImageEvent(i, "partial_image"))
+        job.future.add_done_callback(partial(_put_completed, ready, i))
+    everything = asyncio.ensure_future(gateway.make(jobs, disconnected))
+    everything.add_done_callback(lambda _: ready.put_nowait(None))
     try:
-        with service.followed(request_id, jobs):
-            while (found := await happened.get()) is not None:
-                kind, i = found
-                future = jobs[i].future
-                if kind == "completed" and (future.cancelled() or future.exception()):
-                    continue  # `everything` says which error
-                yield await asyncio.to_thread(_event, service, asked, jobs[i], kind, i)
+        with gateway.progress_shown(request_id, jobs):
+            while (event := await ready.get()) is not None:
+                yield await asyncio.to_thread(_encode, gateway, request, jobs[event.job_index], event)
             await everything
     finally:
-        gone.cancel()
+        disconnected.cancel()
         everything.cancel()
         with contextlib.suppress(asyncio.CancelledError, ServeError):
             await everything
 
 
-def _put(happened: asyncio.Queue[tuple[str, int] | None], index: int, _: object) -> None:
-    happened.put_nowait(("completed", index))
+def _put_completed(ready: asyncio.Queue[_ImageEvent | None], index: int, future: asyncio.Future[Answer]) -> None:
+    """Announce an answer; a job without one is left to `everything`, which raises its error."""
+    if not future.cancelled() and future.exception() is None:
+        ready.put_nowait(_ImageEvent(index, "completed"))
 
 
-def _event(service: Service, asked: GenerateRequest, job: Job, kind: str, index: int) -> bytes:
+def _encode(gateway: Gateway, request: GenerateRequest, job: Job, event: _ImageEvent) -> bytes:
     """Return an image's event in OpenAI's form; `index` is ours, for requests of several images."""
-    answer = job.future.result() if kind == "completed" else None
+    answer = job.future.result() if event.kind == "completed" else None
     image = answer.image if answer else job.light_image
     assert image is not None
-    tier = job.attempts[-1].tier if job.attempts else job.tier
-    name = f"image_generation.{kind}"
-    told: dict[str, Any] = {
+    name = f"image_generation.{event.kind}"
+    document: dict[str, Any] = {
         "type": name,
         "b64_json": base64.b64encode(image).decode(),
         "created_at": int(time.time()),
-        "size": service.profile.tiers[tier].size if asked.size == "auto" else asked.size,
-        "quality": asked.quality,
+        "size": gateway.profile.tiers[job.attempts[-1].tier].size if request.size == "auto" else request.size,
+        "quality": request.quality,
         "background": "opaque",
-        "output_format": asked.output_format,
-        "index": index,
+        "output_format": request.output_format,
+        "index": event.job_index,
     }
     if answer is None:
-        told["partial_image_index"] = 0
+        document["partial_image_index"] = 0
     else:
-        told["usage"] = _NO_TOKENS
-        if asked.explain:
-            told["hadis"] = explain(answer, asked.keep_light)
-    return sse.event(name, told)
+        document["usage"] = _NO_TOKENS
+        if request.explain:
+            document["hadis"] = explain(answer, request.keep_light)
+    return sse.event(name, document)

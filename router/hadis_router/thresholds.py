@@ -1,29 +1,30 @@
 """Thresholds that keep the plan's ratios on live traffic.
 
 The profile's quantiles were measured on other prompts than those that arrive, so a fixed threshold would send
-another share to the heavy tier than the plan reckoned with. Here each decision looks at the rank of a value among
-the recent ones (a sliding window); until the window has enough, the profile's quantiles stand in for it.
+another share to the heavy tier than the plan expects. Here each decision looks at the rank of a value among the
+recent ones (a sliding window); until the window has TRUSTED values, the profile's quantiles are mixed in.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hadis.planning.profile import Profile
 
 WINDOW = 500
+"""Live values that are remembered."""
 TRUSTED = 200
 """Live values after which the profile's quantiles no longer count."""
 
 
 class TopShare:
-    """Says yes to the given share of a stream's greatest values.
+    """Picks the given share of a stream's values, the greatest ones, as they come.
 
-    For a value v with a share `above` of values over it and `equal` of values like it, the answer is yes with
-    weight (ratio - above) / equal, clipped to 0..1; the part between is spread evenly over equal values (error
-    diffusion), so that streams with many ties, such as one prompt over and over, keep the ratio too.
+    With a share `above` of the values over it and a share `equal` of values like it, a value is picked with weight
+    (ratio - above) / equal, clipped to 0..1. A weight between 0 and 1 is spread evenly over equal values (error
+    diffusion), so that a stream with many ties, such as one prompt over and over, keeps the ratio too.
     """
 
     def __init__(self, prior: Sequence[float]) -> None:
@@ -38,7 +39,7 @@ class TopShare:
         return len(self._recent)
 
     def decide(self, value: float, ratio: float) -> bool:
-        """Return whether `value` is of the top `ratio`, and learn it."""
+        """Return whether `value` is in the top `ratio` (0 to 1), and learn it."""
         above, equal = self._rank(value)
         self._learn(value)
         if ratio <= 0 or above >= ratio:
@@ -53,15 +54,15 @@ class TopShare:
         return False
 
     def threshold(self, ratio: float) -> float | None:
-        """Return the value over which the top `ratio` lies now, for people to look at; None without any value."""
-        known = self._sorted if len(self._sorted) >= TRUSTED or not self._prior else self._prior
-        if not known or ratio <= 0:
+        """Return the value over which the top `ratio` lies now, for display; None without any value."""
+        values = self._sorted if len(self._sorted) >= TRUSTED or not self._prior else self._prior
+        if not values or ratio <= 0:
             return None
-        return known[min(len(known) - 1, int((1 - min(ratio, 1)) * len(known)))]
+        return values[min(len(values) - 1, int((1 - min(ratio, 1)) * len(values)))]
 
-    def keep(self, wanted: Callable[[float], bool], most: int) -> None:
-        """Forget all but the latest `most` values, and of those the ones that are not wanted."""
-        self._recent = deque(v for v in list(self._recent)[-most:] if wanted(v))
+    def keep_latest(self, count: int) -> None:
+        """Forget all but the latest `count` values."""
+        self._recent = deque(list(self._recent)[-count:])
         self._sorted = sorted(self._recent)
 
     def _learn(self, value: float) -> None:
@@ -71,21 +72,22 @@ class TopShare:
             del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
 
     def _rank(self, value: float) -> tuple[float, float]:
+        """Return the shares (above, equal) of the values over this one and like it."""
         n = len(self._sorted)
-        trust = min(1.0, n / TRUSTED) if self._prior else 1.0
+        live_weight = min(1.0, n / TRUSTED) if self._prior else 1.0
         if n:
             right = bisect_right(self._sorted, value)
             live = ((n - right) / n, (right - bisect_left(self._sorted, value)) / n)
         else:
             live = (1.0, 0.0)
-        if trust >= 1:
+        if live_weight >= 1:
             return live
-        prior = _prior_rank(self._prior, value)
-        return trust * live[0] + (1 - trust) * prior[0], trust * live[1] + (1 - trust) * prior[1]
+        prior, prior_weight = _prior_rank(self._prior, value), 1 - live_weight
+        return live_weight * live[0] + prior_weight * prior[0], live_weight * live[1] + prior_weight * prior[1]
 
 
 def _prior_rank(quantiles: list[float], value: float) -> tuple[float, float]:
-    """Return the shares (above, equal) of a value under evenly spaced quantiles, linear in between."""
+    """Return the shares (above, equal) by evenly spaced, rising quantiles, linear in between."""
     last = len(quantiles) - 1
     if value < quantiles[0]:
         return 1.0, 0.0
@@ -99,12 +101,12 @@ def _prior_rank(quantiles: list[float], value: float) -> tuple[float, float]:
 
 
 class Thresholds:
-    """Decides who goes straight to the heavy tier and whose light image is made again."""
+    """Decides which prompts go straight to the heavy tier and which light images are deferred to it."""
 
     def __init__(self, profile: Profile) -> None:
         """Start from the profile's quantiles."""
         self._difficulty = TopShare(profile.resource.spec.difficulty.quantiles)
-        # The least confident are wanted, so the stream is of negated confidences.
+        # The least confident images defer, so these are streams of negated confidences.
         self._doubt = {
             name: TopShare([-q for q in reversed(tier.confidence_quantiles)]) for name, tier in profile.tiers.items()
         }
@@ -113,7 +115,7 @@ class Thresholds:
     def direct(self, difficulty: float, direct_ratio: float) -> bool:
         """Return whether a prompt is among the hardest `direct_ratio`."""
         if self._direct_ratio is not None and abs(self._direct_ratio - direct_ratio) > 1e-9:
-            self._forget()
+            self._forget_doubt()
         self._direct_ratio = direct_ratio
         return self._difficulty.decide(difficulty, direct_ratio)
 
@@ -126,7 +128,7 @@ class Thresholds:
         doubt = self._doubt[light].threshold(deferral_ratio)
         return self._difficulty.threshold(direct_ratio), None if doubt is None else -doubt
 
-    def _forget(self) -> None:
-        # Other prompts reach the light tier now, so what it made before says less about what it makes.
+    def _forget_doubt(self) -> None:
+        # With another direct ratio, other prompts reach the light tier: their confidences are distributed differently.
         for doubt in self._doubt.values():
-            doubt.keep(lambda _: True, TRUSTED // 2)
+            doubt.keep_latest(TRUSTED // 2)

@@ -1,4 +1,4 @@
-"""The router's way to a worker: one HTTP call a batch."""
+"""The transport over HTTP: one call to a worker per batch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import aiohttp
 from hadis.protocol.worker import GenerateBatch, decode_answer
 from pydantic import TypeAdapter
 
-from hadis_router.dispatch import Result, WorkerBusy, WorkerGone
 from hadis_router.job import Job
+from hadis_router.transport import Result, WorkerBusy, WorkerGone
 
 _CONNECT_S = 2.0
 _BATCH = TypeAdapter(GenerateBatch)
 
 
 class HttpTransport:
-    """Sends batches over kept connections; made inside a running loop, closed at the end."""
+    """Sends batches over connections that are kept open; made inside a running loop, closed at the end."""
 
     def __init__(self) -> None:
         """Open no connection yet."""

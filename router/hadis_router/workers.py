@@ -7,73 +7,98 @@ from dataclasses import dataclass
 
 from hadis.protocol.run_state import WorkerAddress
 
-_FIRST_REST_S, _LONGEST_REST_S = 0.5, 15.0
-BUSY_REST_S = 0.05
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 15.0
+_BUSY_BACKOFF_S = 0.05
 """A worker that says it is busy works for another router; its batch may end at any moment."""
 
 
 @dataclass(slots=True)
-class Worker:
-    """One worker; `tier` is what it runs now ("" when idle), until about `free_at` (loop time)."""
+class RemoteWorker:
+    """One worker as the router sees it."""
 
     url: str
     tiers: tuple[str, ...]
-    tier: str = ""
+    """Those it has resident."""
+    tier: str | None = None
+    """The one whose batch of ours it runs now; None while it runs none."""
     free_at: float = 0.0
-    rests_until: float = 0.0
+    """About when (loop time) that batch ends."""
+    backoff_until: float = 0.0
+    """It is given nothing before (loop time)."""
     failures: int = 0
-    gone: bool = False
+    """Since its last good batch."""
 
     def idle(self, now: float) -> bool:
         """Return whether it may be given a batch."""
-        return not self.tier and not self.gone and self.rests_until <= now
+        return self.tier is None and self.backoff_until <= now
 
-    def failed(self, now: float) -> float:
-        """Leave it alone for a while, twice as long each time; return until when."""
+    def begin(self, tier: str, free_at: float) -> None:
+        """Note the batch that it was given."""
+        self.tier, self.free_at = tier, free_at
+
+    def end(self) -> None:
+        """Note that its batch ended, however."""
+        self.tier = None
+
+    def succeeded(self) -> None:
+        """Trust it again."""
+        self.failures = 0
+
+    def refused(self, now: float) -> None:
+        """Ask it again soon: it is busy."""
+        self.backoff_until = now + _BUSY_BACKOFF_S
+
+    def failed(self, now: float) -> None:
+        """Leave it alone for a while, twice as long each time."""
         self.failures += 1
-        self.rests_until = now + min(_LONGEST_REST_S, _FIRST_REST_S * 2 ** min(self.failures - 1, 10))
-        return self.rests_until
+        self.backoff_until = now + min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(self.failures - 1, 10))
 
 
-class Workers:
+class RemoteWorkers:
     """Every worker by address."""
 
     def __init__(self) -> None:
         """Start without any."""
-        self._all: dict[str, Worker] = {}
+        self._by_url: dict[str, RemoteWorker] = {}
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._all)
+        return len(self._by_url)
 
-    def __iter__(self) -> Iterator[Worker]:
+    def __iter__(self) -> Iterator[RemoteWorker]:
         """Go through all of them."""
-        return iter(self._all.values())
+        return iter(self._by_url.values())
 
     def update(self, addresses: Iterable[WorkerAddress]) -> None:
-        """Take the new list; a worker that left keeps its running batch until that ends."""
-        wanted = {a.url: a for a in addresses}
-        for url in list(self._all):
-            if url not in wanted:
-                self._all.pop(url).gone = True
-        for url, address in wanted.items():
-            if url in self._all:
-                self._all[url].tiers = address.tiers
+        """Take the new list; the batch of a worker that left goes on, without being counted here."""
+        by_url = {address.url: address for address in addresses}
+        for url in list(self._by_url):
+            if url not in by_url:
+                del self._by_url[url]
+        for url, address in by_url.items():
+            if url in self._by_url:
+                self._by_url[url].tiers = address.tiers
             else:
-                self._all[url] = Worker(url, address.tiers)
+                self._by_url[url] = RemoteWorker(url, address.tiers)
 
-    def idle(self, now: float) -> list[Worker]:
+    def idle(self, now: float) -> list[RemoteWorker]:
         """Return the workers that may be given a batch."""
-        return [w for w in self._all.values() if w.idle(now)]
+        return [worker for worker in self._by_url.values() if worker.idle(now)]
 
     def having(self, tier: str) -> int:
         """Return how many have a tier resident."""
-        return sum(tier in w.tiers for w in self._all.values())
+        return sum(tier in worker.tiers for worker in self._by_url.values())
 
     def running(self, tier: str) -> int:
         """Return how many run a tier now."""
-        return sum(w.tier == tier for w in self._all.values())
+        return sum(worker.tier == tier for worker in self._by_url.values())
 
     def work_left_s(self, now: float) -> float:
         """Return the seconds until the running batches are done, over all workers."""
-        return sum(max(0.0, w.free_at - now) for w in self._all.values() if w.tier)
+        return sum(max(0.0, worker.free_at - now) for worker in self._by_url.values() if worker.tier is not None)
+
+    def next_backoff_end(self, now: float) -> float | None:
+        """Return when (loop time) the first of those that are left alone may be given a batch; None without any."""
+        return min(
+            (w.backoff_until for w in self._by_url.values() if w.tier is None and w.backoff_until > now), default=None
+        )

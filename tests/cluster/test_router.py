@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cluster_documents import profile, service
 from control_plane import ControlPlane, wait_for
-from hadis_router.cluster import follow_cluster
+from hadis_router.plan_from_kubernetes import follow_cluster
 
 
 async def test_the_router_follows_plan_and_workers(

@@ -18,8 +18,8 @@ from hadis.planning.profile import Profile
 from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress
 from hadis.protocol.worker import JobResult
 from hadis_router.app import create_app
-from hadis_router.dispatch import Result
 from hadis_router.job import Job
+from hadis_router.transport import Result
 from PIL import Image
 
 TIERS = (TierPlan("light", 1, 4), TierPlan("heavy", 1, 4))
@@ -71,7 +71,7 @@ class PageRouter:
     async def generate(
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
     ) -> list[Result]:
-        """Return a picture in the tier's colour a job."""
+        """Return one picture per job, in the colour of the tier."""
         await asyncio.sleep(self.delay_s)
         file = io.BytesIO()
         Image.new("RGB", (64, 64), COLOURS[tier]).save(file, "png")

@@ -94,7 +94,7 @@ async def test_the_replay_decides_as_the_router_does() -> None:
         dispatcher.submit(job)
         jobs.append(job)
     answers = await asyncio.gather(*(job.future for job in jobs))
-    live = [(j.arrived, j.first, a.path, a.latency_s) for j, a in zip(jobs, answers, strict=True)]
+    live = [(j.arrived, j.first_tier, a.path, a.latency_s) for j, a in zip(jobs, answers, strict=True)]
 
     def replayed() -> list[Outcome]:
         found: list[Outcome] = []

@@ -23,8 +23,8 @@ from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis.protocol.worker import JobResult
 from hadis_router.app import create_app
-from hadis_router.dispatch import Result
 from hadis_router.job import Job
+from hadis_router.transport import Result
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -32,7 +32,7 @@ PLAN = Plan("light", "heavy", 0.0, 0.0, (TierPlan("light", 1, 4), TierPlan("heav
 IMAGE = b"\x89PNG picture"
 
 
-class Scorer:
+class LengthScorer:
     """Counts characters."""
 
     async def score_off_loop_if_long(self, prompt: str) -> float:
@@ -41,7 +41,7 @@ class Scorer:
 
 
 class Instant:
-    """A worker that answers at once, or waits for `gate`."""
+    """Workers that answer at once, or when `gate` is set."""
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
@@ -51,7 +51,7 @@ class Instant:
     async def generate(
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
     ) -> list[Result]:
-        """Return a picture a job."""
+        """Return one picture per job, or an error for `failing_seed`."""
         self.jobs += jobs
         if self.gate:
             await self.gate.wait()
@@ -77,7 +77,7 @@ def make_app(profile: Profile, transport: Instant, workers: int = 1, plan: Plan 
         yield RunState(plan, tuple(WorkerAddress(f"http://w{i}", ("light", "heavy")) for i in range(workers)))
         await asyncio.Event().wait()
 
-    return create_app(Manifest(service, profile.resource, Path()), states, Scorer(), transport)
+    return create_app(Manifest(service, profile.resource, Path()), states, LengthScorer(), transport)
 
 
 @pytest.fixture
@@ -155,10 +155,8 @@ async def test_what_happened_is_in_headers_and_on_request_in_the_body(client: ht
 async def test_image_i_has_seed_plus_i_and_a_forced_tier_its_settings(
     client: httpx.AsyncClient, transport: Instant
 ) -> None:
-    answer = await post(
-        client, prompt="x", n=2, seed=2**63 - 1, model="heavy", num_inference_steps=3, response_format="url",
-        output_format="webp",
-    )  # fmt: skip
+    body = {"n": 2, "seed": 2**63 - 1, "model": "heavy", "num_inference_steps": 3}
+    answer = await post(client, prompt="x", response_format="url", output_format="webp", **body)
     assert answer.json()["data"][0]["url"].startswith("data:image/webp;base64,")
     assert answer.headers["x-hadis-path"] == "heavy"
     assert sorted(job.params.seed for job in transport.jobs) == [0, 2**63 - 1]
@@ -237,15 +235,22 @@ async def test_a_client_that_goes_away_frees_its_jobs(profile: Profile, transpor
         async def send(message: Any) -> None:
             pass
 
-        scope = {"type": "http", "method": "POST", "path": "/v1/images/generations", "query_string": b"",
-                 "headers": [(b"content-type", b"application/json")], "app": app, "root_path": ""}  # fmt: skip
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/images/generations",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+            "app": app,
+            "root_path": "",
+        }
         request = asyncio.create_task(app(scope, receive, send))
         while not transport.jobs:  # noqa: ASYNC110 (the fake worker has no event)
             await asyncio.sleep(0)
-        assert sum(app.state.service.dispatcher.queued.values()) == 3
+        assert sum(app.state.gateway.dispatcher.queued.values()) == 3
         left.set()
         await request
-        assert sum(app.state.service.dispatcher.queued.values()) == 0
+        assert sum(app.state.gateway.dispatcher.queued.values()) == 0
         transport.gate.set()
 
 

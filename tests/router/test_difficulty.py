@@ -67,20 +67,20 @@ def test_an_unknown_feature_is_named() -> None:
 async def test_a_long_prompt_is_scored_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
-    asked: list[str] = []
+    threaded: list[str] = []
     plain = asyncio.to_thread
 
     def in_thread(score: Callable[[str], float], prompt: str) -> Awaitable[float]:
-        asked.append(prompt)
+        threaded.append(prompt)
         return plain(score, prompt)
 
     monkeypatch.setattr(asyncio, "to_thread", in_thread)
     short, long = "a dog", "a dog " * LONG_CHARACTERS
     one = scorer()
     assert await one.score_off_loop_if_long(short) == one.score(short)
-    assert not asked
+    assert not threaded
     assert await one.score_off_loop_if_long(long) == one.score(long)
-    assert asked
+    assert threaded
 
 
 def test_more_things_are_harder() -> None:

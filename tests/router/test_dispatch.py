@@ -5,57 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
-from hadis.planning.plan import Plan, TierPlan
+from fake_workers import SLO_S, FakeWorkers, make_dispatcher, make_job, make_plan
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
-from hadis.protocol.worker import JobResult
-from hadis_router.dispatch import Dispatcher, Result, WorkerBusy, WorkerGone
-from hadis_router.job import Answer, ImageParams, Job, ServeError
+from hadis_router.answer import Answer, ServeError
+from hadis_router.dispatch import Dispatcher
+from hadis_router.job import Job
+from hadis_router.transport import Result, WorkerBusy, WorkerGone
 from virtual import virtual
-
-SLO_S = 4.0
-
-
-class FakeWorkers:
-    """Makes a batch in the profile's time; `confidence` by prompt, `faults` are raised first, one a call."""
-
-    def __init__(self, confidence: float = 1.0) -> None:
-        self.confidence = confidence
-        self.faults: list[Exception | None] = []
-        self.seen: list[tuple[float, str, str, list[str]]] = []
-
-    async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
-    ) -> list[Result]:
-        self.seen.append((asyncio.get_running_loop().time(), url, tier, [job.id for job in jobs]))
-        if self.faults and (fault := self.faults.pop(0)):
-            raise fault
-        seconds = (0.1 if tier == "light" else 1.0) * len(jobs)
-        await asyncio.sleep(seconds)
-        confidence = self.confidence if discriminate else None
-        return [(JobResult(id=j.id, confidence=confidence, service_s=seconds), tier.encode()) for j in jobs]
-
-
-def make_plan(direct: float = 0.0, deferral: float = 0.0, batch: int = 1, counts: tuple[int, int] = (1, 1)) -> Plan:
-    tiers = TierPlan("light", counts[0], batch), TierPlan("heavy", counts[1], batch)
-    return Plan("light", "heavy", direct, deferral, tiers, 1.0, 25.0, 1.0, 2.0, generation=1)
-
-
-def make_dispatcher(
-    profile: Profile, transport: FakeWorkers, plan: Plan, workers: int = 1, limit: int = 100
-) -> Dispatcher:
-    dispatcher = Dispatcher(profile, transport, slo_s=SLO_S, queue_limit=limit)
-    dispatcher.set_workers([WorkerAddress(f"w{i}", ("light", "heavy")) for i in range(workers)])
-    dispatcher.set_plan(plan)
-    return dispatcher
-
-
-def make_job(name: str = "a", difficulty: float = 1.0, slo_s: float = SLO_S, tier: str | None = None) -> Job:
-    loop = asyncio.get_running_loop()
-    now = loop.time()
-    return Job(name, ImageParams("p", 1), now, now + slo_s, loop.create_future(), tier, difficulty=difficulty)
 
 
 async def serve(dispatcher: Dispatcher, job: Job) -> Answer:
@@ -129,7 +89,7 @@ async def test_waiting_jobs_are_batched_up_to_the_plan(profile: Profile) -> None
     for job in jobs:
         dispatcher.submit(job)
     await asyncio.gather(*(job.future for job in jobs))
-    assert [ids for _, _, _, ids in workers.seen] == [["0"], ["1", "2", "3", "4"], ["5"]]
+    assert [ids for _, _, _, ids in workers.calls] == [["0"], ["1", "2", "3", "4"], ["5"]]
 
 
 @virtual
@@ -202,7 +162,7 @@ async def test_a_cancelled_job_costs_no_worker_time(profile: Profile) -> None:
         dispatcher.submit(job)
     dispatcher.cancel(jobs[1])
     await asyncio.gather(jobs[0].future, jobs[2].future)
-    assert [ids for _, _, _, ids in workers.seen] == [["runs"], ["after"]]
+    assert [ids for _, _, _, ids in workers.calls] == [["runs"], ["after"]]
     assert dispatcher.queued == {"light": 0, "heavy": 0}
 
 
@@ -225,3 +185,63 @@ async def test_no_workers_no_plan(profile: Profile) -> None:
     with pytest.raises(ServeError) as refused:
         dispatcher.submit(make_job())
     assert refused.value.status == 503
+
+
+@virtual
+async def test_a_worker_in_backoff_is_used_again_while_another_idles_without_the_tier(profile: Profile) -> None:
+    workers = FakeWorkers()
+    workers.faults = [WorkerGone("killed")]
+    dispatcher = Dispatcher(profile, workers, slo_s=SLO_S, queue_limit=10)
+    dispatcher.set_workers([WorkerAddress("l", ("light",)), WorkerAddress("h", ("heavy",))])
+    dispatcher.set_plan(make_plan())
+    answer = await serve(dispatcher, make_job(tier="heavy"))
+    assert (answer.path, answer.latency_s) == ("heavy", pytest.approx(0.5 + 1.0))
+
+
+@virtual
+async def test_a_busy_worker_is_asked_again_before_one_with_a_longer_backoff(profile: Profile) -> None:
+    workers = FakeWorkers()
+    workers.faults = [WorkerGone("killed"), WorkerBusy()]
+    dispatcher = make_dispatcher(profile, workers, make_plan(), workers=2)
+    answer = await serve(dispatcher, make_job())
+    assert (answer.path, answer.latency_s) == ("light", pytest.approx(0.05 + 0.1, abs=1e-4))
+
+
+@virtual
+async def test_a_hard_prompt_that_waits_steps_down_at_the_last_moment(profile: Profile) -> None:
+    """Workers are busy for longer than they said when the job was admitted."""
+    workers, release = FakeWorkers(), asyncio.Event()
+    generate = workers.generate
+
+    async def slow(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
+        if jobs[0].id == "slow":
+            await release.wait()
+        return await generate(url, tier, jobs, discriminate, timeout_s)
+
+    workers.generate = slow  # type: ignore[method-assign]  # a fake made slower
+    dispatcher = make_dispatcher(profile, workers, make_plan(direct=1.0))
+    slow_job, job = make_job("slow", difficulty=19, slo_s=9), make_job("steps down", difficulty=19)
+    dispatcher.submit(slow_job)
+    dispatcher.submit(job)
+    last_moment = SLO_S - 0.02 * SLO_S - 1.0
+    await asyncio.sleep(last_moment - 0.01)
+    assert dispatcher.queued == {"light": 0, "heavy": 1}
+    await asyncio.sleep(0.02)
+    assert dispatcher.queued == {"light": 1, "heavy": 0}
+    dispatcher.set_workers([WorkerAddress(name, ("light", "heavy")) for name in ("w0", "new")])
+    answer = await job.future
+    assert (answer.path, job.first_tier) == ("light", "light")
+    dispatcher.cancel(slow_job)
+    release.set()
+    await dispatcher.drain()
+
+
+@virtual
+async def test_another_plan_moves_what_waits_but_not_what_a_client_forced(profile: Profile) -> None:
+    dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan(direct=1.0))
+    for job in (make_job("runs"), make_job("moves", difficulty=19), make_job("stays", tier="heavy")):
+        dispatcher.submit(job)
+    assert dispatcher.queued == {"light": 0, "heavy": 2}
+    dispatcher.set_plan(replace(make_plan(), heavy="light", direct_ratio=0.0))
+    assert dispatcher.queued == {"light": 1, "heavy": 1}
+    await dispatcher.drain()

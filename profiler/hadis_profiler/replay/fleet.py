@@ -11,8 +11,9 @@ from hadis.planning.snapshot import Worker, WorkerGroup
 from hadis.protocol.labels import EVERY_TIER
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult
-from hadis_router.dispatch import Dispatcher, Result
+from hadis_router.dispatch import Dispatcher
 from hadis_router.job import Job
+from hadis_router.transport import Result
 
 from hadis_profiler.replay.inputs import Prompts
 

@@ -19,8 +19,9 @@ from hadis.planning.fleet import is_shared
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
+from hadis_router.answer import ServeError
 from hadis_router.dispatch import Dispatcher
-from hadis_router.job import ImageParams, Job, ServeError
+from hadis_router.job import ImageParams, Job
 
 from hadis_profiler.replay.fleet import DedicatedFleet, SharedFleet, TableTransport
 from hadis_profiler.replay.inputs import Prompts
@@ -160,7 +161,7 @@ class _Replay:
         failed = job.future.exception() is not None
         now = asyncio.get_running_loop().time()
         final = "" if failed else job.attempts[-1].tier
-        self._record(Outcome(job.arrived, None if failed else now, *job.cascade, job.first, final, how))
+        self._record(Outcome(job.arrived, None if failed else now, *job.cascade, job.first_tier, final, how))
 
     def _control(self, now: float) -> None:
         """Take one control step: observe the fleet, decide, act."""

@@ -1,4 +1,4 @@
-// Elements from plain values: everything that a person typed goes through text nodes, never through markup.
+// Elements from plain values: what users and the router say goes into text nodes, never into markup.
 const SVG = "http://www.w3.org/2000/svg";
 
 /** Make an element; attributes that are functions are listeners, those that begin with "--" are style properties. */

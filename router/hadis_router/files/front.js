@@ -1,4 +1,4 @@
-// The Pareto front: quality against GPU time an image, the plan in force, and what another point would need.
+// The Pareto front: quality against GPU seconds per image, the plan in force, and how many GPUs another point needs.
 import { $, h, number, percent, precise } from "./dom.js";
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [640, 300, 56, 40];
@@ -8,7 +8,7 @@ let demand = 0;
 const label = (p) =>
   p.light === p.heavy ? `${p.light} alone` : `${p.light} + ${p.heavy}, direct ${percent(p.direct_ratio)}, deferral ${percent(p.deferral_ratio)}`;
 
-/** Draw the points once. */
+/** Draw the points; done once, as they come from the profile. */
 export function drawFront(points) {
   const [xs, ys] = [points.map((p) => Math.log(p.gpu_s)), points.map((p) => p.quality)];
   const scale = (values, from, to) => {
@@ -19,7 +19,7 @@ export function drawFront(points) {
   shape = { at: (gpuS, quality) => [x(Math.log(gpuS)), y(quality)], plan: h("circle", { class: "plan", r: 11, cx: -50, cy: -50 }, h("title", {}, "the plan in force")) };
   const dots = points.map((p, i) => {
     const [cx, cy] = shape.at(p.gpu_s, p.quality);
-    const text = `${label(p)}: quality ${precise(p.quality)} at ${precise(p.gpu_s)} GPU s an image`;
+    const text = `${label(p)}: quality ${precise(p.quality)} at ${precise(p.gpu_s)} GPU s per image`;
     const dot = h("circle", { class: "point", cx, cy, r: 6, tabindex: i ? -1 : 0, role: "button", "aria-label": text, "aria-pressed": "false" }, h("title", {}, text));
     dot.addEventListener("click", () => choose(dots, i, p));
     dot.addEventListener("keydown", (event) => move(event, dots, i, p));
@@ -34,7 +34,7 @@ export function drawFront(points) {
     h("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": "Pareto front; arrow keys move between points" },
       h("line", { class: "axis", x1: LEFT, y1: 4, x2: LEFT, y2: HEIGHT - BOTTOM }),
       h("line", { class: "axis", x1: LEFT, y1: HEIGHT - BOTTOM, x2: WIDTH, y2: HEIGHT - BOTTOM }),
-      h("text", { x: WIDTH / 2, y: HEIGHT - 6, "text-anchor": "middle" }, "GPU seconds an image (log)"),
+      h("text", { x: WIDTH / 2, y: HEIGHT - 6, "text-anchor": "middle" }, "GPU seconds per image (log)"),
       h("text", { x: WIDTH, y: 14, "text-anchor": "end" }, "quality: lower is better"), marks, dots, shape.plan));
 }
 

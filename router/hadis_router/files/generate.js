@@ -1,4 +1,4 @@
-// The form: ask, say how far it is, show the answer or what went wrong, and give the request to take along.
+// The form: send a request, show its progress, then the answer or the error, and the request as link, curl and Python.
 import { $, h, seconds } from "./dom.js";
 import { drawPath } from "./path.js";
 
@@ -10,17 +10,17 @@ const EXAMPLES = [
 ];
 let running = null;
 
-/** Prepare the form; `known` resolves to the tiers and the range of difficulties. */
-export function setUp(known) {
+/** Prepare the form; `profile` resolves to the tiers and the range of difficulties. */
+export function setUp(profile) {
   EXAMPLES.forEach((text) => $("examples").append(h("button", { type: "button", click: () => choose(text) }, text)));
-  known.then(({ tiers }) => {
+  profile.then(({ tiers }) => {
     tiers.forEach(({ name }) => $("model").append(h("option", { value: name }, name)));
     [...new Set(tiers.map(({ size }) => size))].forEach((size) => $("size").append(h("option", { value: size }, size)));
     restore();
   });
   $("form").addEventListener("submit", (event) => {
     event.preventDefault();
-    generate(known);
+    generate(profile);
   });
   $("prompt").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -35,28 +35,28 @@ function choose(text) {
   $("prompt").focus();
 }
 
-/** Take the request from the address, where somebody passed it on. */
+/** Fill the form from a link to a request. */
 function restore() {
-  const asked = new URLSearchParams(location.hash.slice(1));
-  for (const name of ["prompt", "model", "seed", "size"]) if (asked.get(name)) $(name).value = asked.get(name);
+  const fields = new URLSearchParams(location.hash.slice(1));
+  for (const name of ["prompt", "model", "seed", "size"]) if (fields.get(name)) $(name).value = fields.get(name);
 }
 
 function request() {
   const body = { prompt: $("prompt").value.trim(), model: $("model").value };
-  // A seed of our own, so that what is passed on gives the same picture.
+  // The seed is chosen here, so that the link to the request gives the same picture.
   body.seed = $("seed").value === "" ? crypto.getRandomValues(new Uint32Array(1))[0] : Number($("seed").value);
   if ($("size").value !== "auto") body.size = $("size").value;
   return body;
 }
 
-async function generate(known) {
+async function generate(profile) {
   if (running) return;
   const body = request();
   const id = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   running = id;
   $("go").disabled = true;
   $("failure").hidden = true;
-  $("waiting").textContent = "asking";
+  $("waiting").textContent = "sending";
   const progress = follow(id);
   try {
     const answer = await fetch("v1/images/generations", {
@@ -66,7 +66,7 @@ async function generate(known) {
     });
     const document = await answer.json().catch(() => ({}));
     if (!answer.ok) fail(document.error?.message ?? `the router answered ${answer.status}`, answer.headers.get("retry-after"));
-    else show(body, document, (await known).difficulty);
+    else show(body, document, (await profile).difficulty);
   } catch {
     fail("the router does not answer; is it running?");
   } finally {
@@ -82,11 +82,11 @@ function follow(id) {
   source.addEventListener("progress", (event) => {
     if (running !== id) return;
     const { stage, tier, ahead, seconds: left, deferred } = JSON.parse(event.data);
-    const again = deferred ? "the light image was not good enough; " : "";
+    const prefix = deferred ? "the light image was not good enough; " : "";
     $("waiting").textContent =
       stage === "running"
-        ? `${again}${tier} draws, about ${seconds(left)}`
-        : `${again}waiting for ${tier}: ${ahead} before this one, about ${seconds(left)}`;
+        ? `${prefix}${tier} draws, about ${seconds(left)}`
+        : `${prefix}waiting for ${tier}: ${ahead} before this one, about ${seconds(left)}`;
   });
   source.addEventListener("end", () => source.close());
   source.addEventListener("error", () => source.close());
@@ -99,11 +99,10 @@ function fail(message, retryAfter) {
 }
 
 function show(body, document, range) {
-  const told = document.hadis[0];
-  $("answer").replaceChildren(drawPath(told, document.data[0].b64_json, range), takeAlong(body));
+  $("answer").replaceChildren(drawPath(document.hadis[0], document.data[0].b64_json, range), reproduce(body));
 }
 
-function takeAlong(body) {
+function reproduce(body) {
   const url = new URL("v1/images/generations", location.href).href;
   const json = JSON.stringify(body);
   const curl = `curl -s ${url} -H 'content-type: application/json' \\\n  -d '${json.replaceAll("'", "'\\''")}'`;

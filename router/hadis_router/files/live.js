@@ -1,4 +1,4 @@
-// What runs now: facts, workers, charts over the last minutes, the last changes of plan.
+// What runs now: facts, workers, charts of the last ten minutes, the last changes of plan.
 import { $, h, number, percent, precise, seconds } from "./dom.js";
 
 const MOST = 600;
@@ -15,18 +15,18 @@ const CHARTS = [
   { title: "Waiting images", series: [["queued", "--heavy", (p) => p.queued]] },
 ];
 
-/** Answers a second by a path, over the five seconds before a point. */
+/** Answers per second by a path, over the five points before one. */
 function rate(path) {
   return (point, i) => {
     const before = points[Math.max(0, i - 5)];
-    const gone = point.t - before.t;
-    if (gone <= 0) return null;
+    const elapsed = point.t - before.t;
+    if (elapsed <= 0) return null;
     const more = (point.answers[path] ?? 0) - (before.answers[path] ?? 0);
-    return Math.max(0, more) / gone; // a router that restarted counts from 0
+    return Math.max(0, more) / elapsed; // a router that restarted counts from 0
   };
 }
 
-/** Begin with what the router remembers, but keep what this page saw before a restart. */
+/** Take the router's history; of points before it, from before the router restarted, keep those that this page saw. */
 export function takeHistory(history) {
   const first = history[0]?.t ?? Infinity;
   const older = points.filter((point) => point.t < first);
@@ -63,13 +63,13 @@ function facts(status) {
 
 const fact = (name, value, kind = "") => h("div", { class: kind }, h("dt", {}, name), h("dd", {}, value));
 
-function workers({ workers: known, plan }) {
-  const chips = known.map(({ tier, tiers }, i) => {
+function workers({ workers: ready, plan }) {
+  const chips = ready.map(({ tier, tiers }, i) => {
     const kind = tier && plan ? (tier === plan.heavy && plan.light !== plan.heavy ? "heavy" : "light") : "";
     return h("li", { class: kind, title: `has ${tiers.join(", ")}` }, `${i + 1}: ${tier || "idle"}`);
   });
   const planned = plan ? plan.tiers.reduce((sum, { count }) => sum + count, 0) : 0;
-  for (let i = known.length; i < planned; i++) chips.push(h("li", { class: "loading" }, "loading"));
+  for (let i = ready.length; i < planned; i++) chips.push(h("li", { class: "loading" }, "loading"));
   return chips;
 }
 
@@ -113,7 +113,7 @@ function draw(slo) {
   }
 }
 
-/** Draw anew, in the colours of another theme or at another width. */
+/** Drop the charts: the next status draws them in the colours of the new theme. */
 export function redraw() {
   charts.forEach(({ plot, box }) => (plot.destroy(), box.remove()));
   charts = [];

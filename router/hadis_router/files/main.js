@@ -1,4 +1,4 @@
-// Starts the page: one stream of events feeds everything that moves, and is opened again for as long as the page lives.
+// Starts the page: one stream of events feeds all that changes; it is opened again whenever it breaks.
 import { $ } from "./dom.js";
 import { drawFront, takePlan } from "./front.js";
 import { setUp } from "./generate.js";
@@ -17,7 +17,7 @@ async function front() {
       const answer = await fetch("v1/hadis/front");
       if (answer.ok) return await answer.json();
     } catch {
-      // said by the stream's state
+      // the pill already says that the router is not reached
     }
     await new Promise((resolve) => setTimeout(resolve, wait));
   }
@@ -26,21 +26,21 @@ async function front() {
 function listen(wait = FIRST_MS) {
   const source = new EventSource("v1/hadis/events");
   let silent;
-  const again = () => {
+  const reconnect = () => {
     clearTimeout(silent);
     source.close();
     say("lost", "router not reached, trying again");
     setTimeout(() => listen(Math.min(LONGEST_MS, 2 * wait)), wait);
   };
-  const heard = () => {
+  const expectMore = () => {
     clearTimeout(silent);
-    silent = setTimeout(again, SILENT_MS);
+    silent = setTimeout(reconnect, SILENT_MS);
   };
-  heard();
-  source.addEventListener("error", again, { once: true });
+  expectMore();
+  source.addEventListener("error", reconnect, { once: true });
   source.addEventListener("history", (event) => takeHistory(JSON.parse(event.data)));
   source.addEventListener("status", (event) => {
-    heard();
+    expectMore();
     wait = FIRST_MS;
     const status = JSON.parse(event.data);
     if (status.plan) say("live", status.workers.length ? "live" : "live, no worker ready");
@@ -50,7 +50,7 @@ function listen(wait = FIRST_MS) {
   });
 }
 
-const known = front();
-known.then(({ points }) => points.length && drawFront(points));
-setUp(known);
+const profile = front();
+profile.then(({ points }) => points.length && drawFront(points));
+setUp(profile);
 listen();

@@ -8,33 +8,33 @@ const WORDS = {
   "kept-light": "The heavy model would have been too late, so the light image is the answer.",
 };
 
-/** Return the drawing of an explained answer; `range` are the least and greatest difficulties of the profile. */
-export function drawPath(told, image, range) {
-  const [first, last] = [told.attempts[0], told.attempts.at(-1)];
+/** Return the drawing of an answer from its `explain` record; `range`: the profile's least and greatest difficulty. */
+export function drawPath(record, image, range) {
+  const [first, last] = [record.attempts[0], record.attempts.at(-1)];
   const steps = [];
-  if (told.difficulty !== null) steps.push(scale(told, range));
+  if (record.difficulty !== null) steps.push(scale(record, range));
   const pictures = h("div", { class: "pictures" });
-  if (told.path === "deferred" && told.light_b64_json) {
-    pictures.append(picture(told.light_b64_json, first, told, false), h("span", { class: "arrow", "aria-hidden": "true" }, "→"));
+  if (record.path === "deferred" && record.light_b64_json) {
+    pictures.append(picture(record.light_b64_json, first, record, false), h("span", { class: "arrow", "aria-hidden": "true" }, "→"));
   }
-  pictures.append(picture(image, last, told, true));
+  pictures.append(picture(image, last, record, true));
   steps.push(pictures);
-  const sum = `${seconds(told.latency_s)} in all, plan ${told.plan_generation}`;
-  const retries = told.retries ? `, ${told.retries} tries on workers that went away` : "";
-  steps.push(h("p", { class: "step" }, h("strong", {}, WORDS[told.path]), ` ${sum}${retries}`));
-  return h("div", { class: "path", "data-path": told.path }, steps);
+  const sum = `${seconds(record.latency_s)} in all, plan ${record.plan_generation}`;
+  const retries = record.retries ? `, ${record.retries} ${record.retries === 1 ? "retry" : "retries"} after a worker failed` : "";
+  steps.push(h("p", { class: "step" }, h("strong", {}, WORDS[record.path]), ` ${sum}${retries}`));
+  return h("div", { class: "path", "data-path": record.path }, steps);
 }
 
-function scale(told, [low, high]) {
+function scale(record, [low, high]) {
   const at = (value) => Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
-  const limit = told.thresholds.difficulty;
-  const text = `difficulty ${number(told.difficulty)}`;
-  const marks = [h("span", { class: "mark", "--at": percent(at(told.difficulty)) }), name(text, at(told.difficulty), "name")];
+  const limit = record.thresholds.difficulty;
+  const text = `difficulty ${number(record.difficulty)}`;
+  const marks = [h("span", { class: "mark", "--at": percent(at(record.difficulty)) }), name(text, at(record.difficulty), "name")];
   if (limit !== null) {
     marks.push(h("span", { class: "limit", "--at": percent(at(limit)) }), name(`heavy from ${number(limit)}`, at(limit), "name over"));
   }
-  const rest = limit === null ? "nothing goes straight to the heavy model now" : `over ${number(limit)} straight to the heavy model`;
-  return h("div", { class: "scale", role: "img", "aria-label": `${text}; ${rest}` }, marks);
+  const routing = limit === null ? "nothing goes straight to the heavy model now" : `over ${number(limit)} straight to the heavy model`;
+  return h("div", { class: "scale", role: "img", "aria-label": `${text}; ${routing}` }, marks);
 }
 
 /** A name on the scale, kept within it. */
@@ -42,11 +42,11 @@ function name(text, at, kind) {
   return h("span", { class: kind, "--at": percent(at), "--pull": `${Math.round(-100 * at)}%` }, text);
 }
 
-function picture(base64, attempt, told, chosen) {
-  const light = attempt === told.attempts[0] && told.path !== "heavy" && told.confidence !== null;
+function picture(base64, attempt, record, chosen) {
+  const light = attempt === record.attempts[0] && record.path !== "heavy" && record.confidence !== null;
   const lines = [h("strong", {}, attempt.tier), h("br"), `waited ${seconds(attempt.wait_s)}, drawn in ${seconds(attempt.service_s)}`];
-  const limit = told.thresholds.confidence;
-  if (light) lines.push(confidence(told.confidence, limit, told.path === "deferred"));
+  const limit = record.thresholds.confidence;
+  if (light) lines.push(confidence(record.confidence, limit, record.path === "deferred"));
   const shown = h("img", { src: `data:image/png;base64,${base64}`, alt: `image by ${attempt.tier}` });
   const figure = h("figure", { class: chosen ? "chosen" : "" }, shown, h("figcaption", {}, lines));
   shown.addEventListener("load", () => figure.classList.toggle("small", shown.naturalWidth < 256));

@@ -1,4 +1,4 @@
-"""The page at `/`: plain files that ask no other host for anything, which a strict policy makes sure of."""
+"""The page at `/`: static files. A strict Content-Security-Policy keeps it from loading anything from another host."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Where the router learns its plan and its workers from.
+"""The router's source of plan and workers on one machine: the run folder's file, which `hadis up` replaces.
 
-One machine has one file in the run folder, replaced at once by whoever plans; a source is any asynchronous iterator
-of run states, so that a watch on the Kubernetes API is another function of this shape.
+A source is an asynchronous iterator of run states; `plan_from_kubernetes` is the other one.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from watchfiles import awatch
 log = logging.getLogger(__name__)
 
 POLL_MS = 2000
-"""The file is read again this often whatever the watch says: some file systems report no changes."""
+"""The file is read this often at least: some file systems report no changes."""
 
 
 async def follow_file(path: Path) -> AsyncIterator[RunState]:
@@ -27,7 +26,7 @@ async def follow_file(path: Path) -> AsyncIterator[RunState]:
         try:
             state = read_state(path)
         except (OSError, ValueError) as error:
-            log.warning("the plan stays as it is: %s", error)
+            log.warning("the last plan stays in force: %s", error)
         else:
             if state != last:
                 last = state

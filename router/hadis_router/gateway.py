@@ -1,15 +1,13 @@
-"""What the router's handlers share, and what it says of itself."""
+"""The gateway between HTTP and the dispatcher: a request's jobs are made, submitted, and awaited together."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Protocol
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
@@ -18,38 +16,44 @@ from hadis.planning.pareto import Front
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState
 
+from hadis_router.answer import Answer, ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.images import GenerateRequest, check_for_tiers, image_params
-from hadis_router.job import Answer, Job, ServeError
-from hadis_router.metrics import Metrics
+from hadis_router.job import Job
+from hadis_router.metrics import RouterMetrics
 
 _LONGEST_ID = 64
 
 
-class Scorer(Protocol):
+class PromptScorer(Protocol):
     """Scores the difficulty of a prompt."""
 
     def score_off_loop_if_long(self, prompt: str) -> Awaitable[float]:
         """Return the score; higher is harder."""
 
 
-class Service:
-    """What the handlers share: made at start, kept in `app.state`."""
+class Gateway:
+    """What the HTTP handlers share; made at start, kept in `app.state`."""
 
     def __init__(
-        self, profile: Profile, spec: ServiceSpec, dispatcher: Dispatcher, scorer: Scorer, metrics: Metrics,
-        max_body_bytes: int, stopping: Callable[[], bool],
-    ) -> None:  # fmt: skip
+        self,
+        profile: Profile,
+        spec: ServiceSpec,
+        dispatcher: Dispatcher,
+        scorer: PromptScorer,
+        metrics: RouterMetrics,
+        max_body_bytes: int,
+        stopping: Callable[[], bool],
+    ) -> None:
         """Keep the parts; `stopping` says whether the server was told to end."""
         self.profile, self.dispatcher, self.scorer, self.metrics = profile, dispatcher, scorer, metrics
         self.slo_s, self.attainment = parse_duration_s(spec.objective.latency), spec.objective.attainment
         self.max_body_bytes, self.stopping = max_body_bytes, stopping
         self.front = Front(profile, spec.objective, shared=is_shared(spec, profile))
-        self.under_way: dict[str, list[Job]] = {}
-        """Jobs of requests that came with an id, for those who ask how far they are."""
         self.state = RunState(plan=None, workers=())
         self.draining = False
-        self.arrivals_before = (0.0, 0)
+        self.jobs_by_request: dict[str, list[Job]] = {}
+        """Jobs under way of requests that came with an id, for those who ask for their progress."""
 
     def take_state(self, state: RunState) -> None:
         """Follow what the source of plans and workers says."""
@@ -74,10 +78,12 @@ class Service:
             known = ", ".join(["auto", *tiers])
             raise ServeError(404, "model_not_found", f"there is no model {forced!r}; there are {known}", param="model")
         if forced is not None:
-            served = [tiers[forced]]
+            candidates = [tiers[forced]]
+        elif plan is not None:
+            candidates = [tiers[name] for name in dict.fromkeys((plan.light, plan.heavy))]
         else:
-            served = [tiers[name] for name in dict.fromkeys((plan.light, plan.heavy))] if plan else list(tiers.values())
-        check_for_tiers(request, served, forced is not None)
+            candidates = list(tiers.values())
+        check_for_tiers(request, candidates, forced is not None)
         difficulty = None if forced else await self.scorer.score_off_loop_if_long(request.prompt)
         loop, seed = asyncio.get_running_loop(), request.seed
         now = loop.time()
@@ -91,33 +97,33 @@ class Service:
                 deadline=now + self.slo_s,
                 future=loop.create_future(),
                 forced_tier=forced,
-                wanted=request.wanted,
+                preference=request.preference,
                 difficulty=difficulty,
             )
             for i in range(request.n)
         ]
 
     @contextlib.contextmanager
-    def followed(self, request_id: str | None, jobs: list[Job]) -> Iterator[None]:
-        """Let others ask by the request's id, if it has one, how far its jobs are."""
-        known = request_id is not None and 0 < len(request_id) <= _LONGEST_ID and request_id not in self.under_way
-        if not known or request_id is None:
+    def progress_shown(self, request_id: str | None, jobs: list[Job]) -> Iterator[None]:
+        """Let others ask by the request's id, if it has one that is not in use, how far its jobs are."""
+        if request_id is None or not 0 < len(request_id) <= _LONGEST_ID or request_id in self.jobs_by_request:
             yield
             return
-        self.under_way[request_id] = jobs
+        self.jobs_by_request[request_id] = jobs
         try:
             yield
         finally:
-            del self.under_way[request_id]
+            del self.jobs_by_request[request_id]
 
-    async def make(self, jobs: list[Job], gone: asyncio.Task[None]) -> list[Answer]:
-        """Have all jobs made, or none: the first that fails, or a client that goes away, cancels the others."""
+    async def make(self, jobs: list[Job], disconnected: asyncio.Task[None]) -> list[Answer]:
+        """Return all answers, or none: the first job that fails, or a client that disconnects, cancels the others."""
         everything = asyncio.gather(*(job.future for job in jobs))
-        everything.add_done_callback(lambda f: f.cancelled() or f.exception())  # seen, also when nobody awaits it
+        # Its exception is retrieved also when nobody awaits it: asyncio would log it otherwise.
+        everything.add_done_callback(lambda future: future.cancelled() or future.exception())
         try:
             for job in jobs:
                 self._submit(job)
-            await asyncio.wait((everything, gone), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((everything, disconnected), return_when=asyncio.FIRST_COMPLETED)
             if not everything.done():
                 raise ServeError(499, "client_gone", "the client went away")
             return everything.result()
@@ -131,29 +137,3 @@ class Service:
         except ServeError as error:
             self.metrics.refused(error.code)
             raise
-
-
-def status_document(service: Service) -> dict[str, Any]:
-    """Return the status as JSON data."""
-    dispatcher, now = service.dispatcher, asyncio.get_running_loop().time()
-    p50, p95 = dispatcher.recent.latency_s(now, 0.5, 0.95)
-    plan = dispatcher.plan
-    gpu_s = service.front.gpu_s(plan) if plan else math.inf
-    difficulty, confidence = dispatcher.cascade.thresholds(plan) if plan else (None, None)
-    return {
-        "slo_s": service.slo_s,
-        "asked_attainment": service.attainment,
-        "attainment": dispatcher.recent.attainment(now),
-        "latency": {"p50_s": p50, "p95_s": p95},
-        "arrivals_total": service.metrics.arrivals_total,
-        "observed_rps": service.state.observed_rps,
-        "forecast_rps": service.state.forecast_rps,
-        "plan": asdict(plan) if plan else None,
-        "plan_gpu_s": gpu_s if math.isfinite(gpu_s) else None,
-        "thresholds": {"difficulty": difficulty, "confidence": confidence},
-        "queues": dispatcher.queued,
-        "queued_s": dispatcher.queued_s,
-        "workers": [{"url": w.url, "tiers": w.tiers, "busy": bool(w.tier), "tier": w.tier} for w in dispatcher.workers],
-        "answers": dict(dispatcher.recent.answers),
-        "changes": [asdict(change) for change in service.state.changes],
-    }

@@ -1,4 +1,4 @@
-"""The router's source in Kubernetes: the plan from the service's status, the workers from its EndpointSlices."""
+"""The router's source in Kubernetes: the plan from the DiffusionService's status, the workers from EndpointSlices."""
 
 from __future__ import annotations
 
@@ -18,29 +18,34 @@ log = logging.getLogger(__name__)
 
 
 async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> AsyncIterator[RunState]:
-    """Yield the state at first and on each change of the service's status or of its workers' addresses."""
+    """Yield the state at first and on each change of the service's status or of its ready workers.
+
+    `tiers` are those of the profile that this router was started with.
+    """
     kube = Kube(await connect())
     changed = asyncio.Event()
-    seen: dict[str, Mapping[str, Object]] = {}
+    services: dict[str, Object] = {}
+    slices: dict[str, Object] = {}
 
-    async def follow(what: str, path: str, **query: str) -> None:
+    async def follow(cache: dict[str, Object], path: str, **query: str) -> None:
         async for objects in kube.follow(path, **query):
-            seen[what] = objects
+            cache.clear()
+            cache.update(objects)
             changed.set()
 
-    service = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/diffusionservices"
-    slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    services_path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/diffusionservices"
+    slices_path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
     # Not a TaskGroup: this is a generator, which may be closed while it waits at its yield.
     tasks = [
-        asyncio.create_task(follow("service", service, fieldSelector=f"metadata.name={name}")),
-        asyncio.create_task(follow("slices", slices, labelSelector=f"{COMPONENT}=worker,{SERVICE}={label(name)}")),
+        asyncio.create_task(follow(services, services_path, fieldSelector=f"metadata.name={name}")),
+        asyncio.create_task(follow(slices, slices_path, labelSelector=f"{COMPONENT}=worker,{SERVICE}={label(name)}")),
     ]
     last: RunState | None = None
     try:
         while True:
             await changed.wait()
             changed.clear()
-            state = state_of(seen.get("service", {}), seen.get("slices", {}), tiers)
+            state = state_of(services, slices, tiers)
             if state is not None and state != last:
                 last = state
                 yield state
@@ -52,16 +57,16 @@ async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> Asy
 
 
 def state_of(services: Mapping[str, Object], slices: Mapping[str, Object], tiers: Sequence[str]) -> RunState | None:
-    """Return plan and workers of the objects seen; None before the service has been seen."""
-    item = next(iter(services.values()), None)
-    if item is None:
+    """Return plan and workers by the objects in the cache; None before the service is in it."""
+    service = next(iter(services.values()), None)
+    if service is None:
         return None
-    status = item.get("status", {})
+    status = service.get("status", {})
     demand = status.get("demand", {})
     observed, forecast = demand.get("observedRps", 0.0), demand.get("forecastRps", 0.0)
     changes = tuple(
-        PlanChange(datetime.fromisoformat(c["time"]).timestamp(), c["summary"], c["reason"])
-        for c in status.get("changes", [])
+        PlanChange(datetime.fromisoformat(change["time"]).timestamp(), change["summary"], change["reason"])
+        for change in status.get("changes", [])
     )
     return RunState(_plan(status, tiers), tuple(_workers(slices, tiers)), observed, forecast, changes)
 
@@ -73,23 +78,23 @@ def _plan(status: Mapping[str, Any], tiers: Sequence[str]) -> Plan | None:
     try:
         plan = read_plan(document)
     except ValueError as error:
-        log.warning("the plan stays as it is: %s", error)
+        log.warning("the status holds no plan that can be read; the last one stays in force: %s", error)
         return None
-    # A profile that was just replaced may plan tiers that only the next router knows.
+    # After a profile is replaced, the plan may name tiers that only the routers of the next rollout know.
     return plan if {plan.light, plan.heavy} <= set(tiers) else None
 
 
 def _workers(slices: Mapping[str, Object], tiers: Sequence[str]) -> list[WorkerAddress]:
-    found: dict[str, WorkerAddress] = {}
-    for item in slices.values():
-        pool = item["metadata"].get("labels", {}).get(POOL, EVERY_TIER)
-        has = tuple(tiers) if pool == EVERY_TIER else tuple(t for t in tiers if t == pool)
-        ports = item.get("ports") or []
-        for endpoint in item.get("endpoints") or []:
-            if ports and has and endpoint.get("conditions", {}).get("ready"):
+    by_url: dict[str, WorkerAddress] = {}
+    for slice_ in slices.values():
+        pool = slice_["metadata"].get("labels", {}).get(POOL, EVERY_TIER)
+        resident = tuple(tier for tier in tiers if pool in (EVERY_TIER, tier))
+        ports = slice_.get("ports") or []
+        for endpoint in slice_.get("endpoints") or []:
+            if ports and resident and endpoint.get("conditions", {}).get("ready"):
                 url = f"http://{_host(endpoint['addresses'][0])}:{ports[0]['port']}"
-                found[url] = WorkerAddress(url, has)
-    return [found[url] for url in sorted(found)]
+                by_url[url] = WorkerAddress(url, resident)
+    return [by_url[url] for url in sorted(by_url)]
 
 
 def _host(address: str) -> str:

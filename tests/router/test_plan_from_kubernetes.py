@@ -1,39 +1,36 @@
-"""The router's two sources: the run folder's file, and what the cluster's objects say."""
+"""The router's source in Kubernetes: what the cluster's objects say."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hadis.api.status import PlanStatus, ServiceStatus
 from hadis.planning.plan import Plan, TierPlan, plan_document, read_plan
-from hadis.protocol.run_state import RunState, WorkerAddress, write_state
-from hadis_router.cluster import state_of
-from hadis_router.sources import follow_file
+from hadis.protocol.run_state import RunState, WorkerAddress
+from hadis_router.plan_from_kubernetes import state_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 PLAN = Plan("light", "heavy", 0.25, 0.5, (TierPlan("light", 1, 4), TierPlan("heavy", 3, 2)), 3.5, 22.5, 0.5, 3.5)
 
 
-async def test_the_file_is_followed_and_a_broken_one_keeps_the_last_state(tmp_path: Path) -> None:
-    path = tmp_path / "state.json"
-    first = RunState(None, (WorkerAddress("http://a", ("light",)),))
-    second = RunState(PLAN, (), 1.5, 2.0)
-    write_state(path, first)
-    source = follow_file(path)
-    async with asyncio.timeout(20):
-        assert await anext(source) == first
-        path.write_text("{broken")
-        await asyncio.sleep(0.1)
-        write_state(path, second)
-        assert await anext(source) == second
-    await source.aclose()  # type: ignore[attr-defined]  # it is a generator
+@given(direct=st.floats(0, 1), deferral=st.floats(0, 1), quality=st.floats(0.001, 1e6), rps=st.floats(0, 1e6))
+def test_a_plan_survives_the_status_unrounded(direct: float, deferral: float, quality: float, rps: float) -> None:
+    plan = replace(PLAN, direct_ratio=direct, deferral_ratio=deferral, quality=quality, demand_rps=rps)
+    status = ServiceStatus(plan=PlanStatus(active=plan))
+    written = json.loads(json.dumps(status.model_dump(mode="json", by_alias=True)))
+    assert ServiceStatus.read(written).plan.active == plan
+    state = state_of({"images": {"status": written}}, {}, ("light", "heavy"))
+    assert state is not None
+    assert state.plan == plan
 
 
-def test_a_plan_survives_the_status() -> None:
-    document = plan_document(PLAN)
-    assert read_plan(document) == PLAN
+def test_a_plan_document_is_read_in_the_form_that_it_is_written() -> None:
+    document = plan_document(replace(PLAN, direct_ratio=0.10625))
+    assert read_plan(document).direct_ratio == 0.10625
     assert json.loads(json.dumps(document)) == document
     with pytest.raises(ValueError, match="no plan"):
         read_plan({"light": "x"})

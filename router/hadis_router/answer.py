@@ -1,0 +1,59 @@
+"""How a job ends: the record of what an image went through, or the error in its place. Neither changes once made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ServingPath = Literal["light", "heavy", "deferred", "kept-light"]
+PATHS: tuple[ServingPath, ...] = ("light", "heavy", "deferred", "kept-light")
+
+
+class ServeError(Exception):
+    """A request or job that gets no image: the HTTP status, a code for programs and a message for people."""
+
+    def __init__(
+        self, status: int, code: str, message: str, retry_after_s: int | None = None, param: str | None = None
+    ) -> None:
+        """Keep the parts; `retry_after_s` becomes the Retry-After header, `param` names the field that was wrong."""
+        super().__init__(message)
+        self.param = param or None
+        self.status, self.code, self.message, self.retry_after_s = status, code, message, retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One batch that made an image for a job: seconds in the queue before it, and seconds in the batch."""
+
+    tier: str
+    worker: str
+    wait_s: float
+    service_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The image and what it went through."""
+
+    image: bytes
+    path: ServingPath
+    difficulty: float | None
+    confidence: float | None
+    attempts: tuple[Attempt, ...]
+    retries: int
+    latency_s: float
+    plan_generation: int
+    thresholds: tuple[float | None, float | None]
+    """Of difficulty and confidence, as they were when the job was admitted."""
+    light_image: bytes | None = None
+    """The light image that was kept while the heavy tier worked, if there was one."""
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds spent in queues."""
+        return sum(attempt.wait_s for attempt in self.attempts)
+
+    @property
+    def service_s(self) -> float:
+        """Seconds spent in batches."""
+        return sum(attempt.service_s for attempt in self.attempts)

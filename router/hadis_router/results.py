@@ -1,0 +1,53 @@
+"""What the result of a batch means for one of its jobs: an answer, another image from the heavy tier, or an error."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hadis_router.answer import ServeError, ServingPath
+from hadis_router.cascade import Cascade
+from hadis_router.deadlines import answer_by
+from hadis_router.job import Job
+from hadis_router.outlook import Outlook
+from hadis_router.transport import Result
+
+
+class Answered(NamedTuple):
+    """The image is the answer."""
+
+    image: bytes
+    path: ServingPath
+
+
+class Deferred(NamedTuple):
+    """The heavy tier of the cascade should make another image; `in_time`: whether it can before the deadline."""
+
+    light_image: bytes
+    cascade: tuple[str, str]
+    in_time: bool
+
+
+class Failed(NamedTuple):
+    """There is no image."""
+
+    error: ServeError
+
+
+NextStep = Answered | Deferred | Failed
+
+
+def read_result(job: Job, result: Result, outlook: Outlook, cascade: Cascade, slo_s: float) -> NextStep:
+    """Return what a result means for a job whose `confidence` is the result's, if the discriminator judged it."""
+    report, image = result
+    if report.error is not None or image is None:
+        code = report.error_code or "failed"
+        return Failed(ServeError(400 if code == "invalid" else 500, code, report.error or "no image"))
+    if job.deferred:
+        return Answered(image, "deferred")
+    plan = outlook.plan
+    if plan is not None and cascade.should_defer(job, plan):
+        ends_in_time = outlook.ends_at(job.deadline, plan.heavy) <= answer_by(job, slo_s)
+        in_time = ends_in_time and outlook.workers.having(plan.heavy) > 0
+        return Deferred(image, (plan.light, plan.heavy), in_time)
+    light = plan is None or job.tier in (plan.light, job.cascade[0])
+    return Answered(image, "light" if light else "heavy")

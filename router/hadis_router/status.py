@@ -1,0 +1,43 @@
+"""What the router says of itself: the document behind `/v1/hadis/status` and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import asdict
+from typing import Any
+
+from hadis_router.gateway import Gateway
+from hadis_router.workers import RemoteWorker
+
+
+def status_document(gateway: Gateway) -> dict[str, Any]:
+    """Return the status as JSON data: the plan, what waits, who works, and how the objective is kept."""
+    dispatcher, now = gateway.dispatcher, asyncio.get_running_loop().time()
+    p50, p95 = dispatcher.recent.latency_s(now, 0.5, 0.95)
+    plan = dispatcher.plan
+    gpu_s = gateway.front.gpu_s(plan) if plan else math.inf
+    difficulty, confidence = dispatcher.cascade.thresholds(plan) if plan else (None, None)
+    return {
+        "slo_s": gateway.slo_s,
+        "asked_attainment": gateway.attainment,
+        "attainment": dispatcher.recent.attainment(now),
+        "latency": {"p50_s": p50, "p95_s": p95},
+        "arrivals_total": gateway.metrics.arrivals_total,
+        "observed_rps": gateway.state.observed_rps,
+        "forecast_rps": gateway.state.forecast_rps,
+        "plan": asdict(plan) if plan else None,
+        "plan_gpu_s": gpu_s if math.isfinite(gpu_s) else None,
+        "thresholds": {"difficulty": difficulty, "confidence": confidence},
+        "queues": dispatcher.queued,
+        "queued_s": dispatcher.queued_s,
+        "workers": [_worker(worker) for worker in dispatcher.workers],
+        "answers": dict(dispatcher.recent.answers),
+        "changes": [asdict(change) for change in gateway.state.changes],
+    }
+
+
+def _worker(worker: RemoteWorker) -> dict[str, Any]:
+    # The API says "" for a worker that runs nothing.
+    busy = worker.tier is not None
+    return {"url": worker.url, "tiers": worker.tiers, "busy": busy, "tier": worker.tier or ""}

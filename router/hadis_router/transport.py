@@ -1,0 +1,30 @@
+"""How a batch gets to a worker: the shape that the HTTP client and the replay's latency table have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from hadis.protocol.worker import JobResult
+
+from hadis_router.job import Job
+
+Result = tuple[JobResult, bytes | None]
+"""What became of one job, and its image unless that is an error."""
+
+
+class WorkerBusy(Exception):
+    """The worker runs another batch; nothing was begun."""
+
+
+class WorkerGone(Exception):
+    """The worker died, does not answer, or answers nonsense."""
+
+
+class Transport(Protocol):
+    """Has a worker make a batch: over HTTP in the router, by a latency table in the replay."""
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+    ) -> list[Result]:
+        """Return one result per job, in order; raise WorkerBusy or WorkerGone."""

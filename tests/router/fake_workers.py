@@ -1,0 +1,82 @@
+"""Two tiers on fake workers for tests of the dispatcher: a light image takes 0.1 s, a heavy one 1 s."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import WorkerAddress
+from hadis.protocol.worker import JobResult
+from hadis_router.dispatch import Dispatcher
+from hadis_router.estimates import Estimates
+from hadis_router.job import ImageParams, Job
+from hadis_router.outlook import Outlook
+from hadis_router.queue import TierQueue
+from hadis_router.transport import Result
+from hadis_router.workers import RemoteWorkers
+
+SLO_S = 4.0
+
+
+class FakeWorkers:
+    """Makes a batch in the profile's time, all with one `confidence`; `faults` are raised first, one per call."""
+
+    def __init__(self, confidence: float = 1.0) -> None:
+        self.confidence = confidence
+        self.faults: list[Exception | None] = []
+        self.calls: list[tuple[float, str, str, list[str]]] = []
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+    ) -> list[Result]:
+        self.calls.append((asyncio.get_running_loop().time(), url, tier, [job.id for job in jobs]))
+        if self.faults and (fault := self.faults.pop(0)):
+            raise fault
+        seconds = (0.1 if tier == "light" else 1.0) * len(jobs)
+        await asyncio.sleep(seconds)
+        confidence = self.confidence if discriminate else None
+        return [(JobResult(id=j.id, confidence=confidence, service_s=seconds), tier.encode()) for j in jobs]
+
+
+def make_plan(
+    direct: float = 0.0,
+    deferral: float = 0.0,
+    batch: int = 1,
+    counts: tuple[int, int] = (1, 1),
+    light: str = "light",
+    heavy: str = "heavy",
+) -> Plan:
+    tiers = TierPlan("light", counts[0], batch), TierPlan("heavy", counts[1], batch)
+    return Plan(light, heavy, direct, deferral, tiers, 1.0, 25.0, 1.0, 2.0, generation=1)
+
+
+def make_outlook(
+    profile: Profile,
+    plan: Plan | None,
+    tiers: Sequence[tuple[str, ...]] = (("light", "heavy"),),
+    busy_s: float = 0.0,
+) -> Outlook:
+    """Return the outlook at time 0 on empty queues; workers w0, w1, ... have these tiers, and are busy or idle."""
+    workers = RemoteWorkers()
+    workers.update(WorkerAddress(f"w{i}", resident) for i, resident in enumerate(tiers))
+    if busy_s:
+        for worker in workers:
+            worker.begin(worker.tiers[0], busy_s)
+    return Outlook({tier: TierQueue() for tier in profile.tiers}, workers, Estimates(profile), plan, 0.0)
+
+
+def make_dispatcher(
+    profile: Profile, transport: FakeWorkers, plan: Plan, workers: int = 1, limit: int = 100
+) -> Dispatcher:
+    dispatcher = Dispatcher(profile, transport, slo_s=SLO_S, queue_limit=limit)
+    dispatcher.set_workers([WorkerAddress(f"w{i}", ("light", "heavy")) for i in range(workers)])
+    dispatcher.set_plan(plan)
+    return dispatcher
+
+
+def make_job(name: str = "a", difficulty: float = 1.0, slo_s: float = SLO_S, tier: str | None = None) -> Job:
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    return Job(name, ImageParams("p", 1), now, now + slo_s, loop.create_future(), tier, difficulty=difficulty)

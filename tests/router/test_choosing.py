@@ -1,0 +1,77 @@
+"""Choosing without HTTP or clock: which tier, which worker, how many jobs."""
+
+from __future__ import annotations
+
+import pytest
+from fake_workers import make_job, make_outlook, make_plan
+from hadis.planning.profile import Profile
+from hadis_router.choosing import batch_size, choose
+from hadis_router.outlook import Outlook
+from virtual import virtual
+
+BOTH = ("light", "heavy")
+
+
+def put(outlook: Outlook, tier: str, *slos_s: float) -> None:
+    for i, slo_s in enumerate(slos_s):
+        outlook.queues[tier].put(make_job(f"{tier}{i}", slo_s=slo_s))
+
+
+def chosen(outlook: Outlook) -> tuple[str, str, int] | None:
+    choice = choose(outlook)
+    return None if choice is None else (choice.worker.url, choice.tier, choice.size)
+
+
+@virtual
+async def test_nothing_waits_or_nobody_is_idle(profile: Profile) -> None:
+    assert chosen(make_outlook(profile, make_plan())) is None
+    busy = make_outlook(profile, make_plan(), busy_s=1)
+    put(busy, "light", 4)
+    assert chosen(busy) is None
+
+
+@virtual
+async def test_the_tier_with_the_least_time_to_spare_is_first(profile: Profile) -> None:
+    """Of two jobs with nearly one deadline, the heavy one must begin earlier: it takes 0.9 s longer."""
+    for heavy_slo_s, tier in ((4.8, "heavy"), (5.0, "light")):
+        outlook = make_outlook(profile, make_plan(), tiers=(BOTH,))
+        put(outlook, "light", 4)
+        put(outlook, "heavy", heavy_slo_s)
+        assert chosen(outlook) == ("w0", tier, 1)
+
+
+@virtual
+async def test_a_tier_at_its_count_waits_for_the_other_one_but_not_for_nobody(profile: Profile) -> None:
+    outlook = make_outlook(profile, make_plan(counts=(1, 1)), tiers=(BOTH, BOTH))
+    next(iter(outlook.workers)).begin("heavy", 1.0)
+    put(outlook, "heavy", 1.5)
+    assert chosen(outlook) == ("w1", "heavy", 1)
+    put(outlook, "light", 4)
+    assert chosen(outlook) == ("w1", "light", 1)
+
+
+@virtual
+async def test_a_worker_gets_only_tiers_that_it_has(profile: Profile) -> None:
+    outlook = make_outlook(profile, make_plan(), tiers=(("light",), ("heavy",)))
+    put(outlook, "heavy", 2)
+    assert chosen(outlook) == ("w1", "heavy", 1)
+    only_light = make_outlook(profile, make_plan(), tiers=(("light",),))
+    put(only_light, "heavy", 2)
+    assert chosen(only_light) is None
+
+
+@pytest.mark.parametrize(
+    ("waiting", "idle", "first_slo_s", "size"),
+    [
+        (8, 1, 4, 4),  # the plan's batch
+        (3, 1, 4, 3),  # all that waits
+        (4, 2, 4, 2),  # two workers share it
+        (8, 1, 0.25, 2),  # three images would take 0.3 s
+        (8, 1, 0.01, 1),  # late in any case
+    ],
+)
+@virtual
+async def test_the_size_of_a_batch(profile: Profile, waiting: int, idle: int, first_slo_s: float, size: int) -> None:
+    outlook = make_outlook(profile, make_plan(batch=4, light="light", heavy="light"))
+    put(outlook, "light", first_slo_s, *[4.0] * (waiting - 1))
+    assert batch_size(outlook, "light", idle) == size

@@ -1,0 +1,52 @@
+"""The event streams behind the page, and the page's setting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+from hadis.planning.profile import Profile
+from hadis_router import events
+from hadis_router.app import create_app
+from test_api import Instant, LengthScorer, make_app
+
+
+async def test_too_many_listeners_are_refused(profile: Profile) -> None:
+    app = make_app(profile, Instant())
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client,
+    ):
+        app.state.history.listeners = events._MOST_LISTENERS
+        answer = await client.get("/v1/hadis/events")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+
+
+async def test_the_page_can_be_left_out(profile: Profile) -> None:
+    with_page = make_app(profile, Instant())
+    manifest: Any = None
+
+    async def states() -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield None
+
+    without = create_app(manifest, states, LengthScorer(), Instant(), with_page=False)
+    paths = [{getattr(route, "path", "") for route in app.routes} for app in (with_page, without)]
+    assert "/" in paths[0]
+    assert "/" not in paths[1]
+
+
+def test_a_point_without_a_plan() -> None:
+    status = {
+        "plan": None,
+        "observed_rps": 0,
+        "forecast_rps": 0,
+        "latency": {"p50_s": None, "p95_s": None},
+        "queues": {"light": 2},
+        "answers": {},
+    }
+    assert json.loads(json.dumps(events.point_of(status)))["queued"] == 2
