@@ -19,6 +19,7 @@ from hadis.api.resources import API_VERSION, CascadeProfile, Objective
 from hadis.planning.control import REFINE
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis.planning.shares import heavy_share
 from hadis.planning.solve import Solver
 
 PAPER_TABLE = Path(__file__).parents[2] / "shared/data/paper/config_results_hybrid.csv"
@@ -52,7 +53,7 @@ def synthetic_rows(tiers: int, steps: int) -> list[Row]:
     rows = []
     for light, heavy in itertools.combinations(range(tiers), 2):
         for direct, deferral in itertools.product(np.linspace(0, 1, steps).round(6).tolist(), repeat=2):
-            share = direct + (1 - direct) * deferral
+            share = heavy_share(direct, deferral)
             worst, best = 30 - 4 * light / tiers, 22 - 6 * heavy / tiers
             rows.append((light, heavy, direct, deferral, worst + (best - worst) * share + float(rng.random())))
     return rows
