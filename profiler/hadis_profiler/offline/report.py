@@ -24,7 +24,7 @@ _NONE = "–"
 
 
 def write_report(profile: Profile, notes: Notes | None, out: Path) -> None:
-    """Write the page; without a run's notes it has no 95th percentiles, difficulty, calibration and images."""
+    """Write the page; without a run's notes it has no 95th percentiles, difficulty, calibration or images."""
     sections = [_summary(profile), *_front(profile), _latency(profile, notes)]
     if notes:
         sections += [
@@ -139,7 +139,7 @@ def _latency(profile: Profile, notes: Notes | None) -> str:
         right.plot(sizes, [b / s for b, s in zip(sizes, seconds, strict=True)], "o-", ms=3, color=colour)
         points = notes.latency.get(name, ()) if notes else ()
         left.plot([p.batch for p in points], [p.p95_s for p in points], ":", color=colour)
-    dotted = " (dotted: 95th percentile)" if notes else ""
+    dotted = " (dotted: 95th percentile)" if notes and notes.latency else ""
     for axes, title in ((left, f"seconds per batch{dotted}"), (right, "images per second")):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
@@ -218,7 +218,7 @@ section{background:#fff;border:1px solid #d9d6cd;border-radius:10px;padding:1rem
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:0}dt{color:#59636b}dd{margin:0}
 .plot{max-width:100%;height:auto;display:block}.wide{overflow:auto}
 table{border-collapse:collapse;font-size:.85rem;width:100%}th,td{text-align:left;padding:.15rem .6rem;
-white-space:nowrap}
+white-space:nowrap}th{white-space:normal;vertical-align:bottom}
 tr:nth-child(even){background:#f6f5f1}small{color:#59636b}
 .row{display:flex;flex-wrap:wrap;gap:.8rem}figure{margin:0;width:160px}figure img{width:160px;height:160px;
 object-fit:contain;image-rendering:pixelated;border-radius:6px}figcaption{font-size:.8rem;color:#59636b}
