@@ -18,6 +18,7 @@ import numpy as np
 from hadis.api.resources import API_VERSION, CascadeProfile, Objective, Optimize
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis.planning.shares import heavy_share
 from hadis.planning.solve import Solver
 from hadis.planning.tuning import Tuning
 
@@ -52,7 +53,7 @@ def synthetic_rows(tiers: int, steps: int) -> list[Row]:
     rows = []
     for light, heavy in itertools.combinations(range(tiers), 2):
         for direct, deferral in itertools.product(np.linspace(0, 1, steps).round(6).tolist(), repeat=2):
-            share = direct + (1 - direct) * deferral
+            share = heavy_share(direct, deferral)
             worst, best = 30 - 4 * light / tiers, 22 - 6 * heavy / tiers
             rows.append((light, heavy, direct, deferral, worst + (best - worst) * share + float(rng.random())))
     return rows

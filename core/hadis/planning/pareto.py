@@ -1,17 +1,31 @@
-"""The Pareto front for people to look at: quality against the GPU time of an image, and what a point needs."""
+"""The Pareto front: of any points, and that of a profile under an objective, with what each of its points needs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hadis.api.fields import parse_duration_s
-from hadis.api.resources import Objective
+from hadis.api.resources import Configuration, Objective
 from hadis.planning.placement import MOST_GPUS, fewest, placement
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis.planning.shares import cascade_gpu_s
 from hadis.planning.table import cached_table
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the indices of the points (cost, quality) that no other beats on both, by rising cost.
+
+    Lower is better in both. Of points that are alike the first is kept.
+    """
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: points[i]):
+        if not front or points[i][1] < points[front[-1]][1]:
+            front.append(i)
+    return front
 
 
 @dataclass(frozen=True)
@@ -35,15 +49,9 @@ class Front:
         self._profile, self._slo_s = profile, parse_duration_s(objective.latency)
         self._table = cached_table(profile, self._slo_s)
         self._placement = placement(self._table, 1 - objective.attainment, shared=shared)
-        found = [
-            Point(c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality,
-                  self._gpu_s(c.light, c.heavy, c.direct_ratio, c.deferral_ratio))
-            for c in profile.configurations
-        ]  # fmt: skip
-        self.points: list[Point] = []
-        for point in sorted(found, key=lambda p: (p.gpu_s, p.quality)):
-            if np.isfinite(point.gpu_s) and (not self.points or point.quality < self.points[-1].quality):
-                self.points.append(point)
+        points = [self._point(configuration) for configuration in profile.configurations]
+        possible = [point for point in points if np.isfinite(point.gpu_s)]
+        self.points = [possible[i] for i in pareto_front([(point.gpu_s, point.quality) for point in possible])]
 
     def gpu_s(self, plan: Plan) -> float:
         """Return the GPU seconds per image of a plan's routing; infinite for tiers that the SLO forbids."""
@@ -59,14 +67,15 @@ class Front:
 
         return fewest(enough, 1, MOST_GPUS) if enough(MOST_GPUS) else None
 
+    def _point(self, c: Configuration) -> Point:
+        gpu_s = self._gpu_s(c.light, c.heavy, c.direct_ratio, c.deferral_ratio)
+        return Point(c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality, gpu_s)
+
     def _gpu_s(self, light: str, heavy: str, direct: float, deferral: float) -> float:
         if light == heavy:
             return self._image_s(light, judged=False)
-        to_heavy = direct + (1 - direct) * deferral  # the paper's section 4.2
-        found = 0.0
-        if direct < 1:
-            found += (1 - direct) * self._image_s(light, judged=True)
-        return found + (to_heavy * self._image_s(heavy, judged=False) if to_heavy else 0.0)
+        light_s, heavy_s = self._image_s(light, judged=True), self._image_s(heavy, judged=False)
+        return cascade_gpu_s(direct, deferral, light_s, heavy_s)
 
     def _image_s(self, tier: str, *, judged: bool) -> float:
         times = ((b, self._profile.latency_s(tier, b, judged)) for b in self._profile.batch_sizes(tier))

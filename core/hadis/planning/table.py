@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hadis.planning.grid import refined
 from hadis.planning.profile import Profile
 from hadis.planning.queueing import Array
+from hadis.planning.shares import deferred_share, heavy_share, light_share
 
 Rows = NDArray[np.intp]
 
@@ -28,10 +29,10 @@ class Table:
         self.direct, self.deferral, self.quality = rows[:, 2], rows[:, 3], rows[:, 4]
         self._index = {key: i for i, key in enumerate(map(tuple, np.round(rows[:, :4], 6).tolist()))}
         pair = self.light != self.heavy
-        # Shares of the requests that each tier serves (the paper's section 4.2); a single tier counts as light.
-        self.light_share = np.where(pair, 1 - self.direct, 1.0)
-        self.deferred_share = np.where(pair, (1 - self.direct) * self.deferral, 0.0)
-        self.heavy_share = np.where(pair, self.direct + self.deferred_share, 0.0)
+        # A single tier counts as light.
+        self.light_share = np.where(pair, light_share(self.direct), 1.0)
+        self.deferred_share = np.where(pair, deferred_share(self.direct, self.deferral), 0.0)
+        self.heavy_share = np.where(pair, heavy_share(self.direct, self.deferral), 0.0)
         sizes = sorted({b for name in self.names for b in profile.batch_sizes(name)})
         self.batches = np.array(sizes, float)
         self._seconds, self._joules = self._measured(profile, sizes)

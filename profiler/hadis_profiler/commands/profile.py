@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from hadis.api.fields import parse_duration_s
@@ -16,43 +16,48 @@ from hadis.cli import fail
 from hadis.planning.profile import Profile
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+if TYPE_CHECKING:  # it imports torch, which the other commands do not wait for
+    from hadis_profiler.offline.run import Stages
+
 app = typer.Typer(
-    help="Measure models into a CascadeProfile, in stages that can be resumed after a kill.", no_args_is_help=True
+    help="Measure models into a CascadeProfile, in stages that go on where a run was killed.", no_args_is_help=True
 )
 Spec = Annotated[Path, typer.Argument(help="YAML with tiers and prompts, as in examples/scenes/profile-run.yaml.")]
-Work = Annotated[Path | None, typer.Option(help="Folder of what stages keep; default: SPEC with .work in its place.")]
+Work = Annotated[Path | None, typer.Option(help="Folder for the stages' results; default: SPEC with the suffix .work.")]
 ProfileFile = Annotated[Path, typer.Argument(help="A CascadeProfile.")]
 
 
 @app.command("run")
 def run_command(
     spec: Spec,
-    out: Annotated[Path, typer.Option(help="Where to write the CascadeProfile; the discriminator goes beside it.")],
+    out: Annotated[
+        Path, typer.Option(help="Where to write the CascadeProfile; its notes and the discriminator go beside it.")
+    ],
     work: Work = None,
     apply: Annotated[
-        str | None, typer.Option(help="Also write it to the cluster, as NAMESPACE (for use in a Job).")
+        str | None, typer.Option(help="Also write it to the cluster, into this namespace (for use in a Job).")
     ] = None,
 ) -> None:
     """Do every stage and write the profile."""
-    profile = _do(spec, work, "table")
-    assert profile is not None
-    with _one_line():
-        _publish(profile, _work(spec, work), out)
+    with _one_line(), _stages(spec, work) as stages:
+        profile = stages.table
+        _publish(stages, out)
         if apply:
             asyncio.run(_apply(profile, apply))
-    typer.echo(f"{out}: {len(profile.spec.configurations)} configurations; look at `hadis profile report {out}`")
+    typer.echo(f"{out}: {len(profile.spec.configurations)} configurations; see `hadis profile report {out}`")
 
 
 def _stage(name: str, words: str) -> None:
     def command(spec: Spec, work: Work = None) -> None:
-        _do(spec, work, name)
+        with _one_line(), _stages(spec, work) as stages:
+            stages.do(name)
 
     command.__doc__ = words
     app.command(name)(command)
 
 
 _stage("latency", "Measure the time of batches on every tier.")
-_stage("images", "Paint every prompt with every tier; go on where a run was killed.")
+_stage("images", "Generate every prompt with every tier; go on where a run was killed.")
 _stage("difficulty", "Fit the weights of the text features to the quality gap between the tiers.")
 _stage("discriminator", "Train and calibrate the discriminator.")
 _stage("quality", "Measure the quality of every configuration.")
@@ -63,13 +68,17 @@ _stage("table", "Put the table together, and refuse one that is of no use.")
 def report(
     profile: ProfileFile,
     out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
-    work: Annotated[Path | None, typer.Option(help="The run's folder; adds calibration and sample images.")] = None,
+    notes: Annotated[
+        Path | None,
+        typer.Option(help="The run's notes, for calibration and images; default: PROFILE with the suffix .notes.json."),
+    ] = None,
 ) -> None:
     """Write one self-contained page that shows why a profile is as it is."""
+    from hadis_profiler.offline.notes import notes_path, read_notes
     from hadis_profiler.offline.report import write_report
 
     with _one_line():
-        write_report(Profile(read_profile(profile)), work or profile.with_suffix(".work"), out)
+        write_report(Profile(read_profile(profile)), read_notes(notes or notes_path(profile)), out)
     typer.echo(str(out))
 
 
@@ -80,42 +89,42 @@ def diff(
     slo: Annotated[str, typer.Option(help="Latency objective of the plans that are compared.")] = "30s",
     gpus: Annotated[int, typer.Option(min=1, max=4096, help="GPUs of the plans that are compared.")] = 8,
 ) -> None:
-    """Say what changed between two profiles, and whether a plan would."""
+    """Say what changed between two profiles, and whether plans change with it."""
     from hadis_profiler.offline.diff import differences, plans
 
     with _one_line():
         pair = Profile(read_profile(old)), Profile(read_profile(new))
         objective = Objective(latency=slo)
         lines = list(differences(*pair))
-        moved = list(plans(*pair, objective, parse_duration_s(slo), gpus))
+        changed_plans = list(plans(*pair, objective, parse_duration_s(slo), gpus))
     for line in lines or ["nothing that matters changed"]:
         typer.echo(line)
-    typer.echo(f"plans with {gpus} GPUs and an SLO of {slo}:" + ("" if moved else " the same"))
-    for line in moved:
+    typer.echo(f"plans with {gpus} GPUs and an SLO of {slo}:" + ("" if changed_plans else " the same"))
+    for line in changed_plans:
         typer.echo(f"  {line}")
 
 
-def _do(spec: Path, work: Path | None, stage: str) -> CascadeProfile | None:
+@contextlib.contextmanager
+def _stages(spec: Path, work: Path | None) -> Iterator[Stages]:
+    """Yield the stages of a spec, with their progress on the terminal."""
     from hadis_profiler.offline.run import Stages
     from hadis_profiler.offline.spec import read_run
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with _one_line(), Progress(*columns) as progress:
-        run = read_run(spec, _work(spec, work))
-        return Stages(run, progress, lambda text: progress.console.print(text, soft_wrap=True)).upto(stage)
+    with Progress(*columns) as progress:
+        run = read_run(spec, (work or spec.with_suffix(".work")).resolve())
+        yield Stages(run, progress, lambda text: progress.console.print(text, soft_wrap=True))
 
 
-def _work(spec: Path, work: Path | None) -> Path:
-    return (work or spec.with_suffix(".work")).resolve()
+def _publish(stages: Stages, out: Path) -> None:
+    """Write the profile, and beside it its notes and the discriminator that it names."""
+    from hadis_profiler.offline import discriminator, store
+    from hadis_profiler.offline.notes import notes_path
 
-
-def _publish(profile: CascadeProfile, work: Path, out: Path) -> None:
-    """Write the profile, and the discriminator that it names beside it."""
-    from hadis_profiler.offline import discriminate, store
-
-    write_profile(out, profile)
-    folder = out.resolve().parent / discriminate.FOLDER
-    for path in (work / discriminate.FOLDER).iterdir():
+    write_profile(out, stages.table)
+    stages.notes.write(notes_path(out))
+    folder = out.resolve().parent / discriminator.FOLDER
+    for path in (stages.run.work / discriminator.FOLDER).iterdir():
         store.write(folder / path.name, path.read_bytes())
 
 
@@ -139,7 +148,7 @@ async def _apply(profile: CascadeProfile, namespace: str) -> None:
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
-    """Turn what a person can mend into one line and exit code 2."""
+    """Turn an error that a person can mend into one line and exit code 2."""
     from hadis_worker.pipelines import LoadError
 
     from hadis_profiler.offline.images import ImageError

@@ -1,4 +1,4 @@
-"""Stage difficulty: weights of the text features that tell on which prompts the light tier falls behind."""
+"""Stage difficulty: weights of text features that predict on which prompts the light tier is worse than the heavy."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _QUANTILES = np.linspace(0, 1, 101)
 _RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _FOLDS = 5
 _BINS = 20
-"""Quantiles of the gap that mutual information is counted in."""
+"""Bins of the gap, of equal counts, that mutual information is estimated with."""
 
 
 @dataclass(frozen=True)
-class Fitted:
+class DifficultyFit:
     """Weights, the scores of all prompts (n,), and how well they rank held-out prompts."""
 
     difficulty: Difficulty
@@ -28,37 +28,38 @@ class Fitted:
     held_out: float
     """Spearman's rank correlation of score and quality gap on prompts that were not fitted on."""
     noise: float
-    """What chance alone gives in one of twenty cases (1.96 / sqrt(n - 1))."""
-    by_information: float
-    """The same of the paper's kind of weights: see `information`."""
+    """The correlation that chance alone exceeds in one of twenty cases (1.96 / sqrt(n - 1))."""
+    held_out_by_information: float
+    """Like `held_out`, of the paper's kind of weights: see `information`."""
 
     @property
     def predicts(self) -> bool:
-        """Whether the features tell anything."""
+        """Whether the score ranks held-out prompts better than chance."""
         return self.held_out > self.noise
 
 
-def fit(texts: Array, gap: Array, train: NDArray[np.intp], held_out: NDArray[np.intp]) -> Fitted:
+def fit(texts: Array, gap: Array, train: NDArray[np.intp], held_out: NDArray[np.intp]) -> DifficultyFit:
     """Fit the quality gap (n,) on text features (n, 8) by ridge regression, its strength chosen by cross-validation."""
     mean, std = texts[train].mean(0), texts[train].std(0)
     std[std < 1e-9] = 1.0
     z = (texts - mean) / std
     weights = _ridge(z[train], gap[train], _strength(z[train], gap[train]))
-    informed = z @ information(texts[train], gap[train])
+    weights /= np.abs(weights).max() or 1.0
     scores = z @ weights
     difficulty = Difficulty(
         features=FEATURES,
         mean=_rounded(mean),
         std=_rounded(std),
-        weights=_rounded(weights / (np.abs(weights).max() or 1.0)),
-        quantiles=_rounded(np.quantile(scores / (np.abs(weights).max() or 1.0), _QUANTILES)),
+        weights=_rounded(weights),
+        quantiles=_rounded(np.quantile(scores, _QUANTILES)),
     )
-    return Fitted(
+    informed = z @ information(texts[train], gap[train])
+    return DifficultyFit(
         difficulty,
         scores,
-        spearman(scores[held_out], gap[held_out]) if np.ptp(scores[held_out]) else 0.0,
+        _rank_correlation(scores[held_out], gap[held_out]),
         1.96 / np.sqrt(max(1, len(held_out) - 1)),
-        spearman(informed[held_out], gap[held_out]) if np.ptp(informed[held_out]) else 0.0,
+        _rank_correlation(informed[held_out], gap[held_out]),
     )
 
 
@@ -71,28 +72,33 @@ def information(texts: Array, gap: Array) -> Array:
     """
     edges = np.quantile(gap, np.linspace(0, 1, _BINS + 1)[1:-1])
     column = np.digitize(gap, edges)
-    found = []
+    nats = []
     for k in range(texts.shape[1]):
         row = np.unique(texts[:, k], return_inverse=True)[1]
         joint = np.zeros((row.max() + 1, _BINS))
         np.add.at(joint, (row, column), 1 / len(gap))
-        apart = np.outer(joint.sum(1), joint.sum(0))
-        there = joint > 0
-        found.append(float((joint[there] * np.log(joint[there] / apart[there])).sum()))
-    return np.array(found)
+        independent = np.outer(joint.sum(1), joint.sum(0))
+        some = joint > 0
+        nats.append(float((joint[some] * np.log(joint[some] / independent[some])).sum()))
+    return np.array(nats)
+
+
+def _rank_correlation(scores: Array, gap: Array) -> float:
+    """Return Spearman's correlation, 0 where all scores are alike."""
+    return spearman(scores, gap) if np.ptp(scores) else 0.0
 
 
 def _strength(z: Array, gap: Array) -> float:
     """Return the ridge of the least squared error on folds that were left out."""
-    parts = np.arange(len(z)) % _FOLDS
+    folds = np.arange(len(z)) % _FOLDS
     errors = []
     for ridge in _RIDGES:
-        wrong = 0.0
+        squares = 0.0
         for fold in range(_FOLDS):
-            inside = parts != fold
+            inside = folds != fold
             weights = _ridge(z[inside], gap[inside], ridge)
-            wrong += float(((gap[~inside] - gap[inside].mean() - z[~inside] @ weights) ** 2).sum())
-        errors.append(wrong)
+            squares += float(((gap[~inside] - gap[inside].mean() - z[~inside] @ weights) ** 2).sum())
+        errors.append(squares)
     return _RIDGES[int(np.argmin(errors))]
 
 

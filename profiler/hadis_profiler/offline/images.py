@@ -1,4 +1,4 @@
-"""Stage images: every tier paints every prompt once. A file that is there is done, so that a kill costs one batch."""
+"""Stage images: every tier generates every prompt once. A file that exists is done, so that a kill costs one batch."""
 
 from __future__ import annotations
 
@@ -25,9 +25,15 @@ class ImageError(RuntimeError):
     """An image that a tier cannot make; the message says which, why and what to try."""
 
 
-def paint_all(run: Run, prompts: Sequence[str], device: str, batches: dict[str, int], progress: Progress,
-              say: Callable[[str], None]) -> None:  # fmt: skip
-    """Paint what is missing; image i has the seed `seed + i`. `batches` is the batch of most throughput by tier."""
+def generate_all(
+    run: Run,
+    prompts: Sequence[str],
+    device: str,
+    batches: dict[str, int],
+    progress: Progress,
+    say: Callable[[str], None],
+) -> None:
+    """Generate what is missing; image i has the seed `seed + i`. `batches` has each tier's batch of most throughput."""
     task = progress.add_task("images", total=len(run.spec.tiers) * len(prompts))
     for tier in run.spec.tiers:
         folder = _folder(run, tier, prompts)
@@ -39,7 +45,7 @@ def paint_all(run: Run, prompts: Sequence[str], device: str, batches: dict[str, 
             size = batches.get(tier.name, 8)
             for start in range(0, len(missing), size):
                 part = missing[start : start + size]
-                _paint(engine, tier, folder, part, prompts, run.spec.seed)
+                _generate(engine, tier, folder, part, prompts, run.spec.seed)
                 progress.advance(task, len(part))
         say(f"{tier.name}: {len(prompts):,} images in {folder}")
 
@@ -61,7 +67,7 @@ def path_of(folder: Path, i: int) -> Path:
 
 
 def _folder(run: Run, tier: TierSettings, prompts: Sequence[str]) -> Path:
-    """Return a tier's folder, which holds images of these settings only."""
+    """Return a tier's folder, which holds images of these settings alone; raise SpecError."""
     folder = run.work / "images" / tier.name
     made_from = store.mark(tier.model_dump(exclude={"name", "tunable"}), run.spec.seed, list(prompts))
     known = folder / _SETTINGS
@@ -72,23 +78,23 @@ def _folder(run: Run, tier: TierSettings, prompts: Sequence[str]) -> Path:
     return folder
 
 
-def _paint(
+def _generate(
     engine: Engine, tier: TierSettings, folder: Path, part: list[int], prompts: Sequence[str], seed: int
 ) -> None:
     jobs = tuple(WireJob(id=str(i), prompt=prompts[i], seed=seed + i) for i in part)
     for result, image in engine.generate(GenerateBatch(tier=tier.name, jobs=jobs)):
         i = int(result.id)
         if image is None:
-            what = f"tier {tier.name}, prompt {i} ({prompts[i][:60]!r})"
-            raise ImageError(f"{what}: {result.error}{_advice(result.error)}")
-        told = PngImagePlugin.PngInfo()
-        told.add_itxt("hadis", json.dumps({"prompt": prompts[i], "seed": seed + i, **tier.model_dump()}))
+            where = f"tier {tier.name}, prompt {i} ({prompts[i][:60]!r})"
+            raise ImageError(f"{where}: {result.error}{_advice(result.error)}")
+        metadata = PngImagePlugin.PngInfo()
+        metadata.add_itxt("hadis", json.dumps({"prompt": prompts[i], "seed": seed + i, **tier.model_dump()}))
         body = io.BytesIO()
-        image.save(body, "png", pnginfo=told)
+        image.save(body, "png", pnginfo=metadata)
         try:
             store.write(path_of(folder, i), body.getvalue())
         except OSError as error:
-            raise ImageError(f"{folder}: cannot be written: {error.strerror}; what is there is kept") from None
+            raise ImageError(f"{folder}: cannot be written: {error.strerror}; what was generated is kept") from None
 
 
 def _advice(error: str | None) -> str:

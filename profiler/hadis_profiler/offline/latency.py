@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +26,7 @@ _LEAST, _MOST = 5, 200
 _WIDTH = 0.05
 """Width of the median's 95% interval to reach, as a share of the median."""
 _GAIN = 0.02
-"""A batch size that gives less than this share more images a second ends the search."""
+"""A batch size that gives less than this share more images per second ends the search."""
 _PROMPT = "a photograph of a red bicycle beside a blue door in the rain"
 
 
@@ -42,6 +44,38 @@ class Point:
     energy_j: float | None
 
 
+@dataclass(frozen=True)
+class TierLatency:
+    """What was measured of one tier."""
+
+    points: tuple[Point, ...]
+    """By rising batch size."""
+    load_s: float
+    misfit: float
+    """See `misfit`."""
+    end: str
+    """Why larger batches were left out, as the end of a sentence; empty where none was."""
+
+    @property
+    def best(self) -> Point:
+        """The batch size of most throughput."""
+        return min(self.points, key=lambda point: point.p50_s / point.batch)
+
+    @property
+    def image_s(self) -> float:
+        """Seconds per image in the batch of most throughput."""
+        return self.best.p50_s / self.best.batch
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, document: dict[str, Any]) -> TierLatency:
+        """Return what `document` wrote."""
+        return cls(**{**document, "points": tuple(Point(**point) for point in document["points"])})
+
+
 def joules(energy_j: float | None) -> float | None:
     """Return a batch's energy for the profile; None where NVML tells nothing: its counter may miss short batches."""
     return round(energy_j or 0.0, 3) or None
@@ -52,29 +86,48 @@ def as_tier(tier: TierSettings) -> Tier:
     return Tier(**tier.model_dump(), latency=(BatchLatency(batch=1, seconds=1),))
 
 
-def measure(run: Run, device: str, progress: Progress, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return by tier its points and load time; what was measured before, for the same settings, is kept."""
-    found: dict[str, Any] = {}
+def measure(run: Run, device: str, progress: Progress, say: Callable[[str], None]) -> dict[str, TierLatency]:
+    """Return the latency of each tier; what was measured before, for the same settings, is kept."""
+    by_tier: dict[str, TierLatency] = {}
     task = progress.add_task("latency", total=len(run.spec.tiers) * len(run.spec.batches))
+    with run_threads(run, device):
+        for number, tier in enumerate(run.spec.tiers):
+            settings = run.spec.batches, run.spec.seconds_per_point, run.spec.threads
+            made_from = store.mark(tier.model_dump(), settings, device)
+            path = run.work / "latency" / f"{tier.name}.json"
+            kept = store.load(path, made_from)
+            if kept is None:
+                measured = _tier(run, tier, device, lambda: progress.advance(task))
+                store.save(path, made_from, measured.document())
+                say(_summary(tier, measured))
+            else:
+                measured = TierLatency.read(kept)
+            by_tier[tier.name] = measured
+            progress.update(task, completed=(number + 1) * len(run.spec.batches))
+    return by_tier
+
+
+@contextlib.contextmanager
+def run_threads(run: Run, device: str) -> Iterator[None]:
+    """Compute with the threads of one worker, on a CPU, where the spec says how many."""
+    threads = torch.get_num_threads()
     if device == "cpu" and run.spec.threads:
         torch.set_num_threads(run.spec.threads)
-    for number, tier in enumerate(run.spec.tiers):
-        asked = run.spec.batches, run.spec.seconds_per_point, run.spec.threads
-        made_from = store.mark(tier.model_dump(), asked, device)
-        path = run.work / "latency" / f"{tier.name}.json"
-        value = store.load(path, made_from)
-        if value is None:
-            value = _tier(run, tier, device, lambda: progress.advance(task))
-            store.save(path, made_from, value)
-            last = value["points"][-1]
-            say(f"{tier.name}: {value['points'][0]['p50_s']:.3g} s an image, {last['p50_s']:.3g} s for {last['batch']}"
-                f"; the line through the points is off by {value['misfit']:.0%} at most{value['end']}")  # fmt: skip
-        found[tier.name] = value
-        progress.update(task, completed=(number + 1) * len(run.spec.batches))
-    return found
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]) -> dict[str, Any]:
+def _summary(tier: TierSettings, measured: TierLatency) -> str:
+    first, last = measured.points[0], measured.points[-1]
+    return (
+        f"{tier.name}: {first.p50_s:.3g} s for one image, {last.p50_s:.3g} s for {last.batch}; the line through the "
+        f"points is off by at most {measured.misfit:.0%}{measured.end}"
+    )
+
+
+def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]) -> TierLatency:
     began = time.perf_counter()
     painter = load_painter(as_tier(tier), run.models, device)
     load_s = time.perf_counter() - began
@@ -83,7 +136,7 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
     end = ""
     for batch in run.spec.batches:
         try:
-            point = time_batch(lambda b=batch: painter.paint(_call(tier, b)), batch, limit_s, device)  # type: ignore[misc]
+            point = time_batch(functools.partial(painter.paint, _call(tier, batch)), batch, limit_s, device)
         except Exception as error:
             if not is_out_of_memory(error) or not points:
                 raise
@@ -93,14 +146,14 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
         points.append(point)
         advance()
         if len(points) > 2 and all(_gain(points, i) < _GAIN for i in (-1, -2)):
-            end = f"; larger batches than {batch} bring nothing"
+            end = f"; batches larger than {batch} are not faster per image"
             break
-    return {"points": [asdict(point) for point in points], "load_s": load_s, "misfit": misfit(points), "end": end}
+    return TierLatency(tuple(points), load_s, misfit(points), end)
 
 
 def time_batch(call: Callable[[], object], batch: int, limit_s: float, device: str) -> Point:
     """Return the times of a call, repeated until its median is known to `_WIDTH` or `limit_s` has passed."""
-    call()  # warm: kernels are chosen, memory is there
+    call()  # the first call chooses kernels and takes memory
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     taken: list[float] = []
@@ -112,10 +165,10 @@ def time_batch(call: Callable[[], object], batch: int, limit_s: float, device: s
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - start)
         low, high = median_interval(taken)
-        good = len(taken) >= _LEAST and high - low < _WIDTH * float(np.median(taken))
-        if good or (time.perf_counter() - began > limit_s and len(taken) >= 2):
+        known = len(taken) >= _LEAST and high - low < _WIDTH * float(np.median(taken))
+        if known or (time.perf_counter() - began > limit_s and len(taken) >= 2):
             break
-    after = _energy_j(device)
+    energy_after = _energy_j(device)
     low, high = median_interval(taken)
     return Point(
         batch=batch,
@@ -125,7 +178,7 @@ def time_batch(call: Callable[[], object], batch: int, limit_s: float, device: s
         high_s=high,
         runs=len(taken),
         memory_bytes=torch.cuda.max_memory_allocated() if device == "cuda" else 0,
-        energy_j=None if energy is None or after is None else (after - energy) / len(taken),
+        energy_j=None if energy is None or energy_after is None else (energy_after - energy) / len(taken),
     )
 
 
@@ -140,7 +193,7 @@ def median_interval(values: list[float]) -> tuple[float, float]:
 
 
 def misfit(points: list[Point]) -> float:
-    """Return how far the measured medians are from the line a + b batch that fits them best, at most, as a share."""
+    """Return the largest distance of a median from the line a + b batch that fits them best, as a share of it."""
     if len(points) < 3:
         return 0.0
     sizes, seconds = np.array([p.batch for p in points], float), np.array([p.p50_s for p in points])

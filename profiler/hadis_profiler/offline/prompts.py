@@ -1,4 +1,4 @@
-"""The prompts of a run, from text, CSV, parquet or COCO captions; and who learns from which of them."""
+"""The prompts of a run, from text, CSV, parquet or COCO captions, and their split into training and test sets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from hadis_profiler.offline.spec import Run, SpecError
 
 LONGEST = 10_000
-"""Characters of a prompt; longer lines are some other file's."""
+"""Characters of a prompt; a file with longer lines holds something else."""
 _COLUMNS = ("prompt", "caption", "text")
 _TRAIN, _CALIBRATE = 0.4, 0.1
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Distinct prompts, and what was left out on the way."""
+    """Distinct prompts, and a sentence on how many were left out and why."""
 
     texts: list[str]
     note: str
@@ -55,17 +55,17 @@ def read_prompts(run: Run) -> Prompts:
             long += 1
         else:
             texts[text] = None
-    double = len(lines) - empty - long - len(texts)
-    found = list(texts)[: run.spec.count]
-    if len(found) < 50:
-        raise SpecError(f"prompts: {path} has {len(found)} distinct prompts; 50 are the least, 5,000 are good")
-    left = [(empty, "empty"), (long, f"of over {LONGEST:,} characters"), (double, "that stood there before")]
-    told = ", ".join(f"{count} {what}" for count, what in left if count)
-    return Prompts(found, f"{len(found):,} prompts" + (f"; left out: {told}" if told else ""))
+    repeated = len(lines) - empty - long - len(texts)
+    kept = list(texts)[: run.spec.count]
+    if len(kept) < 50:
+        raise SpecError(f"prompts: {path} has {len(kept)} distinct prompts; 50 are the least, 5,000 are good")
+    reasons = [(empty, "empty"), (long, f"of over {LONGEST:,} characters"), (repeated, "repeated")]
+    left_out = ", ".join(f"{count} {reason}" for count, reason in reasons if count)
+    return Prompts(kept, f"{len(kept):,} prompts" + (f"; left out: {left_out}" if left_out else ""))
 
 
 def split(count: int, seed: int) -> Split:
-    """Return who learns from which prompts, the same for the same seed."""
+    """Return the split of `count` prompts, the same for the same seed."""
     order = np.random.default_rng(seed).permutation(count)
     a, b = round(_TRAIN * count), round((_TRAIN + _CALIBRATE) * count)
     return Split(np.sort(order[:a]), np.sort(order[a:b]), np.sort(order[b:]))
@@ -90,7 +90,7 @@ def _lines(path: Path, column: str | None) -> Iterable[str]:
 
 
 def _coco(document: object, path: Path) -> list[str]:
-    """Return one caption an image, as COCO evaluations do."""
+    """Return one caption per image, as COCO evaluations do."""
     try:
         first: dict[int, str] = {}
         for item in document["annotations"]:  # type: ignore[index]  # what is no such document raises
@@ -100,9 +100,9 @@ def _coco(document: object, path: Path) -> list[str]:
     return list(first.values())
 
 
-def _column(names: Iterable[str], wanted: str | None, path: Path) -> str:
+def _column(names: Iterable[str], column: str | None, path: Path) -> str:
     names = list(names)
-    found = next((name for name in ([wanted] if wanted else _COLUMNS) if name in names), None)
-    if found is None:
-        raise SpecError(f"prompts: {path} has no column {wanted or 'prompt'}; it has {', '.join(names)}; write column")
-    return found
+    for name in [column] if column else _COLUMNS:
+        if name in names:
+            return name
+    raise SpecError(f"prompts: {path} has no column {column or 'prompt'}; it has {', '.join(names)}; write column")

@@ -1,4 +1,4 @@
-"""Stage quality: the distance of every configuration from statistics of features that were taken once an image."""
+"""Stage quality: the distance of every configuration, from statistics of features that were taken once per image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Reference:
         self._trace = float(values.clip(0).sum())
 
     def moments(self, features: Array) -> Moments:
-        """Return what is needed of n images' features (n, d), a row an image."""
+        """Return what is needed of n images' features (n, d), one row per image."""
         centred = features - self.mean
         return Moments(centred, centred @ self._root)
 
@@ -93,9 +93,14 @@ def heavy_images(difficulty: Array, confidence: Array, direct: float, deferral: 
 
 
 def grid(
-    features: Array, scores: Array | None, reference: Array, difficulty: Array, confidence: Array, steps: int,
+    features: Array,
+    scores: Array | None,
+    reference: Array,
+    difficulty: Array,
+    confidence: Array,
+    steps: int,
     advance: Callable[[], None] = lambda: None,
-) -> Iterator[Row]:  # fmt: skip
+) -> Iterator[Row]:
     """Yield every single tier and every pair on the grid, from features (k, n, d), confidences (k, n), scores (k, n).
 
     The prompts must be none that difficulty or discriminator were trained on.
@@ -152,8 +157,21 @@ def interval(
         sums.add(moments, rows)
         return target.distance(sums)
 
-    best = distance(np.arange(n))
+    whole = distance(np.arange(n))
     drawn = [distance(rng.integers(0, n, n)) for _ in range(resamples)]
-    shift = float(np.mean(drawn)) - best
+    shift = float(np.mean(drawn)) - whole
     low, high = np.quantile(drawn, [0.05, 0.95]) - shift
     return max(0.0, float(low)), float(high)
+
+
+def random_quality(features: tuple[Array, Array], reference: Array, heavy: int, draws: int, seed: int) -> float:
+    """Return the mean distance over draws of which `heavy` prompts get heavy images: what choosing them is worth."""
+    target, rng, n = Reference(reference), np.random.default_rng(seed), len(features[0])
+    light, strong = (target.moments(part) for part in features)
+    distances = []
+    for _ in range(draws):
+        order, sums = rng.permutation(n), Sums(reference.shape[1])
+        sums.add(light, order[heavy:])
+        sums.add(strong, order[:heavy])
+        distances.append(target.distance(sums))
+    return float(np.mean(distances))

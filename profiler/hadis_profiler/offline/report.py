@@ -5,36 +5,33 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from hadis.api.resources import Configuration
+from hadis.planning.pareto import pareto_front
 from hadis.planning.profile import Profile
 from matplotlib.figure import Figure
 
-from hadis_profiler.offline.images import path_of
-from hadis_profiler.offline.run import NOTES
-from hadis_profiler.offline.table import front
+from hadis_profiler.offline.notes import DifficultyNote, DiscriminatorNote, Notes, Sample
 
 mpl.use("Agg")
 _COLOURS = ("#8ecae6", "#219ebc", "#0b6377", "#12343b", "#fb8500", "#6a4fa3", "#d62828", "#1f7a3d")
-_SHOWN = 160
+_NONE = "–"
 
 
-def write_report(profile: Profile, work: Path, out: Path) -> None:
-    """Write the page; what a run's folder would add is left out where there is none."""
-    notes = json.loads((work / NOTES).read_text("utf-8")) if (work / NOTES).exists() else {}
-    sections = [_summary(profile, notes), *_front(profile), _latency(profile, notes)]
-    if "difficulty" in notes:
-        sections.append(_difficulty(notes["difficulty"]))
-    if "discriminator" in notes:
-        sections.append(_discriminator(notes["discriminator"]))
-    if "samples" in notes:
-        sections.append(_samples(profile, notes["samples"], work))
+def write_report(profile: Profile, notes: Notes | None, out: Path) -> None:
+    """Write the page; without a run's notes it has no 95th percentiles, difficulty, calibration or images."""
+    sections = [_summary(profile), *_front(profile), _latency(profile, notes)]
+    if notes:
+        sections += [
+            _difficulty(notes.difficulty),
+            _discriminator(notes.discriminator),
+            _samples(notes.samples),
+        ]
     name = html.escape(profile.resource.metadata.name)
     page = f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>Profile {name}</title><style>{_STYLE}</style>
@@ -45,17 +42,17 @@ def write_report(profile: Profile, work: Path, out: Path) -> None:
 def best_rows(profile: Profile) -> list[Configuration]:
     """Return the rows of the front, by rising cost."""
     rows = profile.configurations
-    return [rows[i] for i in front([(c.cost, c.quality) for c in rows])]
+    return [rows[i] for i in pareto_front([(c.cost, c.quality) for c in rows])]
 
 
-def _summary(profile: Profile, notes: dict[str, Any]) -> str:
+def _summary(profile: Profile) -> str:
     spec = profile.resource.spec
     facts = {
         "measured on": spec.gpu_product,
         "source": spec.source,
         "software": ", ".join(f"{name} {version}" for name, version in spec.software.items()),
         "configurations": f"{len(spec.configurations)}, of them {len(best_rows(profile))} on the front",
-        "content": profile.hash,
+        "hash": profile.hash,
     }
     rows = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in facts.items() if v)
     return f"<dl>{rows}</dl>"
@@ -67,129 +64,140 @@ def _front(profile: Profile) -> Iterator[str]:
     axes = figure.subplots()
     axes.scatter([c.cost for c in rows], [c.quality for c in rows], s=8, color="#c9c5ba", label="every configuration")
     costs = [c.cost for c in best]
-    measured = [c for c in best if "qualityLow" in c.measures]
-    if measured:
-        axes.fill_between([c.cost for c in measured], [c.measures["qualityLow"] for c in measured],
-                          [c.measures["qualityHigh"] for c in measured], color="#219ebc", alpha=0.2, lw=0,
-                          label="90% interval")  # fmt: skip
-    axes.plot(costs, [c.quality for c in best], "o-", ms=4, color="#0b6377", label="front")
-    drawn = [c for c in best if "random" in c.measures]
-    if drawn:
-        axes.plot([c.cost for c in drawn], [c.measures["random"] for c in drawn], "x", ms=5, color="#fb8500",
-                  label="the same ratios, prompts drawn at random")  # fmt: skip
+    known = [c for c in best if "qualityLow" in c.measures]
+    if known:
+        low, high = ([c.measures[f"quality{end}"] for c in known] for end in ("Low", "High"))
+        known_costs = [c.cost for c in known]
+        axes.fill_between(known_costs, low, high, color="#219ebc", alpha=0.2, lw=0, label="90% interval")
+    axes.plot(costs, [c.quality for c in best], "o-", ms=4, color="#0b6377", label="Pareto front")
+    pairs = [c for c in best if "random" in c.measures]
+    if pairs:
+        baseline = [c.measures["random"] for c in pairs]
+        label = "the same ratios, prompts drawn at random"
+        axes.plot([c.cost for c in pairs], baseline, "x", ms=5, color="#fb8500", label=label)
     axes.set_xscale("log")
-    axes.set_xlabel("GPU seconds a request")
+    axes.set_xlabel("GPU seconds per request")
     axes.set_ylabel("quality (a distance, lower is better)")
     axes.legend(frameon=False)
-    yield _section("What quality costs", _picture(figure, "quality against GPU seconds a request"), _gain(drawn))
-    yield _section("The front", _table(profile, best))
+    yield _section("What quality costs", _picture(figure, "quality against GPU seconds per request"), _gain(pairs))
+    yield _section("The Pareto front", _table(profile, best))
 
 
-def _gain(drawn: list[Configuration]) -> str:
-    if not drawn:
+def _gain(pairs: list[Configuration]) -> str:
+    if not pairs:
         return ""
-    gains = [c.measures["random"] - c.quality for c in drawn]
+    gains = [c.measures["random"] - c.quality for c in pairs]
     return (
-        f"<p>Crosses are the same shares of heavy images, given to prompts by lot. To choose by difficulty and "
-        f"confidence is worth {np.mean(gains):.3g} on average, from {min(gains):.3g} to {max(gains):.3g}.</p>"
+        "<p>Crosses have the same shares of heavy images, given to prompts drawn at random. Choosing the prompts by "
+        f"difficulty and confidence is worth {np.mean(gains):.3g} on average, from {min(gains):.3g} to "
+        f"{max(gains):.3g}.</p>"
     )
 
 
+_COLUMNS = (
+    "light",
+    "heavy",
+    "direct ratio",
+    "deferral ratio",
+    "direct if difficulty over",
+    "deferred if confidence under",
+    "GPU s per request",
+    "quality",
+    "at random",
+)
+
+
 def _table(profile: Profile, best: list[Configuration]) -> str:
-    head = ("light", "heavy", "direct", "deferral", "difficulty over", "confidence under", "GPU s", "quality", "by lot")
-    body = []
-    for c in best:
-        single = c.light == c.heavy
-        hard, sure = (
-            profile.difficulty_threshold(c.direct_ratio),
-            profile.confidence_threshold(c.light, c.deferral_ratio),
-        )
-        low, high = (c.measures.get(f"quality{end}") for end in ("Low", "High"))
-        interval = f" <small>{low:.4g}–{high:.4g}</small>" if low is not None and high is not None else ""
-        cells = [
-            html.escape(c.light), "" if single else html.escape(c.heavy),
-            "" if single else f"{c.direct_ratio:.0%}", "" if single else f"{c.deferral_ratio:.0%}",
-            f"{hard:.3f}" if not single and np.isfinite(hard) else "",
-            f"{sure:.3f}" if not single and c.deferral_ratio else "",
-            f"{c.cost:.4g}", f"{c.quality:.4g}{interval}",
-            f"{c.measures['random']:.4g}" if "random" in c.measures else "",
-        ]  # fmt: skip
-        body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    titles = "".join(f"<th>{name}</th>" for name in head)
-    return f'<div class="wide"><table><tr>{titles}</tr>{"".join(body)}</table></div>'
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in _cells(profile, c)) + "</tr>" for c in best)
+    titles = "".join(f"<th>{title}</th>" for title in _COLUMNS)
+    return f'<div class="wide"><table><tr>{titles}</tr>{body}</table></div>'
 
 
-def _latency(profile: Profile, notes: dict[str, Any]) -> str:
+def _cells(profile: Profile, c: Configuration) -> Iterator[str]:
+    """Yield the cells of a row of the front; what does not apply to it has a dash."""
+    pair = c.light != c.heavy
+    low, high = c.measures.get("qualityLow"), c.measures.get("qualityHigh")
+    interval = f" <small>{low:.4g}–{high:.4g}</small>" if low is not None and high is not None else ""
+    hardest = profile.difficulty_threshold(c.direct_ratio)
+    yield html.escape(c.light)
+    yield html.escape(c.heavy) if pair else _NONE
+    yield f"{c.direct_ratio:.0%}" if pair else _NONE
+    yield f"{c.deferral_ratio:.0%}" if pair else _NONE
+    yield f"{hardest:.3f}" if pair and c.direct_ratio and np.isfinite(hardest) else _NONE
+    yield f"{profile.confidence_threshold(c.light, c.deferral_ratio):.3f}" if pair and c.deferral_ratio else _NONE
+    yield f"{c.cost:.4g}"
+    yield f"{c.quality:.4g}{interval}"
+    yield f"{c.measures['random']:.4g}" if "random" in c.measures else _NONE
+
+
+def _latency(profile: Profile, notes: Notes | None) -> str:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for colour, (name, tier) in zip(_COLOURS, profile.tiers.items(), strict=False):
+    for colour, (name, tier) in zip(itertools.cycle(_COLOURS), profile.tiers.items(), strict=False):
         sizes, seconds = [p.batch for p in tier.latency], [p.seconds for p in tier.latency]
         left.plot(sizes, seconds, "o-", ms=3, color=colour, label=name)
         right.plot(sizes, [b / s for b, s in zip(sizes, seconds, strict=True)], "o-", ms=3, color=colour)
-        points = notes.get("latency", {}).get(name, {}).get("points", [])
-        if points:
-            left.plot([p["batch"] for p in points], [p["p95_s"] for p in points], ":", color=colour)
-    for axes, title in ((left, "seconds a batch (dotted: p95)"), (right, "images a second")):
+        points = notes.latency.get(name, ()) if notes else ()
+        left.plot([p.batch for p in points], [p.p95_s for p in points], ":", color=colour)
+    dotted = " (dotted: 95th percentile)" if notes and notes.latency else ""
+    for axes, title in ((left, f"seconds per batch{dotted}"), (right, "images per second")):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        axes.set_xlabel("batch")
+        axes.set_xlabel("batch size")
         axes.set_title(title, loc="left", fontsize=10)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    return _section("Latency", _picture(figure, "seconds and images a second by batch size"))
+    return _section("Latency", _picture(figure, "seconds per batch and images per second by batch size"))
 
 
-def _difficulty(note: dict[str, Any]) -> str:
+def _difficulty(note: DifficultyNote) -> str:
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     axes = figure.subplots()
-    low, high = note["range"]
-    edges = np.linspace(float(low), float(high), len(note["scores"]) + 1)
-    axes.bar(edges[:-1], note["scores"], np.diff(edges), align="edge", color="#219ebc")
-    axes.set_xlabel("difficulty (not scaled)")
+    edges = np.linspace(note.low, note.high, len(note.histogram) + 1)
+    axes.bar(edges[:-1], note.histogram, np.diff(edges), align="edge", color="#219ebc")
+    axes.set_xlabel("difficulty")
     axes.set_ylabel("prompts")
-    predicts = note["heldOut"] > note["noise"]
-    verdict = "The text tells which prompts are hard." if predicts else (
-        "<strong>The text predicts nothing here</strong>: a direct ratio is no better than a lot; deferral helps."
-    )  # fmt: skip
+    verdict = (
+        "The text predicts which prompts are hard."
+        if note.held_out > note.noise
+        else "<strong>The text predicts nothing here</strong>: a direct ratio is no better than a random choice of "
+        "prompts. Deferral, which sees the image, may still be."
+    )
     text = (
-        f"<p>{verdict} Rank correlation of the score with the quality gap between the lightest and the heaviest "
-        f"tier on prompts that were not fitted on: {note['heldOut']:.3f}; by chance up to {note['noise']:.3f} in 19 of "
-        f"20 cases; weights by mutual information reach {note['byInformation']:.3f}.</p>"
+        f"<p>{verdict} Rank correlation of the difficulty with the quality gap between the lightest and the heaviest "
+        f"tier on held-out prompts: {note.held_out:.3f}. Chance alone stays under {note.noise:.3f} in 19 of 20 cases. "
+        f"Weights by mutual information, the paper's kind, reach {note.held_out_by_information:.3f}.</p>"
     )
     return _section("Difficulty", text, _picture(figure, "histogram of difficulty"))
 
 
-def _discriminator(note: dict[str, Any]) -> str:
+def _discriminator(note: DiscriminatorNote) -> str:
     figure = Figure(figsize=(4.4, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], ":", color="#888")
-    sure, good, counts = zip(*note["calibration"], strict=True)
-    axes.plot(sure, good, "-", color="#0b6377")
-    axes.scatter(sure, good, s=[20 + 200 * n / max(counts) for n in counts], color="#0b6377", alpha=0.7)
+    confidence, good = [b.confidence for b in note.calibration], [b.good for b in note.calibration]
+    most = max((b.images for b in note.calibration), default=1)
+    axes.plot(confidence, good, "-", color="#0b6377")
+    axes.scatter(confidence, good, s=[20 + 200 * b.images / most for b in note.calibration], color="#0b6377", alpha=0.7)
     axes.set_xlabel("confidence")
     axes.set_ylabel("share that is good enough")
     text = (
-        f"<p>Area under the ROC curve on held-out light images: {note['auc']:.3f}; {note['good']:.0%} of them are good "
-        "enough. A dot on the line is a confidence that can be believed; its size is how many images have it.</p>"
+        f"<p>Area under the ROC curve on held-out light images: {note.auc:.3f}; {note.good_share:.0%} of them are good "
+        "enough. Where a dot is on the dotted line, confidence is the probability that it claims to be; a larger dot "
+        "has more images.</p>"
     )
     return _section("Discriminator", text, _picture(figure, "calibration of the discriminator"))
 
 
-def _samples(profile: Profile, samples: list[dict[str, Any]], work: Path) -> str:
+def _samples(samples: Sequence[Sample]) -> str:
     parts = []
     for sample in samples:
-        figures = []
-        for k, name in enumerate(profile.tiers):
-            path = path_of(work / "images" / name, sample["index"])
-            if path.exists():
-                caption = f"{html.escape(name)}, confidence {sample['confidence'][k]:.2f}"
-                figures.append(f'<figure><img alt="" width="{_SHOWN}" src="{_inline(path)}">'
-                               f"<figcaption>{caption}</figcaption></figure>")  # fmt: skip
-        parts.append(f'<h3>{html.escape(sample["prompt"])}</h3><div class="row">{"".join(figures)}</div>')
-    return _section("Where the tiers disagree most, and two where they agree", *parts)
-
-
-def _inline(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+        figures = "".join(
+            f'<figure><img alt="" src="{html.escape(image.uri)}"><figcaption>{html.escape(image.tier)}, '
+            f"confidence {image.confidence:.2f}</figcaption></figure>"
+            for image in sample.images
+        )
+        parts.append(f'<h3>{html.escape(sample.prompt)}</h3><div class="row">{figures}</div>')
+    return _section("Prompts on which the tiers differ most, then two on which they differ least", *parts)
 
 
 def _picture(figure: Figure, words: str) -> str:
@@ -210,7 +218,7 @@ section{background:#fff;border:1px solid #d9d6cd;border-radius:10px;padding:1rem
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:0}dt{color:#59636b}dd{margin:0}
 .plot{max-width:100%;height:auto;display:block}.wide{overflow:auto}
 table{border-collapse:collapse;font-size:.85rem;width:100%}th,td{text-align:left;padding:.15rem .6rem;
-white-space:nowrap}
+white-space:nowrap}th{white-space:normal;vertical-align:bottom}
 tr:nth-child(even){background:#f6f5f1}small{color:#59636b}
 .row{display:flex;flex-wrap:wrap;gap:.8rem}figure{margin:0;width:160px}figure img{width:160px;height:160px;
 object-fit:contain;image-rendering:pixelated;border-radius:6px}figcaption{font-size:.8rem;color:#59636b}

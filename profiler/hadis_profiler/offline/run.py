@@ -1,32 +1,33 @@
-"""The stages in their order. Each keeps what it made, so that a run that was killed goes on where it was."""
+"""The stages in their order. Each keeps its result, so that a run that was killed goes on where it was."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
-from hadis.api.resources import CascadeProfile
-from hadis_router.features import features
+from hadis.api.resources import CascadeProfile, Configuration
+from hadis_router.features import features as text_features
 from hadis_worker.gpu import pick_device
 from rich.progress import Progress
 
-from hadis_profiler.offline import difficulty, discriminate, images, latency, look, quality, store, table
-from hadis_profiler.offline.difficulty import Fitted
-from hadis_profiler.offline.discriminate import Judged
-from hadis_profiler.offline.look import Looks
+from hadis_profiler.offline import difficulty, discriminator, features, images, latency, notes, quality, store, table
+from hadis_profiler.offline.difficulty import DifficultyFit
+from hadis_profiler.offline.discriminator import Discrimination
+from hadis_profiler.offline.features import ImageFeatures
+from hadis_profiler.offline.latency import TierLatency
+from hadis_profiler.offline.notes import DifficultyNote, DiscriminatorNote, LatencyNote, Notes, Sample, SampleImage
 from hadis_profiler.offline.prompts import Prompts, Split, read_prompts, split
 from hadis_profiler.offline.quality import Row
 from hadis_profiler.offline.scorers import load_scorer
 from hadis_profiler.offline.spec import Run
+from hadis_profiler.offline.table import Hardware, Measurements
 
-STAGES = ("latency", "images", "difficulty", "discriminator", "quality", "table")
-NOTES = "notes.json"
+_MOST_GAP, _LEAST_GAP = 4, 2
+"""Prompts that a report shows: those on which the tiers differ most, and least."""
 
 
 @dataclass
@@ -36,147 +37,164 @@ class Stages:
     run: Run
     progress: Progress
     say: Callable[[str], None]
-    notes: dict[str, Any] = field(default_factory=dict)
 
-    def upto(self, stage: str) -> CascadeProfile | None:
-        """Do a stage and what it needs; return the profile of the last one."""
-        if stage == "latency":
-            self.latency  # noqa: B018 (a cached property is a stage)
-        elif stage == "images":
-            self.images  # noqa: B018
-        elif stage == "difficulty":
-            self.difficulty  # noqa: B018
-        elif stage == "discriminator":
-            self.judged  # noqa: B018
-        elif stage == "quality":
-            self.rows  # noqa: B018
-        else:
-            return self.table
-        return None
+    def do(self, stage: str) -> None:
+        """Do one stage and what it needs."""
+        getattr(self, stage)
 
     @cached_property
     def device(self) -> str:
-        """What is computed on."""
+        """The device that everything is computed on."""
         return pick_device(self.run.spec.device)
 
     @cached_property
     def prompts(self) -> Prompts:
         """The prompts."""
-        found = read_prompts(self.run)
-        self.say(found.note)
-        return found
+        prompts = read_prompts(self.run)
+        self.say(prompts.note)
+        return prompts
 
     @cached_property
     def split(self) -> Split:
-        """Who learns from which prompts."""
+        """Which prompts are trained on, calibrated on, and measured on."""
         return split(len(self.prompts.texts), self.run.spec.seed)
 
     @cached_property
-    def latency(self) -> dict[str, Any]:
+    def latency(self) -> dict[str, TierLatency]:
         """Times of batches by tier."""
-        threads = torch.get_num_threads()
-        try:
-            return latency.measure(self.run, self.device, self.progress, self.say)
-        finally:
-            torch.set_num_threads(threads)
+        return latency.measure(self.run, self.device, self.progress, self.say)
 
     @cached_property
     def images(self) -> bool:
-        """Every image is there."""
-        best = {name: max(value["points"], key=lambda p: p["batch"] / p["p50_s"])["batch"]
-                for name, value in self.latency.items()}  # fmt: skip
-        images.paint_all(self.run, self.prompts.texts, self.device, best, self.progress, self.say)
+        """True once every image is in the work folder."""
+        batches = {name: measured.best.batch for name, measured in self.latency.items()}
+        images.generate_all(self.run, self.prompts.texts, self.device, batches, self.progress, self.say)
         return True
 
     @cached_property
-    def looks(self) -> Looks:
+    def features(self) -> ImageFeatures:
         """Features and scores of every image."""
         assert self.images
         scorer, test = load_scorer(self.run, self.device), self.split.test.tolist()
-        return look.look(self.run, self.prompts.texts, scorer, test, self.progress)
+        return features.extract(self.run, self.prompts.texts, scorer, test, self.progress)
 
     @cached_property
-    def difficulty(self) -> Fitted:
+    def difficulty(self) -> DifficultyFit:
         """Weights of the text features."""
-        texts = np.stack([features(prompt) for prompt in self.prompts.texts])
-        gap = self.looks.badness(0) - self.looks.badness(len(self.run.spec.tiers) - 1)
+        texts = np.stack([text_features(prompt) for prompt in self.prompts.texts])
         held_out = np.concatenate([self.split.calibrate, self.split.test])
-        found = difficulty.fit(texts, gap, self.split.train, held_out)
-        verdict = "the text tells which prompts are hard" if found.predicts else "THE TEXT PREDICTS NOTHING HERE"
+        fit = difficulty.fit(texts, self.features.quality_gap, self.split.train, held_out)
+        verdict = "the text predicts which prompts are hard" if fit.predicts else "THE TEXT PREDICTS NOTHING HERE"
         self.say(
-            f"difficulty: rank correlation {found.held_out:.3f} with the quality gap on {len(held_out)} other prompts "
-            f"(chance: {found.noise:.3f}; weights by mutual information: {found.by_information:.3f}): {verdict}"
+            f"difficulty: rank correlation {fit.held_out:.3f} with the quality gap on {len(held_out)} held-out prompts "
+            f"(chance: {fit.noise:.3f}; weights by mutual information: {fit.held_out_by_information:.3f}): {verdict}"
         )
-        self.notes["difficulty"] = {
-            "heldOut": found.held_out, "noise": found.noise, "byInformation": found.by_information,
-            "scores": np.histogram(found.scores, 30)[0].tolist(),
-            "range": [float(found.scores.min()), float(found.scores.max())],
-        }  # fmt: skip
-        return found
+        return fit
 
     @cached_property
-    def judged(self) -> Judged:
+    def discriminator(self) -> Discrimination:
         """The discriminator's confidence in every image."""
-        found = discriminate.train(self.run, self.prompts.texts, self.looks, self.split, self.device, self.progress)
-        good = discriminate.good_images(self.looks)[:-1][:, self.split.test].mean()
-        self.say(f"discriminator: area under the ROC curve {found.auc:.3f} on held-out images, {good:.0%} of them good")
-        self.notes["discriminator"] = {"auc": found.auc, "good": float(good), "calibration": found.calibration}
-        return found
+        texts = self.prompts.texts
+        trained = discriminator.train(self.run, texts, self.features, self.split, self.device, self.progress)
+        self.say(
+            f"discriminator: area under the ROC curve {trained.auc:.3f} on held-out light images, of which "
+            f"{trained.good_share:.0%} are good"
+        )
+        return trained
 
     @cached_property
-    def rows(self) -> list[Row]:
+    def quality(self) -> list[Row]:
         """The distance of every configuration."""
-        test, spec = self.split.test, self.run.spec
-        scores = None if self.looks.scores is None else self.looks.scores[:, test]
-        hard, sure = self.difficulty.scores[test], self.judged.confidence[:, test]
-        made_from = store.mark(spec.grid, hard.tolist(), sure.tolist(), float(self.looks.features.sum()), spec.scorer)
-        known = store.load(self.run.work / "quality.json", made_from)
-        if known is not None:
-            return [Row(**row) for row in known]
+        test, spec, measured = self.split.test, self.run.spec, self.features
+        scores = None if measured.scores is None else measured.scores[:, test]
+        hard, confidence = self.difficulty.scores[test], self.discriminator.confidence[:, test]
+        inputs = spec.grid, hard.tolist(), confidence.tolist(), float(measured.by_tier.sum()), spec.scorer
+        path, made_from = self.run.work / "quality.json", store.mark(*inputs)
+        kept = store.load(path, made_from)
+        if kept is not None:
+            return [Row(**row) for row in kept]
         tiers = len(spec.tiers)
         task = self.progress.add_task("quality", total=tiers + tiers * (tiers - 1) // 2 * spec.grid**2)
-        found = list(quality.grid(self.looks.features[:, test], scores, self.looks.reference, hard, sure, spec.grid,
-                                  lambda: self.progress.advance(task)))  # fmt: skip
-        store.save(self.run.work / "quality.json", made_from, [dataclasses.asdict(row) for row in found])
-        singles = [f"{spec.tiers[row.light].name} {row.quality:.4g}" for row in found if row.light == row.heavy]
+        by_tier, reference = measured.by_tier[:, test], measured.reference
+        grid = quality.grid(
+            by_tier, scores, reference, hard, confidence, spec.grid, lambda: self.progress.advance(task)
+        )
+        rows = list(grid)
+        store.save(path, made_from, [dataclasses.asdict(row) for row in rows])
+        singles = [f"{spec.tiers[row.light].name} {row.quality:.4g}" for row in rows if row.light == row.heavy]
         self.say(f"quality (a distance, lower is better) on {len(test)} prompts: {', '.join(singles)}")
-        return found
+        return rows
 
     @cached_property
     def table(self) -> CascadeProfile:
         """The profile."""
-        rows, task = self.rows, self.progress.add_task("intervals", total=None)
-        device = ("cpu", 0)
-        if self.device == "cuda":
-            properties = torch.cuda.get_device_properties(0)
-            device = properties.name, properties.total_memory
-        profile = table.build(self.run, self.latency, self.looks, self.difficulty, self.judged, rows, self.split.test,
-                              device, lambda: self.progress.advance(task))  # fmt: skip
-        self._tell_of(profile)
-        self.notes["latency"] = self.latency
-        self.notes["samples"] = self._samples()
-        store.write(self.run.work / NOTES, json.dumps(self.notes, indent=1).encode())
+        rows, task = self.quality, self.progress.add_task("intervals", total=None)
+        measured = Measurements(
+            self.latency, self.features, self.difficulty, self.discriminator, rows, self.split.test, self._hardware()
+        )
+        profile = table.build(self.run, measured, lambda: self.progress.advance(task))
+        self.say(_front_summary(profile.spec.configurations))
         return profile
 
-    def _tell_of(self, profile: CascadeProfile) -> None:
-        rows = [c for c in profile.spec.configurations if "random" in c.measures or "qualityLow" in c.measures]
-        pairs = [c for c in rows if "random" in c.measures]
-        gain = float(np.mean([c.measures["random"] - c.quality for c in pairs])) if pairs else 0.0
-        text = f"table: {len(rows)} of {len(profile.spec.configurations)} configurations are on the front"
-        if pairs:
-            text += f"; to choose prompts rather than draw lots is worth {gain:.3g} on them"
-        widths = [c.measures["qualityHigh"] - c.measures["qualityLow"] for c in rows if "qualityLow" in c.measures]
-        if widths:
-            text += f"; a quality is known to {np.median(widths) / 2:+.2g} (90%)".replace("+", "+-")
-        self.say(text)
+    @cached_property
+    def notes(self) -> Notes:
+        """What a report shows beside the profile."""
+        fit, trained = self.difficulty, self.discriminator
+        return Notes(
+            latency={
+                name: tuple(LatencyNote(batch=p.batch, p95_s=p.p95_s, runs=p.runs) for p in measured.points)
+                for name, measured in self.latency.items()
+            },
+            difficulty=DifficultyNote(
+                held_out=fit.held_out,
+                noise=fit.noise,
+                held_out_by_information=fit.held_out_by_information,
+                low=fit.scores.min(),
+                high=fit.scores.max(),
+                histogram=notes.histogram(fit.scores.tolist()),
+            ),
+            discriminator=DiscriminatorNote(
+                auc=trained.auc, good_share=trained.good_share, calibration=trained.calibration
+            ),
+            samples=tuple(self._sample(i) for i in self._sampled()),
+        )
 
-    def _samples(self) -> list[dict[str, Any]]:
-        """Return the prompts on which the tiers disagree most and least."""
-        gap = self.looks.badness(0) - self.looks.badness(len(self.run.spec.tiers) - 1)
-        order = self.split.test[np.argsort(-gap[self.split.test], kind="stable")]
-        chosen = [*order[:4].tolist(), *order[-2:].tolist()]
-        return [
-            {"index": i, "prompt": self.prompts.texts[i], "gap": float(gap[i]),
-             "confidence": [round(float(c), 3) for c in self.judged.confidence[:, i]]}
-            for i in chosen
-        ]  # fmt: skip
+    def _hardware(self) -> Hardware:
+        if self.device != "cuda":
+            return Hardware("cpu", 0)
+        properties = torch.cuda.get_device_properties(0)
+        return Hardware(properties.name, properties.total_memory)
+
+    def _sampled(self) -> list[int]:
+        """Return the held-out prompts on which the tiers differ most, and least."""
+        gap = self.features.quality_gap[self.split.test]
+        order = self.split.test[np.argsort(-gap, kind="stable")]
+        return [*order[:_MOST_GAP].tolist(), *order[-_LEAST_GAP:].tolist()]
+
+    def _sample(self, i: int) -> Sample:
+        tiers, confidence = self.run.spec.tiers, self.discriminator.confidence[:, i].tolist()
+        return Sample(
+            prompt=self.prompts.texts[i],
+            images=tuple(
+                SampleImage(
+                    tier=tier.name,
+                    confidence=round(confidence[k], 3),
+                    uri=notes.small_copy(next(images.read_images(self.run, tier, [i]))),
+                )
+                for k, tier in enumerate(tiers)
+            ),
+        )
+
+
+def _front_summary(configurations: tuple[Configuration, ...]) -> str:
+    """Return a sentence on the rows of the front: what choosing prompts is worth, and how well quality is known."""
+    pairs = [c for c in configurations if "random" in c.measures]
+    known = [c for c in configurations if "qualityLow" in c.measures]
+    text = f"table: {len(configurations)} configurations"
+    if pairs:
+        gain = float(np.mean([c.measures["random"] - c.quality for c in pairs]))
+        text += f"; choosing prompts in place of drawing them at random is worth {gain:.3g} on the front"
+    if known:
+        half = np.median([c.measures["qualityHigh"] - c.measures["qualityLow"] for c in known]) / 2
+        text += f"; there the 90% interval of a quality is +-{half:.2g}"
+    return text

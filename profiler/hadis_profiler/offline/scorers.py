@@ -1,4 +1,4 @@
-"""How good images are: features that a distance is measured on, and a score an image where the scorer has one."""
+"""How good images are: features that a distance is measured on, and a score per image where the scorer has one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 class Scorer(Protocol):
-    """Looks at images, a batch at a time."""
+    """Measures images, one batch at a time."""
 
     def features(self, prompts: Sequence[str], images: Sequence[Image.Image]) -> Array:
         """Return what a Fréchet distance is measured on (n, d)."""
@@ -41,7 +41,7 @@ def load_scorer(run: Run, device: str) -> Scorer:
             raise SpecError(f"scorer {name} needs `reference`: a folder of real images to compare with")
         folder = run.path(run.spec.reference)
         if not folder.is_dir():
-            raise SpecError(f"reference: {folder} is no folder")
+            raise SpecError(f"reference: {folder} is not a folder")
         kind = Inception if name == "inception" else Clip
         return kind(weights, folder, device)
     module, _, function = name.partition(":")
@@ -53,8 +53,8 @@ def load_scorer(run: Run, device: str) -> Scorer:
     return scorer
 
 
-class _Pictures:
-    """What scorers share that compare with a folder of real images."""
+class _AgainstFolder:
+    """A scorer whose reference is a folder of real images."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -74,7 +74,7 @@ class _Pictures:
         raise NotImplementedError
 
 
-class Inception(_Pictures):
+class Inception(_AgainstFolder):
     """FID's InceptionV3 features (2048), by torch-fidelity's port with its published weights."""
 
     def __init__(self, weights: Path | None, reference: Path, device: str) -> None:
@@ -100,15 +100,15 @@ class Inception(_Pictures):
     def features(self, prompts: Sequence[str], images: Sequence[Image.Image]) -> Array:
         """Return the pooled features; the network resizes by itself."""
         batch = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images])
-        found: Array = self._network(batch.to(self._device))[0].double().cpu().numpy()
-        return found
+        features: Array = self._network(batch.to(self._device))[0].double().cpu().numpy()
+        return features
 
     def scores(self, prompts: Sequence[str], images: Sequence[Image.Image]) -> Array | None:
         """Return None: these features know nothing of prompts."""
         return None
 
 
-class Clip(_Pictures):
+class Clip(_AgainstFolder):
     """CLIP's image features, and the CLIP score of each image with its prompt (Hessel et al. 2021)."""
 
     def __init__(self, weights: Path | None, reference: Path, device: str) -> None:
@@ -135,5 +135,5 @@ class Clip(_Pictures):
     def scores(self, prompts: Sequence[str], images: Sequence[Image.Image]) -> Array | None:
         """Return 2.5 times the cosine of image and prompt, 0 at least."""
         image, text = self._both(prompts, images)
-        found: Array = 2.5 * np.clip((image * text).sum(1), 0, None)
-        return found
+        scores: Array = 2.5 * np.clip((image * text).sum(1), 0, None)
+        return scores

@@ -1,4 +1,4 @@
-"""What `hadis profile` is asked for: the models, the prompts, and how quality is measured."""
+"""The spec of a `hadis profile` run: the models, the prompts, and how quality is measured."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class DiscriminatorSpec(Fields):
 
     clip: str | None = Field(
         None,
-        description="CLIP model, a folder or repository, whose features are judged; default: a network of its own.",
+        description="CLIP model, a folder or repository, whose features are read; default: a network of its own.",
     )
-    image_size: Literal[32, 64, 128] = Field(32, description="Its own network looks at images in this size.")
-    rounds: int = Field(16, ge=1, le=1000, description="Passes over the training pictures.")
+    image_size: Literal[32, 64, 128] = Field(32, description="Pixels of a side of what its own network reads.")
+    rounds: int = Field(16, ge=1, le=1000, description="Passes over the training images.")
 
 
 class RunSpec(Fields):
@@ -40,7 +40,7 @@ class RunSpec(Fields):
     device: Literal["auto", "cuda", "cpu"] = "auto"
     threads: int | None = Field(None, ge=1, description="On a CPU: threads of one worker, for the latencies.")
     batches: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = (1, 2, 4, 8, 16, 32)
-    seconds_per_point: PositiveDuration = Field("20s", description="Most time for one tier and batch size.")
+    seconds_per_point: PositiveDuration = Field("20s", description="Most time for one tier at one batch size.")
     scorer: str = Field("inception", description="inception, clip, or module:function.")
     scorer_weights: str | None = Field(None, description="File or folder of the scorer's weights.")
     reference: str | None = Field(None, description="Folder of real images (inception, clip).")
@@ -53,10 +53,10 @@ class RunSpec(Fields):
         names = [tier.name for tier in self.tiers]
         if len(set(names)) < len(names):
             raise ValueError("tiers: each name may stand once")
-        made = [tier.model_dump(exclude={"name", "tunable"}) for tier in self.tiers]
-        for i, tier in enumerate(made):
-            if tier in made[:i]:
-                raise ValueError(f"tiers: {names[made.index(tier)]} and {names[i]} are the same model and settings")
+        settings = [tier.model_dump(exclude={"name", "tunable"}) for tier in self.tiers]
+        for i, tier in enumerate(settings):
+            if tier in settings[:i]:
+                raise ValueError(f"tiers: {names[settings.index(tier)]} and {names[i]} are the same model and settings")
         if self.batches[0] != 1 or list(self.batches) != sorted(set(self.batches)):
             raise ValueError("batches: must rise from 1, for example [1, 2, 4, 8]")
         return self
@@ -68,9 +68,9 @@ class Run:
 
     spec: RunSpec
     folder: Path
-    """Of the spec file."""
+    """Folder of the spec file."""
     work: Path
-    """Where stages keep what they made."""
+    """Folder in which stages keep their results."""
 
     @property
     def models(self) -> Path:

@@ -1,4 +1,4 @@
-"""What stages keep: JSON written at once, with a mark of what it was made from, so that nothing stale is used."""
+"""Results of stages as JSON files, replaced atomically, each with a hash of its inputs so that no stale one is used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def mark(*parts: object) -> str:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace a file at once; a kill leaves the old one."""
+    """Replace a file atomically; a kill leaves the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_bytes(data)

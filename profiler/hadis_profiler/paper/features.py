@@ -49,8 +49,13 @@ def main(folder: Path) -> None:
     for half in (0, 1):
         fit = np.linalg.lstsq(taken[half::2], columns[half::2], rcond=None)[0]
         guess[1 - half :: 2] = taken[1 - half :: 2] @ fit
-    print("held out:", {name: round(float(np.corrcoef(g, c)[0, 1]), 3) for name, g, c in
-                        zip(FEATURES, guess.T, columns.T, strict=True)})  # fmt: skip
+    print(
+        "held out:",
+        {
+            name: round(float(np.corrcoef(g, c)[0, 1]), 3)
+            for name, g, c in zip(FEATURES, guess.T, columns.T, strict=True)
+        },
+    )
     z = (guess - columns.mean(0)) / columns.std(0)
     print("Spearman of the score, held out:", round(spearman(z @ WEIGHTS, paper_score(columns)), 4))
     fit = np.linalg.lstsq(taken, columns, rcond=None)[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from hadis.api.manifest import write_profile
 from hadis.api.resources import API_VERSION, CascadeProfile
+from hadis.planning.shares import cascade_gpu_s
 from hadis_router.features import FEATURES
 
 from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns
@@ -49,27 +50,58 @@ def build(folder: Path) -> CascadeProfile:
     tiers = []
     for k, (name, model, steps, seconds, _) in enumerate(TIERS):
         real = np.loadtxt(folder / f"confidence/model_{k}.txt")[:, 1].reshape(len(columns), -1).mean(1)
-        tiers.append({
-            "name": name, "model": model, "steps": steps, "latency": _latency(seconds),
-            "discriminatorSeconds": DISCRIMINATOR_S, "confidenceQuantiles": _quantiles(real),
-        })  # fmt: skip
-    each = [seconds * BATCH_FACTOR for _, _, _, seconds, _ in TIERS]
+        tiers.append(
+            {
+                "name": name,
+                "model": model,
+                "steps": steps,
+                "latency": _latency(seconds),
+                "discriminatorSeconds": DISCRIMINATOR_S,
+                "confidenceQuantiles": _quantiles(real),
+            }
+        )
+    image_s = [seconds * BATCH_FACTOR for _, _, _, seconds, _ in TIERS]
     rows = []
     with (folder / "config_results_hybrid.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             light, heavy = int(row["light_model"]), int(row["heavy_model"])
             x, y = float(row["router_ratio"]), float(row["disc_ratio"])
-            cost = (1 - x) * each[light] + (x + (1 - x) * y) * each[heavy]
-            rows.append({"light": TIERS[light][0], "heavy": TIERS[heavy][0], "directRatio": x, "deferralRatio": y,
-                         "quality": float(row["fid"]), "cost": round(cost, 6)})  # fmt: skip
-    rows += [{"light": name, "heavy": name, "directRatio": 0.0, "deferralRatio": 0.0, "quality": fid,
-              "cost": round(s * BATCH_FACTOR, 6)} for name, _, _, s, fid in TIERS]  # fmt: skip
+            cost = cascade_gpu_s(x, y, image_s[light], image_s[heavy])
+            rows.append(
+                {
+                    "light": TIERS[light][0],
+                    "heavy": TIERS[heavy][0],
+                    "directRatio": x,
+                    "deferralRatio": y,
+                    "quality": float(row["fid"]),
+                    "cost": round(cost, 6),
+                }
+            )
+    rows += [
+        {
+            "light": name,
+            "heavy": name,
+            "directRatio": 0.0,
+            "deferralRatio": 0.0,
+            "quality": fid,
+            "cost": round(s * BATCH_FACTOR, 6),
+        }
+        for name, _, _, s, fid in TIERS
+    ]
     difficulty = {
-        "features": list(FEATURES), "mean": columns.mean(0).round(6).tolist(), "std": columns.std(0).round(6).tolist(),
-        "weights": WEIGHTS.tolist(), "quantiles": _quantiles(paper_score(columns)),
-    }  # fmt: skip
-    spec = {"gpuProduct": "paper-testbed", "source": _SOURCE, "tiers": tiers, "difficulty": difficulty,
-            "configurations": rows}  # fmt: skip
+        "features": list(FEATURES),
+        "mean": columns.mean(0).round(6).tolist(),
+        "std": columns.std(0).round(6).tolist(),
+        "weights": WEIGHTS.tolist(),
+        "quantiles": _quantiles(paper_score(columns)),
+    }
+    spec = {
+        "gpuProduct": "paper-testbed",
+        "source": _SOURCE,
+        "tiers": tiers,
+        "difficulty": difficulty,
+        "configurations": rows,
+    }
     return CascadeProfile.read(
         {"apiVersion": API_VERSION, "kind": "CascadeProfile", "metadata": {"name": "paper"}, "spec": spec}
     )

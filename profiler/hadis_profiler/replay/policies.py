@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from hadis.planning.decide import Decision, decide
+from hadis.planning.pareto import pareto_front
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
+from hadis.planning.shares import heavy_share, light_share
 from hadis.planning.snapshot import DemandReading, Memory, Snapshot
 from hadis.planning.tuning import Tuning
 
@@ -121,8 +123,8 @@ class Epochs:
         if heavy == light:
             return demand * light_s, 0.0
         heavy_s = self._profile.latency_s(heavy, b) / b
-        to_light = 1.0 if self._all else 1 - direct
-        return demand * to_light * light_s, demand * (direct + (1 - direct) * deferral) * heavy_s
+        to_light = 1.0 if self._all else light_share(direct)
+        return demand * to_light * light_s, demand * heavy_share(direct, deferral) * heavy_s
 
 
 def rows_of(profile: Profile) -> list[Row]:
@@ -132,13 +134,8 @@ def rows_of(profile: Profile) -> list[Row]:
 
 def _pareto(profile: Profile) -> list[Row]:
     """Return the rows that no other beats on cost and quality."""
-    rows = sorted(profile.configurations, key=lambda c: (c.cost, c.quality))
-    front, best = [], float("inf")
-    for c in rows:
-        if c.quality < best:
-            best = c.quality
-            front.append((c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality))
-    return front
+    rows = rows_of(profile)
+    return [rows[i] for i in pareto_front([(c.cost, c.quality) for c in profile.configurations])]
 
 
 def _drawn(seed: int) -> Callable[[int], float]:

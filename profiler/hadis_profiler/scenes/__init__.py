@@ -1,1 +1,1 @@
-"""Draw the example world, train its models, and measure them (`make scenes`)."""
+"""The example world: drawing it, training its models, and the scorer by which `hadis profile` measures them."""

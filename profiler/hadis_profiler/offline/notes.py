@@ -1,0 +1,118 @@
+"""What a run notes down beside the profile, for the report: it stands in one file, with small copies of some images."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from hadis.api.fields import Fields
+from PIL import Image
+
+from hadis_profiler.offline import store
+
+_SIDE = 320
+"""Pixels of the longer side of a copy; smaller images are kept as they are."""
+_HISTOGRAM = 30
+
+
+class LatencyNote(Fields):
+    """A batch size of a tier: 95th percentile of the seconds, and how often it was timed."""
+
+    batch: int
+    p95_s: float
+    runs: int
+
+
+class DifficultyNote(Fields):
+    """How well the difficulty ranks held-out prompts (see `DifficultyFit`), and its distribution."""
+
+    held_out: float
+    noise: float
+    held_out_by_information: float
+    low: float
+    high: float
+    histogram: tuple[int, ...]
+    """Prompts by equal parts of low to high."""
+
+
+class CalibrationBin(Fields):
+    """Held-out light images of similar confidence: the mean of it, and the share that is good enough."""
+
+    confidence: float
+    good: float
+    images: int
+
+
+class DiscriminatorNote(Fields):
+    """How good the discriminator is on held-out light images."""
+
+    auc: float
+    good_share: float
+    calibration: tuple[CalibrationBin, ...]
+
+
+class SampleImage(Fields):
+    """One tier's image of a sample, as a data URI."""
+
+    tier: str
+    confidence: float
+    uri: str
+
+
+class Sample(Fields):
+    """One prompt with every tier's image."""
+
+    prompt: str
+    images: tuple[SampleImage, ...]
+
+
+class Notes(Fields):
+    """Everything that a report shows and a profile has no place for."""
+
+    latency: dict[str, tuple[LatencyNote, ...]]
+    difficulty: DifficultyNote
+    discriminator: DiscriminatorNote
+    samples: tuple[Sample, ...]
+
+    def write(self, path: Path) -> None:
+        """Write the notes as JSON."""
+        store.write(path, self.model_dump_json(by_alias=True, indent=1).encode() + b"\n")
+
+
+def notes_path(profile: Path) -> Path:
+    """Return the file that holds the notes of a profile: `profile.notes.json` beside `profile.yaml`."""
+    return profile.with_suffix(".notes.json")
+
+
+def read_notes(path: Path) -> Notes | None:
+    """Return the notes in a file, None where there is none; raise ValueError for a file that is broken."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        return Notes.model_validate_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: does not hold the notes of a profile: {str(error).splitlines()[0]}") from None
+
+
+def histogram(scores: Sequence[float]) -> tuple[int, ...]:
+    """Return how many scores are in each equal part of their range."""
+    return tuple(np.histogram(scores, _HISTOGRAM)[0].tolist())
+
+
+def small_copy(image: Image.Image) -> str:
+    """Return an image as a data URI, made small: PNG where it was small already, else WebP."""
+    body = io.BytesIO()
+    if max(image.size) <= _SIDE:
+        image.save(body, "png", optimize=True)
+        kind = "png"
+    else:
+        copy = image.copy()
+        copy.thumbnail((_SIDE, _SIDE))
+        copy.save(body, "webp", quality=80)
+        kind = "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(body.getvalue()).decode()}"

@@ -1,0 +1,70 @@
+"""Stage discriminator: which images are good, how well a network ranks them, and what a worker loads."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hadis_profiler.offline import discriminator, images, store
+from hadis_profiler.offline.discriminator import area_under_curve, calibration, good_images
+from hadis_profiler.offline.features import ImageFeatures
+from hadis_profiler.offline.prompts import Split
+from hadis_profiler.offline.spec import SpecError
+from hadis_worker.discriminator import load_discriminator
+from PIL import Image
+from profiler_runs import run_of, write_tiny_clip
+from rich.progress import Progress
+
+
+def test_area_under_the_curve_counts_pairs() -> None:
+    rng = np.random.default_rng(0)
+    scores, good = rng.integers(0, 5, 200).astype(float), rng.random(200) < 0.4
+    pairs = scores[good][:, None] - scores[~good][None, :]
+    assert area_under_curve(scores, good) == pytest.approx((pairs > 0).mean() + (pairs == 0).mean() / 2)
+    assert area_under_curve(scores, np.ones(200, bool)) == 0.5
+
+
+def test_calibration_compares_confidence_with_the_share_that_is_good() -> None:
+    bins = calibration(np.array([0.11, 0.13, 0.99, 1.0]), np.array([False, True, True, True]))
+    assert [(round(b.confidence, 3), b.good, b.images) for b in bins] == [(0.12, 0.5, 2), (0.995, 1.0, 2)]
+
+
+def test_good_is_by_score_where_there_is_one_and_else_by_nearness() -> None:
+    features = np.array([[[4.0], [1], [9]], [[2.0], [1], [3]], [[0.0], [0], [0]]])
+    by_score = ImageFeatures(features, np.array([[0.0, 1, 0], [1, 1, 0], [1, 1, 0]]), features[0])
+    assert good_images(by_score).tolist() == [[False, True, True], [True, True, True], [True, True, True]]
+    by_nearness = ImageFeatures(features, None, features[0])
+    assert good_images(by_nearness).tolist() == [[False, True, False], [True, True, False], [True, True, True]]
+    assert by_nearness.quality_gap.tolist() == [4, 1, 9]
+
+
+def test_a_discriminator_reads_the_features_of_a_clip_and_a_worker_loads_it(tmp_path: Path) -> None:
+    write_tiny_clip(tmp_path / "clip")
+    run = run_of(tmp_path, discriminator={"clip": "clip", "rounds": 40})
+    # Red is good, blue is poor: even an untrained CLIP's features differ between them.
+    rng, prompts = np.random.default_rng(0), [f"picture {i}" for i in range(80)]
+    good = rng.random((len(run.spec.tiers), 80)) < 0.5
+    good[-1] = True
+    for k, tier in enumerate(run.spec.tiers):
+        for i in range(80):
+            colour = (220, 30, 30) if good[k][i] else (30, 30, 220)
+            noisy = np.clip(np.array(colour) + rng.integers(-25, 25, (16, 16, 3)), 0, 255).astype(np.uint8)
+            buffer = io.BytesIO()
+            Image.fromarray(noisy).save(buffer, "PNG")
+            store.write(images.path_of(run.work / f"images/{tier.name}", i), buffer.getvalue())
+    features = ImageFeatures(np.zeros((len(good), 80, 1)), good.astype(float), np.zeros((80, 1)))
+    part = np.arange(80)
+    parts = Split(part[:40], part[40:60], part[60:])
+    with Progress(disable=True) as progress:
+        trained = discriminator.train(run, prompts, features, parts, "cpu", progress)
+        assert trained.auc > 0.9
+        assert sum(b.images for b in trained.calibration) == 20
+        loaded = load_discriminator(run.work / "discriminator")
+        some = list(images.read_images(run, run.spec.tiers[0], [60, 61]))
+        assert loaded.confidence(some, prompts[60:62]) == pytest.approx(trained.confidence[0][60:62], abs=1e-5)
+        assert loaded.temperature != 1.0
+        nowhere = run_of(tmp_path, discriminator={"clip": "./nowhere"})
+        with pytest.raises(SpecError, match=r"\./nowhere cannot be loaded"):
+            discriminator.train(nowhere, prompts, features, parts, "cpu", progress)

@@ -1,0 +1,52 @@
+"""Stage latency: how long a median is measured, and which batch sizes are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hadis_profiler.offline import latency
+from hadis_profiler.offline.latency import Point, TierLatency, median_interval, misfit, time_batch
+from hadis_worker.pipelines import Call
+from profiler_runs import run_of
+from rich.progress import Progress
+
+
+def point(batch: int, seconds: float) -> Point:
+    return Point(batch, seconds, seconds, seconds, seconds, 5, 0, None)
+
+
+def test_a_median_is_measured_until_it_is_known() -> None:
+    calls = []
+    measured = time_batch(lambda: calls.append(0), 4, 5.0, "cpu")
+    assert measured.runs == len(calls) - 1 >= 5
+    assert measured.low_s <= measured.p50_s <= measured.high_s
+    values = np.random.default_rng(0).normal(10, 1, (400, 51))
+    inside = [low <= 10 <= high for low, high in (median_interval(v.tolist()) for v in values)]
+    assert 0.93 < np.mean(inside) < 0.99
+    assert misfit([point(b, 0.1 + 0.2 * b) for b in (1, 2, 4)]) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_best_batch_has_the_fewest_seconds_per_image() -> None:
+    measured = TierLatency((point(1, 1.0), point(2, 1.2), point(4, 2.8)), 0.5, 0.0, "")
+    assert (measured.best.batch, measured.image_s) == (2, 0.6)
+    assert TierLatency.read(measured.document()) == measured
+
+
+def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Painter:
+        def paint(self, call: Call) -> None:
+            if len(call.prompts) == 8:
+                raise MemoryError("out of memory")
+
+    monkeypatch.setattr(latency, "load_painter", lambda *_: Painter())
+    monkeypatch.setattr(latency, "_gain", lambda *_: 1.0)
+    said: list[str] = []
+    run = run_of(tmp_path, batches=[1, 2, 4, 8, 16], secondsPerPoint="100ms")
+    with Progress(disable=True) as progress:
+        measured = latency.measure(run, "cpu", progress, said.append)
+        assert [p.batch for p in measured["a"].points] == [1, 2, 4]
+        assert "batch 8 does not fit in memory" in said[0]
+        assert latency.measure(run, "cpu", progress, said.append) == measured  # kept
+    assert len(said) == 2
