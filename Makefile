@@ -63,8 +63,9 @@ screenshots: $(VENV)/installed ## take the pictures of the page that README show
 crds: $(VENV)/installed ## write the CustomResourceDefinitions anew from the models
 	$(BIN)/python -m hadis.api.crd .
 
-reference: $(VENV)/installed ## write docs/reference anew from the code
+reference: $(VENV)/installed ## write docs/reference and the drawings anew from the code
 	PYTHONPATH=tests $(BIN)/python tests/docs/reference.py .
+	$(BIN)/python tests/docs/drawings.py .
 
 docs: $(VENV)/installed ## build the documents' site into build/site; a link that leads nowhere is an error
 	$(BIN)/zensical build --strict --clean

@@ -70,13 +70,20 @@ def _type(node: Schema) -> str:
     return ", ".join([kind, *_bounds(node)])
 
 
-def _bounds(node: Schema) -> Iterator[str]:
-    """Yield the bounds of a number; both dialects of exclusive ones are known."""
-    for name, word, strictly in (("minimum", ">=", ">"), ("maximum", "<=", "<")):
-        exclusive = node.get(f"exclusive{name.capitalize()}")
-        value = node.get(name) if isinstance(exclusive, bool | None) else exclusive
-        if value is not None and not (name == "maximum" and abs(value) >= 2**53):
-            yield f"{word if exclusive is None or exclusive is False else strictly} {value:g}"
+def _bounds(node: Schema) -> list[str]:
+    """Return the bounds of a number in words; both dialects of exclusive ones are known."""
+    low, high = (_bound(node, name) for name in ("minimum", "maximum"))
+    if low and high and not low[1] and not high[1]:
+        return [f"{low[0]:g} to {high[0]:g}"]
+    signs = ((low, ">"), (high, "<"))
+    return [f"{sign}{'' if bound[1] else '='} {bound[0]:g}" for bound, sign in signs if bound]
+
+
+def _bound(node: Schema, name: str) -> tuple[float, bool] | None:
+    """Return a bound and whether it is exclusive; None where there is none, or one that only a machine word sets."""
+    exclusive = node.get(f"exclusive{name.capitalize()}")
+    value = node.get(name) if isinstance(exclusive, bool | None) else exclusive
+    return None if value is None or abs(value) >= 2**53 else (value, exclusive is not None and exclusive is not False)
 
 
 def _default(node: Schema, required: bool) -> str:

@@ -20,7 +20,7 @@ _BODY = {
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A JSON part with each job's result, then a part for each image",
+        "description": "A JSON part with every result, then a part for each image",
         "content": {CONTENT_TYPE: {}},
     },
     400: {"description": "Something in the batch is wrong; the message says what"},
