@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help demo test lint e2e bench bench-paper scenes scenes-profile screenshots crds cluster clean
+.PHONY: help demo test lint docs reference e2e bench bench-paper scenes scenes-profile screenshots crds cluster clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -17,7 +17,7 @@ $(VENV)/installed: pyproject.toml
 demo: $(VENV)/installed ## serve the example models on this machine: PORT=8080 WORKERS=2
 	$(BIN)/hadis up examples/scenes.yaml --port $(or $(PORT),8080) --workers $(or $(WORKERS),2)
 
-lint: $(VENV)/installed ## style, types and who may import whom
+lint: $(VENV)/installed docs ## style, types, who may import whom, and that the documents build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy core operator router worker profiler tests --exclude 'tests/(cluster|node|page)'
@@ -69,8 +69,15 @@ screenshots: $(VENV)/installed ## take the pictures of the page that README show
 crds: $(VENV)/installed ## write the CustomResourceDefinitions anew from the models
 	$(BIN)/python -m hadis.api.crd .
 
+reference: $(VENV)/installed ## write docs/reference and the drawings anew from the code
+	PYTHONPATH=tests $(BIN)/python tests/docs/reference.py .
+	$(BIN)/python tests/docs/drawings.py .
+
+docs: $(VENV)/installed ## build the documents' site into build/site; a link that leads nowhere is an error
+	$(BIN)/zensical build --strict --clean
+
 cluster: $(VENV)/installed ## a test control plane with GPU nodes and the chart, to play with
 	$(BIN)/python tests/cluster/control_plane.py
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -50,3 +50,8 @@ def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: p
         assert "batch 8 does not fit in memory" in said[0]
         assert latency.measure(run, "cpu", progress, said.append) == measured  # kept
     assert len(said) == 2
+
+
+@pytest.mark.parametrize(("energy_j", "joules"), [(None, None), (0.0, None), (12.34567, 12.346)])
+def test_energy_is_in_the_profile_where_it_was_measured(energy_j: float | None, joules: float | None) -> None:
+    assert latency.joules(energy_j) == joules

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -13,6 +14,20 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from hadis_worker.engine import BatchError, UnknownTierError
 from hadis_worker.service import BusyError, NotReadyError, Worker
+
+_BODY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": GenerateBatch.model_json_schema()}}}
+}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A JSON part with every result, then a part for each image",
+        "content": {CONTENT_TYPE: {}},
+    },
+    400: {"description": "Something in the batch is wrong; the message says what"},
+    404: {"description": "The worker does not have the tier"},
+    409: {"description": "Another batch runs; nothing was begun"},
+    503: {"description": "Models load, or the worker drains"},
+}
 
 
 def create_app(worker: Worker) -> FastAPI:
@@ -26,8 +41,9 @@ def create_app(worker: Worker) -> FastAPI:
 
     app = FastAPI(title="HADIS worker", lifespan=lifespan, docs_url=None, redoc_url=None)
 
-    @app.post("/generate")
+    @app.post("/generate", openapi_extra=_BODY, responses=_ANSWERS)
     async def generate(request: Request) -> Response:
+        """Make the images of one batch, one batch at a time."""
         try:
             document = json.loads(await request.body())
         except (ValueError, RecursionError) as error:
@@ -49,18 +65,22 @@ def create_app(worker: Worker) -> FastAPI:
 
     @app.get("/status")
     async def status() -> Response:
+        """Say which tiers are resident, and whether the worker is ready, busy or draining."""
         return JSONResponse(worker.status().model_dump(by_alias=True))
 
     @app.get("/healthz")
     async def healthz() -> Response:
+        """Say that the process lives; 503 once its GPU is broken."""
         return PlainTextResponse(worker.broken or "ok", 503 if worker.broken else 200)
 
     @app.get("/readyz")
     async def readyz() -> Response:
+        """Say whether batches can be taken; 503 says why not."""
         return PlainTextResponse(worker.not_ready or "ok", 503 if worker.not_ready else 200)
 
     @app.get("/metrics")
     async def metrics() -> Response:
+        """Metrics for Prometheus."""
         return Response(worker.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return app
