@@ -9,9 +9,16 @@ from typing import Any
 
 from binaries import binary
 from control_plane import ControlPlane, wait_for
-from hadis_operator.reconcile import is_ready
+
 
 WAIT_S = 40.0
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Return whether a pod is ready and stays."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
 
 
 def status(plane: ControlPlane, namespace: str, name: str = "images") -> dict[str, Any]:
