@@ -1,0 +1,112 @@
+"""Conditions: what they say of what was observed and planned, and since when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hadis.api.conditions import Condition, condition, with_times
+from hadis.api.resources import ServiceSpec
+from hadis.planning.conditions import (
+    Outcome,
+    nodes_have_room,
+    profile_condition,
+    service_conditions,
+    worker_problem,
+)
+from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.profile import Profile
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, WorkerGroup
+
+NOW_S, LATE_S = 1000.0, 60.0
+READY = Worker("w", "l1", ("light",), ready=True)
+WAITING = Worker("p", "l1", ("light",), unschedulable=Problem("Unschedulable", "no node"), unschedulable_since_s=880.0)
+REFUSED = WorkerGroup("l1", ("light",), refused=Problem("QuotaExceeded", "exceeded quota"))
+PLAN = Plan("light", "light", 0.0, 0.0, (TierPlan("light", 1, 1),), 1.0, 30.0, 0.1, 0.1, reason="enough")
+BAD_PLAN = replace(PLAN, feasible=False, reason="too few GPUs")
+
+
+def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
+    before = with_times([condition("Ready", True, "A", "a"), condition("Degraded", False, "B", "b")], [], 1, "then")
+    after = with_times([condition("Ready", True, "C", "c"), condition("Degraded", True, "D", "d")], before, 2, "now")
+    assert [c.last_transition_time for c in after] == ["then", "now"]
+    assert after[0].reason == "C"
+    assert after[0].observed_generation == 2
+
+
+def test_the_first_worker_by_name_that_cannot_become_ready_is_told() -> None:
+    broken = Worker("a", "l1", ("light",), failure=Problem("ImagePullBackOff", "no such image"))
+    assert worker_problem([WAITING, broken], NOW_S, LATE_S) == broken.failure
+    assert worker_problem([WAITING], NOW_S, LATE_S) == WAITING.unschedulable
+    assert worker_problem([Worker("p", "l1", ("light",))], NOW_S, LATE_S) is None
+
+
+@pytest.mark.parametrize(
+    ("started_s", "terminating", "late"),
+    [(None, False, False), (950.0, False, False), (939.0, False, True), (939.0, True, False)],
+)
+def test_a_worker_that_has_run_for_long_without_being_ready_is_late(
+    started_s: float | None, terminating: bool, late: bool
+) -> None:
+    worker = Worker("p", "l1", ("light",), started_s=started_s, terminating=terminating)
+    problem = worker_problem([worker], NOW_S, LATE_S)
+    assert (problem is not None and problem.reason == "NotReady") is late
+
+
+def test_a_worker_that_no_node_takes_for_long_and_a_quota_mean_no_room() -> None:
+    assert nodes_have_room([WAITING], [], NOW_S, 180)
+    assert not nodes_have_room([WAITING], [], NOW_S, 60)
+    assert not nodes_have_room([], [REFUSED], NOW_S, 60)
+    assert nodes_have_room([READY], [replace(REFUSED, refused=None)], NOW_S, 60)
+
+
+def test_a_profile_is_valid_or_says_why_not(profile: Profile) -> None:
+    assert profile_condition(profile).status == "True"
+    missing = profile_condition(Problem("ProfileNotFound", "there is none"))
+    assert (missing.status, missing.reason, missing.message) == ("False", "ProfileNotFound", "there is none")
+
+
+def conditions(profile: Profile, outcome: Outcome, mode: str = "Auto", **changes: Any) -> dict[str, Condition]:
+    """Return the conditions, by type, of a service with one ready worker, `changes` aside."""
+    spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, "mode": mode})
+    reading = DemandReading(NOW_S, {"router": 1.0}, source="read from 1 of 1 routers")
+    plain = Snapshot(NOW_S, spec, profile, reading, (READY,), (WorkerGroup("l1", ("light",), replicas=1, created=1),))
+    return {c.type: c for c in service_conditions(replace(plain, **changes), outcome)}
+
+
+def test_all_is_well(profile: Profile) -> None:
+    found = conditions(profile, Outcome(PLAN, PLAN, 1))
+    assert {kind: c.status for kind, c in found.items()} == {
+        "MetricsAvailable": "True",
+        "CapacitySufficient": "True",
+        "PlanApplied": "True",
+        "Degraded": "False",
+        "Ready": "True",
+    }
+    assert found["Ready"].message == "1 router, 1 worker"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "changes", "kind", "status", "reason"),
+    [
+        (Outcome(PLAN, PLAN, 1), {"reading": Problem("NoData", "none")}, "MetricsAvailable", "False", "NoData"),
+        (Outcome(PLAN, BAD_PLAN, 1), {}, "CapacitySufficient", "False", "TooFewGpus"),
+        (Outcome(PLAN, None, 1), {}, "CapacitySufficient", "True", "Sufficient"),
+        (Outcome(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "CapacitySufficient", "False", "Unschedulable"),
+        (Outcome(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "PlanApplied", "False", "Unschedulable"),
+        (Outcome(PLAN, PLAN, 2), {"groups": (REFUSED,)}, "PlanApplied", "False", "QuotaExceeded"),
+        (Outcome(PLAN, PLAN, 2), {}, "PlanApplied", "False", "Scaling"),
+        (Outcome(PLAN, PLAN, 1), {"mode": "Advisory"}, "PlanApplied", "False", "Advisory"),
+        (Outcome(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "Degraded", "True", "Unschedulable"),
+        (Outcome(BAD_PLAN, PLAN, 1), {}, "Degraded", "True", "PlanInfeasible"),
+        (Outcome(PLAN, PLAN, 1), {"routers": 0}, "Ready", "False", "NoRouter"),
+        (Outcome(None, PLAN, 1), {"workers": ()}, "Ready", "False", "NoWorker"),
+        (Outcome(None, PLAN, 1), {"workers": (WAITING,)}, "Ready", "False", "Unschedulable"),
+    ],
+)
+def test_what_is_not_well_is_told_by_its_condition(
+    profile: Profile, outcome: Outcome, changes: dict[str, Any], kind: str, status: str, reason: str
+) -> None:
+    found = conditions(profile, outcome, **changes)[kind]
+    assert (found.status, found.reason) == (status, reason)

@@ -1,0 +1,48 @@
+"""An HTTP session without sockets: answers by address, one that it does not know refuses the connection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import aiohttp
+
+
+@dataclass
+class Answer:
+    """A body, as it is read."""
+
+    body: bytes
+
+    async def read(self) -> bytes:
+        return self.body
+
+    async def text(self) -> str:
+        return self.body.decode()
+
+    async def json(self, content_type: str | None = None) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class FakeHttp:
+    """Texts by URL, or functions of the query's parameters."""
+
+    answers: dict[str, str | Callable[[Mapping[str, str]], str]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def get(self, url: str, params: Mapping[str, str] | None = None, **_: object) -> AsyncIterator[Answer]:
+        self.asked.append(url)
+        answer = self.answers.get(url)
+        if answer is None:
+            raise aiohttp.ClientConnectionError(f"nobody listens at {url}")
+        yield Answer((answer if isinstance(answer, str) else answer(params or {})).encode())
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The same, as the code under test wants it."""
+        return cast(aiohttp.ClientSession, self)

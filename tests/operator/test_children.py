@@ -1,0 +1,89 @@
+"""A service's objects: names, what pods may do, and what the router and the workers read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from documents import profile_document
+from hadis.api.manifest import read_manifest
+from hadis.api.resources import CascadeProfile, ServiceSpec
+from hadis.planning.profile import Profile
+from hadis_operator import children
+from hadis_operator.children.common import Owner, child_name
+from hadis_operator.settings import Settings
+
+OWNER = Owner("images", "default", "uid")
+
+
+def make_spec(**fields: Any) -> ServiceSpec:
+    return ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, **fields})
+
+
+@pytest.mark.parametrize("name", ["images", "a" * 63, "1.2.3", "a.b", "x" * 62 + "y", "9" * 63])
+def test_names_of_children_are_dns_labels_that_differ(name: str) -> None:
+    made = [child_name(name, suffix) for suffix in ("router", "worker-0123456789", "workers-abcdef")]
+    assert all(re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", each) for each in made)
+    assert len(set(made)) == 3
+    assert child_name(name + "b" if len(name) < 63 else name[:-1] + "z", "router") not in made
+
+
+def test_pods_are_safe_and_workers_ask_for_one_gpu(profile: Profile) -> None:
+    spec = make_spec(worker={"gpuResource": "amd.com/gpu", "nodeSelector": {"a": "b"}})
+    made = children.make(OWNER, spec, Settings(), profile, shared=True)
+    deployments = [*made.workers.values(), *(c for c in made.fixed if c["kind"] == "Deployment")]
+    assert len(deployments) == 2
+    for deployment in deployments:
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        container = pod["containers"][0]["securityContext"]
+        assert container["readOnlyRootFilesystem"]
+        assert container["capabilities"] == {"drop": ["ALL"]}
+        assert not container["allowPrivilegeEscalation"]
+    worker = deployments[0]["spec"]["template"]["spec"]
+    assert worker["containers"][0]["resources"]["limits"] == {"amd.com/gpu": "1"}
+    assert worker["nodeSelector"] == {"a": "b"}
+    threads = next(e for e in worker["containers"][0]["env"] if e["name"] == "HADIS_WORKER_THREADS")
+    assert threads["valueFrom"]["resourceFieldRef"]["resource"] == "requests.cpu"
+    assert worker["terminationGracePeriodSeconds"] > profile.latency_s("heavy", 4)
+    assert worker["automountServiceAccountToken"] is False
+
+
+def test_other_pods_are_another_deployment(profile: Profile) -> None:
+    def names(changed: Profile = profile, image: str = "w:1", shared: bool = False) -> set[str]:
+        made = children.make(OWNER, make_spec(), Settings(worker_image=image), changed, shared=shared)
+        return {d["metadata"]["name"] for d in made.workers.values()}
+
+    assert len(names()) == 2
+    assert names() == names()
+    renamed = profile_document()
+    renamed["metadata"]["name"] = "other"
+    others = names(Profile(CascadeProfile.read(renamed))), names(image="w:2"), names(shared=True)
+    assert len(set().union(names(), *others)) == 7
+
+
+def test_the_router_reads_the_manifest_that_is_mounted_for_it(profile: Profile, tmp_path: Path) -> None:
+    made = children.make(OWNER, make_spec(), Settings(), profile, shared=True)
+    configs = {c["metadata"]["name"]: c["data"] for c in made.fixed if c["kind"] == "ConfigMap"}
+    deployment = next(c for c in made.fixed if c["kind"] == "Deployment")
+    volumes = {v["name"]: v for v in deployment["spec"]["template"]["spec"]["volumes"]}
+    for source in volumes["manifest"]["projected"]["sources"]:
+        data = configs[source["configMap"]["name"]]
+        for item in source["configMap"].get("items", [{"key": key, "path": key} for key in data]):
+            path = tmp_path / item["path"]
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(data[item["key"]])
+    manifest = read_manifest(tmp_path / "manifest.yaml")
+    assert manifest.service.spec.gpus.max == 4
+    assert manifest.profile.content_hash() == profile.hash
+
+
+@pytest.mark.parametrize("placement", ["Shared", "Dedicated"])
+def test_an_autoscaler_takes_over_the_routers_count(profile: Profile, placement: str) -> None:
+    spec = make_spec(router={"autoscaling": {"maxReplicas": 5}})
+    made = children.make(OWNER, spec, Settings(), profile, shared=placement == "Shared")
+    assert "HorizontalPodAutoscaler" in {c["kind"] for c in made.fixed}
+    router = next(c for c in made.fixed if c["kind"] == "Deployment")
+    assert "replicas" not in router["spec"]

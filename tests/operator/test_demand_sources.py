@@ -1,0 +1,91 @@
+"""Demand from routers and from Prometheus: what is read, and what is said when nothing can be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from fake_http import FakeHttp
+from hadis_operator.demand_sources import STALE_S, DemandError, default_query, from_prometheus, from_routers
+
+METRICS = 'hadis_router_arrivals_total 5.0\nhadis_router_queued_seconds{tier="light"} 0.5\n'
+PROMETHEUS = "http://prometheus:9090"
+
+
+async def test_routers_are_asked_at_once_and_the_deaf_left_out() -> None:
+    together = asyncio.Barrier(3)
+
+    async def metrics(_: web.Request) -> web.Response:
+        await together.wait()  # one that is asked after another's answer would wait for ever
+        return web.Response(text=METRICS)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    async with TestServer(app, host="0.0.0.0") as server, aiohttp.ClientSession() as http:
+        good = [f"http://{host}:{server.port}" for host in ("127.0.0.1", "127.0.0.2", "127.0.0.3")]
+        reading = await from_routers(http, [*good, "http://127.0.0.1:1"])
+    assert reading.series == dict.fromkeys(good, 5.0)
+    assert reading.queued_s == {"light": pytest.approx(1.5)}
+    assert reading.source == "read from 3 of 4 routers"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, r"http://r/metrics: nobody"),
+        ("up 1\n", "has no hadis_router_arrivals_total"),
+        ("{", "http://r/metrics: "),
+    ],
+)
+async def test_where_no_router_tells_its_arrivals_the_first_fault_is_told(text: str | None, said: str) -> None:
+    http = FakeHttp({} if text is None else {"http://r/metrics": text})
+    with pytest.raises(DemandError, match=said) as error:
+        await from_routers(http.session, ["http://r"])
+    assert error.value.reason == "NoRouter"
+    with pytest.raises(DemandError, match="no router is ready"):
+        await from_routers(http.session, [])
+
+
+def prometheus(series: list[Any], age_s: float = 0.0, **changes: Any) -> FakeHttp:
+    """Return a Prometheus with these samples by router."""
+
+    def answer(params: Mapping[str, str]) -> str:
+        at = time.time() - age_s
+        values = [at] * len(series) if params["query"].startswith("timestamp(") else series
+        result = [{"metric": {"pod": str(i)}, "value": [at, str(value)]} for i, value in enumerate(values)]
+        return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}} | changes)
+
+    return FakeHttp({f"{PROMETHEUS}/api/v1/query": answer})
+
+
+async def test_prometheus_gives_each_series_and_the_time_of_the_newest_sample() -> None:
+    reading = await from_prometheus(prometheus([5, 7], age_s=10).session, f"{PROMETHEUS}/", default_query("a", "b"))
+    assert sorted(reading.series.values()) == [5, 7]
+    assert reading.at_s == pytest.approx(time.time() - 10, abs=5)
+    assert reading.source == f"2 series from {PROMETHEUS}/"
+
+
+@pytest.mark.parametrize(
+    ("server", "reason"),
+    [
+        (FakeHttp(), "Unreachable"),
+        (FakeHttp({f"{PROMETHEUS}/api/v1/query": "<html>"}), "Unreachable"),
+        (FakeHttp({f"{PROMETHEUS}/api/v1/query": "[]"}), "QueryFailed"),
+        (prometheus([1], status="error", error="parse error"), "QueryFailed"),
+        (prometheus([]), "NoData"),
+        (prometheus([1], data={"resultType": "scalar", "result": [0, "1"]}), "NoData"),
+        (prometheus([1, "NaN"]), "NotANumber"),
+        (prometheus([1], age_s=STALE_S + 5), "StaleData"),
+    ],
+)
+async def test_a_prometheus_that_tells_nothing_is_an_error_with_a_reason(server: FakeHttp, reason: str) -> None:
+    with pytest.raises(DemandError) as error:
+        await from_prometheus(server.session, PROMETHEUS, "arrivals")
+    assert error.value.reason == reason
