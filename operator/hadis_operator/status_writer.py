@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,8 +30,11 @@ _REFRESH_EVERY_S = 30.0
 class StatusWriter:
     """Writes the status of one service."""
 
-    def __init__(self, namespace: str, name: str, kube: Kube, cache: Cache) -> None:
-        """Begin with nothing written."""
+    def __init__(
+        self, namespace: str, name: str, kube: Kube, cache: Cache, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin with nothing written; `clock` gives seconds."""
+        self._clock = clock
         self._namespace, self._name, self._kube, self._cache = namespace, name, kube, cache
         self._announced: tuple[Plan | None, float] = (None, -1e9)
         self._written_s = -1e9
@@ -52,7 +55,7 @@ class StatusWriter:
         await self._write_if_new(service, status)
 
     async def _write_if_new(self, service: ServiceView, status: ServiceStatus) -> None:
-        refresh = time.monotonic() - self._written_s >= _REFRESH_EVERY_S
+        refresh = self._clock() - self._written_s >= _REFRESH_EVERY_S
         if _news(status) == _news(service.status) and not (refresh and status != service.status):
             return
         path = f"/apis/{GROUP}/{VERSION}/namespaces/{self._namespace}/diffusionservices/{self._name}/status"
@@ -63,7 +66,7 @@ class StatusWriter:
             if error.status != 404:  # deleted meanwhile
                 raise
         else:
-            self._written_s = time.monotonic()
+            self._written_s = self._clock()
             self._cache.saw("services", "MODIFIED", answer)
 
     async def _with_change(self, service: ServiceView, plan: Plan, status: ServiceStatus) -> ServiceStatus:
@@ -75,9 +78,9 @@ class StatusWriter:
         if last is None and known and known[-1].summary == plan.headline:  # told before a restart
             self._announced = plan, at_s
             return status
-        if time.monotonic() - at_s < _EVENT_EVERY_S:
+        if self._clock() - at_s < _EVENT_EVERY_S:
             return status
-        self._announced = plan, time.monotonic()
+        self._announced = plan, self._clock()
         change = PlanChangeStatus(time=_now(), summary=plan.headline, reason=plan.reason)
         await self._event(service, f"{plan.headline}; {plan.reason}")
         return status.model_copy(update={"changes": (*known, change)[-CHANGES_KEPT:]})
