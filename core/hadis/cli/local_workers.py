@@ -7,8 +7,9 @@ process that had it is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import httpx
 
@@ -17,6 +18,13 @@ from hadis.planning.snapshot import Worker, WorkerGroup
 from hadis.protocol.run_state import WorkerAddress
 
 _PROBE_S = 2.0
+
+
+class Runs(Protocol):
+    """What is run at a place until it is cancelled."""
+
+    def run(self) -> Coroutine[Any, Any, None]:
+        """Run until cancelled."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ class LocalWorkers:
     tasks: asyncio.TaskGroup
     say: Callable[[str], None]
     changed: Callable[[], None]
+    child: Callable[[str, str, dict[str, str], Callable[[str], None]], Runs] = Child
     _processes: list[_Process] = field(default_factory=list)
     _replicas: dict[str, int] = field(default_factory=dict)
 
@@ -64,7 +73,7 @@ class LocalWorkers:
         self._replicas = dict(replicas)
         for group, count in replicas.items():
             running = [p for p in self._processes if p.group == group and not p.terminating]
-            for process in sorted(running, key=lambda p: (p.ready, p.busy))[: len(running) - count]:
+            for process in sorted(running, key=lambda p: (p.ready, p.busy))[: max(0, len(running) - count)]:
                 process.terminating, process.ready = True, False
                 process.task.cancel()
         for group, count in replicas.items():
@@ -119,7 +128,7 @@ class LocalWorkers:
             "HADIS_WORKER_PORT": str(place.port),
             "HADIS_WORKER_TIERS": ",".join(self.groups[group]),
         }
-        child = Child(f"worker {place.number}", "hadis_worker", environment, self.say)
+        child = self.child(f"worker {place.number}", "hadis_worker", environment, self.say)
         process = _Process(place, group, self.tasks.create_task(child.run()))
         self._processes.append(process)
         process.task.add_done_callback(lambda _: self._ended(process))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Worker, WorkerGroup
@@ -48,19 +48,31 @@ class TableTransport:
         ]
 
 
+def observe_workers(
+    groups: Mapping[str, tuple[str, ...]], group_of: Mapping[str, str], changing: Container[str]
+) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
+    """Return groups (with their tiers) and workers (with their groups) as the control step sees them."""
+    counts = Counter(group_of.values())
+    found = (
+        WorkerGroup(name, tiers, replicas=counts[name], created=counts[name], exists=counts[name] > 0)
+        for name, tiers in groups.items()
+    )
+    workers = (Worker(url, group, groups[group], ready=url not in changing) for url, group in group_of.items())
+    return tuple(found), tuple(workers)
+
+
 class SharedFleet:
     """Workers that keep every tier: nothing to change."""
 
     def __init__(self, dispatcher: Dispatcher, tiers: Sequence[str], gpus: int) -> None:
         """Give all of them to the dispatcher."""
         names, resident = [f"w{i}" for i in range(gpus)], tuple(tiers)
-        self._workers = tuple(Worker(name, EVERY_TIER, resident, ready=True) for name in names)
-        self._groups = (WorkerGroup(EVERY_TIER, resident, replicas=gpus, created=gpus),)
+        self._seen = observe_workers({EVERY_TIER: resident}, dict.fromkeys(names, EVERY_TIER), ())
         dispatcher.set_workers(WorkerAddress(name, resident) for name in names)
 
     def observe(self) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
         """Return the groups and the workers as the control step sees them."""
-        return self._groups, self._workers
+        return self._seen
 
     def apply(self, workers_by_tier: Mapping[str, int]) -> None:
         """Do nothing: any worker may run any tier."""
@@ -86,10 +98,7 @@ class DedicatedFleet:
 
     def observe(self) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
         """Return the groups and the workers as the control step sees them."""
-        counts = Counter(self._tier.values())
-        groups = (WorkerGroup(tier, (tier,), replicas=counts[tier], created=counts[tier]) for tier in self._all_tiers)
-        workers = (Worker(url, tier, (tier,), ready=url not in self._changing) for url, tier in self._tier.items())
-        return tuple(groups), tuple(workers)
+        return observe_workers({tier: (tier,) for tier in self._all_tiers}, self._tier, self._changing)
 
     def apply(self, workers_by_tier: Mapping[str, int]) -> None:
         """Change as few workers as needed, idle ones first; those that change already are counted as done."""

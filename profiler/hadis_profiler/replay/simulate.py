@@ -18,7 +18,7 @@ from hadis.planning.decide import Decision
 from hadis.planning.fleet import is_shared
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
 from hadis_router.answer import ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import ImageParams, Job
@@ -98,6 +98,19 @@ def replay(
     return Ran(time.perf_counter() - began, end_s, busy)
 
 
+def snapshot_of(
+    now_s: float,
+    setting: Setting,
+    reading: DemandReading | Problem,
+    groups: tuple[WorkerGroup, ...],
+    workers: tuple[Worker, ...],
+) -> Snapshot:
+    """Return the simulated machines as the control step sees them."""
+    return Snapshot(
+        now_s=now_s, spec=setting.spec, profile=setting.profile, reading=reading, workers=workers, groups=groups
+    )
+
+
 class _Replay:
     def __init__(
         self, setting: Setting, policy: Policy, prompts: Prompts, record: Callable[[Outcome], None],
@@ -172,14 +185,8 @@ class _Replay:
         self._fleet.apply(decision.workers_by_tier)
 
     def _decide(self, now: float, groups: tuple[WorkerGroup, ...], workers: tuple[Worker, ...]) -> Decision:
-        snapshot = Snapshot(
-            now_s=now,
-            spec=self._setting.spec,
-            profile=self._setting.profile,
-            reading=DemandReading(now, {"router": float(self._arrivals)}, self._dispatcher.queued_s),
-            workers=workers,
-            groups=groups,
-        )
+        reading = DemandReading(now, {"router": float(self._arrivals)}, self._dispatcher.queued_s)
+        snapshot = snapshot_of(now, self._setting, reading, groups, workers)
         decision = self._policy.decide(snapshot, self._memory)
         self._memory = decision.memory
         return decision

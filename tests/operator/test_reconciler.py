@@ -1,0 +1,215 @@
+"""One service reconciled from its objects to its writes, against a fake API server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from fake_http import FakeHttp
+from fake_kube import FakeCluster
+from hadis.api.conditions import Condition
+from hadis.api.status import ServiceStatus
+from hadis.planning.plan import Plan, TierPlan, plan_document
+from hadis.protocol.labels import POOL, REVISION
+from hadis_operator.reconciler import Reconciler
+from hadis_operator.settings import Settings
+from hadis_operator.views import ServiceView
+from kube_objects import (
+    NAME,
+    NAMESPACE,
+    deployment_object,
+    pod_object,
+    profile_object,
+    service_object,
+)
+
+KEY = f"{NAMESPACE}/{NAME}"
+PROMETHEUS = "http://prometheus:9090"
+METRICS = {"metrics": {"prometheus": {"address": PROMETHEUS}}}
+PLAN = Plan(
+    "light", "heavy", 0.10625, 0.5, (TierPlan("light", 2, 1), TierPlan("heavy", 2, 4)), 1.0, 25.0, 0.1, 1.1,
+    reason="best quality", generation=5,
+)  # fmt: skip
+BEFORE = {"plan": {"active": plan_document(PLAN)}, "wantedByTier": {"light": 2, "heavy": 2}}
+
+
+class Operator:
+    """A Reconciler on a cluster with a service, its profile, and a router that is ready."""
+
+    def __init__(self, service: dict[str, Any], *, profile: bool = True) -> None:
+        self.cluster, self.http = FakeCluster(), FakeHttp()
+        self.cluster.put(service, pod_object("r", component="router", ready=True, address="10.0.1.1"))
+        if profile:
+            self.cluster.put(profile_object())
+        self.arrivals = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, with what the cluster says."""
+        cluster = self.cluster
+        self.reconciler = Reconciler(KEY, Settings(), cluster.kube, self.http.session, cluster.cache)
+
+    async def reconcile(self) -> list[tuple[str, str]]:
+        """Reconcile; return the verbs and names of what was written, the status aside."""
+        self.cluster.kube.requests.clear()
+        await self.reconciler.reconcile()
+        return [(r.verb, r.name) for r in self.cluster.kube.requests if r.name not in ("status", "events")]
+
+    @property
+    def service(self) -> ServiceView:
+        service = self.cluster.cache.service(KEY)
+        assert service is not None
+        return service
+
+    @property
+    def status(self) -> ServiceStatus:
+        return self.service.status
+
+    def condition(self, kind: str) -> Condition:
+        return next(c for c in self.status.conditions if c.type == kind)
+
+    @property
+    def replicas(self) -> dict[str, int]:
+        """Replicas of the worker Deployments by pool."""
+        found = {}
+        for path, item in self.cluster.kube.objects.items():
+            if "/deployments/" in path and REVISION in item["metadata"]["labels"]:
+                found[item["metadata"]["labels"][POOL]] = item["spec"]["replicas"]
+        return found
+
+    def follow(self) -> None:
+        """Let the Deployments' controllers do what they are asked for; every worker is ready."""
+        for item in list(self.cluster.kube.objects.values()):
+            labels = item["metadata"].get("labels", {})
+            if item.get("kind") != "Deployment" or REVISION not in labels:
+                continue
+            count = item["spec"]["replicas"]
+            status = {"replicas": count, "observedGeneration": item["metadata"]["generation"]}
+            self.cluster.put(item | {"status": status})
+            for i in range(count):
+                pod = {"pool": labels[POOL], "revision": labels[REVISION], "ready": True}
+                self.cluster.put(pod_object(f"{labels[POOL]}-{i}", **pod))
+
+    def prometheus(self) -> None:
+        """Have a Prometheus that tells `arrivals`."""
+
+        def answer(params: Mapping[str, str]) -> str:
+            value = time.time() if params["query"].startswith("timestamp(") else self.arrivals
+            result = [{"metric": {"pod": "r"}, "value": [0, str(value)]}]
+            return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
+
+        self.http.answers[f"{PROMETHEUS}/api/v1/query"] = answer
+
+
+async def test_a_new_service_gets_its_children_and_then_its_plan() -> None:
+    operator = Operator(service_object())
+    written = await operator.reconcile()
+    assert {verb for verb, _ in written} == {"apply"}
+    assert sum(operator.replicas.values()) > 0
+    assert operator.status.plan.active is None
+    assert operator.condition("Ready").reason == "NoWorker"
+    operator.follow()
+    await operator.reconcile()
+    assert operator.status.plan.active is not None
+    assert operator.condition("Ready").status == "True"
+    assert operator.condition("PlanApplied").status == "True"
+    assert await operator.reconcile() == []
+
+
+async def test_a_spec_that_cannot_be_read_is_told_and_nothing_else_is_done() -> None:
+    operator = Operator(service_object(gpus={"max": -1}, status=BEFORE))
+    assert await operator.reconcile() == []
+    ready = operator.condition("Ready")
+    assert (ready.status, ready.reason) == ("False", "InvalidSpec")
+    assert "gpus.max" in ready.message
+    assert operator.status.plan.active == PLAN
+
+
+async def test_without_a_profile_what_runs_is_left() -> None:
+    operator = Operator(service_object(status=BEFORE), profile=False)
+    operator.cluster.put(deployment_object("l1", replicas=2), pod_object("p", ready=True))
+    assert await operator.reconcile() == []
+    valid = operator.condition("ProfileValid")
+    assert (valid.status, valid.reason) == ("False", "ProfileNotFound")
+    assert (operator.status.plan.active, operator.status.wanted_by_tier) == (PLAN, {"light": 2, "heavy": 2})
+
+
+async def test_a_paused_service_is_left_as_it_is_and_nobody_is_asked() -> None:
+    operator = Operator(service_object(mode="Paused", status=BEFORE, **METRICS))
+    operator.cluster.put(deployment_object("l1", replicas=2))
+    assert await operator.reconcile() == []
+    assert operator.http.asked == []
+    applied = operator.condition("PlanApplied")
+    assert (applied.status, applied.reason) == ("Unknown", "Paused")
+    assert operator.status.plan.active == PLAN
+
+
+async def test_advice_is_written_into_the_status_and_nowhere_else() -> None:
+    operator = Operator(service_object(mode="Advisory"))
+    operator.cluster.put(pod_object("p", ready=True))
+    assert await operator.reconcile() == []
+    assert operator.condition("PlanApplied").reason == "Advisory"
+    assert operator.status.plan.active is not None
+    assert operator.status.plan.target is not None
+    assert sum(operator.status.wanted_by_tier.values()) > 0
+
+
+async def test_after_a_restart_plan_and_workers_of_the_status_are_held_until_demand_is_known() -> None:
+    operator = Operator(service_object(status=BEFORE, **METRICS))
+    operator.prometheus()
+    await operator.reconcile()
+    assert operator.replicas == {"light": 2, "heavy": 2}
+    operator.follow()
+    operator.restart()
+    assert await operator.reconcile() == []
+    assert operator.status.plan.active == PLAN
+    assert operator.status.wanted_by_tier == {"light": 2, "heavy": 2}
+    assert operator.status.gpus == "4 / 4 / 4"
+
+
+async def test_a_prometheus_that_does_not_answer_is_told_and_nothing_is_lost() -> None:
+    operator = Operator(service_object(status=BEFORE, **METRICS))
+    await operator.reconcile()
+    operator.follow()
+    operator.prometheus()
+    await operator.reconcile()
+    assert operator.condition("MetricsAvailable").status == "True"
+    operator.http.answers.clear()
+    for _ in range(3):
+        assert await operator.reconcile() == []
+    metrics = operator.condition("MetricsAvailable")
+    assert (metrics.status, metrics.reason) == ("False", "Unreachable")
+    assert operator.replicas == {"light": 2, "heavy": 2}
+    assert operator.status.plan.active == PLAN
+    assert operator.condition("Ready").status == "True"
+
+
+async def test_without_a_prometheus_the_ready_routers_are_asked() -> None:
+    operator = Operator(service_object())
+    operator.cluster.put(pod_object("s", component="router", address="10.0.1.2"))
+    await operator.reconcile()
+    assert operator.http.asked == ["http://10.0.1.1:8080/metrics"]
+
+
+async def test_a_changed_service_has_other_children() -> None:
+    operator = Operator(service_object())
+    await operator.reconcile()
+    operator.cluster.put(service_object(generation=2, router={"replicas": 3}))
+    assert ("apply", "images-router") in await operator.reconcile()
+    assert await operator.reconcile() == []
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_service_that_goes_is_left_to_the_garbage_collector(gone: bool) -> None:
+    operator = Operator(service_object())
+    if gone:
+        operator.cluster.take("DiffusionService", NAME)
+    else:
+        deleting = service_object()
+        deleting["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        operator.cluster.put(deleting)
+    await operator.reconcile()
+    assert operator.cluster.kube.requests == []
