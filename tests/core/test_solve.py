@@ -129,6 +129,16 @@ def test_more_gpus_and_less_demand_never_hurt(profile: Profile) -> None:
     assert by_demand == sorted(by_demand)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("demand_rps", [0.0, 0.01, 2.0])
+def test_a_tier_alone_gets_the_least_number_of_gpus_whatever_the_demand(
+    profile: Profile, shared: bool, demand_rps: float
+) -> None:
+    plan = Solver(profile, Objective(latency="4s"), shared=shared).solve(demand_rps, 6, min_gpus=4)
+    assert (plan.light, plan.heavy, plan.gpus) == ("heavy", "heavy", 4)
+    assert plan.heavy_latency_s == plan.light_latency_s >= 1
+
+
 def test_cost_takes_the_fewest_gpus_that_reach_the_quality(profile: Profile) -> None:
     plan = solver_for(profile, optimize="Cost", quality=26).solve(3.0, 12)
     assert plan.quality <= 26
