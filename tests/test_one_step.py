@@ -63,7 +63,8 @@ def situations(placement: str) -> list[Situation]:
         (5, 20, False, 6, 0.0),
         (8, 3, True, 6, 0.0),
     ]
-    found, arrivals = [], 0
+    found: list[Situation] = []
+    arrivals = 0
     for steps, rps, told, fleet, queued_s in phases:
         for _ in range(steps):
             arrivals += int(rps * EVERY_S)

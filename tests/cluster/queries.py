@@ -10,7 +10,6 @@ from typing import Any
 from binaries import binary
 from control_plane import ControlPlane, wait_for
 
-
 WAIT_S = 40.0
 
 

@@ -28,7 +28,7 @@ from kube_objects import (
 
 KEY = f"{NAMESPACE}/{NAME}"
 PROMETHEUS = "http://prometheus:9090"
-METRICS = {"metrics": {"prometheus": {"address": PROMETHEUS}}}
+METRICS: dict[str, Any] = {"metrics": {"prometheus": {"address": PROMETHEUS}}}
 PLAN = Plan(
     "light", "heavy", 0.10625, 0.5, (TierPlan("light", 2, 1), TierPlan("heavy", 2, 4)), 1.0, 25.0, 0.1, 1.1,
     reason="best quality", generation=5,
