@@ -22,6 +22,7 @@ from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, Wo
 NOW_S, LATE_S = 1000.0, 60.0
 READY = Worker("w", "l1", ("light",), ready=True)
 WAITING = Worker("p", "l1", ("light",), unschedulable=Problem("Unschedulable", "no node"), unschedulable_since_s=880.0)
+LEAVING = Worker("q", "l1", ("light",), terminating=True)
 REFUSED = WorkerGroup("l1", ("light",), refused=Problem("QuotaExceeded", "exceeded quota"))
 PLAN = Plan("light", "light", 0.0, 0.0, (TierPlan("light", 1, 1),), 1.0, 30.0, 0.1, 0.1, reason="enough")
 BAD_PLAN = replace(PLAN, feasible=False, reason="too few GPUs")
@@ -97,6 +98,7 @@ def test_all_is_well(profile: Profile) -> None:
         (Outcome(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "PlanApplied", "False", "Unschedulable"),
         (Outcome(PLAN, PLAN, 2), {"groups": (REFUSED,)}, "PlanApplied", "False", "QuotaExceeded"),
         (Outcome(PLAN, PLAN, 2), {}, "PlanApplied", "False", "Scaling"),
+        (Outcome(PLAN, PLAN, 1), {"workers": (READY, LEAVING)}, "PlanApplied", "False", "Scaling"),
         (Outcome(PLAN, PLAN, 1), {"mode": "Advisory"}, "PlanApplied", "False", "Advisory"),
         (Outcome(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "Degraded", "True", "Unschedulable"),
         (Outcome(BAD_PLAN, PLAN, 1), {}, "Degraded", "True", "PlanInfeasible"),
