@@ -23,7 +23,7 @@ from hadis.protocol.run_state import WorkerAddress
 from hadis_profiler.commands.replay import fewest_gpus
 from hadis_profiler.paper.profile import build
 from hadis_profiler.replay.fleet import TableTransport
-from hadis_profiler.replay.inputs import InputError, Prompts, drawn_prompts, read_prompts, read_trace
+from hadis_profiler.replay.inputs import InputError, ScoredPrompts, drawn_prompts, read_prompts, read_trace
 from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Hadis, Making
 from hadis_profiler.replay.quality import Grid, Judge
 from hadis_profiler.replay.simulate import Outcome, Setting, replay
@@ -248,7 +248,7 @@ def test_size_finds_and_draws(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "quality"), [("1to20", 20.41), ("1to64", 23.08)])
 def test_the_papers_traces_are_served_better_than_by_the_fluid_optimum_of_its_rows(name: str, quality: float) -> None:
     profile = Profile(read_profile(EXAMPLE))
-    prompts: Prompts = read_prompts(PAPER, profile)
+    prompts: ScoredPrompts = read_prompts(PAPER, profile)
     gpus = {"min": 16, "max": 16}
     spec = ServiceSpec.read({"profile": "paper", "objective": {"latency": "6s"}, "gpus": gpus, "placement": "Shared"})
     judge = Judge(profile, 6.0)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from hadis.api.conditions import Condition
 from hadis.api.fields import parse_duration_s
 from hadis.planning.conditions import (
-    Outcome,
+    Planned,
     nodes_have_room,
     paused_condition,
     profile_condition,
@@ -80,8 +80,8 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     memory = choice.memory
     wished = dict.fromkeys(profile.tiers, 0) | dict(memory.workers_by_tier or {})
     replicas, memory = _replicas(snapshot, memory, wished, shared=shared)
-    wanted = min(snapshot.spec.gpus.max, sum(wished.values()))
-    conditions += service_conditions(snapshot, Outcome(choice.plan, memory.target, wanted))
+    count = min(snapshot.spec.gpus.max, sum(wished.values()))
+    conditions += service_conditions(snapshot, Planned(choice.plan, memory.target, count))
     return Decision(
         memory=memory,
         conditions=tuple(conditions),

@@ -24,7 +24,7 @@ from hadis_router.dispatch import Dispatcher
 from hadis_router.job import ImageParams, Job
 
 from hadis_profiler.replay.fleet import DedicatedFleet, SharedFleet, TableTransport
-from hadis_profiler.replay.inputs import Prompts
+from hadis_profiler.replay.inputs import ScoredPrompts
 
 
 class Policy(Protocol):
@@ -79,7 +79,7 @@ class Ran:
 
 
 def replay(
-    setting: Setting, policy: Policy, trace: Iterable[tuple[float, int]], prompts: Prompts,
+    setting: Setting, policy: Policy, trace: Iterable[tuple[float, int]], prompts: ScoredPrompts,
     record: Callable[[Outcome], None], score: Callable[[int], float] | None = None,
     planned: Callable[[float, Plan], None] = lambda at, plan: None,
 ) -> Ran:  # fmt: skip
@@ -100,7 +100,7 @@ def replay(
 
 class _Replay:
     def __init__(
-        self, setting: Setting, policy: Policy, prompts: Prompts, record: Callable[[Outcome], None],
+        self, setting: Setting, policy: Policy, prompts: ScoredPrompts, record: Callable[[Outcome], None],
         score: Callable[[int], float] | None, planned: Callable[[float, Plan], None],
     ) -> None:  # fmt: skip
         self._setting, self._policy, self._record, self._planned = setting, policy, record, planned
