@@ -45,10 +45,10 @@ class Scene:
 def parse_scene(text: str) -> Scene:
     """Return the scene that a caption describes; raise ValueError for a text that is none."""
     try:
-        things, background = text.rsplit(" on ", 1)
+        captions, background = text.rsplit(" on ", 1)
         things = []
-        for part in things.split(" and "):
-            article, size, colour, shape, corner = part.split(" ", 4)
+        for caption in captions.split(" and "):
+            article, size, colour, shape, corner = caption.split(" ", 4)
             if article != "a":
                 raise ValueError
             things.append(Thing(SHAPES.index(shape), COLOURS.index(colour), SIZES.index(size), CORNERS.index(corner)))
