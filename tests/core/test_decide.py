@@ -135,6 +135,14 @@ def test_more_gpus_than_the_budget_are_not_asked_for(profile: Profile) -> None:
     assert decision.replicas == {EVERY_TIER: 4}
 
 
+@pytest.mark.parametrize("placement", ["Shared", "Dedicated"])
+@pytest.mark.parametrize("fleet", [((), ()), dedicated_fleet(light=0, heavy=1), dedicated_fleet(light=2, heavy=2)])
+def test_fewer_gpus_than_the_least_are_not_asked_for(placement: str, fleet: Fleet, profile: Profile) -> None:
+    service = Service(profile, make_spec(gpus={"min": 3, "max": 4}, placement=placement))
+    for t in range(10):
+        assert 3 <= total(service.step(float(t), 0.0, fleet)) <= 4
+
+
 def test_gpus_are_given_back_when_fewer_sufficed_for_the_window(profile: Profile) -> None:
     objective = {"latency": "4s", "optimize": "Cost", "quality": 29.0}
     service = Service(profile, make_spec(scaleDownAfter="20s", objective=objective))

@@ -43,12 +43,11 @@ def poisson(rate: float, seconds: float, seed: int = 0) -> list[tuple[float, int
     return found
 
 
-def setting_for(profile: Profile, *, shared: bool = True, change_cost_s: float = 0.0) -> Setting:
+def setting_for(profile: Profile, *, shared: bool = True, change_cost_s: float = 0.0, least: int = 4) -> Setting:
     """Return four GPUs under an objective of 4 s."""
     placement = "Shared" if shared else "Dedicated"
-    spec = ServiceSpec.read(
-        {"profile": "two", "objective": {"latency": "4s"}, "gpus": {"min": 4, "max": 4}, "placement": placement}
-    )
+    gpus = {"min": least, "max": 4}
+    spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": gpus, "placement": placement})
     return Setting(profile, spec, change_cost_s)
 
 
@@ -59,10 +58,10 @@ def run(setting: Setting, trace: Iterable[tuple[float, int]]) -> list[Outcome]:
     return outcomes
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_every_request_ends_once_and_in_time(profile: Profile, shared: bool) -> None:
+@pytest.mark.parametrize(("shared", "least"), [(True, 4), (False, 4), (False, 0)])
+def test_every_request_ends_once_and_in_time(profile: Profile, shared: bool, least: int) -> None:
     trace = poisson(3, 120)
-    outcomes = run(setting_for(profile, shared=shared, change_cost_s=2.0), iter(trace))
+    outcomes = run(setting_for(profile, shared=shared, change_cost_s=2.0, least=least), iter(trace))
     assert sorted(o.arrival_s for o in outcomes) == [at for at, _ in trace]
     late = [o for o in outcomes if o.answered_s is None or o.answered_s - o.arrival_s > 4]
     assert len(late) <= 0.01 * len(trace)

@@ -115,6 +115,9 @@ class Dedicated(Placement):
         slowest = slowest_path_s(self._deferred[row], light.min(-1)[:, None], heavy.min(-1)[None, :])
         counts = np.add.outer(np.arange(gpus + 1), np.arange(gpus + 1))
         allowed = (slowest <= self.table.slo_s) & (counts <= gpus) & (counts >= min_gpus)
+        # A tier that the row does not use gets none, for a plan of one tier has no place for another's.
+        allowed[1:] &= bool(self.table.light_share[row] > 0)
+        allowed[:, 1:] &= bool(self.table.heavy_share[row] > 0)
         order = np.where(allowed, _fewest_then_fastest(counts, slowest), np.inf)
         n, m = (int(i) for i in np.unravel_index(int(np.argmin(order)), order.shape))
         batches = int(light[n].argmin()), int(heavy[m].argmin())

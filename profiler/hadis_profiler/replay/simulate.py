@@ -142,7 +142,10 @@ class _Replay:
         setting, tiers = self._setting, tuple(self._setting.profile.tiers)
         if is_shared(setting.spec, setting.profile):
             return SharedFleet(self._dispatcher, tiers, setting.gpus)
-        counts = self._decide(0.0, (), ()).workers_by_tier
+        counts = dict.fromkeys(tiers, 0) | dict(self._decide(0.0, (), ()).workers_by_tier)
+        # Whatever a plan leaves over serves the heaviest tier: a GPU that is there costs the same when it idles.
+        heaviest = [tier for tier in tiers if counts[tier]][-1]
+        counts[heaviest] += setting.gpus - sum(counts.values())
         return DedicatedFleet(self._dispatcher, self.transport, counts, setting.change_cost_s)
 
     def _arrive(self, loop: asyncio.AbstractEventLoop, at: float, prompt: int) -> None:
