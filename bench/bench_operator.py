@@ -74,7 +74,7 @@ async def measure(plane: ControlPlane, demand: Demand, operator: psutil.Process,
     await asyncio.sleep(REST_S)
     spent = operator.cpu_times()
     minutes = REST_S / 60
-    tell("requests to the API server a minute and service, at rest", (len(plane.requests_of(NAMESPACE)) - asked) / minutes / count)  # fmt: skip  # noqa: E501
+    tell("requests to the API server per minute and service, at rest", (len(plane.requests_of(NAMESPACE)) - asked) / minutes / count)  # fmt: skip  # noqa: E501
     tell("share of a core, at rest, %", 100 * (spent.user + spent.system - cpu.user - cpu.system) / REST_S)
     tell("memory, MB", operator.memory_info().rss / 1e6)
     waits = await child_waits(kube, names)

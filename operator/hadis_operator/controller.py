@@ -17,7 +17,7 @@ from hadis.protocol.labels import SERVICE
 from hadis_operator import metrics
 from hadis_operator.cache import Cache
 from hadis_operator.reconciler import Reconciler
-from hadis_operator.settings import Settings
+from hadis_operator.settings import OperatorSettings
 
 log = logging.getLogger(__name__)
 _RECONCILE_S = 60.0
@@ -29,7 +29,7 @@ _LONGEST_BACKOFF_S = 30.0
 class Controller:
     """All services of the namespaces that this operator watches."""
 
-    def __init__(self, settings: Settings, kube: Kube) -> None:
+    def __init__(self, settings: OperatorSettings, kube: Kube) -> None:
         """Start with nothing seen."""
         self._settings, self._kube = settings, kube
         self.cache = Cache(self._wake)

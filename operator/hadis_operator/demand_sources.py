@@ -53,12 +53,12 @@ async def _query(http: aiohttp.ClientSession, address: str, query: str) -> dict[
         said = body.get("error", "") if isinstance(body, dict) else ""
         raise DemandError("QueryFailed", f"{address} refused the query {query}: {said}")
     result = body["data"]["result"] if body["data"]["resultType"] == "vector" else []
-    found = {str(sorted(r["metric"].items())): float(r["value"][1]) for r in result}
-    if not found:
+    series = {str(sorted(r["metric"].items())): float(r["value"][1]) for r in result}
+    if not series:
         raise DemandError("NoData", f"{query} has no series; is the router scraped?")
-    if not all(map(math.isfinite, found.values())):
+    if not all(map(math.isfinite, series.values())):
         raise DemandError("NotANumber", f"{query} gives a value that is no number")
-    return found
+    return series
 
 
 async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) -> DemandReading:

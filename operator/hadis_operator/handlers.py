@@ -17,7 +17,7 @@ from hadis.protocol.labels import SERVICE
 from prometheus_client import start_http_server
 
 from hadis_operator.controller import Controller
-from hadis_operator.settings import Settings
+from hadis_operator.settings import OperatorSettings
 
 _OURS = {SERVICE: kopf.PRESENT}
 
@@ -25,7 +25,7 @@ _OURS = {SERVICE: kopf.PRESENT}
 @kopf.on.startup()
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
     """Connect and begin to reconcile services."""
-    ours = Settings()
+    ours = OperatorSettings()
     settings.posting.enabled = False
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line for every event of every pod
     settings.watching.server_timeout = 300

@@ -49,12 +49,12 @@ def groups_of(
 ) -> Iterable[WorkerGroup]:
     """Yield the groups that the spec asks for, in their order, then those of former specs."""
     documents = children.workers.values() if children else ()
-    wanted = {d["metadata"]["labels"][REVISION]: d["metadata"]["labels"] for d in documents}
-    there = {deployment.revision: deployment for deployment in deployments}
-    for revision in (*wanted, *(r for r in there if r not in wanted)):
-        deployment, stale = there.get(revision), revision not in wanted
+    desired = {d["metadata"]["labels"][REVISION]: d["metadata"]["labels"] for d in documents}
+    existing = {deployment.revision: deployment for deployment in deployments}
+    for revision in (*desired, *(r for r in existing if r not in desired)):
+        deployment, stale = existing.get(revision), revision not in desired
         if deployment is None:
-            pool = wanted[revision][POOL]
+            pool = desired[revision][POOL]
             yield WorkerGroup(revision, _resident(pool, tiers), exists=False)
         else:
             yield WorkerGroup(

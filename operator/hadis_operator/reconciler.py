@@ -22,7 +22,7 @@ from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner
 from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
 from hadis_operator.observe import memory_of, snapshot_of
-from hadis_operator.settings import Settings
+from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import StatusWriter
 from hadis_operator.views import ServiceView
 
@@ -30,7 +30,9 @@ from hadis_operator.views import ServiceView
 class Reconciler:
     """Takes the control steps of one service; keeps what is remembered between them."""
 
-    def __init__(self, key: str, settings: Settings, kube: Kube, http: aiohttp.ClientSession, cache: Cache) -> None:
+    def __init__(
+        self, key: str, settings: OperatorSettings, kube: Kube, http: aiohttp.ClientSession, cache: Cache
+    ) -> None:
         """`key` is "namespace/name"."""
         self._key = key
         self._namespace, self._name = key.split("/", 1)

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class Settings(BaseSettings):
+class OperatorSettings(BaseSettings):
     """What every service's children have in common."""
 
     model_config = SettingsConfigDict(env_prefix="HADIS_OPERATOR_", extra="ignore", frozen=True)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from hadis_router.app import create_app
 from hadis_router.difficulty import DifficultyScorer
 from hadis_router.plan_from_file import follow_file
-from hadis_router.settings import Settings
+from hadis_router.settings import RouterSettings
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="router %(levelname)s %(message)s")
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:
-        settings = Settings()
+        settings = RouterSettings()
         manifest = read_manifest(settings.manifest)
         scorer = DifficultyScorer(manifest.profile.spec.difficulty)
     except ValidationError as error:
@@ -54,7 +54,7 @@ def main() -> int:
     return 0 if server.started else 1
 
 
-def _source(settings: Settings, manifest: Manifest) -> Callable[[], AsyncIterator[RunState]]:
+def _source(settings: RouterSettings, manifest: Manifest) -> Callable[[], AsyncIterator[RunState]]:
     """Return where plans and workers come from."""
     if settings.kubernetes is not None:
         from hadis_router.plan_from_kubernetes import follow_cluster  # its client is large; one machine needs none

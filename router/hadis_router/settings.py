@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class Settings(BaseSettings):
+class RouterSettings(BaseSettings):
     """Where to listen, what to serve, where the plan comes from, and limits."""
 
     model_config = SettingsConfigDict(env_prefix="HADIS_ROUTER_", extra="ignore")

@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hadis.api.manifest import read_manifest
+from hadis.cli import make_app
 from hadis.cli.gpus import assign, list_devices, threads_per_worker
+from hadis.cli.up import Machine
+from typer.testing import CliRunner
 
+SCENES = Path(__file__).parents[2] / "examples/scenes.yaml"
 A, B, C, D = (f"GPU-{c * 8}-d268-c3f3-1b07-005d5ae1dc3f" for c in "abcd")
 M0, M1 = "MIG-fb42055e-9e53-5764-9278-438605a3014c", "MIG-0d2a8e6b-1b2a-5b0f-8f0e-3a0b5a9b7c11"
 OLD = "MIG-GPU-eeeeeeee-d268-c3f3-1b07-005d5ae1dc3f/7/0"
@@ -138,3 +143,21 @@ def test_where_there_is_no_affinity_all_cpus_count(monkeypatch: pytest.MonkeyPat
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert threads_per_worker(2, {}) == 3
+
+
+def test_up_gives_each_worker_a_gpu_and_refuses_more_workers_in_one_line(
+    smi: Smi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smi("".join(FOUR.splitlines(keepends=True)[:2]))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    result = CliRunner().invoke(make_app(), ["up", str(SCENES), "--workers", "3"])
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        "hadis: 3 workers, but this machine has 2 GPUs: each worker takes one; use --workers 2 or fewer"
+    ]
+    machine = Machine(
+        read_manifest(SCENES), SCENES, tmp_path, "127.0.0.1", 1, assign(list_devices(os.environ), 2), print
+    )
+    places = machine.places()
+    assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in places] == [A, B]
+    assert len({place.port for place in places}) == 2

@@ -21,11 +21,11 @@ import yaml
 from fastapi import FastAPI
 from hadis.cli import make_app
 from hadis_operator import metrics as operator_metrics
-from hadis_operator.settings import Settings as OperatorSettings
-from hadis_router.settings import Settings as RouterSettings
+from hadis_operator.settings import OperatorSettings
+from hadis_router.settings import RouterSettings
 from hadis_worker.app import create_app as create_worker
-from hadis_worker.metrics import Metrics as WorkerMetrics
-from hadis_worker.settings import Settings as WorkerSettings
+from hadis_worker.metrics import WorkerMetrics
+from hadis_worker.settings import WorkerSettings
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic_settings import BaseSettings

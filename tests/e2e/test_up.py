@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import yaml
+from hadis.api.manifest import read_profile
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -28,23 +30,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for_image(url: str) -> httpx.Response:
+def wait_for_image(url: str, model: str = "auto") -> httpx.Response:
     """Return an image's answer, tried for as long as the service may take to come up."""
+    body = {"prompt": "a big red circle top left on white", "model": model}
     deadline = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(httpx.HTTPError):
-            answer = httpx.post(f"{url}/v1/images/generations", json={"prompt": "a big red circle top left on white"})
+            answer = httpx.post(f"{url}/v1/images/generations", json=body, timeout=30)
             if answer.is_success:
                 return answer
         assert time.monotonic() < deadline, "no image"
         time.sleep(0.3)
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A running `hadis up` and its address."""
+@contextlib.contextmanager
+def serving(manifest: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run `hadis up` with two workers; yields its address and process once an image was made."""
     port = free_port()
-    process = subprocess.Popen([*HADIS, "up", "examples/scenes.yaml", "--port", str(port), "--workers", "2"], cwd=ROOT)
+    process = subprocess.Popen([*HADIS, "up", str(manifest), "--port", str(port), "--workers", "2"], cwd=ROOT)
     try:
         wait_for_image(f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}", process
@@ -53,13 +56,24 @@ def running() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process.wait()
 
 
+def worker_processes(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return [c for c in psutil.Process(process.pid).children() if "hadis_worker" in " ".join(c.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A running `hadis up` and its address."""
+    with serving(ROOT / "examples/scenes.yaml") as service:
+        yield service
+
+
 def test_a_prompt_becomes_an_image_with_its_path(running: tuple[str, subprocess.Popen[bytes]], tmp_path: Path) -> None:
     out = tmp_path / "out.png"
     command = [*HADIS, "generate", "a small blue square top right on pink", "-o", str(out), "--url", running[0]]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert out.read_bytes().startswith(b"\x89PNG")
-    assert "difficulty" in told
-    assert "generation" in told
+    assert "difficulty" in output
+    assert "generation" in output
     assert "scenes-" in subprocess.run(
         [*HADIS, "status", "--url", running[0]], capture_output=True, text=True, check=True
     ).stdout  # fmt: skip
@@ -67,7 +81,7 @@ def test_a_prompt_becomes_an_image_with_its_path(running: tuple[str, subprocess.
 
 def test_a_worker_that_is_killed_is_missed_by_nobody(running: tuple[str, subprocess.Popen[bytes]]) -> None:
     url, process = running
-    workers = [c for c in psutil.Process(process.pid).children() if "hadis_worker" in " ".join(c.cmdline())]
+    workers = worker_processes(process)
     assert len(workers) == 2
     workers[0].send_signal(signal.SIGKILL)
     answers = [
@@ -83,6 +97,22 @@ def test_ctrl_c_stops_everything_with_exit_code_0(running: tuple[str, subprocess
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0
     assert not psutil.wait_procs(children, timeout=5)[1]
+
+
+def test_dedicated_workers_load_one_tier_each_and_serve_it(tmp_path: Path) -> None:
+    manifest = yaml.safe_load((ROOT / "examples/scenes.yaml").read_text())
+    manifest["spec"]["placement"] = "Dedicated"
+    (tmp_path / "scenes.yaml").write_text(yaml.safe_dump(manifest))
+    (tmp_path / "scenes").symlink_to(ROOT / "examples/scenes")
+    known = {tier.name for tier in read_profile(ROOT / "examples/scenes/profile.yaml").spec.tiers}
+    with serving(tmp_path / "scenes.yaml") as (url, process):
+        tiers = [worker.environ()["HADIS_WORKER_TIERS"] for worker in worker_processes(process)]
+        assert len(tiers) == 2
+        assert set(tiers) <= known
+        for tier in set(tiers):
+            assert wait_for_image(url, tier).headers["x-hadis-tiers"] == tier
+        resident = [worker["tiers"] for worker in httpx.get(f"{url}/v1/hadis/status").json()["workers"]]
+        assert all(len(names) == 1 for names in resident)
 
 
 def test_a_port_in_use_a_missing_file_and_a_bad_manifest_are_one_line(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_gpus_follow_the_load_within_the_budget(scene: Scene) -> None:
     scene.wait_until_ready()
     watch, most, plans = BudgetWatch(scene.node, PICTURES), 0, set()
     try:
-        # 4 requests a second need all four at this objective, and one in five seconds only one: `hadis plan`.
+        # 4 requests per second need all four at this objective, and one in five seconds only one: `hadis plan`.
         command = ("hadis", "load", "--rps", "0.2..4", "--minutes", "1.5", "--url", ADDRESS)
         load = threading.Thread(target=lambda: print(scene.application(*command, seconds=300)))
         load.start()
@@ -117,7 +117,7 @@ def _write(rows: list[Row]) -> None:
 
 Written by `make e2e` on {os.cpu_count()} cores: images from the Dockerfile, the chart, and the scenes example with two
 workers (`gpus: {{min: 2, max: {GPUS}}}`, an objective of 4 s) on one real node. An application in another namespace
-sends {RPS:g} request a second with OpenAI's official client and its default retries. A row counts the requests from the
+sends {RPS:g} request per second with OpenAI's official client and its default retries. A row counts requests from the
 disturbance until all was as before, and some seconds more.
 
 {table(rows)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,17 @@ from documents import profile_document
 from hadis.api.manifest import read_profile
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.cli import make_app
+from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
+from hadis.planning.snapshot import Memory, Snapshot
+from hadis.planning.tuning import Tuning
 from hadis.protocol.run_state import WorkerAddress
 from hadis_profiler.commands.replay import fewest_gpus
 from hadis_profiler.paper.profile import build
 from hadis_profiler.replay.fleet import TableTransport
-from hadis_profiler.replay.inputs import InputError, Prompts, drawn_prompts, read_prompts, read_trace
-from hadis_profiler.replay.policies import POLICIES, Hadis
+from hadis_profiler.replay.inputs import InputError, ScoredPrompts, drawn_prompts, read_prompts, read_trace
+from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Hadis, Making
 from hadis_profiler.replay.quality import Grid, Judge
 from hadis_profiler.replay.simulate import Outcome, Setting, replay
 from hadis_router.dispatch import Dispatcher
@@ -40,22 +43,25 @@ def poisson(rate: float, seconds: float, seed: int = 0) -> list[tuple[float, int
     return found
 
 
-def spec_for(gpus: int) -> ServiceSpec:
-    return ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": gpus}})
+def setting_for(profile: Profile, *, shared: bool = True, change_cost_s: float = 0.0, least: int = 4) -> Setting:
+    """Return four GPUs under an objective of 4 s."""
+    placement = "Shared" if shared else "Dedicated"
+    gpus = {"min": least, "max": 4}
+    spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": gpus, "placement": placement})
+    return Setting(profile, spec, change_cost_s)
 
 
-def run(profile: Profile, trace: Iterable[tuple[float, int]], **changes: object) -> list[Outcome]:
-    setting = Setting(profile, 4, 4.0, **changes)  # type: ignore[arg-type]  # a few fields of several types
-    policy = Hadis(profile, spec_for(4), shared=setting.shared)
-    found: list[Outcome] = []
-    replay(setting, policy, trace, drawn_prompts(profile, 0, 1000), found.append)
-    return found
+def run(setting: Setting, trace: Iterable[tuple[float, int]]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    policy = Hadis(setting.profile, Tuning(), PLAN_EVERY_S)
+    replay(setting, policy, trace, drawn_prompts(setting.profile, 0, 1000), outcomes.append)
+    return outcomes
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_every_request_ends_once_and_in_time(profile: Profile, shared: bool) -> None:
+@pytest.mark.parametrize(("shared", "least"), [(True, 4), (False, 4), (False, 0)])
+def test_every_request_ends_once_and_in_time(profile: Profile, shared: bool, least: int) -> None:
     trace = poisson(3, 120)
-    outcomes = run(profile, iter(trace), shared=shared, change_cost_s=2.0)
+    outcomes = run(setting_for(profile, shared=shared, change_cost_s=2.0, least=least), iter(trace))
     assert sorted(o.arrival_s for o in outcomes) == [at for at, _ in trace]
     late = [o for o in outcomes if o.answered_s is None or o.answered_s - o.arrival_s > 4]
     assert len(late) <= 0.01 * len(trace)
@@ -63,9 +69,9 @@ def test_every_request_ends_once_and_in_time(profile: Profile, shared: bool) -> 
 
 
 def test_overload_falls_back_to_light_and_refuses_only_what_nobody_could_serve(profile: Profile) -> None:
-    outcomes = run(profile, iter(poisson(30, 60)))
+    outcomes = run(setting_for(profile), iter(poisson(30, 60)))
     assert sum(o.answered_s is not None for o in outcomes) > 0.95 * len(outcomes)
-    late = run(profile, iter(poisson(90, 30)))  # 40 requests/s is all that four workers can do
+    late = run(setting_for(profile), iter(poisson(90, 30)))  # 40 requests/s is all that four workers can do
     answered = [o for o in late if o.answered_s is not None]
     assert 0.3 * len(late) < len(answered) < 0.7 * len(late)
     assert all(o.answered_s is not None and o.answered_s - o.arrival_s <= 4 + 1e-6 for o in answered)
@@ -73,7 +79,7 @@ def test_overload_falls_back_to_light_and_refuses_only_what_nobody_could_serve(p
 
 def test_a_replay_is_the_same_each_time(profile: Profile) -> None:
     trace = poisson(5, 60)
-    assert run(profile, iter(trace)) == run(profile, iter(trace))
+    assert run(setting_for(profile), iter(trace)) == run(setting_for(profile), iter(trace))
 
 
 @virtual
@@ -98,7 +104,7 @@ async def test_the_replay_decides_as_the_router_does() -> None:
 
     def replayed() -> list[Outcome]:
         found: list[Outcome] = []
-        replay(Setting(profile, 4, 4.0), Fixed(plan), iter(trace), prompts, found.append)
+        replay(setting_for(profile), Fixed(plan), iter(trace), prompts, found.append)
         return found
 
     outcomes = sorted(await asyncio.get_running_loop().run_in_executor(None, replayed), key=lambda o: o.arrival_s)
@@ -115,25 +121,18 @@ class Fixed:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
-    def step(
-        self, now_s: float, arrivals_total: float, ready: Mapping[str, int], queued_s: Mapping[str, float]
-    ) -> Plan:
-        return self._plan
-
-    def target(
-        self, now_s: float, gpus: int, ready: Mapping[str, int], assigned: Mapping[str, int]
-    ) -> Mapping[str, int]:
-        return {}
+    def decide(self, snapshot: Snapshot, memory: Memory) -> Decision:
+        return Decision(memory, (), planned=True, plan=self._plan)
 
 
 @pytest.mark.parametrize("name", list(POLICIES))
 def test_every_policy_runs_on_both_placements(name: str, profile: Profile) -> None:
     prompts = drawn_prompts(profile, 0, 1000)
     for shared in (True, False):
-        named = POLICIES[name](profile, spec_for(4), 4.0, shared, 0)
+        named = POLICIES[name](Making(profile, 4.0))
         judge = Judge(profile, 4.0)
-        replay(Setting(profile, 4, 4.0, shared, 1.0), named.policy, iter(poisson(2, 30)), prompts, judge.add,
-               named.score)  # fmt: skip
+        setting = setting_for(profile, shared=shared, change_cost_s=1.0)
+        replay(setting, named.policy, iter(poisson(2, 30)), prompts, judge.add, named.score)
         summary = judge.summary()
         assert summary.requests > 30
         assert 20 < summary.quality <= 30
@@ -248,11 +247,12 @@ def test_size_finds_and_draws(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "quality"), [("1to20", 20.41), ("1to64", 23.08)])
 def test_the_papers_traces_are_served_better_than_by_the_fluid_optimum_of_its_rows(name: str, quality: float) -> None:
     profile = Profile(read_profile(EXAMPLE))
-    prompts: Prompts = read_prompts(PAPER, profile)
-    spec = ServiceSpec.read({"profile": "paper", "objective": {"latency": "6s"}, "gpus": {"max": 16}})
+    prompts: ScoredPrompts = read_prompts(PAPER, profile)
+    gpus = {"min": 16, "max": 16}
+    spec = ServiceSpec.read({"profile": "paper", "objective": {"latency": "6s"}, "gpus": gpus, "placement": "Shared"})
     judge = Judge(profile, 6.0)
     trace = read_trace(PAPER / f"traces/trace_{name}qps.txt", len(prompts))
-    replay(Setting(profile, 16, 6.0), Hadis(profile, spec, shared=True), trace, prompts, judge.add)
+    replay(Setting(profile, spec), Hadis(profile, Tuning(), PLAN_EVERY_S), trace, prompts, judge.add)
     summary = judge.summary()
     assert summary.quality < quality
     assert summary.violations < 0.0005

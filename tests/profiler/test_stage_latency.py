@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hadis_profiler.offline import latency
-from hadis_profiler.offline.latency import Point, TierLatency, median_interval, misfit, time_batch
+from hadis_profiler.offline.latency import BatchTiming, TierLatency, median_interval, misfit, time_batch
 from hadis_worker.pipelines import Call
 from profiler_runs import run_of
 from rich.progress import Progress
 
 
-def point(batch: int, seconds: float) -> Point:
-    return Point(batch, seconds, seconds, seconds, seconds, 5, 0, None)
+def point(batch: int, seconds: float) -> BatchTiming:
+    return BatchTiming(batch, seconds, seconds, seconds, seconds, 5, 0, None)
 
 
 def test_a_median_is_measured_until_it_is_known() -> None:

@@ -16,7 +16,7 @@ from hadis.protocol.worker import CONTENT_TYPE, decode_answer
 from hadis_worker.app import create_app
 from hadis_worker.engine import Engine
 from hadis_worker.pipelines import Call, LoadError, Pixels
-from hadis_worker.service import Worker
+from hadis_worker.service import WorkerService
 
 TIER = Tier(name="t", model="m", steps=2, size="8x8", latency=(BatchLatency(batch=1, seconds=1),))
 
@@ -46,7 +46,7 @@ class Bench:
         self.may_load = threading.Event()
         self.failures: list[str] = []
         self.load_error: Exception | None = None
-        self.worker = Worker(("t",), self._load, 1, lambda: self.failures.append("failed"))
+        self.worker = WorkerService(("t",), self._load, 1, lambda: self.failures.append("failed"))
         transport = httpx.ASGITransport(create_app(self.worker))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://worker")
 

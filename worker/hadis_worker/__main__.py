@@ -49,7 +49,7 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
     from hadis_worker.app import create_app
     from hadis_worker.engine import Engine
     from hadis_worker.gpu import pick_device
-    from hadis_worker.service import Worker
+    from hadis_worker.service import WorkerService
 
     class Server(uvicorn.Server):
         """Answers while it drains; uvicorn's own would close the door first and end with the signal's code."""
@@ -78,7 +78,7 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
         return Engine.load(models, pick_device(settings.device))
 
     loop = asyncio.get_running_loop()
-    worker = Worker(tuple(t.name for t in models.tiers), load, settings.thread_count, lambda: server.fail())
+    worker = WorkerService(tuple(t.name for t in models.tiers), load, settings.thread_count, lambda: server.fail())
     config = uvicorn.Config(create_app(worker), log_config=None, access_log=False, timeout_graceful_shutdown=10)
     server = Server(config)
     log.info("listening on %s:%d", *listener.getsockname()[:2])

@@ -13,7 +13,7 @@ from hadis.protocol.worker import CONTENT_TYPE, GenerateBatch
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from hadis_worker.engine import BatchError, UnknownTierError
-from hadis_worker.service import BusyError, NotReadyError, Worker
+from hadis_worker.service import BusyError, NotReadyError, WorkerService
 
 _BODY = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": GenerateBatch.model_json_schema()}}}
@@ -30,7 +30,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(worker: Worker) -> FastAPI:
+def create_app(worker: WorkerService) -> FastAPI:
     """Return the application of one worker, which starts to load with it."""
 
     @asynccontextmanager

@@ -1,6 +1,6 @@
 """Turns a batch of jobs into images and confidences; every way in which a model fails becomes a job's error.
 
-Runs in one thread (`service.Worker` sees to that) and knows nothing of HTTP. The profiler measures with it too.
+Runs in one thread (`service.WorkerService` sees to that) and knows nothing of HTTP. The profiler measures with it too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Picture:
     confidence: float | None = None
 
 
-Outcome = Picture | Fault
+JobOutcome = Picture | Fault
 
 
 class Engine:
@@ -123,7 +123,7 @@ class Engine:
         """Return each job's result and image (None beside an error), in order; raise what `check` raises."""
         tier = self.check(batch)
         painter, started = self._painters[tier.name], time.perf_counter()
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, JobOutcome] = {}
         # An absent negative prompt is not an empty one to every pipeline (SDXL), so the two are not made together.
         for has_negative in (False, True):
             jobs = tuple(job for job in batch.jobs if (job.negative_prompt is not None) == has_negative)
@@ -136,7 +136,7 @@ class Engine:
         service_s = time.perf_counter() - started
         return [_result(job, outcomes[job.id], service_s) for job in batch.jobs]
 
-    def _halving(self, batch: GenerateBatch, jobs: tuple[WireJob, ...], call: Call) -> list[Outcome]:
+    def _halving(self, batch: GenerateBatch, jobs: tuple[WireJob, ...], call: Call) -> list[JobOutcome]:
         """Make the jobs at once, or in halves, and those in halves, as long as memory does not suffice."""
         try:
             return self._at_once(batch, call)
@@ -157,7 +157,7 @@ class Engine:
             for outcome in self._halving(batch, jobs[part], _part(call, part))
         ]
 
-    def _at_once(self, batch: GenerateBatch, call: Call) -> list[Outcome]:
+    def _at_once(self, batch: GenerateBatch, call: Call) -> list[JobOutcome]:
         with torch.inference_mode():
             pixels = self._painters[batch.tier].paint(call)
         outcomes = [_picture(image) for image in pixels]
@@ -210,14 +210,14 @@ def _part(call: Call, part: slice) -> Call:
     return Call(call.prompts[part], negative, call.seeds[part], call.width, call.height, call.steps, call.guidance)
 
 
-def _picture(pixels: Pixels) -> Outcome:
+def _picture(pixels: Pixels) -> JobOutcome:
     """Return an image (height, width, 3) in 0..1 as a picture, or the fault that it holds NaN."""
     if not np.isfinite(pixels).all():
         return Fault("failed", "the model made an image that is not a number (NaN)")
     return Picture(Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8)))
 
 
-def _result(job: WireJob, outcome: Outcome, service_s: float) -> tuple[JobResult, Image.Image | None]:
+def _result(job: WireJob, outcome: JobOutcome, service_s: float) -> tuple[JobResult, Image.Image | None]:
     if isinstance(outcome, Fault):
         return JobResult(id=job.id, error=outcome.message, error_code=outcome.code, service_s=service_s), None
     confidence = outcome.confidence

@@ -27,7 +27,7 @@ class NotReadyError(Exception):
     """The worker takes no batch now; the message says why."""
 
 
-class Worker:
+class WorkerService:
     """Owns the one thread that computes: loading and batches run there, so that the event loop stays free."""
 
     def __init__(

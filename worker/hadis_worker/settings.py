@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class SettingsError(ValueError):
-    """WorkerSettings that cannot be used; the message is one line that says which and what to write instead."""
+    """Settings that cannot be used; the message is one line that says which and what to write instead."""
 
 
 class WorkerSettings(BaseSettings):

@@ -69,12 +69,12 @@ def _explain(model: type[BaseModel], item: Any) -> str:
 
 def _names(model: type[BaseModel], seen: frozenset[type[BaseModel]] = frozenset()) -> list[str]:
     """Return every field name in a model and the models below it."""
-    found = [field.alias or name for name, field in model.model_fields.items()]
+    names = [field.alias or name for name, field in model.model_fields.items()]
     for field in model.model_fields.values():
         for part in _models_in(field.annotation):
             if part not in seen:
-                found += _names(part, seen | {model})
-    return found
+                names += _names(part, seen | {model})
+    return names
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -44,10 +44,10 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
 
 def read_profile(path: Path) -> CascadeProfile:
     """Return the one CascadeProfile in a file; raise ManifestError."""
-    found = [r for r in read_resources(path) if isinstance(r, CascadeProfile)]
-    if len(found) != 1:
-        raise ManifestError(f"{path}: needs one CascadeProfile, has {len(found)}")
-    return found[0]
+    profiles = [r for r in read_resources(path) if isinstance(r, CascadeProfile)]
+    if len(profiles) != 1:
+        raise ManifestError(f"{path}: needs one CascadeProfile, has {len(profiles)}")
+    return profiles[0]
 
 
 def write_profile(path: Path, profile: CascadeProfile) -> None:
@@ -90,12 +90,12 @@ def read_manifest(path: Path) -> Manifest:
     services = [r for r in resources if isinstance(r, DiffusionService)]
     if len(services) != 1:
         raise ManifestError(f"{path}: needs one DiffusionService, has {len(services)}")
-    wanted, folder = services[0].spec.profile, path.parent
+    name, folder = services[0].spec.profile, path.parent
     profiles = [r for r in resources if isinstance(r, CascadeProfile)]
-    beside = path.parent / wanted / "profile.yaml"
+    beside = path.parent / name / "profile.yaml"
     if not profiles and beside.exists():
         profiles, folder = [read_profile(beside)], beside.parent
     for profile in profiles:
-        if profile.metadata.name == wanted:
+        if profile.metadata.name == name:
             return Manifest(services[0], profile, folder.resolve())
-    raise ManifestError(f"{path}: no CascadeProfile named {wanted!r}, neither here nor in {beside}")
+    raise ManifestError(f"{path}: no CascadeProfile named {name!r}, neither here nor in {beside}")

@@ -27,7 +27,7 @@ _MOST_IN_FLIGHT = 2000
 
 
 @dataclass(frozen=True)
-class Sample:
+class SentRequest:
     """One request: when it was sent (seconds from the start), what came back, and how long that took."""
 
     at_s: float
@@ -45,7 +45,7 @@ class LoadRun:
     end_rps: float
     duration_s: float
     slo_s: float
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[SentRequest] = field(default_factory=list)
     in_flight: int = 0
     plan: str = ""
 
@@ -123,7 +123,7 @@ async def _send(run: LoadRun, client: httpx.AsyncClient, at_s: float, prompt: st
     except httpx.HTTPError:
         pass  # status 0: no answer
     run.in_flight -= 1
-    run.samples.append(Sample(round(at_s, 3), status, round(clock() - began, 4), path, generation))
+    run.samples.append(SentRequest(round(at_s, 3), status, round(clock() - began, 4), path, generation))
 
 
 async def _watch(run: LoadRun, client: httpx.AsyncClient) -> None:
@@ -146,7 +146,7 @@ def progress(run: LoadRun) -> str:
     return f"{where}  {sent} sent, {run.in_flight} open, {share}  plan: {run.plan}"
 
 
-def _met_slo(sample: Sample, slo_s: float) -> bool:
+def _met_slo(sample: SentRequest, slo_s: float) -> bool:
     return sample.status == 200 and sample.latency_s <= slo_s
 
 
@@ -178,11 +178,11 @@ _COLUMNS = (
 )
 
 
-def _between(run: LoadRun, start: float, end: float) -> list[Sample]:
+def _between(run: LoadRun, start: float, end: float) -> list[SentRequest]:
     return [s for s in run.samples if start <= s.at_s < end]
 
 
-def _row(name: str, samples: list[Sample], run: LoadRun, seconds: float) -> list[str]:
+def _row(name: str, samples: list[SentRequest], run: LoadRun, seconds: float) -> list[str]:
     if not samples:
         return [name, "0"] + ["-"] * (len(_COLUMNS) - 2)
     good = sorted(s.latency_s for s in samples if s.status == 200)

@@ -45,14 +45,14 @@ class Scene:
 def parse_scene(text: str) -> Scene:
     """Return the scene that a caption describes; raise ValueError for a text that is none."""
     try:
-        things, background = text.rsplit(" on ", 1)
-        found = []
-        for part in things.split(" and "):
-            article, size, colour, shape, corner = part.split(" ", 4)
+        captions, background = text.rsplit(" on ", 1)
+        things = []
+        for caption in captions.split(" and "):
+            article, size, colour, shape, corner = caption.split(" ", 4)
             if article != "a":
                 raise ValueError
-            found.append(Thing(SHAPES.index(shape), COLOURS.index(colour), SIZES.index(size), CORNERS.index(corner)))
-        return Scene(tuple(found), BACKGROUNDS.index(background))
+            things.append(Thing(SHAPES.index(shape), COLOURS.index(colour), SIZES.index(size), CORNERS.index(corner)))
+        return Scene(tuple(things), BACKGROUNDS.index(background))
     except ValueError:
         raise ValueError(f"{text!r} is no scene; write for example: a big red circle top left on white") from None
 

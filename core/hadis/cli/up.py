@@ -97,7 +97,7 @@ class Machine:
         async with asyncio.TaskGroup() as tasks:
             changed = asyncio.Event()
             groups = worker_groups(profile, shared=is_shared(spec, profile))
-            workers = LocalWorkers(groups, self._places(), tasks, self.say, changed.set)
+            workers = LocalWorkers(groups, self.places(), tasks, self.say, changed.set)
             loop = ControlLoop(spec, profile, workers, self.url, state_file, self.say, changed)
             running = [
                 tasks.create_task(Child("router", "hadis_router", self._router(state_file), self.say).run()),
@@ -117,7 +117,8 @@ class Machine:
             "HADIS_ROUTER_PORT": str(self.port),
         }
 
-    def _places(self) -> list[Place]:
+    def places(self) -> list[Place]:
+        """Return a place for each worker: its own port, and its own GPU where the machine has any."""
         threads = str(threads_per_worker(len(self.devices), os.environ))
         every = {"HADIS_WORKER_MANIFEST": str(self.path), "HADIS_WORKER_THREADS": threads}
         return [

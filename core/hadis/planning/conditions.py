@@ -15,12 +15,12 @@ _CAPACITY = ("Unschedulable", "QuotaExceeded")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Planned:
     """What a step planned, as far as the conditions tell it."""
 
     active: Plan | None
     target: Plan | None
-    wanted: int
+    workers: int
     """Workers to have in all."""
 
 
@@ -38,16 +38,16 @@ def paused_condition() -> Condition:
     return condition("PlanApplied", None, "Paused", "mode is Paused: nothing is planned or changed")
 
 
-def service_conditions(snapshot: Snapshot, outcome: Outcome) -> list[Condition]:
+def service_conditions(snapshot: Snapshot, planned: Planned) -> list[Condition]:
     """Return the conditions of a service that was planned."""
     unready = [worker for worker in snapshot.workers if not worker.ready]
     problem = group_problem(snapshot.groups) or worker_problem(unready, snapshot.now_s, snapshot.late_s)
     serving = sum(worker.ready for worker in snapshot.workers)
     return [
         _metrics(snapshot),
-        _capacity(outcome, problem),
-        _applied(snapshot, outcome, serving, problem),
-        _degraded(outcome.active, problem),
+        _capacity(planned, problem),
+        _applied(snapshot, planned, serving, problem),
+        _degraded(planned.active, problem),
         _ready(snapshot, serving, problem),
     ]
 
@@ -84,8 +84,8 @@ def _metrics(snapshot: Snapshot) -> Condition:
     return condition("MetricsAvailable", True, "Read", reading.source)
 
 
-def _capacity(outcome: Outcome, problem: Problem | None) -> Condition:
-    target = outcome.target
+def _capacity(planned: Planned, problem: Problem | None) -> Condition:
+    target = planned.target
     if target is not None and not target.feasible:
         return condition("CapacitySufficient", False, "TooFewGpus", target.reason)
     if problem and problem.reason in _CAPACITY:
@@ -94,16 +94,16 @@ def _capacity(outcome: Outcome, problem: Problem | None) -> Condition:
     return condition("CapacitySufficient", True, "Sufficient", text)
 
 
-def _applied(snapshot: Snapshot, outcome: Outcome, serving: int, problem: Problem | None) -> Condition:
+def _applied(snapshot: Snapshot, planned: Planned, serving: int, problem: Problem | None) -> Condition:
     existing = len(snapshot.workers)
     if snapshot.spec.mode == "Advisory":
-        text = f"mode is Advisory: {outcome.wanted} GPUs would be asked for"
+        text = f"mode is Advisory: {planned.workers} GPUs would be asked for"
         return condition("PlanApplied", False, "Advisory", text)
-    if serving == outcome.wanted == existing:
+    if serving == planned.workers == existing:
         return condition("PlanApplied", True, "Applied", _count(serving, "ready worker"))
     if problem:
         return condition("PlanApplied", False, problem.reason, problem.message)
-    text = f"{serving} of {outcome.wanted} workers are ready, {existing} exist"
+    text = f"{serving} of {planned.workers} workers are ready, {existing} exist"
     return condition("PlanApplied", False, "Scaling", text)
 
 

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field, replace
 from hadis.api.conditions import Condition
 from hadis.api.fields import parse_duration_s
 from hadis.planning.conditions import (
-    Outcome,
+    Planned,
     nodes_have_room,
     paused_condition,
     profile_condition,
     service_conditions,
 )
-from hadis.planning.fleet import asked_by_tier, is_shared, ready_by_tier, replicas_wished
+from hadis.planning.fleet import is_shared, ready_by_tier, replicas_by_tier, replicas_wished
 from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
@@ -80,8 +80,8 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     memory = choice.memory
     wished = dict.fromkeys(profile.tiers, 0) | dict(memory.workers_by_tier or {})
     replicas, memory = _replicas(snapshot, memory, wished, shared=shared)
-    wanted = min(snapshot.spec.gpus.max, sum(wished.values()))
-    conditions += service_conditions(snapshot, Outcome(choice.plan, memory.target, wanted))
+    count = min(snapshot.spec.gpus.max, sum(wished.values()))
+    conditions += service_conditions(snapshot, Planned(choice.plan, memory.target, count))
     return Decision(
         memory=memory,
         conditions=tuple(conditions),
@@ -101,7 +101,7 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
     if isinstance(reading, DemandReading):
         demand = demand.add(reading.at_s, reading.series)
     plan = memory.plan if memory.plan and {memory.plan.light, memory.plan.heavy} <= set(profile.tiers) else None
-    known = memory.workers_by_tier or asked_by_tier(snapshot.groups, profile)
+    known = memory.workers_by_tier or replicas_by_tier(snapshot.groups, profile)
     wished = {tier: known.get(tier, 0) for tier in profile.tiers}
     memory = replace(memory, demand=demand, plan=plan, workers_by_tier=wished)
     spec = snapshot.spec

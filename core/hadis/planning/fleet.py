@@ -27,7 +27,7 @@ def ready_by_tier(workers: Iterable[Worker], profile: Profile) -> dict[str, int]
     return counts
 
 
-def asked_by_tier(groups: Iterable[WorkerGroup], profile: Profile) -> dict[str, int]:
+def replicas_by_tier(groups: Iterable[WorkerGroup], profile: Profile) -> dict[str, int]:
     """Return the workers that groups are asked for now; those of several tiers, or of none, count for the lightest."""
     counts = dict.fromkeys(profile.tiers, 0)
     for group in groups:

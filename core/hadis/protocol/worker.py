@@ -1,6 +1,6 @@
 """What router and worker say to each other: `POST /generate` and its `multipart/mixed` answer.
 
-The first part is JSON, one result a job; then comes one part an image, already encoded, in the order of the
+The first part is JSON, one result per job; then comes one part per image, already encoded, in the order of the
 results that have an image. Parts carry Content-Length, so that images are found without a search through them.
 """
 

@@ -9,7 +9,7 @@ from hadis.planning.profile import Profile
 
 from hadis_operator.children import router, worker
 from hadis_operator.children.common import Manifest, Owner
-from hadis_operator.settings import Settings
+from hadis_operator.settings import OperatorSettings
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Children:
     """By pool; `replicas` is left to the plan."""
 
 
-def make(owner: Owner, spec: ServiceSpec, settings: Settings, profile: Profile, *, shared: bool) -> Children:
+def make(owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: Profile, *, shared: bool) -> Children:
     """Return the children of a service."""
     told_profile = worker.profile_config(owner, profile)
     told_service = router.service_config(owner, spec)

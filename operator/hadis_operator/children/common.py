@@ -10,7 +10,7 @@ from hadis.api.resources import API_VERSION
 from hadis.api.workload import Resources
 from hadis.protocol.labels import COMPONENT, LONGEST, SERVICE, digest, label
 
-from hadis_operator.settings import Settings
+from hadis_operator.settings import OperatorSettings
 
 Manifest = dict[str, Any]
 CONFIG_FILE = "manifest.yaml"
@@ -80,7 +80,14 @@ _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def container(
-    name: str, image: str, settings: Settings, port: int, env: dict[str, str], mounts: list[Manifest], *, startup_s: int
+    name: str,
+    image: str,
+    settings: OperatorSettings,
+    port: int,
+    env: dict[str, str],
+    mounts: list[Manifest],
+    *,
+    startup_s: int,
 ) -> Manifest:
     """Return the container of a pod of ours, which may write to its mounts alone."""
     return {
@@ -105,12 +112,12 @@ def container(
     }
 
 
-def pod(settings: Settings, only: Manifest, volumes: list[Manifest], grace_s: int) -> Manifest:
+def pod(settings: OperatorSettings, only: Manifest, volumes: list[Manifest], grace_s: int) -> Manifest:
     """Return the spec of a pod with one container, which ends within `grace_s` of being told to.
 
     `volumes` has one that is named "manifest".
     """
-    found: Manifest = {
+    spec: Manifest = {
         "terminationGracePeriodSeconds": grace_s,
         "containers": [only],
         "volumes": [
@@ -125,8 +132,8 @@ def pod(settings: Settings, only: Manifest, volumes: list[Manifest], grace_s: in
         },
     }
     if settings.image_pull_secrets:
-        found["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
-    return found
+        spec["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    return spec
 
 
 def service_port(number: int) -> Manifest:
@@ -134,10 +141,10 @@ def service_port(number: int) -> Manifest:
     return {"name": "http", "port": number, "targetPort": "http", "protocol": "TCP"}
 
 
-def resources(asked: Resources) -> Manifest:
+def resources(needs: Resources) -> Manifest:
     """Return what a container requests and may use; memory is limited to what is requested."""
-    requests = {k: v for k, v in (("cpu", asked.cpu), ("memory", asked.memory)) if v}
-    limits = {"memory": asked.memory} if asked.memory else {}
+    requests = {k: v for k, v in (("cpu", needs.cpu), ("memory", needs.memory)) if v}
+    limits = {"memory": needs.memory} if needs.memory else {}
     return {k: v for k, v in (("requests", requests), ("limits", limits)) if v}
 
 

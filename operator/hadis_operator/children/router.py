@@ -19,7 +19,7 @@ from hadis_operator.children.common import (
     resources,
     service_port,
 )
-from hadis_operator.settings import Settings
+from hadis_operator.settings import OperatorSettings
 
 PORT = 8080
 _GRACE_S = 60
@@ -27,12 +27,12 @@ _GRACE_S = 60
 
 def service_config(owner: Owner, spec: ServiceSpec) -> Manifest:
     """Return the ConfigMap with the service as the router reads it: without what only the operator needs."""
-    told = {"profile", "objective", "gpus", "queue", "plan_every", "placement"}
+    fields = {"profile", "objective", "gpus", "queue", "plan_every", "placement"}
     text = as_yaml({
         "apiVersion": API_VERSION,
         "kind": "DiffusionService",
         "metadata": {"name": owner.name},
-        "spec": spec.model_dump(mode="json", by_alias=True, include=told, exclude_none=True),
+        "spec": spec.model_dump(mode="json", by_alias=True, include=fields, exclude_none=True),
     })  # fmt: skip
     return config_map(owner, "router", text, digest(text))
 
@@ -44,7 +44,7 @@ def service_name(owner: Owner) -> str:
 
 
 def children(
-    owner: Owner, spec: ServiceSpec, settings: Settings, config: str, profile: tuple[str, str]
+    owner: Owner, spec: ServiceSpec, settings: OperatorSettings, config: str, profile: tuple[str, str]
 ) -> list[Manifest]:
     """Return everything else of the router.
 
@@ -53,7 +53,7 @@ def children(
     name = child_name(owner.name, "router")
     common = meta(owner, name, "router")
     selector = {SERVICE: label(owner.name), COMPONENT: "router"}
-    found: list[Manifest] = [
+    manifests: list[Manifest] = [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": common},
         {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": common, "rules": _rules(owner)},
         {
@@ -78,10 +78,10 @@ def children(
         _deployment(owner, spec, settings, _manifest(config, *profile), name, selector),
     ]
     if spec.router.autoscaling:
-        found.append(_autoscaler(spec, common, name))
+        manifests.append(_autoscaler(spec, common, name))
     if not spec.router.allow_from_anywhere:
-        found.append(_network_policy(common, selector))
-    return found
+        manifests.append(_network_policy(common, selector))
+    return manifests
 
 
 def _rules(owner: Owner) -> list[Manifest]:
@@ -102,7 +102,7 @@ def _manifest(config: str, profile_config: str, profile: str) -> Manifest:
 
 
 def _deployment(
-    owner: Owner, spec: ServiceSpec, settings: Settings, manifest: Manifest, name: str, selector: dict[str, str]
+    owner: Owner, spec: ServiceSpec, settings: OperatorSettings, manifest: Manifest, name: str, selector: dict[str, str]
 ) -> Manifest:
     env = {
         "HADIS_ROUTER_MANIFEST": f"/etc/hadis/{CONFIG_FILE}",

@@ -25,7 +25,7 @@ from hadis_operator.children.common import (
     resources,
     service_port,
 )
-from hadis_operator.settings import Settings
+from hadis_operator.settings import OperatorSettings
 
 PORT = 8100
 _MODELS = "/models"
@@ -45,7 +45,7 @@ class Pool:
 
 
 def pools(profile: Profile, *, shared: bool) -> list[Pool]:
-    """Return one pool for all tiers, or one a tier."""
+    """Return one pool for all tiers, or one per tier."""
     if shared:
         return [Pool(EVERY_TIER, tuple(profile.tiers))]
     return [Pool(name, (name,)) for name in profile.tiers]
@@ -78,7 +78,7 @@ def service(owner: Owner, pool: Pool) -> Manifest:
 
 
 def deployment(
-    owner: Owner, spec: ServiceSpec, settings: Settings, profile: Profile, pool: Pool, config: str
+    owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: Pool, config: str
 ) -> Manifest:
     """Return a pool's Deployment with no replicas yet. Its name has its pods' hash: other pods are another Deployment.
 
@@ -101,8 +101,8 @@ def deployment(
     }
 
 
-def _pod(spec: ServiceSpec, settings: Settings, profile: Profile, pool: Pool, config: str) -> Manifest:
-    asked = spec.worker
+def _pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: Pool, config: str) -> Manifest:
+    worker = spec.worker
     longest = max(profile.latency_s(t, profile.batch_sizes(t)[-1], True) for t in pool.tiers)
     grace = math.ceil(longest) + _GRACE_S
     env = {
@@ -117,28 +117,28 @@ def _pod(spec: ServiceSpec, settings: Settings, profile: Profile, pool: Pool, co
     }
     mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}]
     only = container("worker", settings.worker_image, settings, PORT, env, mounts, startup_s=_STARTUP_S)
-    # As many threads as it asks for CPUs, rounded up: one a core of the node would be in its neighbours' way.
+    # As many threads as it asks for CPUs, rounded up: one per core of the node would be in its neighbours' way.
     only["env"].append({
         "name": "HADIS_WORKER_THREADS",
         "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1"}},
     })  # fmt: skip
-    only["resources"] = resources(asked.resources)
-    only["resources"].setdefault("limits", {})[asked.gpu_resource] = "1"
+    only["resources"] = resources(worker.resources)
+    only["resources"].setdefault("limits", {})[worker.gpu_resource] = "1"
     manifest = {"name": "manifest", "configMap": {"name": config}}
-    volumes = [manifest, {"name": "models", **_cache(asked.model_cache)}]
-    found = pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}
-    if asked.node_selector:
-        found["nodeSelector"] = asked.node_selector
-    if asked.tolerations:
-        found["tolerations"] = [t.model_dump(by_alias=True, exclude_none=True) for t in asked.tolerations]
-    if asked.runtime_class_name:
-        found["runtimeClassName"] = asked.runtime_class_name
-    return found
+    volumes = [manifest, {"name": "models", **_cache(worker.model_cache)}]
+    pod_spec = pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}
+    if worker.node_selector:
+        pod_spec["nodeSelector"] = worker.node_selector
+    if worker.tolerations:
+        pod_spec["tolerations"] = [t.model_dump(by_alias=True, exclude_none=True) for t in worker.tolerations]
+    if worker.runtime_class_name:
+        pod_spec["runtimeClassName"] = worker.runtime_class_name
+    return pod_spec
 
 
-def _cache(asked: ModelCache) -> Manifest:
-    if asked.claim:
-        return {"persistentVolumeClaim": {"claimName": asked.claim}}
-    if asked.host_path:
-        return {"hostPath": {"path": asked.host_path, "type": "Directory"}}
+def _cache(cache: ModelCache) -> Manifest:
+    if cache.claim:
+        return {"persistentVolumeClaim": {"claimName": cache.claim}}
+    if cache.host_path:
+        return {"hostPath": {"path": cache.host_path, "type": "Directory"}}
     return {"emptyDir": {}}

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hadis_profiler.replay.inputs import InputError, Prompts, drawn_prompts, read_prompts, read_trace
+from hadis_profiler.replay.inputs import InputError, ScoredPrompts, drawn_prompts, read_prompts, read_trace
 from hadis_profiler.replay.log import Log
 from hadis_profiler.replay.plot import Timeline, draw_sizes
 from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Making
@@ -42,7 +42,7 @@ class Inputs:
     """What one replay needs, read and checked."""
 
     profile: Profile
-    prompts: Prompts
+    prompts: ScoredPrompts
     trace: Path
     slo: str
     attainment: float
@@ -124,7 +124,7 @@ def replay_command(
     change_cost: Annotated[str, typer.Option(help="Time a dedicated GPU takes to change its tier.")] = "5s",
     attainment: AttainmentOption = 0.99,
     seed: Annotated[int, typer.Option(help="Of policies that draw lots, and of drawn prompts.")] = 0,
-    log: Annotated[Path | None, typer.Option(help="Write a CSV row a request here.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Write a CSV row per request here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the run here (PNG, SVG or PDF).")] = None,
 ) -> None:
     """Run a trace through the router's own dispatcher and control loop on a virtual clock."""

@@ -31,7 +31,7 @@ _PROMPT = "a photograph of a red bicycle beside a blue door in the rain"
 
 
 @dataclass(frozen=True)
-class Point:
+class BatchTiming:
     """A batch size: seconds of the whole batch, and how well they are known."""
 
     batch: int
@@ -48,7 +48,7 @@ class Point:
 class TierLatency:
     """What was measured of one tier."""
 
-    points: tuple[Point, ...]
+    points: tuple[BatchTiming, ...]
     """By rising batch size."""
     load_s: float
     misfit: float
@@ -57,7 +57,7 @@ class TierLatency:
     """Why larger batches were left out, as the end of a sentence; empty where none was."""
 
     @property
-    def best(self) -> Point:
+    def best(self) -> BatchTiming:
         """The batch size of most throughput."""
         return min(self.points, key=lambda point: point.p50_s / point.batch)
 
@@ -73,7 +73,7 @@ class TierLatency:
     @classmethod
     def read(cls, document: dict[str, Any]) -> TierLatency:
         """Return what `document` wrote."""
-        return cls(**{**document, "points": tuple(Point(**point) for point in document["points"])})
+        return cls(**{**document, "points": tuple(BatchTiming(**point) for point in document["points"])})
 
 
 def joules(energy_j: float | None) -> float | None:
@@ -132,7 +132,7 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
     painter = load_painter(as_tier(tier), run.models, device)
     load_s = time.perf_counter() - began
     limit_s = parse_duration_s(run.spec.seconds_per_point)
-    points: list[Point] = []
+    points: list[BatchTiming] = []
     end = ""
     for batch in run.spec.batches:
         try:
@@ -151,7 +151,7 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
     return TierLatency(tuple(points), load_s, misfit(points), end)
 
 
-def time_batch(call: Callable[[], object], batch: int, limit_s: float, device: str) -> Point:
+def time_batch(call: Callable[[], object], batch: int, limit_s: float, device: str) -> BatchTiming:
     """Return the times of a call, repeated until its median is known to `_WIDTH` or `limit_s` has passed."""
     call()  # the first call chooses kernels and takes memory
     if device == "cuda":
@@ -170,7 +170,7 @@ def time_batch(call: Callable[[], object], batch: int, limit_s: float, device: s
             break
     energy_after = _energy_j(device)
     low, high = median_interval(taken)
-    return Point(
+    return BatchTiming(
         batch=batch,
         p50_s=float(np.median(taken)),
         p95_s=float(np.quantile(taken, 0.95)),
@@ -192,7 +192,7 @@ def median_interval(values: list[float]) -> tuple[float, float]:
     return ordered[max(0, math.floor(n / 2 - half))], ordered[min(n - 1, math.ceil(n / 2 + half))]
 
 
-def misfit(points: list[Point]) -> float:
+def misfit(points: list[BatchTiming]) -> float:
     """Return the largest distance of a median from the line a + b batch that fits them best, as a share of it."""
     if len(points) < 3:
         return 0.0
@@ -202,7 +202,7 @@ def misfit(points: list[Point]) -> float:
     return float(np.abs((line[0] + line[1] * sizes) / seconds - 1).max())
 
 
-def _gain(points: list[Point], i: int) -> float:
+def _gain(points: list[BatchTiming], i: int) -> float:
     before, point = points[i - 1], points[i]
     return (point.batch / point.p50_s) / (before.batch / before.p50_s) - 1
 

@@ -15,7 +15,7 @@ from hadis_router.dispatch import Dispatcher
 from hadis_router.job import Job
 from hadis_router.transport import Result
 
-from hadis_profiler.replay.inputs import Prompts
+from hadis_profiler.replay.inputs import ScoredPrompts
 
 _IMAGE = b"i"
 
@@ -23,7 +23,7 @@ _IMAGE = b"i"
 class TableTransport:
     """A worker for every address: takes as long as the profile says, and knows each prompt's confidence."""
 
-    def __init__(self, profile: Profile, prompts: Prompts) -> None:
+    def __init__(self, profile: Profile, prompts: ScoredPrompts) -> None:
         """Keep the tables; a job's seed is its prompt's index."""
         self._profile, self._confidence = profile, dict(zip(profile.tiers, prompts.confidence.tolist(), strict=True))
         self.free: dict[str, asyncio.Event] = {}
@@ -32,7 +32,7 @@ class TableTransport:
     async def generate(
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
     ) -> list[Result]:
-        """Sleep for the batch's time and return a result a job."""
+        """Sleep for the batch's time and return a result per job."""
         seconds = self._profile.latency_s(tier, len(jobs), discriminate)
         free = self.free.setdefault(url, asyncio.Event())
         free.clear()

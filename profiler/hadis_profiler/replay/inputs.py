@@ -2,7 +2,7 @@
 
 A trace is a text file of lines `arrival_ms,prompt_index` (the index may be left out). A prompt folder has
 `prompt_features.csv`, whose columns the profile's difficulty weighs, and `confidence/model_K.txt`, the discriminator's
-two probabilities (fake, real) for each image of tier K, several images a prompt in order.
+two probabilities (fake, real) for each image of tier K, several images per prompt in order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class InputError(Exception):
 
 
 @dataclass(frozen=True)
-class Prompts:
+class ScoredPrompts:
     """Difficulty (n,) and confidence (tiers, n) by prompt index."""
 
     difficulty: Array
@@ -80,7 +80,7 @@ def _lines(path: Path, prompts: int) -> Iterator[tuple[float, int]]:
         raise InputError(f"{path}: has no arrivals; write a line arrival_ms,prompt_index for each request")
 
 
-def read_prompts(folder: Path, profile: Profile) -> Prompts:
+def read_prompts(folder: Path, profile: Profile) -> ScoredPrompts:
     """Return the prompts of a folder, scored with the profile's difficulty; raise InputError."""
     difficulty = profile.resource.spec.difficulty
     path = folder / "prompt_features.csv"
@@ -94,20 +94,20 @@ def read_prompts(folder: Path, profile: Profile) -> Prompts:
         raise InputError(f"{path}: has no prompts")
     score = (columns - np.array(difficulty.mean)) / np.array(difficulty.std) @ np.array(difficulty.weights)
     confidence = [_read_confidence(folder / f"confidence/model_{k}.txt", len(score)) for k in range(len(profile.tiers))]
-    return Prompts(score, np.array(confidence))
+    return ScoredPrompts(score, np.array(confidence))
 
 
 def _read_confidence(path: Path, prompts: int) -> Array:
     try:
         real = np.loadtxt(path, ndmin=2)[:, 1]
     except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{path}: needs a line of two probabilities (fake, real) an image ({error})") from None
+        raise InputError(f"{path}: needs a line of two probabilities (fake, real) per image ({error})") from None
     if not len(real) or len(real) % prompts or not np.isfinite(real).all():
         raise InputError(f"{path}: {len(real)} lines are not the same number of images for each of {prompts} prompts")
     return np.asarray(real.reshape(prompts, -1).mean(1))
 
 
-def drawn_prompts(profile: Profile, seed: int, count: int = 5000) -> Prompts:
+def drawn_prompts(profile: Profile, seed: int, count: int = 5000) -> ScoredPrompts:
     """Return prompts drawn from the profile's quantiles, for a user who has a trace but no prompts."""
     rng = np.random.default_rng(seed)
 
@@ -116,4 +116,4 @@ def drawn_prompts(profile: Profile, seed: int, count: int = 5000) -> Prompts:
         return np.interp(rng.random(count), np.linspace(0, 1, len(values)), values)
 
     spec = profile.resource.spec
-    return Prompts(draw(spec.difficulty.quantiles), np.array([draw(t.confidence_quantiles) for t in spec.tiers]))
+    return ScoredPrompts(draw(spec.difficulty.quantiles), np.array([draw(t.confidence_quantiles) for t in spec.tiers]))

@@ -1,4 +1,4 @@
-"""The request log of a replay: one CSV row a request, in the order in which requests end. Tiers are numbers."""
+"""The request log of a replay: one CSV row per request, in the order in which requests end. Tiers are numbers."""
 
 from __future__ import annotations
 

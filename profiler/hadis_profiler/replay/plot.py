@@ -22,7 +22,7 @@ _BINS = 60
 
 
 class Timeline:
-    """Gathers a run: three values a request, and its plans."""
+    """Gathers a run: three values per request, and its plans."""
 
     def __init__(self) -> None:
         """Start empty."""

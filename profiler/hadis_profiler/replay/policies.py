@@ -1,4 +1,4 @@
-"""The policies that a replay compares. All of them use the same dispatcher: one earliest-deadline-first queue a tier,
+"""The policies that a replay compares. All of them use the same dispatcher: one earliest-deadline-first queue per tier,
 late binding, and the light image as the answer where the heavy one would be late.
 
 That is more than some of them have in their own papers, and fair: a table then shows what the planning is worth.

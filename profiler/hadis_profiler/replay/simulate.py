@@ -24,7 +24,7 @@ from hadis_router.dispatch import Dispatcher
 from hadis_router.job import ImageParams, Job
 
 from hadis_profiler.replay.fleet import DedicatedFleet, SharedFleet, TableTransport
-from hadis_profiler.replay.inputs import Prompts
+from hadis_profiler.replay.inputs import ScoredPrompts
 
 
 class Policy(Protocol):
@@ -79,7 +79,7 @@ class Ran:
 
 
 def replay(
-    setting: Setting, policy: Policy, trace: Iterable[tuple[float, int]], prompts: Prompts,
+    setting: Setting, policy: Policy, trace: Iterable[tuple[float, int]], prompts: ScoredPrompts,
     record: Callable[[Outcome], None], score: Callable[[int], float] | None = None,
     planned: Callable[[float, Plan], None] = lambda at, plan: None,
 ) -> Ran:  # fmt: skip
@@ -113,7 +113,7 @@ def snapshot_of(
 
 class _Replay:
     def __init__(
-        self, setting: Setting, policy: Policy, prompts: Prompts, record: Callable[[Outcome], None],
+        self, setting: Setting, policy: Policy, prompts: ScoredPrompts, record: Callable[[Outcome], None],
         score: Callable[[int], float] | None, planned: Callable[[float, Plan], None],
     ) -> None:  # fmt: skip
         self._setting, self._policy, self._record, self._planned = setting, policy, record, planned
@@ -155,7 +155,10 @@ class _Replay:
         setting, tiers = self._setting, tuple(self._setting.profile.tiers)
         if is_shared(setting.spec, setting.profile):
             return SharedFleet(self._dispatcher, tiers, setting.gpus)
-        counts = self._decide(0.0, (), ()).workers_by_tier
+        counts = dict.fromkeys(tiers, 0) | dict(self._decide(0.0, (), ()).workers_by_tier)
+        # Whatever a plan leaves over serves the heaviest tier: a GPU that is there costs the same when it idles.
+        heaviest = [tier for tier in tiers if counts[tier]][-1]
+        counts[heaviest] += setting.gpus - sum(counts.values())
         return DedicatedFleet(self._dispatcher, self.transport, counts, setting.change_cost_s)
 
     def _arrive(self, loop: asyncio.AbstractEventLoop, at: float, prompt: int) -> None:
