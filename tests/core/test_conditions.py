@@ -9,7 +9,7 @@ import pytest
 from hadis.api.conditions import Condition, condition, with_times
 from hadis.api.resources import ServiceSpec
 from hadis.planning.conditions import (
-    Outcome,
+    DesiredState,
     nodes_have_room,
     profile_condition,
     service_conditions,
@@ -68,7 +68,7 @@ def test_a_profile_is_valid_or_says_why_not(profile: Profile) -> None:
     assert (missing.status, missing.reason, missing.message) == ("False", "ProfileNotFound", "there is none")
 
 
-def conditions(profile: Profile, outcome: Outcome, mode: str = "Auto", **changes: Any) -> dict[str, Condition]:
+def conditions(profile: Profile, outcome: DesiredState, mode: str = "Auto", **changes: Any) -> dict[str, Condition]:
     """Return the conditions, by type, of a service with one ready worker, `changes` aside."""
     spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, "mode": mode})
     reading = DemandReading(NOW_S, {"router": 1.0}, source="read from 1 of 1 routers")
@@ -77,7 +77,7 @@ def conditions(profile: Profile, outcome: Outcome, mode: str = "Auto", **changes
 
 
 def test_all_is_well(profile: Profile) -> None:
-    found = conditions(profile, Outcome(PLAN, PLAN, 1))
+    found = conditions(profile, DesiredState(PLAN, PLAN, 1))
     assert {kind: c.status for kind, c in found.items()} == {
         "MetricsAvailable": "True",
         "CapacitySufficient": "True",
@@ -91,24 +91,24 @@ def test_all_is_well(profile: Profile) -> None:
 @pytest.mark.parametrize(
     ("outcome", "changes", "kind", "status", "reason"),
     [
-        (Outcome(PLAN, PLAN, 1), {"reading": Problem("NoData", "none")}, "MetricsAvailable", "False", "NoData"),
-        (Outcome(PLAN, BAD_PLAN, 1), {}, "CapacitySufficient", "False", "TooFewGpus"),
-        (Outcome(PLAN, None, 1), {}, "CapacitySufficient", "True", "Sufficient"),
-        (Outcome(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "CapacitySufficient", "False", "Unschedulable"),
-        (Outcome(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "PlanApplied", "False", "Unschedulable"),
-        (Outcome(PLAN, PLAN, 2), {"groups": (REFUSED,)}, "PlanApplied", "False", "QuotaExceeded"),
-        (Outcome(PLAN, PLAN, 2), {}, "PlanApplied", "False", "Scaling"),
-        (Outcome(PLAN, PLAN, 1), {"workers": (READY, LEAVING)}, "PlanApplied", "False", "Scaling"),
-        (Outcome(PLAN, PLAN, 1), {"mode": "Advisory"}, "PlanApplied", "False", "Advisory"),
-        (Outcome(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "Degraded", "True", "Unschedulable"),
-        (Outcome(BAD_PLAN, PLAN, 1), {}, "Degraded", "True", "PlanInfeasible"),
-        (Outcome(PLAN, PLAN, 1), {"routers": 0}, "Ready", "False", "NoRouter"),
-        (Outcome(None, PLAN, 1), {"workers": ()}, "Ready", "False", "NoWorker"),
-        (Outcome(None, PLAN, 1), {"workers": (WAITING,)}, "Ready", "False", "Unschedulable"),
+        (DesiredState(PLAN, PLAN, 1), {"reading": Problem("NoData", "none")}, "MetricsAvailable", "False", "NoData"),
+        (DesiredState(PLAN, BAD_PLAN, 1), {}, "CapacitySufficient", "False", "TooFewGpus"),
+        (DesiredState(PLAN, None, 1), {}, "CapacitySufficient", "True", "Sufficient"),
+        (DesiredState(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "CapacitySufficient", "False", "Unschedulable"),
+        (DesiredState(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "PlanApplied", "False", "Unschedulable"),
+        (DesiredState(PLAN, PLAN, 2), {"groups": (REFUSED,)}, "PlanApplied", "False", "QuotaExceeded"),
+        (DesiredState(PLAN, PLAN, 2), {}, "PlanApplied", "False", "Scaling"),
+        (DesiredState(PLAN, PLAN, 1), {"workers": (READY, LEAVING)}, "PlanApplied", "False", "Scaling"),
+        (DesiredState(PLAN, PLAN, 1), {"mode": "Advisory"}, "PlanApplied", "False", "Advisory"),
+        (DesiredState(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "Degraded", "True", "Unschedulable"),
+        (DesiredState(BAD_PLAN, PLAN, 1), {}, "Degraded", "True", "PlanInfeasible"),
+        (DesiredState(PLAN, PLAN, 1), {"routers": 0}, "Ready", "False", "NoRouter"),
+        (DesiredState(None, PLAN, 1), {"workers": ()}, "Ready", "False", "NoWorker"),
+        (DesiredState(None, PLAN, 1), {"workers": (WAITING,)}, "Ready", "False", "Unschedulable"),
     ],
 )
 def test_what_is_not_well_is_told_by_its_condition(
-    profile: Profile, outcome: Outcome, changes: dict[str, Any], kind: str, status: str, reason: str
+    profile: Profile, outcome: DesiredState, changes: dict[str, Any], kind: str, status: str, reason: str
 ) -> None:
     found = conditions(profile, outcome, **changes)[kind]
     assert (found.status, found.reason) == (status, reason)

@@ -15,7 +15,7 @@ _CAPACITY = ("Unschedulable", "QuotaExceeded")
 
 
 @dataclass(frozen=True)
-class Planned:
+class DesiredState:
     """What a step planned, as far as the conditions tell it."""
 
     active: Plan | None
@@ -38,7 +38,7 @@ def paused_condition() -> Condition:
     return condition("PlanApplied", None, "Paused", "mode is Paused: nothing is planned or changed")
 
 
-def service_conditions(snapshot: Snapshot, planned: Planned) -> list[Condition]:
+def service_conditions(snapshot: Snapshot, planned: DesiredState) -> list[Condition]:
     """Return the conditions of a service that was planned."""
     unready = [worker for worker in snapshot.workers if not worker.ready]
     problem = group_problem(snapshot.groups) or worker_problem(unready, snapshot.now_s, snapshot.late_s)
@@ -84,7 +84,7 @@ def _metrics(snapshot: Snapshot) -> Condition:
     return condition("MetricsAvailable", True, "Read", reading.source)
 
 
-def _capacity(planned: Planned, problem: Problem | None) -> Condition:
+def _capacity(planned: DesiredState, problem: Problem | None) -> Condition:
     target = planned.target
     if target is not None and not target.feasible:
         return condition("CapacitySufficient", False, "TooFewGpus", target.reason)
@@ -94,7 +94,7 @@ def _capacity(planned: Planned, problem: Problem | None) -> Condition:
     return condition("CapacitySufficient", True, "Sufficient", text)
 
 
-def _applied(snapshot: Snapshot, planned: Planned, serving: int, problem: Problem | None) -> Condition:
+def _applied(snapshot: Snapshot, planned: DesiredState, serving: int, problem: Problem | None) -> Condition:
     existing = len(snapshot.workers)
     if snapshot.spec.mode == "Advisory":
         text = f"mode is Advisory: {planned.workers} GPUs would be asked for"

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from hadis.api.conditions import Condition
 from hadis.api.fields import parse_duration_s
 from hadis.planning.conditions import (
-    Planned,
+    DesiredState,
     nodes_have_room,
     paused_condition,
     profile_condition,
@@ -81,7 +81,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     wished = dict.fromkeys(profile.tiers, 0) | dict(memory.workers_by_tier or {})
     replicas, memory = _replicas(snapshot, memory, wished, shared=shared)
     count = min(snapshot.spec.gpus.max, sum(wished.values()))
-    conditions += service_conditions(snapshot, Planned(choice.plan, memory.target, count))
+    conditions += service_conditions(snapshot, DesiredState(choice.plan, memory.target, count))
     return Decision(
         memory=memory,
         conditions=tuple(conditions),
