@@ -25,7 +25,7 @@ from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, REVISION, SERVICE
 from hadis_operator import children, observe
 from hadis_operator.cache import Cache
 from hadis_operator.children.common import Owner
-from hadis_operator.settings import Settings
+from hadis_operator.settings import OperatorSettings
 from hadis_profiler.replay import simulate
 from hadis_profiler.replay.fleet import observe_workers
 from hadis_profiler.replay.policies import Hadis
@@ -102,7 +102,7 @@ async def operator(spec: ServiceSpec) -> AsyncIterator[tuple[Observe, Decide]]:
     """The operator: Deployments and pods, as its cache parses them."""
     cache = Cache(lambda service: None)
     shared = is_shared(spec, PROFILE)
-    desired = children.make(Owner("images", "default", "u"), spec, Settings(), PROFILE, shared=shared)
+    desired = children.make(Owner("images", "default", "u"), spec, OperatorSettings(), PROFILE, shared=shared)
 
     async def look(situation: Situation) -> Snapshot:
         deployments, pods = [], []

@@ -9,7 +9,7 @@ import pytest
 from hadis.api.conditions import Condition, condition, with_times
 from hadis.api.resources import ServiceSpec
 from hadis.planning.conditions import (
-    Outcome,
+    Planned,
     nodes_have_room,
     profile_condition,
     service_conditions,
@@ -68,16 +68,16 @@ def test_a_profile_is_valid_or_says_why_not(profile: Profile) -> None:
     assert (missing.status, missing.reason, missing.message) == ("False", "ProfileNotFound", "there is none")
 
 
-def conditions(profile: Profile, outcome: Outcome, mode: str = "Auto", **changes: Any) -> dict[str, Condition]:
+def conditions(profile: Profile, planned: Planned, mode: str = "Auto", **changes: Any) -> dict[str, Condition]:
     """Return the conditions, by type, of a service with one ready worker, `changes` aside."""
     spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, "mode": mode})
     reading = DemandReading(NOW_S, {"router": 1.0}, source="read from 1 of 1 routers")
     plain = Snapshot(NOW_S, spec, profile, reading, (READY,), (WorkerGroup("l1", ("light",), replicas=1, created=1),))
-    return {c.type: c for c in service_conditions(replace(plain, **changes), outcome)}
+    return {c.type: c for c in service_conditions(replace(plain, **changes), planned)}
 
 
 def test_all_is_well(profile: Profile) -> None:
-    found = conditions(profile, Outcome(PLAN, PLAN, 1))
+    found = conditions(profile, Planned(PLAN, PLAN, 1))
     assert {kind: c.status for kind, c in found.items()} == {
         "MetricsAvailable": "True",
         "CapacitySufficient": "True",
@@ -89,26 +89,26 @@ def test_all_is_well(profile: Profile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "changes", "kind", "status", "reason"),
+    ("planned", "changes", "kind", "status", "reason"),
     [
-        (Outcome(PLAN, PLAN, 1), {"reading": Problem("NoData", "none")}, "MetricsAvailable", "False", "NoData"),
-        (Outcome(PLAN, BAD_PLAN, 1), {}, "CapacitySufficient", "False", "TooFewGpus"),
-        (Outcome(PLAN, None, 1), {}, "CapacitySufficient", "True", "Sufficient"),
-        (Outcome(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "CapacitySufficient", "False", "Unschedulable"),
-        (Outcome(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "PlanApplied", "False", "Unschedulable"),
-        (Outcome(PLAN, PLAN, 2), {"groups": (REFUSED,)}, "PlanApplied", "False", "QuotaExceeded"),
-        (Outcome(PLAN, PLAN, 2), {}, "PlanApplied", "False", "Scaling"),
-        (Outcome(PLAN, PLAN, 1), {"workers": (READY, LEAVING)}, "PlanApplied", "False", "Scaling"),
-        (Outcome(PLAN, PLAN, 1), {"mode": "Advisory"}, "PlanApplied", "False", "Advisory"),
-        (Outcome(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "Degraded", "True", "Unschedulable"),
-        (Outcome(BAD_PLAN, PLAN, 1), {}, "Degraded", "True", "PlanInfeasible"),
-        (Outcome(PLAN, PLAN, 1), {"routers": 0}, "Ready", "False", "NoRouter"),
-        (Outcome(None, PLAN, 1), {"workers": ()}, "Ready", "False", "NoWorker"),
-        (Outcome(None, PLAN, 1), {"workers": (WAITING,)}, "Ready", "False", "Unschedulable"),
+        (Planned(PLAN, PLAN, 1), {"reading": Problem("NoData", "none")}, "MetricsAvailable", "False", "NoData"),
+        (Planned(PLAN, BAD_PLAN, 1), {}, "CapacitySufficient", "False", "TooFewGpus"),
+        (Planned(PLAN, None, 1), {}, "CapacitySufficient", "True", "Sufficient"),
+        (Planned(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "CapacitySufficient", "False", "Unschedulable"),
+        (Planned(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "PlanApplied", "False", "Unschedulable"),
+        (Planned(PLAN, PLAN, 2), {"groups": (REFUSED,)}, "PlanApplied", "False", "QuotaExceeded"),
+        (Planned(PLAN, PLAN, 2), {}, "PlanApplied", "False", "Scaling"),
+        (Planned(PLAN, PLAN, 1), {"workers": (READY, LEAVING)}, "PlanApplied", "False", "Scaling"),
+        (Planned(PLAN, PLAN, 1), {"mode": "Advisory"}, "PlanApplied", "False", "Advisory"),
+        (Planned(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "Degraded", "True", "Unschedulable"),
+        (Planned(BAD_PLAN, PLAN, 1), {}, "Degraded", "True", "PlanInfeasible"),
+        (Planned(PLAN, PLAN, 1), {"routers": 0}, "Ready", "False", "NoRouter"),
+        (Planned(None, PLAN, 1), {"workers": ()}, "Ready", "False", "NoWorker"),
+        (Planned(None, PLAN, 1), {"workers": (WAITING,)}, "Ready", "False", "Unschedulable"),
     ],
 )
 def test_what_is_not_well_is_told_by_its_condition(
-    profile: Profile, outcome: Outcome, changes: dict[str, Any], kind: str, status: str, reason: str
+    profile: Profile, planned: Planned, changes: dict[str, Any], kind: str, status: str, reason: str
 ) -> None:
-    found = conditions(profile, outcome, **changes)[kind]
+    found = conditions(profile, planned, **changes)[kind]
     assert (found.status, found.reason) == (status, reason)

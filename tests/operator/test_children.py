@@ -13,7 +13,7 @@ from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.profile import Profile
 from hadis_operator import children
 from hadis_operator.children.common import Owner, child_name
-from hadis_operator.settings import Settings
+from hadis_operator.settings import OperatorSettings
 
 OWNER = Owner("images", "default", "uid")
 
@@ -32,7 +32,7 @@ def test_names_of_children_are_dns_labels_that_differ(name: str) -> None:
 
 def test_pods_are_safe_and_workers_ask_for_one_gpu(profile: Profile) -> None:
     spec = make_spec(worker={"gpuResource": "amd.com/gpu", "nodeSelector": {"a": "b"}})
-    made = children.make(OWNER, spec, Settings(), profile, shared=True)
+    made = children.make(OWNER, spec, OperatorSettings(), profile, shared=True)
     deployments = [*made.workers.values(), *(c for c in made.fixed if c["kind"] == "Deployment")]
     assert len(deployments) == 2
     for deployment in deployments:
@@ -53,7 +53,7 @@ def test_pods_are_safe_and_workers_ask_for_one_gpu(profile: Profile) -> None:
 
 def test_other_pods_are_another_deployment(profile: Profile) -> None:
     def names(changed: Profile = profile, image: str = "w:1", shared: bool = False) -> set[str]:
-        made = children.make(OWNER, make_spec(), Settings(worker_image=image), changed, shared=shared)
+        made = children.make(OWNER, make_spec(), OperatorSettings(worker_image=image), changed, shared=shared)
         return {d["metadata"]["name"] for d in made.workers.values()}
 
     assert len(names()) == 2
@@ -65,7 +65,7 @@ def test_other_pods_are_another_deployment(profile: Profile) -> None:
 
 
 def test_the_router_reads_the_manifest_that_is_mounted_for_it(profile: Profile, tmp_path: Path) -> None:
-    made = children.make(OWNER, make_spec(), Settings(), profile, shared=True)
+    made = children.make(OWNER, make_spec(), OperatorSettings(), profile, shared=True)
     configs = {c["metadata"]["name"]: c["data"] for c in made.fixed if c["kind"] == "ConfigMap"}
     deployment = next(c for c in made.fixed if c["kind"] == "Deployment")
     volumes = {v["name"]: v for v in deployment["spec"]["template"]["spec"]["volumes"]}
@@ -83,7 +83,7 @@ def test_the_router_reads_the_manifest_that_is_mounted_for_it(profile: Profile, 
 @pytest.mark.parametrize("placement", ["Shared", "Dedicated"])
 def test_an_autoscaler_takes_over_the_routers_count(profile: Profile, placement: str) -> None:
     spec = make_spec(router={"autoscaling": {"maxReplicas": 5}})
-    made = children.make(OWNER, spec, Settings(), profile, shared=placement == "Shared")
+    made = children.make(OWNER, spec, OperatorSettings(), profile, shared=placement == "Shared")
     assert "HorizontalPodAutoscaler" in {c["kind"] for c in made.fixed}
     router = next(c for c in made.fixed if c["kind"] == "Deployment")
     assert "replicas" not in router["spec"]

@@ -10,7 +10,7 @@ from hadis_operator import children
 from hadis_operator.children import Children
 from hadis_operator.children.common import Owner
 from hadis_operator.observe import memory_of, snapshot_of
-from hadis_operator.settings import Settings
+from hadis_operator.settings import OperatorSettings
 from hadis_operator.views import DeploymentView, deployment_view, pod_view, service_view
 from kube_objects import NAME, NAMESPACE, deployment_object, pod_object, service_object
 
@@ -24,7 +24,7 @@ def seen(profile: Profile | Problem, desired: Children | None, *deployments: Dep
 
 
 def test_groups_are_those_that_the_spec_asks_for_and_then_the_former_ones(profile: Profile) -> None:
-    desired = children.make(Owner(NAME, NAMESPACE, "u"), SPEC, Settings(), profile, shared=False)
+    desired = children.make(Owner(NAME, NAMESPACE, "u"), SPEC, OperatorSettings(), profile, shared=False)
     light, heavy = (desired.workers[tier]["metadata"]["labels"][REVISION] for tier in ("light", "heavy"))
     refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
     former = deployment_object("old", pool=EVERY_TIER, replicas=1, created=3, observed=False, conditions=(refused,))

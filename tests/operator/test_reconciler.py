@@ -15,7 +15,7 @@ from hadis.api.status import ServiceStatus
 from hadis.planning.plan import Plan, TierPlan, plan_document
 from hadis.protocol.labels import POOL, REVISION
 from hadis_operator.reconciler import Reconciler
-from hadis_operator.settings import Settings
+from hadis_operator.settings import OperatorSettings
 from hadis_operator.views import ServiceView
 from kube_objects import (
     NAME,
@@ -50,7 +50,7 @@ class Operator:
     def restart(self) -> None:
         """Begin anew, with what the cluster says."""
         cluster = self.cluster
-        self.reconciler = Reconciler(KEY, Settings(), cluster.kube, self.http.session, cluster.cache)
+        self.reconciler = Reconciler(KEY, OperatorSettings(), cluster.kube, self.http.session, cluster.cache)
 
     async def reconcile(self) -> list[tuple[str, str]]:
         """Reconcile; return the verbs and names of what was written, the status aside."""
