@@ -68,12 +68,12 @@ def test_a_profile_is_valid_or_says_why_not(profile: Profile) -> None:
     assert (missing.status, missing.reason, missing.message) == ("False", "ProfileNotFound", "there is none")
 
 
-def conditions(profile: Profile, outcome: DesiredState, mode: str = "Auto", **changes: Any) -> dict[str, Condition]:
+def conditions(profile: Profile, planned: DesiredState, mode: str = "Auto", **changes: Any) -> dict[str, Condition]:
     """Return the conditions, by type, of a service with one ready worker, `changes` aside."""
     spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, "mode": mode})
     reading = DemandReading(NOW_S, {"router": 1.0}, source="read from 1 of 1 routers")
     plain = Snapshot(NOW_S, spec, profile, reading, (READY,), (WorkerGroup("l1", ("light",), replicas=1, created=1),))
-    return {c.type: c for c in service_conditions(replace(plain, **changes), outcome)}
+    return {c.type: c for c in service_conditions(replace(plain, **changes), planned)}
 
 
 def test_all_is_well(profile: Profile) -> None:
@@ -89,7 +89,7 @@ def test_all_is_well(profile: Profile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "changes", "kind", "status", "reason"),
+    ("planned", "changes", "kind", "status", "reason"),
     [
         (DesiredState(PLAN, PLAN, 1), {"reading": Problem("NoData", "none")}, "MetricsAvailable", "False", "NoData"),
         (DesiredState(PLAN, BAD_PLAN, 1), {}, "CapacitySufficient", "False", "TooFewGpus"),
@@ -108,7 +108,7 @@ def test_all_is_well(profile: Profile) -> None:
     ],
 )
 def test_what_is_not_well_is_told_by_its_condition(
-    profile: Profile, outcome: DesiredState, changes: dict[str, Any], kind: str, status: str, reason: str
+    profile: Profile, planned: DesiredState, changes: dict[str, Any], kind: str, status: str, reason: str
 ) -> None:
-    found = conditions(profile, outcome, **changes)[kind]
+    found = conditions(profile, planned, **changes)[kind]
     assert (found.status, found.reason) == (status, reason)

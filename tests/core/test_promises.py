@@ -173,6 +173,7 @@ class Promises(RuleBasedStateMachine):
         kept, ready = 0, 0
         for group in snapshot.groups:
             mine = sum(worker.ready for worker in snapshot.workers if worker.group == group.name)
+            mine = min(mine, group.replicas) if group.stale else mine  # others are on their way out already
             ready += mine
             kept += min(mine, decision.replicas[group.name]) if group.stale else mine
         total = min(self.budget, sum(decision.workers_by_tier.values()))
