@@ -24,7 +24,7 @@ NOT_IMPORTED = {
     "uvloop": "uvicorn's event loop, where it is installed",
 }
 """What an extra declares and no module imports, with the reason."""
-TOOLS = {"import-linter", "mypy", "pre-commit", "pytest-asyncio", "ruff", "types-psutil", "types-pyyaml"}
+TOOLS = {"zensical", "import-linter", "mypy", "pre-commit", "pytest-asyncio", "ruff", "types-psutil", "types-pyyaml"}
 """What `dev` declares beside what tests import."""
 
 
