@@ -1,4 +1,4 @@
-"""The control step: plans and their generations, workers wished for, what is held after a restart, modes, problems."""
+"""The control step: plans and their generations, workers desired, what is held after a restart, modes, problems."""
 
 from __future__ import annotations
 

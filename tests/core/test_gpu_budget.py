@@ -81,7 +81,7 @@ def test_nothing_is_added_while_too_little_is_known() -> None:
     assert next_replicas([group("a", 1, live=1), group("b", 3)], {"a": 4, "b": 1}, 8, add=False) == {"a": 1, "b": 1}
 
 
-def test_a_group_that_nobody_wishes_for_ends() -> None:
+def test_a_group_that_nobody_desires_ends() -> None:
     assert next_replicas([group("a", 3, live=3, ready=3)], {}, 8) == {"a": 0}
 
 

@@ -1,5 +1,5 @@
 """What the control step promises, whatever a cluster does: GPUs within the budget at every moment, enough ready workers
-while templates change, and in the end what is wished for. No cluster: `simulated_cluster` stands in for one.
+while templates change, and in the end what is desired. No cluster: `simulated_cluster` stands in for one.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class Promises(RuleBasedStateMachine):
         assert kept >= min(ready, total - max(1, total // REPLACED_AT_ONCE))
 
     def teardown(self) -> None:
-        """In the end, when the world is calm, there is what is wished for and nothing else."""
+        """In the end, when the world is calm, there is what is desired and nothing else."""
         if not hasattr(self, "budget"):
             return
         self.cluster.broken.clear()
@@ -191,7 +191,7 @@ class Promises(RuleBasedStateMachine):
             self.no_more_gpus_than_the_budget()
             self.cluster.settle()
             self.no_more_gpus_than_the_budget()
-        shared, wish = self.placement == "Shared", self.memory.workers_by_tier or {}
+        shared, by_tier = self.placement == "Shared", self.memory.workers_by_tier or {}
         ready: dict[str, int] = {}
         for pod in self.cluster.pods.values():
             assert pod.ready
@@ -199,8 +199,8 @@ class Promises(RuleBasedStateMachine):
             assert pod.revision in self.desired()
             key = "all" if shared else pod.tiers[0]
             ready[key] = ready.get(key, 0) + 1
-        wished = {"all": sum(wish.values())} if shared else dict(wish)
-        assert ready == {key: count for key, count in wished.items() if count}
+        desired = {"all": sum(by_tier.values())} if shared else dict(by_tier)
+        assert ready == {key: count for key, count in desired.items() if count}
 
 
 TestPromises = Promises.TestCase

@@ -12,7 +12,7 @@ CHANGES_KEPT = 20
 
 
 class PlanStatus(Fields):
-    """Two plans: the one that routes on the workers that are ready, and the one that workers are wished for by."""
+    """Two plans: the one that routes on the workers that are ready, and the one that workers are sized by."""
 
     active: Plan | None = Field(None, description="The plan that routes on the workers that are ready.")
     target: Plan | None = Field(None, description="The plan for the demand that is coming.")

@@ -26,7 +26,7 @@ from hadis.planning.conditions import (
     profile_condition,
     service_conditions,
 )
-from hadis.planning.fleet import is_shared, ready_by_tier, replicas_by_tier, replicas_wished
+from hadis.planning.fleet import desired_replicas, is_shared, ready_by_tier, replicas_by_tier
 from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
@@ -48,9 +48,9 @@ class Decision:
     target: Plan | None = None
     """The plan for the demand that is coming; None while the plan of before a restart is held."""
     forecast_rps: float = 0.0
-    """The demand that workers are wished for by."""
+    """The demand that workers are sized by."""
     workers_by_tier: Mapping[str, int] = field(default_factory=dict)
-    """Workers wished for."""
+    """Workers desired."""
     ready_by_tier: Mapping[str, int] = field(default_factory=dict)
     replicas: Mapping[str, int] | None = None
     """What each group of workers may be asked for now; None where the mode is to touch none."""
@@ -58,7 +58,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Choice:
-    """The routing plan and the wish of a step."""
+    """The routing plan and the desired workers of a step."""
 
     plan: Plan | None
     memory: Memory
@@ -78,9 +78,9 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     planner = planner_for(profile, snapshot.spec.objective, shared=shared, tuning=tuning)
     choice = _hold(memory) or _choose(snapshot, planner, memory, ready)
     memory = choice.memory
-    wished = dict.fromkeys(profile.tiers, 0) | dict(memory.workers_by_tier or {})
-    replicas, memory = _replicas(snapshot, memory, wished, shared=shared)
-    count = min(snapshot.spec.gpus.max, sum(wished.values()))
+    desired = dict.fromkeys(profile.tiers, 0) | dict(memory.workers_by_tier or {})
+    replicas, memory = _replicas(snapshot, memory, desired, shared=shared)
+    count = min(snapshot.spec.gpus.max, sum(desired.values()))
     conditions += service_conditions(snapshot, DesiredState(choice.plan, memory.target, count))
     return Decision(
         memory=memory,
@@ -89,7 +89,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         plan=choice.plan,
         target=memory.target,
         forecast_rps=_forecast_rps(snapshot, memory),
-        workers_by_tier=wished,
+        workers_by_tier=desired,
         ready_by_tier=ready,
         replicas=replicas if snapshot.spec.mode == "Auto" else None,
     )
@@ -102,8 +102,8 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
         demand = demand.add(reading.at_s, reading.series)
     plan = memory.plan if memory.plan and {memory.plan.light, memory.plan.heavy} <= set(profile.tiers) else None
     known = memory.workers_by_tier or replicas_by_tier(snapshot.groups, profile)
-    wished = {tier: known.get(tier, 0) for tier in profile.tiers}
-    memory = replace(memory, demand=demand, plan=plan, workers_by_tier=wished)
+    desired = {tier: known.get(tier, 0) for tier in profile.tiers}
+    memory = replace(memory, demand=demand, plan=plan, workers_by_tier=desired)
     spec = snapshot.spec
     planned_for = (
         profile.hash, spec.profile, spec.objective, spec.gpus, spec.placement, spec.plan_every, spec.scale_down_after,
@@ -130,10 +130,10 @@ def _choose(snapshot: Snapshot, planner: Planner, memory: Memory, ready: Mapping
     target = planner.target(forecast_rps, spec.gpus, memory.target)
     recent = _recent_gpus(snapshot, memory, target.gpus)
     total = min(spec.gpus.max, max(gpus for _, gpus in recent))
-    # From what was wished for last, not what groups are asked for now: a GPU on its way is between them.
+    # From what was desired last, not what groups are asked for now: a GPU on its way is between them.
     assigned = memory.workers_by_tier or {}
-    wished = planner.workers_by_tier(target, forecast_rps, total, ready, assigned)
-    workers_by_tier = dict.fromkeys(assigned, 0) | wished
+    desired = planner.workers_by_tier(target, forecast_rps, total, ready, assigned)
+    workers_by_tier = dict.fromkeys(assigned, 0) | desired
     return _Choice(
         plan,
         replace(memory, plan=plan or memory.plan, target=target, recent_gpus=recent, workers_by_tier=workers_by_tier),
@@ -152,13 +152,13 @@ def _recent_gpus(snapshot: Snapshot, memory: Memory, gpus: int) -> tuple[tuple[f
 
 
 def _replicas(
-    snapshot: Snapshot, memory: Memory, wished: dict[str, int], *, shared: bool
+    snapshot: Snapshot, memory: Memory, desired: dict[str, int], *, shared: bool
 ) -> tuple[dict[str, int], Memory]:
     """Return what each group may be asked for now, and the memory of what was lowered by that."""
     memory = replace(memory, lowered=still_lowered(snapshot, memory))
     replicas = next_replicas(
         count_groups(snapshot, memory),
-        replicas_wished(snapshot.groups, wished, shared=shared),
+        desired_replicas(snapshot.groups, desired, shared=shared),
         snapshot.spec.gpus.max,
         room=nodes_have_room(snapshot.workers, snapshot.groups, snapshot.now_s, snapshot.late_s),
         add=may_add(snapshot, memory),

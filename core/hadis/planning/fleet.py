@@ -36,7 +36,7 @@ def replicas_by_tier(groups: Iterable[WorkerGroup], profile: Profile) -> dict[st
     return counts
 
 
-def replicas_wished(groups: Iterable[WorkerGroup], workers_by_tier: dict[str, int], *, shared: bool) -> dict[str, int]:
+def desired_replicas(groups: Iterable[WorkerGroup], workers_by_tier: dict[str, int], *, shared: bool) -> dict[str, int]:
     """Return the workers that each group which the spec asks for should have in the end."""
     total = sum(workers_by_tier.values())
     return {

@@ -123,13 +123,13 @@ def next_replicas(
 
     `room` is whether the nodes have GPUs for more workers than there are; `add` is whether anything may be added.
     """
-    wished = {g.name: 0 if g.stale else targets.get(g.name, 0) for g in groups}
-    result = {g.name: min(g.replicas, wished[g.name]) if not g.stale else g.replicas for g in groups}
-    _end_stale(groups, wished, result, budget, room=room)
+    desired = {g.name: 0 if g.stale else targets.get(g.name, 0) for g in groups}
+    result = {g.name: min(g.replicas, desired[g.name]) if not g.stale else g.replicas for g in groups}
+    _end_stale(groups, desired, result, budget, room=room)
     left = budget - sum(max(result[g.name], g.due) + g.terminating for g in groups)
     for g in groups:
         paid = max(result[g.name], g.due)
-        most = min(wished[g.name], paid + max(0, left))
+        most = min(desired[g.name], paid + max(0, left))
         if add and not g.stale and most > result[g.name]:
             left -= max(0, most - paid)
             result[g.name] = most
@@ -137,11 +137,11 @@ def next_replicas(
 
 
 def _end_stale(
-    groups: Sequence[GroupCount], wished: Mapping[str, int], result: dict[str, int], budget: int, *, room: bool
+    groups: Sequence[GroupCount], desired: Mapping[str, int], result: dict[str, int], budget: int, *, room: bool
 ) -> None:
     """Lower the stale groups by the workers that nobody has to wait for."""
-    total = min(budget, sum(wished.values()))
-    fresh_ready = sum(min(g.ready, wished[g.name]) for g in groups if not g.stale)
+    total = min(budget, sum(desired.values()))
+    fresh_ready = sum(min(g.ready, desired[g.name]) for g in groups if not g.stale)
     stale_ready = sum(min(g.replicas, g.ready) for g in groups if g.stale)
     surplus = budget - total if room else 0
     missing = max(0, max(1, total // REPLACED_AT_ONCE) - surplus) if total else 0

@@ -70,7 +70,7 @@ class WorkerGroup:
     stale: bool = False
     """Whether its template is not what the spec asks for any more."""
     exists: bool = True
-    """Whether there is such a Deployment; one that is wished for may still have to be made."""
+    """Whether there is such a Deployment; one that is desired may still have to be made."""
     refused: Problem | None = None
     """Why its controller may not create workers, for example a quota."""
 
@@ -116,7 +116,7 @@ class Memory:
     target: Plan | None = None
     """The plan for the demand that is coming; None since a restart or a change of spec or profile."""
     workers_by_tier: Mapping[str, int] | None = None
-    """Workers wished for."""
+    """Workers desired."""
     recent_gpus: tuple[tuple[float, int], ...] = ()
     """(seconds, GPUs) that plans asked for within the scale-down window."""
     lowered: Mapping[str, Lowered] = field(default_factory=dict)

@@ -82,7 +82,7 @@ class DedicatedFleet:
     """Workers of one tier each. A change ends the batch that runs and then takes `change_s`.
 
     A GPU changes its tier in place, as if its old pod ended and its new one began in one: so the budget, which no
-    moment of this exceeds, is not in the way, and workers follow the wish.
+    moment of this exceeds, is not in the way, and workers follow what is desired.
     """
 
     def __init__(
