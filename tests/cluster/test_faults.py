@@ -202,7 +202,7 @@ def test_a_pod_that_never_gets_ready_is_named_and_old_ones_serve_on(
     operator.stop()
     start_operator(HADIS_OPERATOR_WORKER_LATE_S="3", HADIS_OPERATOR_WORKER_IMAGE="never:1")
     wait_for(lambda: condition(plane, namespace, "Degraded")["reason"] == "NotReady", WAIT_S, "the reason")
-    assert "pod images-worker-" in condition(plane, namespace, "Degraded")["message"]
+    assert "worker images-worker-" in condition(plane, namespace, "Degraded")["message"]
     assert condition(plane, namespace, "Ready")["status"] == "True"
     assert workers(plane, namespace)
 
