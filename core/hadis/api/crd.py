@@ -150,7 +150,7 @@ def definitions() -> dict[str, dict[str, Any]]:
             _column("Heavy", ".status.plan.active.heavy"),
             _column("GPUs", ".status.gpus", text="Ready / existing / allowed."),
             _column("Demand", ".status.demand.observedRps", "number", "Requests per second."),
-            _column("Quality", ".status.plan.active.quality", "number", "Predicted distance; lower is better."),
+            _column("Quality", ".status.plan.quality", text="Predicted distance; lower is better."),
             _column("Age", ".metadata.creationTimestamp", "date"),
         ],
     }
