@@ -39,12 +39,12 @@ def long_prompts(prompts: Sequence[str], words: int, count: int) -> list[str]:
 
 def timed_ms(one: DifficultyScorer, prompts: Sequence[str]) -> list[float]:
     """Return the milliseconds of each prompt, each scored once: what is kept from one helps only the next ones."""
-    found = []
+    times_ms = []
     for prompt in prompts:
         began = time.perf_counter()
         one.score(prompt)
-        found.append((time.perf_counter() - began) * 1e3)
-    return found
+        times_ms.append((time.perf_counter() - began) * 1e3)
+    return times_ms
 
 
 def main() -> None:
@@ -59,10 +59,10 @@ def main() -> None:
         (f"{len(prompts)} of {'the paper' if paper else 'the scenes'}", prompts),
         (f"500 of {LONG_WORDS} words", long_prompts(prompts, LONG_WORDS, 500)),
     ):
-        found = timed_ms(one, some)
+        times_ms = timed_ms(one, some)
         words = statistics.median(len(prompt.split()) for prompt in some)
-        p99 = statistics.quantiles(found, n=100)[98]
-        print(f"| {name} | {words:g} | {statistics.median(found):.2f} | {p99:.2f} | {max(found):.2f} |")
+        p99 = statistics.quantiles(times_ms, n=100)[98]
+        print(f"| {name} | {words:g} | {statistics.median(times_ms):.2f} | {p99:.2f} | {max(times_ms):.2f} |")
     if paper:
         columns = read_columns(PAPER_PROMPTS)[1]
         ours = np.array([features(prompt) for prompt in prompts])

@@ -68,20 +68,20 @@ async def measure(plane: ControlPlane, demand: Demand, operator: psutil.Process,
     for name in names:
         await kube.create(SERVICES, service(NAMESPACE, demand, name, **changes))
     await until(lambda: applied(kube, count), 600)
-    tell(f"{count} services from nothing to applied, s", time.monotonic() - began)
+    print_row(f"{count} services from nothing to applied, s", time.monotonic() - began)
     await asyncio.sleep(30)
-    cpu, asked = operator.cpu_times(), len(plane.requests_of(NAMESPACE))
+    cpu, requests = operator.cpu_times(), len(plane.requests_of(NAMESPACE))
     await asyncio.sleep(REST_S)
     spent = operator.cpu_times()
     minutes = REST_S / 60
-    tell("requests to the API server per minute and service, at rest", (len(plane.requests_of(NAMESPACE)) - asked) / minutes / count)  # fmt: skip  # noqa: E501
-    tell("share of a core, at rest, %", 100 * (spent.user + spent.system - cpu.user - cpu.system) / REST_S)
-    tell("memory, MB", operator.memory_info().rss / 1e6)
+    print_row("requests to the API server per minute and service, at rest", (len(plane.requests_of(NAMESPACE)) - requests) / minutes / count)  # fmt: skip  # noqa: E501
+    print_row("share of a core, at rest, %", 100 * (spent.user + spent.system - cpu.user - cpu.system) / REST_S)
+    print_row("memory, MB", operator.memory_info().rss / 1e6)
     waits = await child_waits(kube, names)
-    tell("from a change of spec to the child's change, median, s", statistics.median(waits))
-    tell("the same, p95, s", statistics.quantiles(waits, n=20)[18])
+    print_row("from a change of spec to the child's change, median, s", statistics.median(waits))
+    print_row("the same, p95, s", statistics.quantiles(waits, n=20)[18])
     waits = await router_waits(plane, kube, names[0])
-    tell("from a change of status to the router's use of the plan, worst of 20, s", max(waits))
+    print_row("from a change of status to the router's use of the plan, worst of 20, s", max(waits))
     await kube.close()
 
 
@@ -152,8 +152,8 @@ async def until(check: Callable[[], Awaitable[bool]], seconds: float) -> None:
             await asyncio.sleep(0.5)
 
 
-def tell(what: str, value: float) -> None:
-    """Print a line of the table."""
+def print_row(what: str, value: float) -> None:
+    """Print one row of the table."""
     print(f"| {what} | {value:.3g} |", flush=True)
 
 

@@ -86,8 +86,8 @@ def table(pool: ProcessPoolExecutor, cases: list[Case]) -> Iterator[str]:
     for policy in POLICIES:
         cells = []
         for i in range(len(cases)):
-            found = [job.result() for job in jobs[policy, i]]
-            cells.append(" / ".join(f"{statistics.mean(values):.2f}" for values in zip(*found, strict=True)))
+            results = [job.result() for job in jobs[policy, i]]
+            cells.append(" / ".join(f"{statistics.mean(values):.2f}" for values in zip(*results, strict=True)))
         yield f"| {policy} | " + " | ".join(cells) + " |"
         print(policy, *cells, file=sys.stderr, flush=True)
 
@@ -107,15 +107,15 @@ def slower(profile: Profile, times: float) -> Profile:
 
 def diffserve(profile: Profile, data: Path) -> Profile:
     """Return DiffServe's latencies (SD-Turbo and SD v1.5) with the quality of our lightest and heaviest tier."""
-    found: dict[str, dict[int, float]] = {name: {} for name in DIFFSERVE.values()}
+    latencies_s: dict[str, dict[int, float]] = {name: {} for name in DIFFSERVE.values()}
     with (data / "runtimes_sdturbo.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             if row["Accel"] == "onnxruntime_gpu_ampere" and float(row["avg_runtime"]) < 100_000:
-                found[row["Model"]][int(row["batchsize"])] = float(row["avg_runtime"]) / 1e3
+                latencies_s[row["Model"]][int(row["batchsize"])] = float(row["avg_runtime"]) / 1e3
     spec = profile.resource.spec
     tiers = tuple(
         tier.model_copy(update={"latency": tuple(BatchLatency(batch=b, seconds=s) for b, s in sorted(
-            found[DIFFSERVE[tier.name]].items()))}) if tier.name in DIFFSERVE else tier
+            latencies_s[DIFFSERVE[tier.name]].items()))}) if tier.name in DIFFSERVE else tier
         for tier in spec.tiers
     )  # fmt: skip
     rows = tuple(c for c in spec.configurations if {c.light, c.heavy} <= set(DIFFSERVE))

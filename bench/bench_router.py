@@ -129,7 +129,7 @@ async def send(session: aiohttp.ClientSession, port: int, prompt: str) -> float 
 
 async def load(port: int, prompts: list[str], requests: int, rps: float | None) -> Load:
     """Send requests: as fast as CLIENTS connections go, or at a rate with Poisson arrivals."""
-    rng, found = random.Random(1), list[float | None]()
+    rng, answers_ms = random.Random(1), list[float | None]()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(30)) as session:
         began = time.perf_counter()
@@ -138,7 +138,7 @@ async def load(port: int, prompts: list[str], requests: int, rps: float | None) 
 
             async def client() -> None:
                 for i in left:
-                    found.append(await send(session, port, prompts[i % len(prompts)]))
+                    answers_ms.append(await send(session, port, prompts[i % len(prompts)]))
 
             await asyncio.gather(*(client() for _ in range(CLIENTS)))
         else:
@@ -146,7 +146,7 @@ async def load(port: int, prompts: list[str], requests: int, rps: float | None) 
             start = loop.time()
 
             async def one(i: int) -> None:
-                found.append(await send(session, port, prompts[i % len(prompts)]))
+                answers_ms.append(await send(session, port, prompts[i % len(prompts)]))
 
             async with asyncio.TaskGroup() as group:
                 for i in range(requests):
@@ -154,9 +154,9 @@ async def load(port: int, prompts: list[str], requests: int, rps: float | None) 
                     await asyncio.sleep(max(0.0, start + at - loop.time()))
                     group.create_task(one(i))
         took = time.perf_counter() - began
-    good = [ms for ms in found if ms is not None]
+    good = [ms for ms in answers_ms if ms is not None]
     cuts = statistics.quantiles(good, n=100) if len(good) > 1 else [float("nan")] * 99
-    return Load(len(good) / took, cuts[49], cuts[98], len(found) - len(good))
+    return Load(len(good) / took, cuts[49], cuts[98], len(answers_ms) - len(good))
 
 
 async def wait_until_it_answers(port: int, prompts: list[str]) -> None:
