@@ -19,7 +19,7 @@ from scene import ADDRESS, APPS, PICTURES, Scene, say
 
 GPUS = 4
 REPORT = ROOT / "docs/disturbances.md"
-_OVER_BASE_MB = 250
+_OVER_BASE_MB = 350
 _SCALE_S = 180.0
 
 
