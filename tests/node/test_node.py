@@ -88,7 +88,9 @@ def test_gpus_follow_the_load_within_the_budget(scene: Scene) -> None:
 
 
 def test_no_request_fails_whatever_happens(scene: Scene) -> None:
-    scene.change(objective={"latency": "4s"}, gpus={"min": 2, "max": GPUS})
+    # Whether anybody is dropped is tested, not how fast the machine is: a worker that starts takes the node's two cores
+    # from those that serve, for tens of seconds on a slow one.
+    scene.change(objective={"latency": "15s"}, gpus={"min": 2, "max": GPUS})
     scene.wait_until_ready()
     wait_for(lambda: sum(workers(scene.node, PICTURES).values()) >= 2, _SCALE_S, "two workers")
     rows = Disturber(scene).run()
@@ -116,7 +118,7 @@ def _write(rows: list[Row]) -> None:
 # What a service withstands
 
 Written by `make e2e` on {os.cpu_count()} cores: images from the Dockerfile, the chart, and the scenes example with two
-workers (`gpus: {{min: 2, max: {GPUS}}}`, an objective of 4 s) on one real node. An application in another namespace
+workers (`gpus: {{min: 2, max: {GPUS}}}`, an objective of 15 s) on one real node. An application in another namespace
 sends {RPS:g} request per second with OpenAI's official client and its default retries. A row counts requests from the
 disturbance until all was as before, and some seconds more.
 
