@@ -14,14 +14,13 @@ from documents import profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.cli import control_loop
 from hadis.cli.local_workers import LocalWorkers, Place
-from hadis.cli.up import worker_groups
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.planning.tuning import Tuning
-from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, REVISION, SERVICE
+from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, REVISION, SERVICE, tiers_by_pool
 from hadis_operator import children, observe
 from hadis_operator.cache import Cache
 from hadis_operator.children.common import Owner
@@ -154,7 +153,7 @@ class Idle:
 @asynccontextmanager
 async def up(spec: ServiceSpec) -> AsyncIterator[tuple[Observe, Decide]]:
     """`hadis up`: processes at places, asked whether they are ready."""
-    groups = worker_groups(PROFILE, shared=is_shared(spec, PROFILE))
+    groups = tiers_by_pool(PROFILE.tiers, shared=is_shared(spec, PROFILE))
     places = [Place(i, 9000 + i, {}) for i in range(GPUS)]
     ready: dict[str, int] = {}
     """How many of each group's workers say that they are ready."""
@@ -193,7 +192,7 @@ def _running(workers: LocalWorkers, group: str) -> int:
 async def replay(spec: ServiceSpec) -> AsyncIterator[tuple[Observe, Decide]]:
     """The replay: simulated workers, of which some change their tier."""
     setting = simulate.Setting(PROFILE, spec)
-    groups = worker_groups(PROFILE, shared=is_shared(spec, PROFILE))
+    groups = tiers_by_pool(PROFILE.tiers, shared=is_shared(spec, PROFILE))
 
     async def look(situation: Situation) -> Snapshot:
         names = {g: [f"{g}-{i}" for i in range(count)] for g, (count, _) in situation.workers.items()}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
-from hadis.protocol.labels import EVERY_TIER, POOL, REVISION
+from hadis.protocol.labels import POOL, REVISION, resident_tiers
 
 from hadis_operator.children import Children
 from hadis_operator.views import DeploymentView, PodView, ServiceView
@@ -55,11 +55,11 @@ def groups_of(
         deployment, stale = existing.get(revision), revision not in desired
         if deployment is None:
             pool = desired[revision][POOL]
-            yield WorkerGroup(revision, _resident(pool, tiers), exists=False)
+            yield WorkerGroup(revision, resident_tiers(pool, tiers), exists=False)
         else:
             yield WorkerGroup(
                 name=revision,
-                tiers=_resident(deployment.pool, tiers),
+                tiers=resident_tiers(deployment.pool, tiers),
                 replicas=deployment.replicas,
                 created=deployment.created,
                 observed=deployment.observed,
@@ -73,7 +73,7 @@ def worker_of(pod: PodView, tiers: tuple[str, ...]) -> Worker:
     return Worker(
         name=pod.name,
         group=pod.revision,
-        tiers=_resident(pod.pool, tiers),
+        tiers=resident_tiers(pod.pool, tiers),
         ready=pod.ready,
         terminating=pod.terminating,
         started_s=pod.started_s,
@@ -81,8 +81,3 @@ def worker_of(pod: PodView, tiers: tuple[str, ...]) -> Worker:
         unschedulable_since_s=pod.unschedulable_since_s,
         failure=pod.failure,
     )
-
-
-def _resident(pool: str, tiers: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tiers that a pool's workers keep."""
-    return tiers if pool == EVERY_TIER else tuple(tier for tier in tiers if tier == pool)

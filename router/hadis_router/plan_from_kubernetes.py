@@ -11,7 +11,7 @@ from typing import Any
 from hadis.api.crd import GROUP, VERSION
 from hadis.kube.client import Kube, Object, connect
 from hadis.planning.plan import Plan, read_plan
-from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, SERVICE, label
+from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, SERVICE, label, resident_tiers
 from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def _workers(slices: Mapping[str, Object], tiers: Sequence[str]) -> list[WorkerA
     by_url: dict[str, WorkerAddress] = {}
     for slice_ in slices.values():
         pool = slice_["metadata"].get("labels", {}).get(POOL, EVERY_TIER)
-        resident = tuple(tier for tier in tiers if pool in (EVERY_TIER, tier))
+        resident = resident_tiers(pool, tiers)
         ports = slice_.get("ports") or []
         for endpoint in slice_.get("endpoints") or []:
             if ports and resident and endpoint.get("conditions", {}).get("ready"):

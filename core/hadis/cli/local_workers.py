@@ -72,12 +72,12 @@ class LocalWorkers:
         """Start and stop processes until each group has as many as it may; idle ones are stopped first."""
         self._replicas = dict(replicas)
         for group, count in replicas.items():
-            running = [p for p in self._processes if p.group == group and not p.terminating]
+            running = self._active(group)
             for process in sorted(running, key=lambda p: (p.ready, p.busy))[: max(0, len(running) - count)]:
                 process.terminating, process.ready = True, False
                 process.task.cancel()
         for group, count in replicas.items():
-            running = [p for p in self._processes if p.group == group and not p.terminating]
+            running = self._active(group)
             for place in self._free()[: max(0, count - len(running))]:
                 self._start(place, group)
 
@@ -92,7 +92,7 @@ class LocalWorkers:
                 name=name,
                 tiers=tiers,
                 replicas=self._replicas.get(name, 0),
-                created=sum(p.group == name and not p.terminating for p in self._processes),
+                created=len(self._active(name)),
                 exists=self._replicas.get(name, 0) > 0 or any(p.group == name for p in self._processes),
             )
             for name, tiers in self.groups.items()
@@ -117,6 +117,9 @@ class LocalWorkers:
     def running(self) -> list[asyncio.Task[None]]:
         """The processes' tasks; one that is cancelled stops its process cleanly."""
         return [process.task for process in self._processes]
+
+    def _active(self, group: str) -> list[_Process]:
+        return [process for process in self._processes if process.group == group and not process.terminating]
 
     def _free(self) -> list[Place]:
         taken = {process.place.number for process in self._processes}

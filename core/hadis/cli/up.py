@@ -23,7 +23,7 @@ from hadis.cli.local_workers import LocalWorkers, Place
 from hadis.cli.processes import Child, ChildRefused
 from hadis.planning.fleet import is_shared
 from hadis.planning.profile import Profile
-from hadis.protocol.labels import EVERY_TIER
+from hadis.protocol.labels import tiers_by_pool
 from hadis.protocol.run_state import RunState, write_state
 
 
@@ -96,7 +96,7 @@ class Machine:
         profile, spec = Profile(self.manifest.profile), self.manifest.service.spec
         async with asyncio.TaskGroup() as tasks:
             changed = asyncio.Event()
-            groups = worker_groups(profile, shared=is_shared(spec, profile))
+            groups = tiers_by_pool(profile.tiers, shared=is_shared(spec, profile))
             workers = LocalWorkers(groups, self.places(), tasks, self.say, changed.set)
             loop = ControlLoop(spec, profile, workers, self.url, state_file, self.say, changed)
             running = [
@@ -125,10 +125,3 @@ class Machine:
             Place(i, _free_port(), every if device is None else {**every, "CUDA_VISIBLE_DEVICES": device})
             for i, device in enumerate(self.devices)
         ]
-
-
-def worker_groups(profile: Profile, *, shared: bool) -> dict[str, tuple[str, ...]]:
-    """Return the groups of workers with their tiers: one that has them all, or one per tier."""
-    if shared:
-        return {EVERY_TIER: tuple(profile.tiers)}
-    return {name: (name,) for name in profile.tiers}

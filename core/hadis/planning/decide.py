@@ -56,14 +56,6 @@ class Decision:
     """What each group of workers may be asked for now; None where the mode is to touch none."""
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """The routing plan and the desired workers of a step."""
-
-    plan: Plan | None
-    memory: Memory
-
-
 def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Decision:
     """Return what to do about one service now."""
     profile = snapshot.profile
@@ -76,19 +68,23 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     shared, ready = is_shared(snapshot.spec, profile), ready_by_tier(snapshot.workers, profile)
     memory = _observe(snapshot, profile, memory, tuning)
     planner = planner_for(profile, snapshot.spec.objective, shared=shared, tuning=tuning)
-    choice = _hold(memory) or _choose(snapshot, planner, memory, ready)
-    memory = choice.memory
-    desired = dict.fromkeys(profile.tiers, 0) | dict(memory.workers_by_tier or {})
+    # A plan holds until the next one, which is in force when the jobs of its first seconds are done.
+    forecast_rps = memory.demand.forecast_rps(parse_duration_s(snapshot.spec.plan_every))
+    if _holds(memory):
+        plan = memory.plan
+    else:
+        plan, memory = _choose(snapshot, planner, memory, ready, forecast_rps)
+    desired = dict(memory.workers_by_tier or {})
     replicas, memory = _replicas(snapshot, memory, desired, shared=shared)
     count = min(snapshot.spec.gpus.max, sum(desired.values()))
-    conditions += service_conditions(snapshot, DesiredState(choice.plan, memory.target, count))
+    conditions += service_conditions(snapshot, DesiredState(plan, memory.target, count))
     return Decision(
         memory=memory,
         conditions=tuple(conditions),
         planned=True,
-        plan=choice.plan,
+        plan=plan,
         target=memory.target,
-        forecast_rps=_forecast_rps(snapshot, memory),
+        forecast_rps=forecast_rps,
         workers_by_tier=desired,
         ready_by_tier=ready,
         replicas=replicas if snapshot.spec.mode == "Auto" else None,
@@ -114,19 +110,18 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
     return replace(memory, planned_for=planned_for, target=None, recent_gpus=began)
 
 
-def _hold(memory: Memory) -> _Choice | None:
-    """Return the plan and the workers of before a restart, as long as the demand is not known again."""
-    if memory.plan is not None and memory.target is None and not memory.demand.informed:
-        return _Choice(memory.plan, memory)
-    return None
+def _holds(memory: Memory) -> bool:
+    """Return whether the plan and the workers of before a restart are held: the demand is not known again."""
+    return memory.plan is not None and memory.target is None and not memory.demand.informed
 
 
-def _choose(snapshot: Snapshot, planner: Planner, memory: Memory, ready: Mapping[str, int]) -> _Choice:
-    """Return the plan for the workers that are ready, and the workers for the demand that is coming."""
+def _choose(
+    snapshot: Snapshot, planner: Planner, memory: Memory, ready: Mapping[str, int], forecast_rps: float
+) -> tuple[Plan | None, Memory]:
+    """Return the plan for the workers that are ready, and the memory with the workers for the forecast demand."""
     spec, demand, reading = snapshot.spec, memory.demand, snapshot.reading
     queued_s = reading.queued_s if isinstance(reading, DemandReading) else {}
     plan = planner.route(demand.observed_rps, ready, queued_s, memory.plan) if any(ready.values()) else None
-    forecast_rps = _forecast_rps(snapshot, memory)
     target = planner.target(forecast_rps, spec.gpus, memory.target)
     recent = _recent_gpus(snapshot, memory, target.gpus)
     total = min(spec.gpus.max, max(gpus for _, gpus in recent))
@@ -134,15 +129,9 @@ def _choose(snapshot: Snapshot, planner: Planner, memory: Memory, ready: Mapping
     assigned = memory.workers_by_tier or {}
     desired = planner.workers_by_tier(target, forecast_rps, total, ready, assigned)
     workers_by_tier = dict.fromkeys(assigned, 0) | desired
-    return _Choice(
-        plan,
-        replace(memory, plan=plan or memory.plan, target=target, recent_gpus=recent, workers_by_tier=workers_by_tier),
+    return plan, replace(
+        memory, plan=plan or memory.plan, target=target, recent_gpus=recent, workers_by_tier=workers_by_tier
     )
-
-
-def _forecast_rps(snapshot: Snapshot, memory: Memory) -> float:
-    # A plan holds until the next one, which is in force when the jobs of its first seconds are done.
-    return memory.demand.forecast_rps(parse_duration_s(snapshot.spec.plan_every))
 
 
 def _recent_gpus(snapshot: Snapshot, memory: Memory, gpus: int) -> tuple[tuple[float, int], ...]:

@@ -1,4 +1,4 @@
-"""Placement: whether every worker keeps every tier, or one tier each. Pure."""
+"""The workers by tier: whether each keeps every tier or one, and how many are ready, asked for and desired. Pure."""
 
 from __future__ import annotations
 

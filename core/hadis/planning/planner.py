@@ -11,7 +11,8 @@ from functools import lru_cache
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import Gpus, Objective
-from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.placement import Allocation
+from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.routing import Route, cached_routing
 from hadis.planning.scaling import Scaling
@@ -71,34 +72,32 @@ class Planner:
         return self._scaling.move(forecast_rps, ready, counts, self._change_s)
 
     def _routed(self, route: Route, demand_rps: float, ready: Mapping[str, int]) -> Plan:
-        light, heavy, direct, deferral, quality = self._solver.table.row(route.row)
-        counts = self._shared_counts(route, light, heavy, direct, max(ready.values())) if self._shared else ready
-        tiers = [TierPlan(light, counts.get(light, 0), route.light_batch)]
-        if heavy != light:
-            tiers.append(TierPlan(heavy, counts.get(heavy, 0), route.heavy_batch))
-        load = f"{route.light_gpus + route.heavy_gpus:.3g} of {sum(t.count for t in tiers)} GPUs' time"
-        why = "best quality" if route.keeps_up else "too few GPUs are ready"
-        return Plan(
-            light=light,
-            heavy=heavy,
-            direct_ratio=direct,
-            deferral_ratio=deferral,
-            tiers=tuple(tiers),
-            demand_rps=demand_rps,
-            quality=quality,
+        light, heavy, direct, _, _ = self._solver.table.row(route.row)
+        if self._shared:
+            light_count, heavy_count = _shared_counts(route, light == heavy, direct, max(ready.values()))
+        else:
+            light_count, heavy_count = ready.get(light, 0), ready.get(heavy, 0)
+        allocation = Allocation(
+            row=route.row,
+            light_count=light_count,
+            heavy_count=heavy_count if heavy != light else 0,
+            light_batch=route.light_batch,
+            heavy_batch=route.heavy_batch,
             light_latency_s=route.light_latency_s,
             heavy_latency_s=route.heavy_latency_s,
-            feasible=route.keeps_up,
-            reason=f"{why}: {demand_rps:.3g} requests/s take {load}",
         )
+        load = f"{route.light_gpus + route.heavy_gpus:.3g} of {allocation.gpus} GPUs' time"
+        why = "best quality" if route.keeps_up else "too few GPUs are ready"
+        reason = f"{why}: {demand_rps:.3g} requests/s take {load}"
+        return self._solver.plan_of(allocation, demand_rps, reason, feasible=route.keeps_up)
 
-    @staticmethod
-    def _shared_counts(route: Route, light: str, heavy: str, direct: float, total: int) -> dict[str, int]:
-        """Return how many of `total` workers may run each tier: by its part of the work, and each used one at least."""
-        work = route.light_gpus + route.heavy_gpus
-        part = round(total * route.light_gpus / work) if work else total
-        light_count = min(max(part, int(light == heavy or direct < 1)), total - int(light != heavy and total > 1))
-        return {heavy: total - light_count} | {light: light_count}
+
+def _shared_counts(route: Route, alone: bool, direct: float, total: int) -> tuple[int, int]:
+    """Return how many of `total` workers may run each tier: by its part of the work, and each used one at least."""
+    work = route.light_gpus + route.heavy_gpus
+    part = round(total * route.light_gpus / work) if work else total
+    light_count = min(max(part, int(alone or direct < 1)), total - int(not alone and total > 1))
+    return light_count, total - light_count
 
 
 @lru_cache(maxsize=64)

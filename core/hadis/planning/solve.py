@@ -59,7 +59,7 @@ class Solver:
             row = best
             reason = self.criterion.reason(acceptable=bool(self._reaches[row]))
         allocation = self._placement.fewest_gpus(row, demand_rps, gpus, min(min_gpus, gpus))
-        return self._plan(allocation, demand_rps, f"{reason}, for {demand_rps:.3g} requests/s on {gpus} GPUs")
+        return self.plan_of(allocation, demand_rps, f"{reason}, for {demand_rps:.3g} requests/s on {gpus} GPUs")
 
     def _best(self, demand_rps: float, gpus: int) -> int | None:
         """Return the best row of those that are acceptable, else of all; None where nothing is feasible."""
@@ -107,7 +107,7 @@ class Solver:
         """Return the plan of most throughput, and why nothing is feasible."""
         row = self.table.least_gpu_time()
         allocation = self._placement.most_throughput(row, gpus)
-        return self._plan(allocation, demand_rps, self._missing(demand_rps, gpus), feasible=False)
+        return self.plan_of(allocation, demand_rps, self._missing(demand_rps, gpus), feasible=False)
 
     def _missing(self, demand_rps: float, gpus: int) -> str:
         """Return what would make a plan feasible, in words that a person can act on."""
@@ -123,7 +123,8 @@ class Solver:
             return f"no configuration can meet {self._slo_s:g} s, though a tier alone takes {fastest:g} s; profile it"
         return f"no tier can meet {self._slo_s:g} s: the fastest takes {fastest:g} s; ask for a longer latency"
 
-    def _plan(self, allocation: Allocation, demand_rps: float, reason: str, feasible: bool = True) -> Plan:
+    def plan_of(self, allocation: Allocation, demand_rps: float, reason: str, feasible: bool = True) -> Plan:
+        """Return the plan of a row with its GPUs, batches and latencies."""
         light, heavy, direct, deferral, quality = self.table.row(allocation.row)
         tiers = [TierPlan(light, allocation.light_count, allocation.light_batch)]
         if heavy != light:  # also with a count of 0: on a shared pool of one GPU both tiers take turns

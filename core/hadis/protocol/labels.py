@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 
 SERVICE, COMPONENT = "hadis.dev/service", "hadis.dev/component"
 POOL, REVISION = "hadis.dev/pool", "hadis.dev/revision"
@@ -20,3 +21,13 @@ def digest(value: object) -> str:
 def label(value: str) -> str:
     """Return a label's value: the name itself, or its beginning with a hash where it is too long."""
     return value if len(value) <= LONGEST else f"{value[:50]}-{digest(value)}"
+
+
+def tiers_by_pool(tiers: Iterable[str], *, shared: bool) -> dict[str, tuple[str, ...]]:
+    """Return the pools of workers with the tiers that each worker keeps: one that has them all, or one per tier."""
+    return {EVERY_TIER: tuple(tiers)} if shared else {tier: (tier,) for tier in tiers}
+
+
+def resident_tiers(pool: str, tiers: Iterable[str]) -> tuple[str, ...]:
+    """Return which of the tiers a pool's workers keep; none for a pool of a tier that is not among them."""
+    return tuple(tier for tier in tiers if pool in (EVERY_TIER, tier))

@@ -9,7 +9,7 @@ from functools import lru_cache
 from hadis.api.resources import API_VERSION, ServiceSpec
 from hadis.api.workload import ModelCache
 from hadis.planning.profile import Profile
-from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, REVISION, SERVICE, digest, label
+from hadis.protocol.labels import COMPONENT, POOL, REVISION, SERVICE, digest, label, tiers_by_pool
 
 from hadis_operator.children.common import (
     CONFIG_FILE,
@@ -46,9 +46,7 @@ class Pool:
 
 def pools(profile: Profile, *, shared: bool) -> list[Pool]:
     """Return one pool for all tiers, or one per tier."""
-    if shared:
-        return [Pool(EVERY_TIER, tuple(profile.tiers))]
-    return [Pool(name, (name,)) for name in profile.tiers]
+    return [Pool(name, tiers) for name, tiers in tiers_by_pool(profile.tiers, shared=shared).items()]
 
 
 def profile_config(owner: Owner, profile: Profile) -> Manifest:
