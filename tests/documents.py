@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hadis.api.resources import API_VERSION
+from hadis.api.status import PlanStatus
+from hadis.planning.plan import Plan
 
 
 def profile_document(**changes: Any) -> dict[str, Any]:
@@ -45,3 +47,9 @@ def profile_document(**changes: Any) -> dict[str, Any]:
         **changes,
     }
     return {"apiVersion": API_VERSION, "kind": "CascadeProfile", "metadata": {"name": "two"}, "spec": spec}
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """Return a plan as a DiffusionService's status holds it."""
+    document: dict[str, Any] = PlanStatus(active=plan).model_dump(mode="json", by_alias=True)["active"]
+    return document

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 import aiohttp
+from hadis.protocol.address import http_url
 from hadis.protocol.worker import WorkerStatus
 
 from hadis_operator.children import worker
@@ -20,9 +21,8 @@ async def idle_pods(http: aiohttp.ClientSession, pods: Iterable[PodView]) -> set
     """Return the names of the pods whose workers say that they are idle; one that says nothing is not."""
 
     async def idle(pod: PodView) -> str | None:
-        host = f"[{pod.address}]" if ":" in pod.address else pod.address
         try:
-            async with http.get(f"http://{host}:{worker.PORT}/status", timeout=_TIMEOUT) as answer:
+            async with http.get(f"{http_url(pod.address, worker.PORT)}/status", timeout=_TIMEOUT) as answer:
                 status = WorkerStatus.model_validate_json(await answer.read())
         except (TimeoutError, aiohttp.ClientError, ValueError, OSError):
             return None

@@ -13,6 +13,7 @@ from hadis.planning.decide import decide
 from hadis.planning.fleet import is_shared
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.protocol.address import http_url
 from hadis.protocol.labels import label
 
 from hadis_operator import children
@@ -92,7 +93,7 @@ class Reconciler:
                 query = (prometheus.query if prometheus else None) or default_query(self._namespace, self._name)
                 return await from_prometheus(self._http, address, query)
             routers = self._cache.pods(self._namespace, label(self._name), "router")
-            urls = [f"http://{pod.address}:{router.PORT}" for pod in routers if pod.ready]
+            urls = [http_url(pod.address, router.PORT) for pod in routers if pod.ready]
             return await from_routers(self._http, urls)
         except DemandError as error:
             return Problem(error.reason, str(error))

@@ -11,6 +11,7 @@ from typing import Any
 from hadis.api.crd import GROUP, VERSION
 from hadis.kube.client import Kube, Object, connect
 from hadis.planning.plan import Plan, read_plan
+from hadis.protocol.address import http_url
 from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, SERVICE, label, resident_tiers
 from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress
 
@@ -92,10 +93,6 @@ def _workers(slices: Mapping[str, Object], tiers: Sequence[str]) -> list[WorkerA
         ports = slice_.get("ports") or []
         for endpoint in slice_.get("endpoints") or []:
             if ports and resident and endpoint.get("conditions", {}).get("ready"):
-                url = f"http://{_host(endpoint['addresses'][0])}:{ports[0]['port']}"
+                url = http_url(endpoint["addresses"][0], ports[0]["port"])
                 by_url[url] = WorkerAddress(url, resident)
     return [by_url[url] for url in sorted(by_url)]
-
-
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from documents import plan_document
 from fake_http import FakeHttp
 from fake_kube import FakeCluster
 from hadis.api.conditions import Condition
 from hadis.api.status import ServiceStatus
-from hadis.planning.plan import Plan, TierPlan, plan_document
+from hadis.planning.plan import Plan, TierPlan
 from hadis.protocol.labels import POOL, REVISION
 from hadis_operator.reconciler import Reconciler
 from hadis_operator.settings import OperatorSettings

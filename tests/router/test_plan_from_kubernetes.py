@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from documents import plan_document
 from hadis.api.status import PlanStatus, ServiceStatus
-from hadis.planning.plan import Plan, TierPlan, plan_document, read_plan
+from hadis.planning.plan import Plan, TierPlan, read_plan
 from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis_router.plan_from_kubernetes import state_of
 from hypothesis import given

@@ -23,6 +23,7 @@ from hadis.cli.local_workers import LocalWorkers, Place
 from hadis.cli.processes import Child, ChildRefused
 from hadis.planning.fleet import is_shared
 from hadis.planning.profile import Profile
+from hadis.protocol.address import http_url
 from hadis.protocol.labels import tiers_by_pool
 from hadis.protocol.run_state import RunState, write_state
 
@@ -84,7 +85,7 @@ class Machine:
     @property
     def url(self) -> str:
         """Where the router answers from this machine."""
-        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"
+        return http_url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)
 
     async def run(self) -> None:
         """Run until SIGINT or SIGTERM; raise ChildRefused where a component cannot start."""

@@ -98,9 +98,3 @@ def read_plan(document: Any) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"this is no plan: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-
-
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """Return a plan as a resource's status holds it, unrounded."""
-    document: dict[str, Any] = _PLAN.dump_python(plan, mode="json", by_alias=True)
-    return document
