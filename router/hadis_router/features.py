@@ -3,11 +3,13 @@
 Classes come from HanTa, whose tags are the BNC's C5 set; word frequencies from wordfreq's Zipf scale; both carry their
 data in their packages. The paper's own extractor is not available, so each feature is the linear function of the
 counts that comes closest to the paper's column; `python -m hadis_profiler.paper.features FOLDER` fits them anew.
+
+Classes and frequencies are English ones. Of words in any other language only the number counts: each feature is what
+the paper's prompts have on average at that length, and no word is looked up as if it were English.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from functools import lru_cache
 from typing import Any
@@ -15,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from wordfreq import zipf_frequency
+
+from hadis_router.prompt_text import EMOJI_WORD, LATIN_LETTERS_PER_WORD, read
 
 FEATURES = (
     "prompt_length",
@@ -32,7 +36,25 @@ MOST_WORDS = 180
 """Words after these do not count; text encoders hardly read them either (CLIP: 77 tokens, SD 3.5's T5: 256)."""
 _MOST_LETTERS = 40
 """A longer word is tagged by its beginning: the tagger's time grows with the square of the length."""
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_ENGLISH_ZIPF = 4.2
+"""Words of a higher Zipf frequency speak for English, words of a lower one against it."""
+_LEAST_ZIPF = 2.0
+"""Rarer words count as this: names, slips of the pen and made-up tags are not in any list."""
+_DOUBT = 4.0
+"""Evidence against English up to which text may be English: names and types are in no list either."""
+_FUNCTION_WORDS = frozenset(
+    word
+    for words in (
+        "der das dem ein eine einen einem einer und mit auf im ist vor neben unter von zum zur",
+        "le la les un une des du et avec dans sur sous aux à est",
+        "el los las del una con en por para sobre junto um uma dos da na nos com em ao",
+        "il lo gli di sul sulla nel nella della che",
+        "de het een van op met naast ett och på av som ved og til",
+        "bir ve ile yang dan dengan egy az és w z obok pod",
+    )
+    for word in words.split()
+)
+"""Words of grammar in other languages: English texts quote them often, so that their frequency says little."""
 COEFFICIENTS: dict[str, tuple[float, ...]] = {
     "NN1": (-0.03, 0.13, -0.13, -0.45, -0.01, -0.19, -0.19, 0.02),
     "AT0": (-0.02, -0.01, -0.13, 0.35, -0.07, -0.29, -0.31, -0.06),
@@ -62,7 +84,12 @@ COEFFICIENTS: dict[str, tuple[float, ...]] = {
 }
 """What one more of a class (C5 tag, or "words", "rare", "one" for the constant) adds to each of FEATURES."""
 COUNTS = tuple(COEFFICIENTS)
-_MATRIX = np.array(list(COEFFICIENTS.values()))
+OTHER_LANGUAGES: dict[str, tuple[float, ...]] = {
+    "words": (1.00, 0.02, 0.24, 0.47, 0.14, 0.19, 0.05, -0.01),
+    "one": (0.02, 0.74, -0.35, -0.77, -0.21, -0.38, 0.10, 0.08),
+}
+"""What one more word adds to what is expected of each of FEATURES, and where that begins."""
+_MATRIX, _EXPECTED = np.array(list(COEFFICIENTS.values())), np.array(list(OTHER_LANGUAGES.values()))
 
 
 @lru_cache(1)
@@ -74,18 +101,50 @@ def tagger() -> Any:
 
 
 @lru_cache(50_000)
-def _is_rare(word: str) -> bool:
-    return bool(zipf_frequency(word, "en") < RARE_ZIPF)
+def _zipf(word: str) -> float:
+    return float(zipf_frequency(word, "en"))
 
 
-def counts(prompt: str) -> list[float]:
-    """Return how many words of each of COUNTS a prompt in any language has."""
-    words = [match.group()[:_MOST_LETTERS] for match in _WORD.finditer(prompt)][:MOST_WORDS]
+def _evidence(words: list[str]) -> float:
+    """Return how much words speak for English, each once: below 0, they speak against it."""
+    named = {word for word in words if word.isalpha()} - {EMOJI_WORD}  # type numbers are in no language
+    return sum(max(0.0 if w.lower() in _FUNCTION_WORDS else _zipf(w), _LEAST_ZIPF) - _ENGLISH_ZIPF for w in named)
+
+
+def _by_language(prompt: str) -> tuple[list[str], float]:
+    """Return the English words of a prompt, and about how many words it has in other languages.
+
+    A clause is English if it may be; in a prompt that cannot be English as a whole, only if it clearly is.
+    """
+    text = read(prompt)
+    clauses, room = [], MOST_WORDS
+    for words in text.clauses:
+        clauses.append([word[:_MOST_LETTERS] for word in words[:room]])
+        room -= len(clauses[-1])
+    everything = [word for words in clauses for word in words]
+    least = -_DOUBT if _evidence(everything) >= -_DOUBT else 0.0
+    english: list[str] = []
+    other_words = text.other_words
+    for words in clauses:
+        if _evidence(words) >= least:
+            english += words
+        else:
+            other_words += sum(map(len, words)) / LATIN_LETTERS_PER_WORD
+    return english, min(other_words, MOST_WORDS - len(english))
+
+
+def counts(words: list[str]) -> list[float]:
+    """Return how many of some English words are of each of COUNTS."""
     by_class = Counter(tag[:3] for tag in tagger().tag_sent(words, taglevel=0)) if words else Counter()
-    by_class["words"], by_class["rare"], by_class["one"] = len(words), sum(map(_is_rare, words)), 1
+    by_class["words"], by_class["rare"], by_class["one"] = len(words), sum(_zipf(w) < RARE_ZIPF for w in words), 1
     return [float(by_class[name]) for name in COUNTS]
 
 
 def features(prompt: str) -> NDArray[np.float64]:
-    """Return the eight features (8,) in the order of FEATURES."""
-    return np.asarray(counts(prompt) @ _MATRIX)
+    """Return the eight features (8,) of a prompt in any language, in the order of FEATURES."""
+    english, other_words = _by_language(prompt)
+    if not other_words:
+        return np.asarray(counts(english) @ _MATRIX)
+    taken = counts(english)
+    share = taken[COUNTS.index("one")] = len(english) / (len(english) + other_words)
+    return np.asarray(taken @ _MATRIX + np.array([other_words, 1 - share]) @ _EXPECTED)

@@ -1,7 +1,8 @@
 """Fit the word-class coefficients of `hadis_router.features` to the paper's feature columns, and print them.
 
 The paper's extractor was not published as a library; its columns for 5,000 prompts were. Each column is fitted by
-least squares on the counts that the router takes, on one half, and compared on the other.
+least squares on the counts that the router takes, on one half, and compared on the other. For prompts in languages
+that the router has no word classes of, each column is fitted on the number of words alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from hadis_router.features import COUNTS, FEATURES, counts
+from hadis_router.prompt_text import read
 from numpy.typing import NDArray
 
 WEIGHTS = np.array([0.85, 0.32, 0.72, 0.99, 0.76, 0.07, 0.78, 0.01])
@@ -41,14 +43,16 @@ def _ranks(values: Array) -> Array:
     return np.asarray((np.cumsum(ties) - (ties - 1) / 2)[inverse])
 
 
+def taken_counts(prompts: list[str]) -> Array:
+    """Return the counts (n, len(COUNTS)) of English prompts."""
+    return np.array([counts([word for clause in read(prompt).clauses for word in clause]) for prompt in prompts])
+
+
 def main(folder: Path) -> None:
     """Print the coefficients and how well they do on prompts that they were not fitted on."""
     prompts, columns = read_columns(folder / "prompt_features.csv")
-    taken = np.array([counts(prompt) for prompt in prompts])
-    guess = np.zeros_like(columns)
-    for half in (0, 1):
-        fit = np.linalg.lstsq(taken[half::2], columns[half::2], rcond=None)[0]
-        guess[1 - half :: 2] = taken[1 - half :: 2] @ fit
+    taken = taken_counts(prompts)
+    guess = _held_out(taken, columns)
     print(
         "held out:",
         {
@@ -56,12 +60,24 @@ def main(folder: Path) -> None:
             for name, g, c in zip(FEATURES, guess.T, columns.T, strict=True)
         },
     )
-    z = (guess - columns.mean(0)) / columns.std(0)
-    print("Spearman of the score, held out:", round(spearman(z @ WEIGHTS, paper_score(columns)), 4))
-    fit = np.linalg.lstsq(taken, columns, rcond=None)[0]
-    for name, row in zip(COUNTS, fit, strict=True):
-        print(f'    "{name}": ({", ".join(f"{value:.2f}" for value in row)}),')
+    length = taken[:, [COUNTS.index("words"), COUNTS.index("one")]]
+    for by, some in (("word classes", guess), ("length alone", _held_out(length, columns))):
+        z = (some - columns.mean(0)) / columns.std(0)
+        print(f"Spearman of the score by {by}, held out:", round(spearman(z @ WEIGHTS, paper_score(columns)), 4))
+    for table, names, given in (("COEFFICIENTS", COUNTS, taken), ("OTHER_LANGUAGES", ("words", "one"), length)):
+        print(table)
+        for name, row in zip(names, np.linalg.lstsq(given, columns, rcond=None)[0], strict=True):
+            print(f'    "{name}": ({", ".join(f"{value:.2f}" for value in row)}),')
     print("mean", columns.mean(0).round(4).tolist(), "std", columns.std(0).round(4).tolist())
+
+
+def _held_out(given: Array, columns: Array) -> Array:
+    """Return the columns (n, 8) as a fit on the other half of the prompts has them."""
+    guess = np.zeros_like(columns)
+    for half in (0, 1):
+        fit = np.linalg.lstsq(given[half::2], columns[half::2], rcond=None)[0]
+        guess[1 - half :: 2] = given[1 - half :: 2] @ fit
+    return guess
 
 
 if __name__ == "__main__":
