@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,12 @@ from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns, sp
 from hadis_router.difficulty import DifficultyScorer
 from hadis_router.features import FEATURES, features
 
-PAPER_PROMPTS = Path(__file__).parents[2] / "shared/data/paper/prompt_features.csv"
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests/router"))
+
+from translated import LEXICON, prompt_in, scenes
+
+PAPER_PROMPTS = ROOT.parent / "shared/data/paper/prompt_features.csv"
 LONG_WORDS = 300
 
 
@@ -55,9 +61,12 @@ def main() -> None:
     one = scorer([0.0] * 8, [1.0] * 8, WEIGHTS.tolist())
     print("| prompts | words (median) | median ms | p99 ms | worst ms |")
     print("|---|---|---|---|---|")
+    others = LEXICON.keys() - {"en"}
+    translated = [prompt_in(language, scene) for scene in scenes(200) for language in sorted(others)]
     for name, some in (
         (f"{len(prompts)} of {'the paper' if paper else 'the scenes'}", prompts),
         (f"500 of {LONG_WORDS} words", long_prompts(prompts, LONG_WORDS, 500)),
+        (f"200 in {len(others)} other languages", translated),
     ):
         times_ms = timed_ms(one, some)
         words = statistics.median(len(prompt.split()) for prompt in some)
