@@ -107,7 +107,7 @@ def _zipf(word: str) -> float:
 
 def _evidence(words: list[str]) -> float:
     """Return how much words speak for English, each once: below 0, they speak against it."""
-    named = {word for word in words if word.isalpha()} - {EMOJI_WORD}  # type numbers are in no language
+    named = dict.fromkeys(word for word in words if word.isalpha() and word != EMOJI_WORD)  # numbers are in no language
     return sum(max(0.0 if w.lower() in _FUNCTION_WORDS else _zipf(w), _LEAST_ZIPF) - _ENGLISH_ZIPF for w in named)
 
 
