@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hadis.api.manifest import read_profile
 from hadis.api.resources import BatchLatency
 from hadis.planning.profile import Profile
 from hadis.planning.tuning import Tuning
 from hadis_profiler.commands.replay import Inputs
+from hadis_profiler.replay.disturbances import read_disturbances
 from hadis_profiler.replay.inputs import read_prompts
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import POLICIES
@@ -40,6 +42,21 @@ WITHOUT: dict[str, tuple[Tuning, float]] = {
     "a plan every 5 s": (Tuning(), 5.0),
 }
 """What our policy is made of, one part taken away at a time: its tuning and the seconds from plan to plan."""
+
+OTHERWISE_POLICIES = ("hadis", "random-mix", "hadis-paper")
+OTHERWISE: dict[str, tuple[dict[str, Any], float]] = {
+    "none": ({}, 0),
+    "all tiers 1.5 times slower": ({"speed": ["1.5"]}, 1.5),
+    "all tiers 2 times slower": ({"speed": ["2"]}, 2.0),
+    "lognormal noise, sigma 0.3": ({"noise": "0.3"}, 0),
+    "2% of the batches take 4 times as long": ({"slow_batches": ["0.02x4"]}, 0),
+    "2 of 16 workers 4 times slower": ({"slow_workers": ["2x4"]}, 0),
+    "1.6 times slower from 100 to 200 s": ({"throttle": ["100..200x1.6"]}, 0),
+    "4 of 16 workers lost at 120 s": ({"lose": ["4@120"]}, 0),
+    "100 requests/s more from 150 to 165 s": ({"burst": ["100@150..165"]}, 0),
+    "prompts that get harder": ({"drift": True}, 0),
+}
+"""What is disturbed, as `hadis replay` takes it, and the factor of a profile that would know it."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,23 @@ def table(pool: ProcessPoolExecutor, cases: list[Case]) -> Iterator[str]:
             cells.append(" / ".join(f"{statistics.mean(values):.2f}" for values in zip(*results, strict=True)))
         yield f"| {policy} | " + " | ".join(cells) + " |"
         print(policy, *cells, file=sys.stderr, flush=True)
+
+
+def otherwise(pool: ProcessPoolExecutor, case: Case) -> Iterator[str]:
+    """Yield the lines of the table of a world that is not as profiled: a row per disturbance, a column per policy."""
+    yield "| disturbance | " + " | ".join(OTHERWISE_POLICIES) + " | hadis, with a profile that knows it |"
+    yield "|---" * (len(OTHERWISE_POLICIES) + 2) + "|"
+    jobs = {}
+    for name, (texts, factor) in OTHERWISE.items():
+        disturbed = replace(case, inputs=replace(case.inputs, disturbances=read_disturbances(**texts)))
+        jobs[name] = [pool.submit(run_cell, disturbed, policy, 0) for policy in OTHERWISE_POLICIES]
+        if factor:
+            knowing = replace(case.inputs, profile=slower(case.inputs.profile, factor))
+            jobs[name].append(pool.submit(run_cell, replace(case, inputs=knowing), "hadis", 0))
+    for name, row in jobs.items():
+        cells = ["{:.2f} / {:.2f}".format(*job.result()) for job in row]
+        yield f"| {name} | " + " | ".join([*cells, "-"][: len(OTHERWISE_POLICIES) + 1]) + " |"
+        print(name, *cells, file=sys.stderr, flush=True)
 
 
 def slower(profile: Profile, times: float) -> Profile:
@@ -151,6 +185,7 @@ def main(data: Path, out: Path) -> None:
         for title, cases in sections:
             print(title, file=sys.stderr)
             lines += [f"## {title}", "", *table(pool, cases), ""]
+        lines += ["## A world that is not as profiled (shared GPUs, 1to40)", "", *otherwise(pool, base[2]), ""]
         lines += ["## What each part brings (shared GPUs)", "", *parts(pool, base), ""]
     out.write_text("\n".join(lines), "utf-8")
     pictures = out.with_suffix("")

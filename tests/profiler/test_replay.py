@@ -22,6 +22,7 @@ from hadis.planning.tuning import Tuning
 from hadis.protocol.run_state import WorkerAddress
 from hadis_profiler.commands.replay import fewest_gpus
 from hadis_profiler.paper.profile import build
+from hadis_profiler.replay.disturbances import BatchFactors, Disturbances
 from hadis_profiler.replay.fleet import TableTransport
 from hadis_profiler.replay.inputs import InputError, ScoredPrompts, drawn_prompts, read_prompts, read_trace
 from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Hadis, Making
@@ -60,7 +61,7 @@ def run(setting: Setting, trace: Iterable[tuple[float, int]]) -> list[Outcome]:
 
 @pytest.mark.parametrize(("shared", "least"), [(True, 4), (False, 4), (False, 0)])
 def test_every_request_ends_once_and_in_time(profile: Profile, shared: bool, least: int) -> None:
-    trace = poisson(3, 120)
+    trace = poisson(5, 120)
     outcomes = run(setting_for(profile, shared=shared, change_cost_s=2.0, least=least), iter(trace))
     assert sorted(o.arrival_s for o in outcomes) == [at for at, _ in trace]
     late = [o for o in outcomes if o.answered_s is None or o.answered_s - o.arrival_s > 4]
@@ -88,7 +89,9 @@ async def test_the_replay_decides_as_the_router_does() -> None:
     profile = Profile(CascadeProfile.read(profile_document()))
     prompts, trace = drawn_prompts(profile, 0, 1000), poisson(4, 60)
     plan = Plan("light", "heavy", 0.25, 0.25, (TierPlan("light", 2, 2), TierPlan("heavy", 2, 2)), 4, 25, 0, 0)
-    dispatcher = Dispatcher(profile, TableTransport(profile, prompts), slo_s=4.0, queue_limit=100_000)
+    dispatcher = Dispatcher(
+        profile, TableTransport(profile, prompts, BatchFactors(Disturbances())), slo_s=4.0, queue_limit=100_000
+    )
     dispatcher.set_plan(plan)
     dispatcher.set_workers(WorkerAddress(f"w{i}", ("light", "heavy")) for i in range(4))
     loop = asyncio.get_running_loop()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hadis_profiler.replay.disturbances import Disturbances, disturbed_arrivals, read_disturbances
 from hadis_profiler.replay.inputs import InputError, ScoredPrompts, drawn_prompts, read_prompts, read_trace
 from hadis_profiler.replay.log import Log
 from hadis_profiler.replay.plot import Timeline, draw_sizes
@@ -36,6 +38,36 @@ PromptsOption = Annotated[
 SloOption = Annotated[str, typer.Option("--slo", help="Latency objective, for example 6s.")]
 AttainmentOption = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of requests within the SLO.")]
 
+_WORLD = "What goes otherwise than the profile says"
+SpeedOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Times of all batches, or of a tier's, times this: 1.5 or TIER=1.5.", rich_help_panel=_WORLD),
+]
+NoiseOption = Annotated[
+    str, typer.Option(help="Lognormal noise on each batch's time: its sigma, for example 0.3.", rich_help_panel=_WORLD)
+]
+SlowBatchesOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Share of the batches that take longer, and how much: 0.02x4.", rich_help_panel=_WORLD),
+]
+SlowWorkersOption = Annotated[
+    list[str] | None, typer.Option(help="Workers that are slower, and how much: 2x4.", rich_help_panel=_WORLD)
+]
+ThrottleOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Seconds in which all are slower, and how much: 100..200x1.6.", rich_help_panel=_WORLD),
+]
+LoseOption = Annotated[
+    list[str] | None, typer.Option(help="Workers that are lost for good, and when: 4@120.", rich_help_panel=_WORLD)
+]
+BurstOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Requests/s on top of the trace, and when: 100@150..165.", rich_help_panel=_WORLD),
+]
+DriftOption = Annotated[
+    bool, typer.Option("--drift", help="Prompts get harder towards the end.", rich_help_panel=_WORLD)
+]
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -47,6 +79,12 @@ class Inputs:
     slo: str
     attainment: float
     stretch: float = 1.0
+    disturbances: Disturbances = Disturbances()
+
+    @cached_property
+    def end_s(self) -> float:
+        """When the last request of the trace arrives."""
+        return max((at_s for at_s, _ in read_trace(self.trace, len(self.prompts), self.stretch)), default=0.0)
 
     def run(
         self,
@@ -80,8 +118,11 @@ class Inputs:
             if timeline:
                 timeline.add(outcome)
 
-        arrivals = read_trace(self.trace, len(self.prompts), self.stretch)
-        setting = Setting(profile, spec, change_cost_s)
+        self.disturbances.check(list(profile.tiers), gpus, self.end_s)
+        by_difficulty = self.prompts.difficulty.argsort(kind="stable").tolist()
+        trace = read_trace(self.trace, len(self.prompts), self.stretch)
+        arrivals = disturbed_arrivals(trace, self.disturbances, by_difficulty, self.end_s, seed)
+        setting = Setting(profile, spec, change_cost_s, disturbances=self.disturbances, seed=seed)
         planned = timeline.planned if timeline else lambda at, plan: None
         ran = replay(setting, named.policy, arrivals, self.prompts, take, named.score, planned)
         return judge.summary(), ran
@@ -123,7 +164,16 @@ def replay_command(
     ] = None,
     change_cost: Annotated[str, typer.Option(help="Time a dedicated GPU takes to change its tier.")] = "5s",
     attainment: AttainmentOption = 0.99,
-    seed: Annotated[int, typer.Option(help="Of policies that draw lots, and of drawn prompts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of whatever is drawn: prompts, policies, disturbances.")] = 0,
+    speed: SpeedOption = None,
+    noise: NoiseOption = "0",
+    slow_batches: SlowBatchesOption = None,
+    slow_workers: SlowWorkersOption = None,
+    throttle: ThrottleOption = None,
+    lose: LoseOption = None,
+    burst: BurstOption = None,
+    drift: DriftOption = False,
+    routers: Annotated[int, typer.Option(min=1, max=64, help="Routers that share the workers.")] = 1,
     log: Annotated[Path | None, typer.Option(help="Write a CSV row per request here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the run here (PNG, SVG or PDF).")] = None,
 ) -> None:
@@ -131,7 +181,11 @@ def replay_command(
     with _one_line(), contextlib.ExitStack() as stack:
         if policy not in POLICIES:
             raise ValueError(f"--policy {policy}: there are {', '.join(POLICIES)}")
-        inputs = _read(profile, trace, prompts, slo, attainment, seed)
+        disturbances = read_disturbances(
+            speed=speed or (), noise=noise, slow_batches=slow_batches or (), slow_workers=slow_workers or (),
+            throttle=throttle or (), lose=lose or (), burst=burst or (), drift=drift, routers=routers,
+        )  # fmt: skip
+        inputs = replace(_read(profile, trace, prompts, slo, attainment, seed), disturbances=disturbances)
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": gpus}, "objective": {"latency": slo}})
         shared = placement == "shared" if placement else is_shared(spec, inputs.profile)
         change_s = 0.0 if shared else parse_duration_s(change_cost)
@@ -174,6 +228,7 @@ def _table(s: Summary, ran: Ran) -> Table:
         "latency": f"p50 {s.p50_s:.2f} s, p99 {s.p99_s:.2f} s",
         "answers": ", ".join(f"{name} {count}" for name, count in sorted(s.paths.items())),
         "GPUs busy": f"{ran.busy_share:.1%}",
+        "calls": f"{ran.calls / max(1, ran.batches):.2f} per batch, those that a busy worker refused included",
         "speed": f"{ran.virtual_s:.0f} s in {ran.wall_s:.1f} s: {ran.virtual_s / ran.wall_s:.0f} times real time",
     }
     for name, value in facts.items():

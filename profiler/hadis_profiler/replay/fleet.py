@@ -4,48 +4,86 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Protocol
 
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Worker, WorkerGroup
 from hadis.protocol.labels import EVERY_TIER
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult
-from hadis_router.dispatch import Dispatcher
 from hadis_router.job import Job
-from hadis_router.transport import Result
+from hadis_router.transport import Result, WorkerBusy, WorkerGone
 
+from hadis_profiler.replay.disturbances import BatchFactors
 from hadis_profiler.replay.inputs import ScoredPrompts
 
 _IMAGE = b"i"
 
 
 class TableTransport:
-    """A worker for every address: takes as long as the profile says, and knows each prompt's confidence."""
+    """A worker for every address: takes as long as the profile says times a factor, and knows each confidence."""
 
-    def __init__(self, profile: Profile, prompts: ScoredPrompts) -> None:
+    def __init__(self, profile: Profile, prompts: ScoredPrompts, factors: BatchFactors) -> None:
         """Keep the tables; a job's seed is its prompt's index."""
         self._profile, self._confidence = profile, dict(zip(profile.tiers, prompts.confidence.tolist(), strict=True))
-        self.free: dict[str, asyncio.Event] = {}
-        self.busy_s = 0.0
+        self._factors = factors
+        self._ends: dict[str, asyncio.Event] = {}
+        """By worker, set when its last batch ended."""
+        self._lost: set[str] = set()
+        self.busy_s, self.calls, self.batches = 0.0, 0, 0
 
     async def generate(
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
     ) -> list[Result]:
-        """Sleep for the batch's time and return a result per job."""
-        seconds = self._profile.latency_s(tier, len(jobs), discriminate)
-        free = self.free.setdefault(url, asyncio.Event())
-        free.clear()
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            free.set()
+        """Sleep for the batch's time and return a result per job; a caller that gives up leaves the worker busy."""
+        self.calls += 1
+        if self.busy(url):
+            raise WorkerBusy(url)
+        self.batches += 1
+        loop = asyncio.get_running_loop()
+        factor = self._factors.draw(worker_number(url), tier, loop.time())
+        seconds = self._profile.latency_s(tier, len(jobs), discriminate) * factor
         self.busy_s += seconds
+        end = self._ends[url] = asyncio.Event()
+        timer = loop.call_later(seconds, end.set)
+        try:
+            await asyncio.wait_for(end.wait(), timeout_s if seconds > timeout_s else None)
+        except TimeoutError:
+            raise WorkerGone(f"no answer within {timeout_s:g} s") from None
+        if url in self._lost:
+            timer.cancel()
+            raise WorkerGone(f"{url} is lost")
         known = self._confidence[tier]
         return [
             (JobResult(id=j.id, confidence=known[j.params.seed] if discriminate else None, service_s=seconds), _IMAGE)
             for j in jobs
         ]
+
+    def lose(self, url: str) -> None:
+        """Let a worker die, with the batch that it runs."""
+        self._lost.add(url)
+        if url in self._ends:
+            self._ends[url].set()
+
+    def busy(self, url: str) -> bool:
+        """Return whether a worker runs a batch."""
+        return url in self._ends and not self._ends[url].is_set()
+
+    async def until_free(self, url: str) -> None:
+        """Wait for the end of the batch that a worker runs."""
+        if url in self._ends:
+            await self._ends[url].wait()
+
+
+def worker_name(number: int) -> str:
+    """Return the address of the worker of a number."""
+    return f"w{number}"
+
+
+def worker_number(url: str) -> int:
+    """Return the number in an address that `worker_name` made."""
+    return int(url[1:])
 
 
 def observe_workers(
@@ -57,18 +95,35 @@ def observe_workers(
         WorkerGroup(name, tiers, replicas=counts[name], created=counts[name], exists=counts[name] > 0)
         for name, tiers in groups.items()
     )
-    workers = (Worker(url, group, groups[group], ready=url not in changing) for url, group in group_of.items())
+    workers = (Worker(url, group, groups[group], ready=url not in changing, url=url) for url, group in group_of.items())
     return tuple(found), tuple(workers)
+
+
+class Fleet(Protocol):
+    """The simulated machines: observed and moved by the control step, published to the routers."""
+
+    def observe(self) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
+        """Return the groups and the workers as the control step sees them."""
+
+    def apply(self, workers_by_tier: Mapping[str, int]) -> None:
+        """Move workers towards what is desired."""
+
+    def lose(self, count: int) -> None:
+        """Lose so many workers for good, those of the highest numbers first, with the batches that they run."""
+
+
+Publish = Callable[[Sequence[WorkerAddress]], None]
+"""Gives every router the workers that are ready."""
 
 
 class SharedFleet:
     """Workers that keep every tier: nothing to change."""
 
-    def __init__(self, dispatcher: Dispatcher, tiers: Sequence[str], gpus: int) -> None:
-        """Give all of them to the dispatcher."""
-        names, resident = [f"w{i}" for i in range(gpus)], tuple(tiers)
-        self._seen = observe_workers({EVERY_TIER: resident}, dict.fromkeys(names, EVERY_TIER), ())
-        dispatcher.set_workers(WorkerAddress(name, resident) for name in names)
+    def __init__(self, publish: Publish, transport: TableTransport, tiers: Sequence[str], gpus: int) -> None:
+        """Publish all of them."""
+        self._publish_to, self._transport, self._tiers = publish, transport, tuple(tiers)
+        self._names = [worker_name(i) for i in range(gpus)]
+        self._publish()
 
     def observe(self) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
         """Return the groups and the workers as the control step sees them."""
@@ -76,6 +131,17 @@ class SharedFleet:
 
     def apply(self, workers_by_tier: Mapping[str, int]) -> None:
         """Do nothing: any worker may run any tier."""
+
+    def lose(self, count: int) -> None:
+        """Lose so many workers for good, those of the highest numbers first, with the batches that they run."""
+        self._names, lost = self._names[: len(self._names) - count], self._names[len(self._names) - count :]
+        self._publish()
+        for name in lost:
+            self._transport.lose(name)
+
+    def _publish(self) -> None:
+        self._seen = observe_workers({EVERY_TIER: self._tiers}, dict.fromkeys(self._names, EVERY_TIER), ())
+        self._publish_to([WorkerAddress(name, self._tiers) for name in self._names])
 
 
 class DedicatedFleet:
@@ -85,13 +151,11 @@ class DedicatedFleet:
     moment of this exceeds, is not in the way, and workers follow what is desired.
     """
 
-    def __init__(
-        self, dispatcher: Dispatcher, transport: TableTransport, counts: Mapping[str, int], change_s: float
-    ) -> None:
+    def __init__(self, publish: Publish, transport: TableTransport, counts: Mapping[str, int], change_s: float) -> None:
         """Start with these tiers loaded."""
-        self._dispatcher, self._transport, self._change_s = dispatcher, transport, change_s
+        self._publish_to, self._transport, self._change_s = publish, transport, change_s
         tiers = [tier for tier, count in counts.items() for _ in range(count)]
-        self._tier = {f"w{i}": tier for i, tier in enumerate(tiers)}
+        self._tier = {worker_name(i): tier for i, tier in enumerate(tiers)}
         self._all_tiers = tuple(counts)
         self._changing: dict[str, asyncio.Task[None]] = {}
         self._publish()
@@ -104,12 +168,11 @@ class DedicatedFleet:
         """Change as few workers as needed, idle ones first; those that change already are counted as done."""
         have = Counter(self._tier.values())
         short = [tier for tier, count in workers_by_tier.items() for _ in range(count - have[tier])]
-        busy = {w.url: bool(w.tier) for w in self._dispatcher.workers}
         for tier in short:
             over = [u for u, t in self._tier.items() if u not in self._changing and have[t] > workers_by_tier.get(t, 0)]
             if not over:
                 break
-            url = min(over, key=lambda u: busy.get(u, False))
+            url = min(over, key=self._transport.busy)
             have[self._tier[url]] -= 1
             self._tier[url] = tier
             have[tier] += 1
@@ -117,12 +180,22 @@ class DedicatedFleet:
         if short:
             self._publish()
 
+    def lose(self, count: int) -> None:
+        """Lose so many workers for good, those of the highest numbers first, with the batches that they run."""
+        lost = sorted(self._tier, key=worker_number)[len(self._tier) - count :]
+        for url in lost:
+            del self._tier[url]
+            if url in self._changing:
+                self._changing.pop(url).cancel()
+        self._publish()
+        for url in lost:
+            self._transport.lose(url)
+
     async def _change(self, url: str) -> None:
-        if url in self._transport.free:
-            await self._transport.free[url].wait()
+        await self._transport.until_free(url)
         await asyncio.sleep(self._change_s)
         del self._changing[url]
         self._publish()
 
     def _publish(self) -> None:
-        self._dispatcher.set_workers(WorkerAddress(u, (t,)) for u, t in self._tier.items() if u not in self._changing)
+        self._publish_to([WorkerAddress(u, (t,)) for u, t in self._tier.items() if u not in self._changing])

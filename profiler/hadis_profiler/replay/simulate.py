@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,11 +19,14 @@ from hadis.planning.fleet import is_shared
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.speeds import mean_ratios, mean_worker_ratios
+from hadis.protocol.run_state import WorkerAddress
 from hadis_router.answer import ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import ImageParams, Job
 
-from hadis_profiler.replay.fleet import DedicatedFleet, SharedFleet, TableTransport
+from hadis_profiler.replay.disturbances import BatchFactors, Disturbances
+from hadis_profiler.replay.fleet import DedicatedFleet, Fleet, SharedFleet, TableTransport
 from hadis_profiler.replay.inputs import ScoredPrompts
 
 
@@ -57,6 +60,9 @@ class Setting:
     spec: ServiceSpec
     change_cost_s: float = 0.0
     queue_limit: int = 100_000
+    disturbances: Disturbances = Disturbances()
+    seed: int = 0
+    """Of what the disturbances draw."""
 
     @property
     def gpus(self) -> int:
@@ -76,6 +82,9 @@ class Ran:
     wall_s: float
     virtual_s: float
     busy_share: float
+    calls: int
+    """Calls to workers, those that were refused included."""
+    batches: int
 
 
 def replay(
@@ -95,7 +104,7 @@ def replay(
     finally:
         loop.close()
     busy = run.transport.busy_s / (setting.gpus * end_s) if end_s else 0.0
-    return Ran(time.perf_counter() - began, end_s, busy)
+    return Ran(time.perf_counter() - began, end_s, busy, run.transport.calls, run.transport.batches)
 
 
 def snapshot_of(
@@ -118,7 +127,8 @@ class _Replay:
     ) -> None:  # fmt: skip
         self._setting, self._policy, self._record, self._planned = setting, policy, record, planned
         self._difficulty = score or prompts.difficulty.tolist().__getitem__
-        self.transport = TableTransport(setting.profile, prompts)
+        factors = BatchFactors(setting.disturbances, setting.seed)
+        self.transport = TableTransport(setting.profile, prompts, factors)
         self._memory = Memory()
         self._arrivals = 0
         self._open = 0
@@ -135,13 +145,19 @@ class _Replay:
 
     async def _run(self, trace: Iterable[tuple[float, int]]) -> float:
         setting = self._setting
-        self._dispatcher = Dispatcher(
-            setting.profile, self.transport, slo_s=setting.slo_s, queue_limit=setting.queue_limit, on_done=self._done
-        )
+        self._routers = [
+            Dispatcher(
+                setting.profile, self.transport, slo_s=setting.slo_s, queue_limit=setting.queue_limit,
+                on_done=self._done,
+            )
+            for _ in range(setting.disturbances.routers)
+        ]  # fmt: skip
         self._fleet = self._start_fleet()
         self._control(0.0)
         loop = asyncio.get_running_loop()
         control = asyncio.ensure_future(self._control_loop())
+        for loss in setting.disturbances.losses:
+            loop.call_at(loss.at_s, self._fleet.lose, loss.workers)
         for at, prompt in trace:
             if at > loop.time():
                 await asyncio.sleep(at - loop.time())
@@ -151,15 +167,19 @@ class _Replay:
         control.cancel()
         return loop.time()
 
-    def _start_fleet(self) -> SharedFleet | DedicatedFleet:
+    def _start_fleet(self) -> Fleet:
         setting, tiers = self._setting, tuple(self._setting.profile.tiers)
         if is_shared(setting.spec, setting.profile):
-            return SharedFleet(self._dispatcher, tiers, setting.gpus)
+            return SharedFleet(self._publish, self.transport, tiers, setting.gpus)
         counts = dict.fromkeys(tiers, 0) | dict(self._decide(0.0, (), ()).workers_by_tier)
         # Whatever a plan leaves over serves the heaviest tier: a GPU that is there costs the same when it idles.
         heaviest = [tier for tier in tiers if counts[tier]][-1]
         counts[heaviest] += setting.gpus - sum(counts.values())
-        return DedicatedFleet(self._dispatcher, self.transport, counts, setting.change_cost_s)
+        return DedicatedFleet(self._publish, self.transport, counts, setting.change_cost_s)
+
+    def _publish(self, workers: Sequence[WorkerAddress]) -> None:
+        for router in self._routers:
+            router.set_workers(workers)
 
     def _arrive(self, loop: asyncio.AbstractEventLoop, at: float, prompt: int) -> None:
         self._arrivals += 1
@@ -167,7 +187,7 @@ class _Replay:
         job = Job(str(self._arrivals), params, at, at + self._setting.slo_s, loop.create_future(),
                   difficulty=self._difficulty(prompt))  # fmt: skip
         try:
-            self._dispatcher.submit(job)
+            self._routers[self._arrivals % len(self._routers)].submit(job)
             self._open += 1
         except ServeError as error:
             self._record(Outcome(at, None, "", "", "", "", error.code))
@@ -182,13 +202,20 @@ class _Replay:
     def _control(self, now: float) -> None:
         """Take one control step: observe the fleet, decide, act."""
         decision = self._decide(now, *self._fleet.observe())
-        if decision.plan is not None and decision.plan != self._dispatcher.plan:
-            self._dispatcher.set_plan(decision.plan)
+        if decision.plan is not None and decision.plan != self._routers[0].plan:
+            for router in self._routers:
+                router.set_plan(decision.plan)
             self._planned(now, decision.plan)
         self._fleet.apply(decision.workers_by_tier)
 
     def _decide(self, now: float, groups: tuple[WorkerGroup, ...], workers: tuple[Worker, ...]) -> Decision:
-        reading = DemandReading(now, {"router": float(self._arrivals)}, self._dispatcher.queued_s)
+        waits = [router.queued_s for router in self._routers]
+        queued_s = {tier: sum(each[tier] for each in waits) for tier in self._setting.profile.tiers}
+        reading = DemandReading(
+            now, {"router": float(self._arrivals)}, queued_s,
+            ratios=mean_ratios(router.ratios for router in self._routers),
+            worker_ratios=mean_worker_ratios(router.worker_ratios for router in self._routers),
+        )  # fmt: skip
         snapshot = snapshot_of(now, self._setting, reading, groups, workers)
         decision = self._policy.decide(snapshot, self._memory)
         self._memory = decision.memory
