@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import aiohttp
 from hadis.planning.snapshot import DemandReading
+from hadis.planning.speeds import mean_ratios, mean_worker_ratios
 from prometheus_client.parser import text_string_to_metric_families
 
 ARRIVALS, QUEUED = "hadis_router_arrivals_total", "hadis_router_queued_seconds"
+BATCH_RATIO, WORKER_RATIO = "hadis_router_batch_time_ratio", "hadis_router_worker_time_ratio"
 STALE_S = 60.0
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
 
@@ -62,10 +65,9 @@ async def _query(http: aiohttp.ClientSession, address: str, query: str) -> dict[
 
 
 async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) -> DemandReading:
-    """Return the counters of the routers that answer, all asked at once; raise DemandError where none does."""
+    """Return what the routers that answer count and learn, all asked at once; raise DemandError where none does."""
     answers = await asyncio.gather(*(_ask(http, address) for address in addresses), return_exceptions=True)
-    series: dict[str, float] = {}
-    queued: dict[str, float] = {}
+    told: dict[str, RouterMetrics] = {}
     fault = "no router is ready"
     for address, answer in zip(addresses, answers, strict=True):
         if isinstance(answer, DemandError):
@@ -73,29 +75,52 @@ async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) ->
         elif isinstance(answer, BaseException):
             raise answer
         else:
-            series[address], waits = answer
-            for tier, seconds in waits.items():
-                queued[tier] = queued.get(tier, 0.0) + seconds
-    if not series:
+            told[address] = answer
+    if not told:
         raise DemandError("NoRouter", fault)
-    source = f"read from {len(series)} of {len(addresses)} routers"
-    return DemandReading(time.time(), series, queued, source)
+    tiers = {tier for each in told.values() for tier in each.queued_s}
+    return DemandReading(
+        at_s=time.time(),
+        series={address: each.arrivals for address, each in told.items()},
+        queued_s={tier: sum(each.queued_s.get(tier, 0.0) for each in told.values()) for tier in tiers},
+        ratios=mean_ratios(each.ratios for each in told.values()),
+        worker_ratios=mean_worker_ratios(each.worker_ratios for each in told.values()),
+        source=f"read from {len(told)} of {len(addresses)} routers",
+    )
 
 
-async def _ask(http: aiohttp.ClientSession, address: str) -> tuple[float, dict[str, float]]:
-    """Return a router's arrivals, and its queued GPU seconds by tier."""
-    arrivals, queued = None, {}
+@dataclass
+class RouterMetrics:
+    """What one router's metrics say of it."""
+
+    arrivals: float
+    queued_s: dict[str, float] = field(default_factory=dict)
+    ratios: dict[str, dict[int, float]] = field(default_factory=dict)
+    worker_ratios: dict[str, float] = field(default_factory=dict)
+
+
+async def _ask(http: aiohttp.ClientSession, address: str) -> RouterMetrics:
+    """Return what a router's metrics say."""
+    found = RouterMetrics(math.nan)
     try:
         async with http.get(f"{address}/metrics", timeout=_TIMEOUT) as answer:
             text = await answer.text()
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if sample.name == ARRIVALS:
-                    arrivals = sample.value
-                elif sample.name == QUEUED:
-                    queued[sample.labels["tier"]] = sample.value
-    except (TimeoutError, aiohttp.ClientError, ValueError, OSError) as error:
+                _take(sample.name, sample.labels, sample.value, found)
+    except (TimeoutError, aiohttp.ClientError, ValueError, KeyError, OSError) as error:
         raise DemandError("NoRouter", f"{address}/metrics: {error or 'timeout'}") from None
-    if arrivals is None:
+    if math.isnan(found.arrivals):
         raise DemandError("NoRouter", f"{address}/metrics has no {ARRIVALS}")
-    return arrivals, queued
+    return found
+
+
+def _take(name: str, labels: Mapping[str, str], value: float, found: RouterMetrics) -> None:
+    if name == ARRIVALS:
+        found.arrivals = value
+    elif name == QUEUED:
+        found.queued_s[labels["tier"]] = value
+    elif name == BATCH_RATIO and value > 0:
+        found.ratios.setdefault(labels["tier"], {})[int(labels["batch"])] = value
+    elif name == WORKER_RATIO and value > 0:
+        found.worker_ratios[labels["worker"]] = value

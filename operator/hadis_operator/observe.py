@@ -7,16 +7,22 @@ from collections.abc import Iterable, Sequence
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.protocol.address import http_url
 from hadis.protocol.labels import POOL, REVISION, resident_tiers
 
 from hadis_operator.children import Children
+from hadis_operator.children.worker import PORT
 from hadis_operator.views import DeploymentView, PodView, ServiceView
 
 
 def memory_of(service: ServiceView) -> Memory:
     """Return what is remembered of a service after a restart: its status says it."""
     status = service.status
-    return Memory(plan=status.plan.active, workers_by_tier=status.wanted_by_tier or None)
+    ratios = {
+        tier: {int(batch): ratio for batch, ratio in by_batch.items()}
+        for tier, by_batch in status.batch_time_ratios.items()
+    }
+    return Memory(plan=status.plan.active, workers_by_tier=status.wanted_by_tier or None, ratios=ratios)
 
 
 def snapshot_of(
@@ -80,4 +86,5 @@ def worker_of(pod: PodView, tiers: tuple[str, ...]) -> Worker:
         unschedulable=pod.unschedulable,
         unschedulable_since_s=pod.unschedulable_since_s,
         failure=pod.failure,
+        url=http_url(pod.address, PORT) if pod.address else "",
     )

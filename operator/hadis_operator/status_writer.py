@@ -124,6 +124,10 @@ def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]
         "gpus": "{ready} / {existing} / {budget}".format(**gpus),
         "wanted_by_tier": dict(decision.workers_by_tier),
         "ready_by_tier": dict(decision.ready_by_tier),
+        "batch_time_ratios": {
+            tier: {str(batch): _short(ratio) for batch, ratio in by_batch.items()}
+            for tier, by_batch in decision.memory.ratios.items()
+        },
     }
     if (plan := decision.plan) is not None:
         target = decision.target or former.plan.target
@@ -138,7 +142,7 @@ def changed_parts(former: ServiceStatus, status: ServiceStatus) -> dict[str, Any
     """Return a merge patch from one status to the other: the parts that differ, and null for what went from a map."""
     before, after = (each.model_dump(mode="json", by_alias=True) for each in (former, status))
     patch = {name: value for name, value in after.items() if value != before[name]}
-    for name in ("wantedByTier", "readyByTier"):
+    for name in ("wantedByTier", "readyByTier", "batchTimeRatios"):
         if name in patch:
             patch[name] = dict.fromkeys(before[name]) | patch[name]
     return patch

@@ -1,38 +1,59 @@
 """How long a batch takes: the profile's latency, corrected by the batches that ran.
 
 Admission and deferral ask "would it be late?". Where the profile was measured on a faster or a busier machine, they
-must not be wrong for ever, so one factor per tier follows the measured times.
+must not be wrong for ever, so what batches really took is learnt.
 """
 
 from __future__ import annotations
 
 from hadis.planning.profile import Profile
 
-_WEIGHT = 0.1
-"""Of the newest batch, in the moving average of the factor."""
-_LEAST, _MOST = 0.1, 10.0
+from hadis_router.speeds import Speeds
+
+_LEAST, _MOST = 0.1, 100.0
 """One batch that took more or less than this many times the profile's latency counts as this."""
 
 
 class Estimates:
-    """Latencies by tier and batch size."""
+    """Latencies by tier, batch size and worker."""
 
     def __init__(self, profile: Profile) -> None:
         """Start from the profile's latencies."""
-        self._profile = profile
-        self._factor = dict.fromkeys(profile.tiers, 1.0)
+        self._profile, self._speeds = profile, Speeds()
         self._cache: dict[tuple[str, int, bool], float] = {}
 
     def latency_s(self, tier: str, batch: int, discriminated: bool = False) -> float:
-        """Return the expected seconds of a batch; `discriminated`: with the discriminator's."""
-        return self._profiled(tier, batch, discriminated) * self._factor[tier]
+        """Return the expected seconds of a batch on the middle worker; `discriminated`: with the discriminator's."""
+        return self._profiled_s(tier, batch, discriminated) * self._speeds.tier_ratio(tier, batch)
 
-    def learn(self, tier: str, batch: int, discriminated: bool, seconds: float) -> None:
-        """Learn from a finished batch that took `seconds`."""
-        ratio = min(_MOST, max(_LEAST, seconds / self._profiled(tier, batch, discriminated)))
-        self._factor[tier] += _WEIGHT * (ratio - self._factor[tier])
+    def worker_ratio(self, worker: str) -> float:
+        """Return how many times as long as the middle worker one takes."""
+        return self._speeds.worker_ratio(worker)
 
-    def _profiled(self, tier: str, batch: int, discriminated: bool) -> float:
+    def learn(self, worker: str, tier: str, batch: int, discriminated: bool, seconds: float) -> None:
+        """Learn from a batch that took `seconds`."""
+        ratio = seconds / self._profiled_s(tier, batch, discriminated)
+        self._speeds.learn(worker, tier, batch, min(_MOST, max(_LEAST, ratio)))
+
+    def learn_at_least(self, worker: str, tier: str, batch: int, discriminated: bool, seconds: float) -> None:
+        """Learn from a batch that has taken `seconds` and is not done: evidence where that is over what is expected."""
+        if seconds > self.latency_s(tier, batch, discriminated) * self.worker_ratio(worker):
+            self.learn(worker, tier, batch, discriminated, seconds)
+
+    def keep_workers(self, workers: set[str]) -> None:
+        """Forget what was learnt of all workers but these."""
+        self._speeds.keep(workers)
+
+    @property
+    def tier_ratios(self) -> dict[str, dict[int, float]]:
+        """By tier that ran and measured batch size: the expected seconds through the profile's."""
+        return {
+            tier: {size: self._speeds.tier_ratio(tier, size) for size in self._profile.batch_sizes(tier)}
+            for tier in self._profile.tiers
+            if self._speeds.ran(tier)
+        }
+
+    def _profiled_s(self, tier: str, batch: int, discriminated: bool) -> float:
         key = (tier, batch, discriminated)
         if key not in self._cache:
             self._cache[key] = self._profile.latency_s(tier, batch, discriminated)

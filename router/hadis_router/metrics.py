@@ -80,9 +80,24 @@ class _Gauges:
             queues.add_metric([tier], waiting)
             work.add_metric([tier], queued_s[tier])
             busy.add_metric([tier], dispatcher.workers.running(tier))
-        yield from (queues, work, busy)
+        yield from (queues, work, busy, *self._ratios())
         for name, text, value in self._values():
             yield GaugeMetricFamily(f"hadis_router_{name}", text, value=value)
+
+    def _ratios(self) -> Iterator[Metric]:
+        """Yield how long batches take beside what is expected of them."""
+        by_tier = GaugeMetricFamily(
+            "hadis_router_batch_time_ratio", "Time of a batch through the profile's.", labels=["tier", "batch"]
+        )
+        for tier, by_batch in self._dispatcher.ratios.items():
+            for batch, ratio in by_batch.items():
+                by_tier.add_metric([tier, str(batch)], ratio)
+        by_worker = GaugeMetricFamily(
+            "hadis_router_worker_time_ratio", "Time of a worker's batches through its peers'.", labels=["worker"]
+        )
+        for url, ratio in self._dispatcher.worker_ratios.items():
+            by_worker.add_metric([url], ratio)
+        yield from (by_tier, by_worker)
 
     def _values(self) -> Iterator[tuple[str, str, float]]:
         """Yield name, help and value of each gauge without labels."""

@@ -15,7 +15,7 @@ def status_document(gateway: Gateway) -> dict[str, Any]:
     """Return the status as JSON data: the plan, what waits, who works, and how the objective is kept."""
     dispatcher, now = gateway.dispatcher, asyncio.get_running_loop().time()
     p50, p95 = dispatcher.recent.latency_s(now, 0.5, 0.95)
-    plan = dispatcher.plan
+    plan, ratios = dispatcher.plan, dispatcher.worker_ratios
     gpu_s = gateway.front.gpu_s(plan) if plan else math.inf
     difficulty, confidence = dispatcher.cascade.thresholds(plan) if plan else (None, None)
     return {
@@ -31,13 +31,14 @@ def status_document(gateway: Gateway) -> dict[str, Any]:
         "thresholds": {"difficulty": difficulty, "confidence": confidence},
         "queues": dispatcher.queued,
         "queued_s": dispatcher.queued_s,
-        "workers": [_worker(worker) for worker in dispatcher.workers],
+        "batch_time_ratios": dispatcher.ratios,
+        "workers": [_worker(worker, ratios[worker.url]) for worker in dispatcher.workers],
         "answers": dict(dispatcher.recent.answers),
         "changes": [asdict(change) for change in gateway.state.changes],
     }
 
 
-def _worker(worker: RemoteWorker) -> dict[str, Any]:
+def _worker(worker: RemoteWorker, ratio: float) -> dict[str, Any]:
     # The API says "" for a worker that runs nothing.
     busy = worker.tier is not None
-    return {"url": worker.url, "tiers": worker.tiers, "busy": busy, "tier": worker.tier or ""}
+    return {"url": worker.url, "tiers": worker.tiers, "busy": busy, "tier": worker.tier or "", "time_ratio": ratio}

@@ -83,6 +83,7 @@ def test_all_is_well(profile: Profile) -> None:
         "CapacitySufficient": "True",
         "PlanApplied": "True",
         "Degraded": "False",
+        "ProfileFresh": "True",
         "Ready": "True",
     }
     assert found["Ready"].message == "1 router, 1 worker"

@@ -36,6 +36,17 @@ async def test_routers_are_asked_at_once_and_the_deaf_left_out() -> None:
     assert reading.source == "read from 3 of 4 routers"
 
 
+async def test_what_routers_learn_of_batch_times_is_averaged() -> None:
+    learnt = (
+        'hadis_router_batch_time_ratio{tier="light",batch="4"} %s\n'
+        'hadis_router_worker_time_ratio{worker="http://w1:8100"} 4.0\n'
+    )
+    http = FakeHttp({"http://a/metrics": METRICS + learnt % "1.0", "http://b/metrics": METRICS + learnt % "2.0"})
+    reading = await from_routers(http.session, ["http://a", "http://b"])
+    assert reading.ratios == {"light": {4: 1.5}}
+    assert reading.worker_ratios == {"http://w1:8100": 4.0}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

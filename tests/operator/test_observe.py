@@ -58,3 +58,8 @@ def test_a_status_that_says_nothing_is_an_empty_memory() -> None:
     assert memory_of(service_view(service_object())) == Memory()
     remembered = memory_of(service_view(service_object(status={"wantedByTier": {"light": 2}})))
     assert remembered == Memory(workers_by_tier={"light": 2})
+
+
+def test_what_was_learnt_of_batch_times_comes_back_from_the_status() -> None:
+    service = service_view(service_object(status={"batchTimeRatios": {"heavy": {"1": 1.5, "16": 2.0}}}))
+    assert memory_of(service).ratios == {"heavy": {1: 1.5, 16: 2.0}}

@@ -47,4 +47,7 @@ class ServiceStatus(Fields):
         {}, description="Workers to have of each tier; after a restart the operator goes on from here."
     )
     ready_by_tier: dict[str, int] = Field({}, description="Workers that are ready for each tier.")
+    batch_time_ratios: dict[str, dict[str, float]] = Field(
+        {}, description="By tier and batch size, the times that are planned with through those of the profile."
+    )
     changes: tuple[PlanChangeStatus, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")

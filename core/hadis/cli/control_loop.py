@@ -99,9 +99,14 @@ async def _read_demand(http: httpx.AsyncClient, url: str) -> DemandReading | Pro
     try:
         status = (await http.get(f"{url}/v1/hadis/status")).json()
         series, queued_s = {"router": float(status["arrivals_total"])}, dict(status["queued_s"])
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+        ratios = {
+            tier: {int(batch): float(ratio) for batch, ratio in by_batch.items()}
+            for tier, by_batch in status["batch_time_ratios"].items()
+        }
+        worker_ratios = {worker["url"]: float(worker["time_ratio"]) for worker in status["workers"]}
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Problem("NoRouter", f"the router does not answer: {error!r}")
-    return DemandReading(asyncio.get_running_loop().time(), series, queued_s, source=url)
+    return DemandReading(asyncio.get_running_loop().time(), series, queued_s, ratios, worker_ratios, url)
 
 
 async def greet(url: str, workers: int, say: Callable[..., None]) -> None:

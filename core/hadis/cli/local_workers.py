@@ -104,6 +104,7 @@ class LocalWorkers:
                 tiers=self.groups[process.group],
                 ready=process.ready,
                 terminating=process.terminating,
+                url=process.place.url,
             )
             for process in self._processes
         )

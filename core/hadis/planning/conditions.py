@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hadis.api.conditions import Condition, condition
+from hadis.planning.fleet import worker_ratio
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date
 
 _CAPACITY = ("Unschedulable", "QuotaExceeded")
 """Reasons of problems that more GPUs would solve."""
@@ -22,6 +24,8 @@ class DesiredState:
     target: Plan | None
     workers: int
     """Workers to have in all."""
+    ratios: Ratios = field(default_factory=dict)
+    """Times of batches that are planned with through the profile's."""
 
 
 def profile_condition(profile: Profile | Problem) -> Condition:
@@ -47,8 +51,9 @@ def service_conditions(snapshot: Snapshot, planned: DesiredState) -> list[Condit
         _metrics(snapshot),
         _capacity(planned, problem),
         _applied(snapshot, planned, serving, problem),
-        _degraded(planned.active, problem),
+        _degraded(planned.active, problem or slow_worker(snapshot)),
         _ready(snapshot, serving, problem),
+        _profile_fresh(planned.ratios),
     ]
 
 
@@ -64,6 +69,16 @@ def worker_problem(workers: Iterable[Worker], now_s: float, late_s: float) -> Pr
             text = f"worker {worker.name} has run for {late_s:.0f} s and more without being ready; its log says why"
             return Problem("NotReady", text)
     return None
+
+
+def slow_worker(snapshot: Snapshot) -> Problem | None:
+    """Return which worker is much slower than its peers; None where none is."""
+    ratios = {w.name: worker_ratio(snapshot, w) for w in snapshot.workers if w.ready}
+    name = max(ratios, key=ratios.__getitem__, default="")
+    if not name or ratios[name] < SLOW_WORKER:
+        return None
+    text = f"worker {name} takes {ratios[name]:.1f} times as long as its peers; look at its GPU and its node"
+    return Problem("SlowWorker", text)
 
 
 def group_problem(groups: Iterable[WorkerGroup]) -> Problem | None:
@@ -113,6 +128,15 @@ def _degraded(active: Plan | None, problem: Problem | None) -> Condition:
     if problem:
         return condition("Degraded", True, problem.reason, problem.message)
     return condition("Degraded", False, "AsPlanned", "nothing is wrong")
+
+
+def _profile_fresh(ratios: Ratios) -> Condition:
+    stale = out_of_date(ratios)
+    if not stale:
+        return condition("ProfileFresh", True, "AsMeasured", "batches take about as long as the profile says")
+    times = ", ".join(f"{tier} {ratio:.2g}" for tier, ratio in stale.items())
+    text = f"batches take this many times as long as the profile says: {times}; plans allow for it; measure it again"
+    return condition("ProfileFresh", False, "Stale", text)
 
 
 def _ready(snapshot: Snapshot, serving: int, problem: Problem | None) -> Condition:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Snapshot, Worker, WorkerGroup
 
 
 def is_shared(spec: ServiceSpec, profile: Profile) -> bool:
@@ -25,6 +25,27 @@ def ready_by_tier(workers: Iterable[Worker], profile: Profile) -> dict[str, int]
             if tier in counts:
                 counts[tier] += 1
     return counts
+
+
+def capacity_by_tier(snapshot: Snapshot, tiers: Iterable[str]) -> dict[str, float]:
+    """Return what the workers that are ready for each tier do, in workers of usual speed."""
+    counts = dict.fromkeys(tiers, 0.0)
+    for worker in snapshot.workers:
+        for tier in worker.tiers if worker.ready else ():
+            if tier in counts:
+                counts[tier] += 1 / worker_ratio(snapshot, worker)
+    return counts
+
+
+def missing_gpus(snapshot: Snapshot) -> float:
+    """Return how many GPUs' work is not done because workers that are ready are slower than their peers."""
+    return sum(max(0.0, 1 - 1 / worker_ratio(snapshot, worker)) for worker in snapshot.workers if worker.ready)
+
+
+def worker_ratio(snapshot: Snapshot, worker: Worker) -> float:
+    """Return how many times as long as its peers a worker takes; 1 where that is not known."""
+    reading = snapshot.reading
+    return reading.worker_ratios.get(worker.url, 1.0) if isinstance(reading, DemandReading) else 1.0
 
 
 def replicas_by_tier(groups: Iterable[WorkerGroup], profile: Profile) -> dict[str, int]:

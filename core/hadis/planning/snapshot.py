@@ -12,6 +12,7 @@ from hadis.api.resources import ServiceSpec
 from hadis.planning.forecast import Demand
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis.planning.speeds import Ratios
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class DemandReading:
-    """Counters of arrivals as they were at a time, and the work that waits where that is known."""
+    """Counters of arrivals as they were at a time; the work that waits and the times that batches take, where known."""
 
     at_s: float
     series: Mapping[str, float]
     """Arrivals so far, by router."""
     queued_s: Mapping[str, float] = field(default_factory=dict)
     """GPU seconds of waiting work, by tier."""
+    ratios: Ratios = field(default_factory=dict)
+    """What batches took through what the profile says, by tier and batch size, as routers learn it."""
+    worker_ratios: Mapping[str, float] = field(default_factory=dict)
+    """By worker's URL, how many times as long as its peers it takes for a batch."""
     source: str = ""
     """Where it was read, for the condition's message."""
 
@@ -52,6 +57,8 @@ class Worker:
     unschedulable_since_s: float | None = None
     failure: Problem | None = None
     """Why it cannot become ready by itself."""
+    url: str = ""
+    """Where routers reach it, which is how they name it."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ class Lowered:
 
 @dataclass(frozen=True)
 class Memory:
-    """What outlives a step. After a restart, `plan` and `workers_by_tier` come from the status; the rest is learnt."""
+    """What outlives a step. After a restart, plan, ratios and workers come from the status; the rest is learnt."""
 
     demand: Demand = Demand()
     plan: Plan | None = None
@@ -117,6 +124,8 @@ class Memory:
     """The plan for the demand that is coming; None since a restart or a change of spec or profile."""
     workers_by_tier: Mapping[str, int] | None = None
     """Workers desired."""
+    ratios: Ratios = field(default_factory=dict)
+    """Those that are planned with, by tier and batch size."""
     recent_gpus: tuple[tuple[float, int], ...] = ()
     """(seconds, GPUs) that plans asked for within the scale-down window."""
     lowered: Mapping[str, Lowered] = field(default_factory=dict)

@@ -1,0 +1,137 @@
+"""How long batches really take, beside what the profile says: learnt from those that ran, by tier, size and worker.
+
+A batch's *ratio* is its measured time through the profile's. It is the product of what its tier takes (a driver, a
+throttled GPU model, a neighbour on every machine), of its size's part in that, and of how its worker compares with its
+peers, times noise. The last ratios of each tier and of each worker are kept; one is explained by the other in turn:
+
+    tier's ratio at a size = mean over its window of ratio / worker's, batches of near sizes counting most
+    worker's ratio         = mean over its window of ratio / tier's, drawn to 1 while there are few
+
+and workers' ratios are scaled so that the middle worker has 1. Single outliers are clipped. A change is found by two
+CUSUM tests on log(ratio / expected) (Page 1954, "Continuous inspection schemes"), after which the window is only what
+came since the change began: a slow-down is believed within some batches, a speed-up takes several times as many.
+
+A tier of which little was seen takes after the others: what slows one down often slows all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import NamedTuple
+
+_TIER_WINDOW, _WORKER_WINDOW = 64, 24
+_PRIOR = 2.0
+"""Batches of ratio 1 that a worker starts with."""
+_CLIP = 3.0
+"""A ratio that is more than this many times the window's median, or less than its part, counts as that."""
+_STEP = 0.7
+"""The largest step of a CUSUM: one outlier alone is no change."""
+_ALLOWANCE = 0.2
+"""Half of the least change that is looked for, in logarithms (Montgomery, "Statistical Quality Control", 9.1)."""
+_SLOWER, _FASTER = 1.3, 4.0
+"""Sums at which a slow-down and a speed-up are believed."""
+_KIN = 1.0
+"""Batches, of the very size that is asked for, that the other tiers count as."""
+
+
+class _Seen(NamedTuple):
+    worker: str
+    tier: str
+    batch: int
+    ratio: float
+
+
+class _Window:
+    """The last ratios of something, and the two CUSUMs on them."""
+
+    def __init__(self, length: int) -> None:
+        self.seen: deque[_Seen] = deque(maxlen=length)
+        self._up, self._down = 0.0, 0.0
+        self._rising, self._falling = 0, 0
+
+    def add(self, seen: _Seen, expected: float) -> None:
+        """Take one; `expected` is the ratio that was foreseen for it."""
+        self.seen.append(seen)
+        step = max(-_STEP, min(_STEP, math.log(seen.ratio / expected)))
+        self._up = max(0.0, self._up + step - _ALLOWANCE)
+        self._down = max(0.0, self._down - step - _ALLOWANCE)
+        self._rising = self._rising + 1 if self._up else 0
+        self._falling = self._falling + 1 if self._down else 0
+        if self._up > _SLOWER:
+            self._keep_latest(self._rising)
+        elif self._down > _FASTER:
+            self._keep_latest(self._falling)
+
+    def _keep_latest(self, count: int) -> None:
+        self.seen = deque(list(self.seen)[-count:], self.seen.maxlen)
+        self._up, self._down, self._rising, self._falling = 0.0, 0.0, 0, 0
+
+
+class Speeds:
+    """Ratios by tier, batch size and worker."""
+
+    def __init__(self) -> None:
+        """Start by believing the profile."""
+        self._tiers: dict[str, _Window] = {}
+        self._workers: dict[str, _Window] = {}
+        self._worker_ratios: dict[str, float] = {}
+        self._middle = 1.0
+        self._cache: dict[tuple[str, int], float] = {}
+
+    def learn(self, worker: str, tier: str, batch: int, ratio: float) -> None:
+        """Take a batch that took `ratio` (over 0) times the profile's time."""
+        seen = _Seen(worker, tier, batch, ratio)
+        of_tier, of_worker = self.tier_ratio(tier, batch), self.worker_ratio(worker)
+        self._tiers.setdefault(tier, _Window(_TIER_WINDOW)).add(seen, of_tier * of_worker)
+        self._workers.setdefault(worker, _Window(_WORKER_WINDOW)).add(seen, of_tier * of_worker)
+        self._cache.clear()
+        self._worker_ratios[worker] = self._mean_of_worker(worker)
+        rising = sorted(self._worker_ratios.values())
+        # The lower middle: of two workers, the fast one is as the profile says.
+        self._middle = rising[(len(rising) - 1) // 2]
+        self._cache.clear()
+
+    def keep(self, workers: set[str]) -> None:
+        """Forget all workers but these."""
+        for gone in set(self._workers) - workers:
+            del self._workers[gone], self._worker_ratios[gone]
+
+    def ran(self, tier: str) -> bool:
+        """Return whether any batch of a tier was seen."""
+        return tier in self._tiers
+
+    def tier_ratio(self, tier: str, batch: int) -> float:
+        """Return the ratio of a batch of a tier on the middle worker; 1 where nothing was learnt at all."""
+        key = tier, batch
+        if key not in self._cache:
+            kin = [_clipped_mean(self._ratios(other, batch)) for other in self._tiers if other != tier]
+            prior = sum(kin) / len(kin) if kin else 1.0
+            self._cache[key] = _clipped_mean([*self._ratios(tier, batch), (prior, _KIN)])
+        return self._cache[key]
+
+    def worker_ratio(self, worker: str) -> float:
+        """Return a worker's ratio to the middle worker; 1 where nothing was learnt."""
+        return self._worker_ratios.get(worker, self._middle) / self._middle
+
+    def _ratios(self, tier: str, batch: int) -> list[tuple[float, float]]:
+        """Return the ratios of a tier's batches, freed of their workers', each with its weight for a size."""
+        window = self._tiers.get(tier)
+        return [
+            # Each doubling of the size between two batches halves what one says of the other.
+            (seen.ratio / self.worker_ratio(seen.worker), 2.0 ** -abs(math.log2(seen.batch / batch)))
+            for seen in (window.seen if window else ())
+        ]
+
+    def _mean_of_worker(self, worker: str) -> float:
+        seen = self._workers[worker].seen
+        ratios = [(each.ratio / self.tier_ratio(each.tier, each.batch), 1.0) for each in seen]
+        return _clipped_mean([*ratios, (self._middle, _PRIOR)])
+
+
+def _clipped_mean(weighted: list[tuple[float, float]]) -> float:
+    """Return the mean of (value, weight) with values far from the median drawn in."""
+    median = sorted(weighted)[len(weighted) // 2][0]
+    low, high = median / _CLIP, median * _CLIP
+    total = sum(weight for _, weight in weighted)
+    return sum(max(low, min(high, value)) * weight for value, weight in weighted) / total

@@ -1,0 +1,101 @@
+"""What is learnt of batch times: whose fault it is that one is slow, and how soon it is believed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hadis_router.speeds import Speeds
+
+WORKERS = [f"w{i}" for i in range(8)]
+
+
+def learn(
+    speeds: Speeds, count: int, ratio: float = 1.0, tier: str = "heavy", batch: int = 4, sigma: float = 0.0
+) -> None:
+    draw = random.Random(0)
+    for i in range(count):
+        speeds.learn(WORKERS[i % len(WORKERS)], tier, batch, ratio * draw.lognormvariate(0, sigma))
+
+
+def test_nothing_learnt_is_as_profiled() -> None:
+    assert Speeds().tier_ratio("heavy", 1) == Speeds().worker_ratio("w0") == 1
+
+
+@pytest.mark.parametrize("ratio", [1.5, 2.0, 9.0])
+def test_a_slow_down_is_believed_within_some_batches(ratio: float) -> None:
+    speeds = Speeds()
+    learn(speeds, 64)
+    learn(speeds, 16, ratio)
+    assert speeds.tier_ratio("heavy", 4) == pytest.approx(ratio, rel=0.1)
+    assert speeds.worker_ratio("w0") == pytest.approx(1, rel=0.25)
+
+
+def test_a_speed_up_is_believed_later_than_a_slow_down() -> None:
+    slower, faster = Speeds(), Speeds()
+    learn(slower, 64)
+    learn(slower, 8, 2.0)
+    learn(faster, 64, 2.0)
+    learn(faster, 8, 1.0)
+    assert slower.tier_ratio("heavy", 4) > 1.7
+    assert faster.tier_ratio("heavy", 4) > 1.5
+    learn(faster, 64, 1.0)
+    assert faster.tier_ratio("heavy", 4) == pytest.approx(1, rel=0.05)
+
+
+def test_noise_moves_the_mean_by_little() -> None:
+    speeds = Speeds()
+    learn(speeds, 400, sigma=0.3)
+    assert speeds.tier_ratio("heavy", 4) == pytest.approx(1.046, rel=0.15)  # a lognormal's mean is over its median
+
+
+def test_one_outlier_says_little() -> None:
+    speeds = Speeds()
+    learn(speeds, 64)
+    speeds.learn("w3", "heavy", 4, 100.0)
+    assert speeds.tier_ratio("heavy", 4) < 1.1
+    assert speeds.worker_ratio("w3") < 1.3
+
+
+def test_a_slow_worker_is_its_own_fault() -> None:
+    speeds = Speeds()
+    for _ in range(20):
+        for worker in WORKERS:
+            speeds.learn(worker, "heavy", 4, 4.0 if worker == "w2" else 1.0)
+    assert speeds.worker_ratio("w2") == pytest.approx(4, rel=0.25)
+    assert speeds.worker_ratio("w1") == pytest.approx(1, rel=0.1)
+    assert speeds.tier_ratio("heavy", 4) == pytest.approx(1, rel=0.1)
+
+
+def test_of_two_workers_the_fast_one_is_as_the_profile_says() -> None:
+    speeds = Speeds()
+    for _ in range(20):
+        speeds.learn("slow", "heavy", 1, 3.0)
+        speeds.learn("fast", "heavy", 1, 1.0)
+    assert speeds.worker_ratio("fast") == pytest.approx(1, rel=0.1)
+    assert speeds.worker_ratio("slow") == pytest.approx(3, rel=0.25)
+
+
+def test_sizes_may_differ_and_near_ones_take_after_each_other() -> None:
+    speeds = Speeds()
+    for _ in range(30):
+        speeds.learn("w0", "heavy", 1, 1.0)
+        speeds.learn("w0", "heavy", 16, 2.0)
+    small, middle, large = (speeds.tier_ratio("heavy", size) for size in (1, 4, 16))
+    assert small < 1.2 < middle < 1.8 < large
+
+
+def test_a_tier_that_never_ran_takes_after_the_others() -> None:
+    speeds = Speeds()
+    learn(speeds, 40, 2.0, tier="light")
+    assert speeds.tier_ratio("heavy", 4) == pytest.approx(2, rel=0.1)
+    assert not speeds.ran("heavy")
+
+
+def test_workers_that_are_gone_are_forgotten() -> None:
+    speeds = Speeds()
+    for _ in range(20):
+        for worker in WORKERS:
+            speeds.learn(worker, "heavy", 4, 4.0 if worker == "w2" else 1.0)
+    speeds.keep(set(WORKERS) - {"w2"})
+    assert speeds.worker_ratio("w2") == 1
