@@ -119,7 +119,9 @@ def test_while_nothing_is_ready_nothing_routes_and_workers_are_asked_for(profile
 
 
 def test_a_planner_without_workers_returns_a_plan_of_none(profile: Profile) -> None:
-    plan = Planner(profile, make_spec().objective, shared=True, tuning=Tuning()).route(0.0, {}, {}, None)
+    plan = Planner(profile, make_spec().objective, shared=True, every_s=2.0, tuning=Tuning()).route(
+        0.0, {}, {}, {}, None
+    )
     assert not plan.feasible
     assert plan.gpus == 0
 

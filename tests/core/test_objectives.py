@@ -12,6 +12,7 @@ from documents import profile_document
 from hadis.api.resources import CascadeProfile, Objective, Optimize
 from hadis.planning.objectives import CRITERIA, Candidate, Cost, Criterion, Quality, criterion
 from hadis.planning.placement import placement
+from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.queueing import Array
 from hadis.planning.routing import Route, Routing, cached_routing
@@ -137,12 +138,13 @@ def test_routing_takes_an_objective_that_it_does_not_know(energy: Objective, sha
     table = Table(profile, 4.0)
     ready = dict.fromkeys(table.names, 8)
     for objective, heavy in ((Objective(latency="4s"), "heavy"), (energy, "frugal")):
-        route = Routing(table, criterion(objective), shared=shared).choose(1.0, ready, {}, None)
+        route = Routing(table, criterion(objective), shared=shared, every_s=2.0).choose(1.0, ready, {}, None)
         assert route is not None
         assert table.row(route.row)[1] == heavy
     # Too much demand for the quality: the best quality that is left.
     routes = [
-        Routing(table, rule, shared=shared).choose(60.0, ready, {}, None) for rule in (Quality(), criterion(energy))
+        Routing(table, rule, shared=shared, every_s=2.0).choose(60.0, ready, {}, None)
+        for rule in (Quality(), criterion(energy))
     ]
     assert routes[0] is not None
     assert routes[0] == routes[1]
@@ -152,7 +154,8 @@ def test_routing_takes_an_objective_that_it_does_not_know(energy: Objective, sha
 def test_scaling_takes_an_objective_that_it_does_not_know(energy: Objective) -> None:
     table = Table(profile_of({**JOULES}), 4.0)
     quality, cost, frugal = (
-        Scaling(Routing(table, rule, shared=False)) for rule in (Quality(), Cost(WANTED), criterion(energy))
+        Scaling(Routing(table, rule, shared=False, every_s=2.0))
+        for rule in (Quality(), Cost(WANTED), criterion(energy))
     )
     hungry, sparing = {"light": 1, "heavy": 6, "frugal": 1}, {"light": 1, "heavy": 1, "frugal": 6}
     assert quality.move(6.0, hungry, hungry, {}) == cost.move(6.0, hungry, hungry, {}) == hungry
@@ -177,7 +180,8 @@ def test_values_are_as_routing_and_scaling_need_them(optimize: Optimize) -> None
     assert np.isfinite(values).all()
     assert (values > 0).all()
     assert values[good].max() < values[~good].min(initial=np.inf)
-    assert cached_routing(table, rule, shared=True) is cached_routing(table, replace(cast(Any, rule)), shared=True)
+    same = cached_routing(table, replace(cast(Any, rule)), shared=True, every_s=2.0)
+    assert cached_routing(table, rule, shared=True, every_s=2.0) is same
 
 
 def candidate(value: float, acceptable: bool = True, gpus: int = 4) -> Candidate:
@@ -225,15 +229,15 @@ def test_energy_that_was_not_measured_is_infinite_where_it_matters() -> None:
     assert np.isinf(short.energy_j[(short.heavy == short.names.index("frugal")) & (short.heavy_share > 0)]).all()
 
 
-def route_of(tuning: Tuning, queued_s: float = 0.0, pair: tuple[str, str] | None = None) -> tuple[Table, Route]:
+def route_of(tuning: Tuning, queued_s: float = 0.0, former: Plan | None = None) -> tuple[Table, Route]:
     """Return what routes 20 requests/s on 8 shared GPUs, in a profile whose larger batches pay."""
     tiers = [tier("light", 0.1, None), tier("heavy", 0.5, None), tier("frugal", 1.0, None)]
     for document in tiers:
         for point in document["latency"]:
             point["seconds"] *= (point["batch"] + 1) / (2 * point["batch"])
     table = Table(profile_of({**JOULES}, tiers), 4.0)
-    route = Routing(table, Quality(), shared=True, tuning=tuning).choose(
-        20.0, dict.fromkeys(table.names, 8), {"heavy": queued_s}, pair
+    route = Routing(table, Quality(), shared=True, every_s=2.0, tuning=tuning).choose(
+        20.0, dict.fromkeys(table.names, 8), {"heavy": queued_s}, former
     )
     assert route is not None
     return table, route
@@ -250,12 +254,13 @@ def test_routing_follows_its_tuning() -> None:
     assert route_of(Tuning(queue_horizon_slos=1e9), queued_s=40.0)[1].row == usual.row
     assert route_of(Tuning(least_spare=1.0), queued_s=40.0)[1].row == usual.row
     assert table.row(usual.row)[1] == "heavy"
-    lazy = route_of(Tuning(pair_gain=0.5), pair=("light", "frugal"))[1]
+    former = Plan("light", "frugal", 1.0, 1.0, (), 20.0, 25.0, 1.0, 2.0)
+    lazy = route_of(Tuning(pair_gain=0.5), former=former)[1]
     assert table.row(lazy.row)[1] == "frugal"
 
 
 def test_scaling_follows_its_tuning() -> None:
-    routing = Routing(Table(profile_of({**JOULES}), 4.0), Quality(), shared=False)
+    routing = Routing(Table(profile_of({**JOULES}), 4.0), Quality(), shared=False, every_s=2.0)
     assigned, takes = {"light": 1, "heavy": 1, "frugal": 6}, {"heavy": 5.0}
     assert Scaling(routing).move(6.0, assigned, assigned, takes) == assigned
     patient = Scaling(routing, tuning=Tuning(payback_changes=1000.0))

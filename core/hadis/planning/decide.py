@@ -26,12 +26,20 @@ from hadis.planning.conditions import (
     profile_condition,
     service_conditions,
 )
-from hadis.planning.fleet import desired_replicas, is_shared, ready_by_tier, replicas_by_tier
+from hadis.planning.fleet import (
+    capacity_by_tier,
+    desired_replicas,
+    is_shared,
+    missing_gpus,
+    ready_by_tier,
+    replicas_by_tier,
+)
 from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.planning.speeds import corrected, followed
 from hadis.planning.tuning import Tuning
 
 
@@ -67,9 +75,11 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         return Decision(memory, tuple(conditions))
     shared, ready = is_shared(snapshot.spec, profile), ready_by_tier(snapshot.workers, profile)
     memory = _observe(snapshot, profile, memory, tuning)
-    planner = planner_for(profile, snapshot.spec.objective, shared=shared, tuning=tuning)
+    every_s = parse_duration_s(snapshot.spec.plan_every)
+    known = corrected(profile, memory.ratios)
+    planner = planner_for(known, snapshot.spec.objective, shared=shared, every_s=every_s, tuning=tuning)
     # A plan holds until the next one, which is in force when the jobs of its first seconds are done.
-    forecast_rps = memory.demand.forecast_rps(parse_duration_s(snapshot.spec.plan_every))
+    forecast_rps = memory.demand.forecast_rps(every_s)
     if _holds(memory):
         plan = memory.plan
     else:
@@ -77,7 +87,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     desired = dict(memory.workers_by_tier or {})
     replicas, memory = _replicas(snapshot, memory, desired, shared=shared)
     count = min(snapshot.spec.gpus.max, sum(desired.values()))
-    conditions += service_conditions(snapshot, DesiredState(plan, memory.target, count))
+    conditions += service_conditions(snapshot, DesiredState(plan, memory.target, count, memory.ratios))
     return Decision(
         memory=memory,
         conditions=tuple(conditions),
@@ -96,6 +106,7 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
     demand, reading = replace(memory.demand, tuning=tuning), snapshot.reading
     if isinstance(reading, DemandReading):
         demand = demand.add(reading.at_s, reading.series)
+        memory = replace(memory, ratios=followed(memory.ratios, reading.ratios))
     plan = memory.plan if memory.plan and {memory.plan.light, memory.plan.heavy} <= set(profile.tiers) else None
     known = memory.workers_by_tier or replicas_by_tier(snapshot.groups, profile)
     desired = {tier: known.get(tier, 0) for tier in profile.tiers}
@@ -106,6 +117,8 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
     )  # fmt: skip
     if planned_for == memory.planned_for:
         return memory
+    if memory.planned_for and memory.planned_for[0] != profile.hash:
+        memory = replace(memory, ratios={})  # they compare with another profile
     began = ((snapshot.now_s, sum(known.values())),)
     return replace(memory, planned_for=planned_for, target=None, recent_gpus=began)
 
@@ -121,10 +134,13 @@ def _choose(
     """Return the plan for the workers that are ready, and the memory with the workers for the forecast demand."""
     spec, demand, reading = snapshot.spec, memory.demand, snapshot.reading
     queued_s = reading.queued_s if isinstance(reading, DemandReading) else {}
-    plan = planner.route(demand.observed_rps, ready, queued_s, memory.plan) if any(ready.values()) else None
+    plan = None
+    if any(ready.values()):
+        capacity = capacity_by_tier(snapshot, planner.tiers)
+        plan = planner.route(demand.current_rps, ready, capacity, queued_s, memory.plan)
     target = planner.target(forecast_rps, spec.gpus, memory.target)
     recent = _recent_gpus(snapshot, memory, target.gpus)
-    total = min(spec.gpus.max, max(gpus for _, gpus in recent))
+    total = min(spec.gpus.max, max(gpus for _, gpus in recent) + round(missing_gpus(snapshot)))
     # From what was desired last, not what groups are asked for now: a GPU on its way is between them.
     assigned = memory.workers_by_tier or {}
     desired = planner.workers_by_tier(target, forecast_rps, total, ready, assigned)

@@ -55,6 +55,18 @@ class Demand:
         """Mean of the last seconds; 0 before there are two readings."""
         return self._mean(self.tuning.fast_window_s)
 
+    @property
+    def current_rps(self) -> float:
+        """Requests per second now: the slow mean, and the fast one as far as counting noise does not explain it.
+
+        The fast mean of Poisson arrivals differs from the true rate by sqrt(rate / window) as a rule: up to that it
+        says nothing, and from twice that on it is believed.
+        """
+        fast, slow = self._mean(self.tuning.fast_window_s), self._mean(self.tuning.slow_window_s)
+        deviation = math.sqrt(max(fast, slow) / self.tuning.fast_window_s)
+        believed = min(1.0, max(0.0, abs(fast - slow) / deviation - 1)) if deviation else 0.0
+        return slow + believed * (fast - slow)
+
     def forecast_rps(self, horizon_s: float) -> float:
         """Return the demand to be ready for over the next `horizon_s` seconds."""
         fast_s, slow_s = self.tuning.fast_window_s, self.tuning.slow_window_s

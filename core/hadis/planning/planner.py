@@ -24,28 +24,39 @@ from hadis.planning.tuning import Tuning
 class Planner:
     """Chooses plans; holds arrays, and nothing that changes."""
 
-    def __init__(self, profile: Profile, objective: Objective, *, shared: bool, tuning: Tuning) -> None:
+    def __init__(self, profile: Profile, objective: Objective, *, shared: bool, every_s: float, tuning: Tuning) -> None:
         """Prepare the tables: some megabytes and tens of milliseconds, so use `planner_for`."""
         slo_s = parse_duration_s(objective.latency)
         self._shared = shared
         self._solver = Solver(profile, objective, shared=shared, tuning=tuning)
         criterion = self._solver.criterion
-        self._routing = cached_routing(self._solver.table, criterion, shared=shared, tuning=tuning)
+        self._routing = cached_routing(self._solver.table, criterion, shared=shared, every_s=every_s, tuning=tuning)
         # Whole GPUs are too coarse for the finer grid to matter, and many counts are compared.
         measured = cached_table(profile, slo_s)
-        self._scaling = Scaling(cached_routing(measured, criterion, shared=False, tuning=tuning), tuning=tuning)
+        self._scaling = Scaling(
+            cached_routing(measured, criterion, shared=False, every_s=every_s, tuning=tuning), tuning=tuning
+        )
         self._change_s = {tier.name: tier.load_seconds for tier in profile.tiers.values()}
 
+    @property
+    def tiers(self) -> list[str]:
+        """Names from light to heavy."""
+        return self._routing.names
+
     def route(
-        self, demand_rps: float, ready: Mapping[str, int], queued_s: Mapping[str, float], former: Plan | None
+        self,
+        demand_rps: float,
+        ready: Mapping[str, int],
+        capacity: Mapping[str, float],
+        queued_s: Mapping[str, float],
+        former: Plan | None,
     ) -> Plan:
         """Return the plan that routes; its generation grows only when it routes differently than `former`.
 
         `ready` are the workers by tier that may be used now (on shared workers each counts for every tier it has),
-        `queued_s` the GPU seconds of waiting work by tier.
+        `capacity` what they do in workers of usual speed, `queued_s` the GPU seconds of waiting work by tier.
         """
-        pair = (former.light, former.heavy) if former else None
-        route = self._routing.choose(demand_rps, ready, queued_s, pair)
+        route = self._routing.choose(demand_rps, capacity, queued_s, former)
         if route is None:  # the solver says why
             plan = self._solver.solve(demand_rps, max(ready.values(), default=0))
         else:
@@ -86,21 +97,26 @@ class Planner:
             light_latency_s=route.light_latency_s,
             heavy_latency_s=route.heavy_latency_s,
         )
-        load = f"{route.light_gpus + route.heavy_gpus:.3g} of {allocation.gpus} GPUs' time"
+        gpus = max(ready.values()) if self._shared else allocation.gpus
+        load = f"{route.light_gpus + route.heavy_gpus:.3g} of {gpus} GPUs' time"
         why = "best quality" if route.keeps_up else "too few GPUs are ready"
         reason = f"{why}: {demand_rps:.3g} requests/s take {load}"
         return self._solver.plan_of(allocation, demand_rps, reason, feasible=route.keeps_up)
 
 
 def _shared_counts(route: Route, alone: bool, direct: float, total: int) -> tuple[int, int]:
-    """Return how many of `total` workers may run each tier: by its part of the work, and each used one at least."""
+    """Return how many of `total` workers may run each tier: its part of the work, rounded, and each used one at least.
+
+    On few workers they overlap: of two, a light tier with a fifth of the work may not keep one from the heavy tier.
+    """
     work = route.light_gpus + route.heavy_gpus
-    part = round(total * route.light_gpus / work) if work else total
-    light_count = min(max(part, int(alone or direct < 1)), total - int(not alone and total > 1))
-    return light_count, total - light_count
+    if alone or not work:
+        return total, 0 if alone else min(1, total)
+    part = total * route.light_gpus / work
+    return max(round(part), int(direct < 1)), max(1, round(total - part))
 
 
 @lru_cache(maxsize=64)
-def planner_for(profile: Profile, objective: Objective, *, shared: bool, tuning: Tuning) -> Planner:
-    """Return the planner that all services with the same profile and objective use."""
-    return Planner(profile, objective, shared=shared, tuning=tuning)
+def planner_for(profile: Profile, objective: Objective, *, shared: bool, every_s: float, tuning: Tuning) -> Planner:
+    """Return the planner that all services with the same profile, objective and period (seconds) use."""
+    return Planner(profile, objective, shared=shared, every_s=every_s, tuning=tuning)

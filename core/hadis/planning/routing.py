@@ -7,7 +7,18 @@ no reserve against bursts: a small queue keeps it busy, and the queue's length s
 
 Per second, a configuration needs `demand * (light share * light seconds + heavy share * heavy seconds)` GPU seconds
 (the paper's section 4.2, by tier for dedicated GPUs). It may take what the GPUs give, plus or minus what brings the
-queue to its target within the horizon: a proportional controller on the queued work, with the demand fed forward.
+queue to its target within a horizon: a proportional controller on the queued work, with the demand fed forward.
+
+The queue integrates what the plan asks too much, with a dead time theta: a plan holds for a period, half of which has
+passed on average. For such a plant the gain is 1 / (2 theta) (Skogestad 2003, "Simple analytic rules for model
+reduction and PID controller tuning", the SIMC rule with tau_c = theta). And what is measured has steps: a queue falls
+by a batch whenever one is begun, which is a lot on few GPUs, and must not move the plan by more than a share STEP of
+what the GPUs give. So
+
+    horizon = max(queue_horizon_slos * SLO, 2 * period / 2, longest batch / (STEP * GPUs))
+
+Dead band: for the same reason two queues that differ by less than the longest batch tell no difference. The row in
+force is kept while its work is within that, per horizon, of what it may take.
 """
 
 from __future__ import annotations
@@ -21,9 +32,13 @@ from numpy.typing import NDArray
 
 from hadis.planning.objectives import Criterion
 from hadis.planning.placement import slowest_path_s
+from hadis.planning.plan import Plan
 from hadis.planning.queueing import Array
 from hadis.planning.table import Table
 from hadis.planning.tuning import Tuning
+
+_STEP = 0.2
+"""Share of what the GPUs give by which one batch that is begun may move the plan."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +62,13 @@ class Route:
 class Routing:
     """Chooses rows of one table for GPUs that are ready."""
 
-    def __init__(self, table: Table, criterion: Criterion, *, shared: bool, tuning: Tuning = Tuning()) -> None:
+    def __init__(
+        self, table: Table, criterion: Criterion, *, shared: bool, every_s: float, tuning: Tuning = Tuning()
+    ) -> None:
         """Choose each row's batches: the smallest of those with nearly the most throughput that leave time to wait.
 
-        Rows are ordered by the criterion's values alone, for the GPUs are there: fewer of them would save nothing.
+        `every_s` is the period of the plans. Rows are ordered by the criterion's values alone, for the GPUs are there:
+        fewer of them would save nothing.
         """
         self._table, self._values = table, criterion.values(table)
         self._shared, self._tuning = shared, tuning
@@ -68,18 +86,20 @@ class Routing:
         self._heavy_s = np.where(uses_heavy, self._heavy_s, 0.0)
         self._possible = (light_ok | ~uses_light) & (heavy_ok | ~uses_heavy)
         self._slowest_s = slowest_path_s(defers, self._light_s, self._heavy_s)
+        self._longest_s = np.maximum(self._light_s, self._heavy_s)
+        self._least_horizon_s = max(tuning.queue_horizon_slos * table.slo_s, every_s)
         self._wait_s = tuning.target_wait * np.maximum(0.0, table.slo_s - self._slowest_s)
         self._light_work = table.light_share * self._light_s / table.batches[self._light]
         self._heavy_work = table.heavy_share * self._heavy_s / table.batches[self._heavy]
 
     def choose(
-        self, demand_rps: float, ready: Mapping[str, int], queued_s: Mapping[str, float], pair: tuple[str, str] | None
+        self, demand_rps: float, ready: Mapping[str, float], queued_s: Mapping[str, float], former: Plan | None
     ) -> Route | None:
         """Return the best row for GPUs that are ready; None where no row that they can run keeps the SLO at all.
 
         `ready` has the GPUs of each tier; on shared GPUs each counts for every tier. `queued_s` is the work that
-        waits for each tier, in GPU seconds. `pair` is in force and is left only for a gain. Where no row keeps up, it
-        is the one that gets through the queue soonest.
+        waits for each tier, in GPU seconds. `former` is in force: its row and its pair are left only for a gain.
+        Where no row keeps up, it is the one that gets through the queue soonest.
         """
         table, names = self._table, self._table.names
         gpus = np.array([ready.get(name, 0) for name in names], float)
@@ -102,7 +122,10 @@ class Routing:
                 of_spare = np.maximum(of_spare, np.where(load > 0, load / spare, 0.0))
                 of_all = np.maximum(of_all, np.where(load > 0, load / count, 0.0))
         keeps_up = of_spare <= 1
-        row = self._best(keeps_up, pair) if keeps_up.any() else int(of_spare.argmin())
+        row = self._kept(of_spare, float(gpus.max() if self._shared else gpus.sum()), former)
+        if row is None:
+            pair = (former.light, former.heavy) if former else None
+            row = self._best(keeps_up, pair) if keeps_up.any() else int(of_spare.argmin())
         return self._route(row, light, heavy, bool(of_all[row] <= 1 or of_spare[row] <= 1))
 
     @property
@@ -124,6 +147,16 @@ class Routing:
         best = np.where(excess <= 0, values, np.inf).min(1)
         beyond = float(values.max()) * (2 + np.minimum(excess.min(1), 1e6))
         return np.asarray(np.where(np.isfinite(best), best, beyond))
+
+    def _kept(self, of_spare: Array, gpus: float, former: Plan | None) -> int | None:
+        """Return the row in force if its work is what it may take, as far as queues can tell."""
+        if former is None:
+            return None
+        row = self._table.find(former.light, former.heavy, former.direct_ratio, former.deferral_ratio)
+        if row is None:
+            return None
+        band = self._longest_s[row] / (max(gpus, 1e-9) * self._horizon_s(gpus)[row])
+        return row if 1 - band <= of_spare[row] <= 1 + band / 2 else None
 
     def _best(self, allowed: NDArray[np.bool_], pair: tuple[str, str] | None) -> int:
         """Return the best allowed row, of the pair in force where no other is better by enough."""
@@ -154,9 +187,12 @@ class Routing:
 
     def _spare(self, gpus: float | Array, queue_s: float | Array) -> Array:
         """Return the GPU seconds per second that new work may take: never 0 where there is a GPU."""
-        horizon_s = self._tuning.queue_horizon_slos * self._table.slo_s
-        spare = gpus + (gpus * self._wait_s - queue_s) / horizon_s
+        spare = gpus + (np.maximum(gpus * self._wait_s, self._longest_s) - queue_s) / self._horizon_s(gpus)
         return np.asarray(np.maximum(self._tuning.least_spare * gpus, spare))
+
+    def _horizon_s(self, gpus: float | Array) -> Array:
+        """Return each row's seconds in which the queue is brought to its target."""
+        return np.asarray(np.maximum(self._least_horizon_s, self._longest_s / (_STEP * np.maximum(gpus, 1e-9))))
 
     def _batches(self, seconds: Array, limit_s: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
         """Return each row's batch index and whether any batch is within its limit."""
@@ -166,6 +202,8 @@ class Routing:
 
 
 @lru_cache(maxsize=64)
-def cached_routing(table: Table, criterion: Criterion, *, shared: bool, tuning: Tuning = Tuning()) -> Routing:
+def cached_routing(
+    table: Table, criterion: Criterion, *, shared: bool, every_s: float, tuning: Tuning = Tuning()
+) -> Routing:
     """Return what all services with the same table and objective use."""
-    return Routing(table, criterion, shared=shared, tuning=tuning)
+    return Routing(table, criterion, shared=shared, every_s=every_s, tuning=tuning)
