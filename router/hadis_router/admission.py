@@ -10,6 +10,7 @@ from hadis.planning.plan import Plan
 from hadis_router import refusals
 from hadis_router.cascade import Cascade
 from hadis_router.job import Admission, Job, TierReason
+from hadis_router.light_reserve import LightReserve
 from hadis_router.outlook import Outlook
 
 
@@ -22,7 +23,7 @@ def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int) -> Adm
     if waiting >= queue_limit:
         raise refusals.queue_full(waiting, outlook.drain_s())
     chosen = _available(job, outlook, plan, cascade.first_tier(job, plan))
-    tier = _in_time(job, outlook, chosen)
+    tier = _in_time(job, outlook, plan, chosen)
     in_cascade = tier == chosen or tier in (plan.light, plan.heavy)
     return Admission(
         tier,
@@ -42,17 +43,26 @@ def _available(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
     return tier
 
 
-def _in_time(job: Job, outlook: Outlook, tier: str) -> str:
+def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
     """Return the tier if it would answer in time, else the heaviest of the lighter ones that would.
 
-    An image of a lighter tier in time is worth more than a better one too late.
+    An image of a lighter tier in time is worth more than a better one too late. Whoever the client lets have a light
+    image is admitted only where the light tier can be sure to make one, whatever happens to the heavy one.
     """
     late_s = outlook.ends_at(job.deadline, tier) - job.deadline
-    if late_s <= 0:
+    if job.forced_tier is not None:
+        if late_s > 0:
+            raise refusals.too_late(late_s)
+        return tier
+    reserve = LightReserve(outlook, plan.light) if plan.light in outlook.workers.common_tiers else None
+    if late_s <= 0 and (reserve is None or reserve.takes(job.deadline)):
         return tier
     names = list(outlook.queues)
-    lighter = names[: names.index(tier)] if job.forced_tier is None else []
-    for other in reversed(lighter):
-        if outlook.workers.having(other) and outlook.ends_at(job.deadline, other) <= job.deadline:
+    for other in reversed(names[: names.index(tier)]):
+        if reserve is not None and not outlook.lighter(plan.light, other):
+            in_time = (reserve if other == plan.light else LightReserve(outlook, other)).takes(job.deadline)
+        else:
+            in_time = outlook.ends_at(job.deadline, other) <= job.deadline
+        if in_time and outlook.workers.having(other):
             return other
     raise refusals.too_late(late_s)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from hadis_router.job import Job
+from hadis_router.light_reserve import SLACK, LightReserve
 from hadis_router.outlook import Outlook
 from hadis_router.workers import RemoteWorker
 
@@ -18,41 +20,63 @@ class Choice(NamedTuple):
     size: int
 
 
-def choose(outlook: Outlook) -> Choice | None:
+class StepDown(NamedTuple):
+    """Jobs that must not wait for their tier any longer: only a lighter one can still answer all in time."""
+
+    jobs: Sequence[Job]
+    tier: str
+
+
+def choose(outlook: Outlook) -> Choice | StepDown | None:
     """Return the most urgent batch that an idle worker can make; None where there is none."""
     idle = outlook.workers.idle(outlook.now)
     if not idle:
         return None
-    tier = most_urgent_tier(outlook, idle)
-    if tier is None:
-        return None
-    able = [worker for worker in idle if tier in worker.tiers]
-    return Choice(able[0], tier, batch_size(outlook, tier, len(able)))
+    light = outlook.plan.light if outlook.plan else None
+    reserve = LightReserve(outlook, light) if light in outlook.workers.common_tiers and light else None
+    for tier in by_urgency(outlook, idle):
+        able = [worker for worker in idle if tier in worker.tiers]
+        worker = min(able, key=lambda worker: outlook.estimates.worker_ratio(worker.url))
+        size = batch_size(outlook, tier, worker, len(able))
+        if reserve is None or light is None or not outlook.lighter(light, tier):
+            return Choice(worker, tier, size)
+        ratio = outlook.estimates.worker_ratio(worker.url)
+        head = outlook.queues[tier].head()
+        if head and head.needy and outlook.now + SLACK * outlook.batch_s(tier, 1) * ratio > head.deadline:
+            continue  # a faster worker, or the light tier, will see to it
+        while size and not reserve.allows(worker, outlook.batch_s(tier, size) * ratio):
+            size //= 2
+        if size:
+            return Choice(worker, tier, size)
+        needy = outlook.queues[tier].most_urgent_needy(outlook.batch_limit(light))
+        if needy:
+            return StepDown(needy, light)
+    return None
 
 
-def most_urgent_tier(outlook: Outlook, idle: Sequence[RemoteWorker]) -> str | None:
-    """Return the tier whose first job has the least time to spare, of those that an idle worker has.
+def by_urgency(outlook: Outlook, idle: Sequence[RemoteWorker]) -> list[str]:
+    """Return the tiers that wait for workers like the idle ones, that whose first job has the least time first.
 
     A tier that already runs on as many workers as the plan gives it comes after one that does not. It still comes
     before nothing: no worker is idle while a job waits that it can make.
     """
-    most_urgent, tier_of_it = (True, math.inf), None
+    urgency = {}
     for tier, queue in outlook.queues.items():
         head = queue.head() if len(queue) else None
         if head is None or not any(tier in worker.tiers for worker in idle):
             continue
         over_count = outlook.workers.running(tier) >= outlook.worker_count(tier)
-        spare_s = head.deadline - outlook.now - outlook.estimates.latency_s(tier, 1)
-        if tier_of_it is None or (over_count, spare_s) < most_urgent:
-            most_urgent, tier_of_it = (over_count, spare_s), tier
-    return tier_of_it
+        urgency[tier] = over_count, head.deadline - outlook.now - outlook.estimates.latency_s(tier, 1)
+    return sorted(urgency, key=urgency.__getitem__)
 
 
-def batch_size(outlook: Outlook, tier: str, idle: int) -> int:
+def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> int:
     """Return the plan's batch, or less: `idle` workers share what waits, and the first job must not be late."""
     queue = outlook.queues[tier]
     size = min(outlook.batch_limit(tier), math.ceil(len(queue) / max(1, idle)))
     head = queue.head()
-    while size > 1 and head and outlook.now + outlook.batch_s(tier, size) > head.deadline:
+    ratio = outlook.estimates.worker_ratio(worker.url)
+    slack = SLACK if head and head.needy else 1.0
+    while size > 1 and head and outlook.now + slack * outlook.batch_s(tier, size) * ratio > head.deadline:
         size -= 1
     return max(1, size)

@@ -21,10 +21,11 @@ from hadis_router import refusals
 from hadis_router.admission import admit
 from hadis_router.answer import ServeError, ServingPath
 from hadis_router.cascade import Cascade
-from hadis_router.choosing import Choice, choose
+from hadis_router.choosing import Choice, StepDown, choose
 from hadis_router.deadlines import Deadlines
 from hadis_router.estimates import Estimates
 from hadis_router.job import Job, Stage, TierReason
+from hadis_router.light_reserve import SLACK
 from hadis_router.outlook import Outlook
 from hadis_router.queue import TierQueue
 from hadis_router.results import Answered, Deferred, Failed, read_result
@@ -57,7 +58,7 @@ class Dispatcher:
         self.recent = RecentJobs()
         self._queues = {tier: TierQueue() for tier in profile.tiers}
         self._estimates = Estimates(profile)
-        self._deadlines = Deadlines(slo_s, self._expired, self._step_down)
+        self._deadlines = Deadlines(slo_s, self._expired, self._late)
         self._runner = Runner(transport, self._estimates, self)
         self._wake_up: asyncio.TimerHandle | None = None
 
@@ -65,6 +66,16 @@ class Dispatcher:
     def queued(self) -> dict[str, int]:
         """Waiting jobs by tier."""
         return {tier: len(queue) for tier, queue in self._queues.items()}
+
+    @property
+    def ratios(self) -> dict[str, dict[int, float]]:
+        """What batches took through what the profile says, by tier that ran and measured batch size."""
+        return self._estimates.tier_ratios
+
+    @property
+    def worker_ratios(self) -> dict[str, float]:
+        """By worker's URL, how many times as long as the middle one it takes for a batch."""
+        return {worker.url: self._estimates.worker_ratio(worker.url) for worker in self.workers}
 
     @property
     def queued_s(self) -> dict[str, float]:
@@ -86,16 +97,13 @@ class Dispatcher:
     def set_workers(self, addresses: Iterable[WorkerAddress]) -> None:
         """Take the list of workers that are ready; batches of those that left go on."""
         self.workers.update(addresses)
+        self._estimates.keep_workers({worker.url for worker in self.workers})
         self._dispatch()
 
     def submit(self, job: Job) -> None:
         """Queue a job; raise ServeError where it cannot be served in time, with when to try again."""
         outlook = self._outlook()
         job.admit(admit(job, outlook, self.cascade, self._queue_limit))
-        self._deadlines.watch(job)
-        light, heavy = job.cascade
-        if job.forced_tier is None and job.first_tier == heavy != light:
-            self._deadlines.watch_step_down(job, self._estimates.latency_s(heavy, 1))
         self._put(job, job.first_tier)
         self._dispatch()
 
@@ -122,10 +130,32 @@ class Dispatcher:
     # What a job goes through
 
     def _put(self, job: Job, tier: str) -> None:
+        """Queue a job for a tier, and see to it that it does not wait too long."""
         job.wait_for(tier, asyncio.get_running_loop().time())
         self._queues[tier].put(job)
+        if job.light_image is not None:
+            return  # its end is watched already
+        if job.needy and self._fallback(tier, running=False) is not None:
+            self._deadlines.watch_lateness(job, SLACK * self._estimates.latency_s(tier, 1))
+        else:
+            self._deadlines.watch(job)
+
+    def _fallback(self, tier: str, *, running: bool) -> str | None:
+        """Return the tier that may answer in place of a late one, if there is one.
+
+        A job that waits may go to the plan's light tier. For one that runs, there is least time: the lightest tier.
+        """
+        names = list(self._queues)
+        lighter = [name for name in names[: names.index(tier)] if self.workers.having(name)]
+        if not running and self.plan is not None and self.plan.light in lighter:
+            return self.plan.light
+        return lighter[0] if lighter else None
 
     def _finish(self, job: Job, image: bytes, path: ServingPath) -> None:
+        if job.stands_in_for is not None:
+            self._leave(job)
+            job.stands_in_for.take_light_image(image, job)
+            return
         job.answer(image, path, asyncio.get_running_loop().time())
         self._ended(job, path)
 
@@ -133,15 +163,23 @@ class Dispatcher:
         """End a job without the image that it waits for: with the light one where it has one, else with the error."""
         if job.done:
             return
+        if job.stands_in_for is not None:
+            self._leave(job)
+            job.cancel()
+            return
         if job.light_image is not None:
+            if job.stand_in is not None:
+                job.step_down(job.stand_in.tier)
             self._finish(job, job.light_image, "kept-light")
         else:
             job.fail(error)
             self._ended(job, error.code)
 
     def _ended(self, job: Job, how: str) -> None:
-        self._queues[job.tier].remove(job)
-        self._deadlines.forget(job)
+        self._leave(job)
+        if job.stand_in is not None and not job.stand_in.done:
+            job.stand_in.cancel()
+            self._leave(job.stand_in)
         now = asyncio.get_running_loop().time()
         if how != "cancelled":
             answered = job.future.exception() is None
@@ -151,21 +189,31 @@ class Dispatcher:
     def _expired(self, job: Job) -> None:
         self._fail(job, ServeError(504, "deadline_expired", f"no image within {self.slo_s:g} s"))
 
-    def _step_down(self, job: Job) -> None:
-        """Called when the heavy tier, unless it has begun, can no longer answer in time: the light one may."""
-        plan = self.plan
-        if job.stage is not Stage.WAITING or plan is None or job.tier == plan.light:
+    def _leave(self, job: Job) -> None:
+        self._queues[job.tier].remove(job)
+        self._deadlines.forget(job)
+
+    def _late(self, job: Job) -> None:
+        """Called when a tier can no longer surely answer in time: a lighter one may."""
+        tier = self._fallback(job.tier, running=job.stage is Stage.RUNNING)
+        if tier is None:
             return
-        if self.workers.having(plan.light):
-            self._queues[job.tier].remove(job)
-            job.first_tier, job.tier_reason = plan.light, TierReason.STEPPED_DOWN
-            self._put(job, plan.light)
-            self._dispatch()
+        if job.stage is Stage.WAITING:
+            self._step_down(job, tier)
+        elif job.stage is Stage.RUNNING and job.stand_in is None:
+            self._put(job.make_stand_in(tier, asyncio.get_running_loop().create_future()), tier)
+        self._dispatch()
+
+    def _step_down(self, job: Job, tier: str) -> None:
+        self._queues[job.tier].remove(job)
+        job.step_down(tier)
+        self._put(job, tier)
 
     # Who takes what
 
     def _outlook(self) -> Outlook:
-        return Outlook(self._queues, self.workers, self._estimates, self.plan, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        return Outlook(self._queues, self.workers, self._estimates, self.plan, self.slo_s, now)
 
     def _dispatch(self) -> None:
         """Give every idle worker the most urgent batch that it can make."""
@@ -173,13 +221,23 @@ class Dispatcher:
             return
         outlook = self._outlook()
         while (choice := choose(outlook)) is not None:
-            self._start(choice, outlook)
+            if isinstance(choice, StepDown):
+                for job in choice.jobs:
+                    self._step_down(job, choice.tier)
+            else:
+                self._start(choice, outlook)
         self._wake_up_after_backoff(outlook.now)
 
     def _start(self, choice: Choice, outlook: Outlook) -> None:
         worker, tier, size = choice
         jobs = self._queues[tier].take(size)
-        expected_s = outlook.batch_s(tier, len(jobs))
+        expected_s = outlook.batch_s(tier, len(jobs)) * self._estimates.worker_ratio(worker.url)
+        lighter = self._fallback(tier, running=True)
+        for job in jobs:
+            if job.needy and lighter is not None:
+                # One batch of the lighter tier may have begun just then; the stand-in is in the next.
+                batch_s = outlook.batch_s(lighter, outlook.batch_limit(lighter))
+                self._deadlines.watch_lateness(job, 2 * SLACK * batch_s)
         self._runner.start(Batch(worker, tier, jobs, outlook.discriminates(tier), expected_s, outlook.now))
 
     def _wake_up_after_backoff(self, now: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
@@ -99,6 +99,9 @@ class Job:
     confidence: float | None = None
     attempts: list[Attempt] = field(default_factory=list)
     retries: int = 0
+    stand_in: Job | None = None
+    """Makes a light image while a heavy batch that this job runs in gets late."""
+    stands_in_for: Job | None = None
 
     # What follows is absent while the stage is NEW.
     admission: Admission = field(init=False, repr=False)
@@ -114,6 +117,12 @@ class Job:
     def done(self) -> bool:
         """Whether there is nobody to make an image for: it ended, or whoever awaited `future` cancelled it."""
         return self.future.done()
+
+    @property
+    def needy(self) -> bool:
+        """Whether it has no image yet and a lighter tier than its own may make one."""
+        may = self.forced_tier is None or self.stands_in_for is not None
+        return may and self.light_image is None
 
     @property
     def deferred(self) -> bool:
@@ -133,9 +142,29 @@ class Job:
         """Note a finished batch that began at `began` (loop time)."""
         self.attempts.append(Attempt(tier, worker, began - self.queued_at, service_s))
 
+    def step_down(self, tier: str) -> None:
+        """Go to a lighter tier, whose image will be the answer."""
+        self.first_tier = tier
+        if self.tier_reason is TierReason.PLANNED:
+            self.tier_reason = TierReason.STEPPED_DOWN
+        if tier not in self.cascade:
+            self.cascade = (tier, tier)
+
     def defer(self, light_image: bytes, cascade: tuple[str, str]) -> None:
         """Keep the light image while the heavy tier of a cascade makes another."""
         self.tier_reason, self.light_image, self.cascade = TierReason.DEFERRED, light_image, cascade
+
+    def make_stand_in(self, light: str, future: asyncio.Future[Answer]) -> Job:
+        """Return a job of the light tier that makes an image for this one."""
+        self.stand_in = Job(f"{self.id}-light", self.params, self.arrived, self.deadline, future, forced_tier=light)
+        self.stand_in.stands_in_for = self
+        self.stand_in.admit(replace(self.admission, tier=light, tier_reason=TierReason.STEPPED_DOWN))
+        return self.stand_in
+
+    def take_light_image(self, image: bytes, by: Job) -> None:
+        """Keep the image that a stand-in made, as the answer if the heavy one does not come in time."""
+        self.light_image = image
+        self.attempts.extend(by.attempts)
 
     def answer(self, image: bytes, path: ServingPath, now: float) -> None:
         """End with an image at `now` (loop time); the job must not be done."""

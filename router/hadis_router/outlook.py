@@ -25,11 +25,17 @@ class Outlook:
     workers: RemoteWorkers
     estimates: Estimates
     plan: Plan | None
+    slo_s: float
     now: float
 
     def discriminates(self, tier: str) -> bool:
         """Return whether the discriminator judges a tier's images."""
         return self.plan is not None and tier == self.plan.light != self.plan.heavy
+
+    def lighter(self, tier: str, than: str) -> bool:
+        """Return whether one tier is lighter than another."""
+        names = list(self.queues)
+        return names.index(tier) < names.index(than)
 
     def waiting(self) -> int:
         """Return how many jobs wait in all queues."""
@@ -41,8 +47,13 @@ class Outlook:
         return tier_plan.count if tier_plan else 0
 
     def batch_limit(self, tier: str) -> int:
-        """Return the plan's largest batch of a tier; 1 for a tier that it does not use."""
-        tier_plan = self.plan.tier(tier) if self.plan else None
+        """Return the plan's largest batch of a tier; for a tier that it does not use, that of the light one.
+
+        Such a tier is used where the light one is overloaded: it must be fast.
+        """
+        if self.plan is None:
+            return 1
+        tier_plan = self.plan.tier(tier) or self.plan.tier(self.plan.light)
         return tier_plan.batch if tier_plan else 1
 
     def batch_s(self, tier: str, size: int) -> float:

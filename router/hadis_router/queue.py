@@ -22,6 +22,8 @@ class QueueEntry(NamedTuple):
     deadline: float
     number: int
     job: Job
+    needy: bool
+    """Whether it was needy when it came."""
 
 
 class TierQueue:
@@ -32,6 +34,8 @@ class TierQueue:
         self._entries: list[QueueEntry] = []
         self._by_id: dict[str, QueueEntry] = {}
         self._number = 0
+        self.needy: list[float] = []
+        """Deadlines, rising, of the jobs that have no image yet and may be answered by a lighter tier."""
 
     def __len__(self) -> int:
         """Return how many jobs wait."""
@@ -40,9 +44,11 @@ class TierQueue:
     def put(self, job: Job) -> None:
         """Add a job at its deadline's place."""
         self._number += 1
-        entry = QueueEntry(job.deadline, self._number, job)
+        entry = QueueEntry(job.deadline, self._number, job, job.needy)
         self._by_id[job.id] = entry
         insort(self._entries, entry)
+        if entry.needy:
+            insort(self.needy, job.deadline)
 
     def remove(self, job: Job) -> bool:
         """Take one job out; return whether it was here."""
@@ -50,6 +56,8 @@ class TierQueue:
         if entry is None:
             return False
         del self._entries[bisect_left(self._entries, entry)]
+        if entry.needy:
+            del self.needy[bisect_left(self.needy, job.deadline)]
         return True
 
     def head(self) -> Job | None:
@@ -74,11 +82,17 @@ class TierQueue:
             self.remove(job)
         return batch
 
+    def most_urgent_needy(self, limit: int) -> list[Job]:
+        """Return up to so many jobs that have no image yet and may be answered by a lighter tier, in order."""
+        near = (entry.job for entry in self._entries[:_SCAN])
+        return list(islice((job for job in near if not job.done and job.needy), limit))
+
     def drain(self) -> list[Job]:
         """Take every job."""
         jobs = [entry.job for entry in self._entries]
         self._entries.clear()
         self._by_id.clear()
+        self.needy.clear()
         return jobs
 
 

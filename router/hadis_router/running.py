@@ -59,12 +59,20 @@ class Runner:
 
     def start(self, batch: Batch) -> None:
         """Have a worker make a batch."""
-        batch.worker.begin(batch.tier, batch.began + batch.expected_s)
+        batch.worker.begin(batch.tier, batch.began, batch.began + batch.expected_s)
         for job in batch.jobs:
             job.stage = Stage.RUNNING
+        last = max(job.deadline for job in batch.jobs)
+        overdue = asyncio.get_running_loop().call_at(last, self._overdue, batch)
         task = asyncio.ensure_future(self._run(batch))
+        task.add_done_callback(lambda _: overdue.cancel())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _overdue(self, batch: Batch) -> None:
+        """Learn from a batch that outlasts its jobs: that it may never end is no reason to know nothing of it."""
+        elapsed_s = asyncio.get_running_loop().time() - batch.began
+        self._estimates.learn_at_least(batch.worker.url, batch.tier, len(batch.jobs), batch.discriminate, elapsed_s)
 
     async def drain(self) -> None:
         """Wait for the batches that run."""
@@ -92,7 +100,7 @@ class Runner:
         else:
             worker.succeeded()
             seconds = max(1e-6, loop.time() - batch.began)
-            self._estimates.learn(batch.tier, len(batch.jobs), batch.discriminate, seconds)
+            self._estimates.learn(worker.url, batch.tier, len(batch.jobs), batch.discriminate, seconds)
             self._owner.take_results(batch, results)
         finally:
             worker.end()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hadis.protocol.run_state import WorkerAddress
 
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 15.0
+_OVERRUN = 0.1
+"""Share of its time so far that a late batch is taken to need still."""
 _BUSY_BACKOFF_S = 0.05
 """A worker that says it is busy works for another router; its batch may end at any moment."""
 
@@ -21,8 +24,9 @@ class RemoteWorker:
     """Those it has resident."""
     tier: str | None = None
     """The one whose batch of ours it runs now; None while it runs none."""
+    began: float = 0.0
+    """When (loop time) that batch began; `free_at` is about when it ends."""
     free_at: float = 0.0
-    """About when (loop time) that batch ends."""
     backoff_until: float = 0.0
     """It is given nothing before (loop time)."""
     failures: int = 0
@@ -32,9 +36,18 @@ class RemoteWorker:
         """Return whether it may be given a batch."""
         return self.tier is None and self.backoff_until <= now
 
-    def begin(self, tier: str, free_at: float) -> None:
+    def begin(self, tier: str, began: float, free_at: float) -> None:
         """Note the batch that it was given."""
-        self.tier, self.free_at = tier, free_at
+        self.tier, self.began, self.free_at = tier, began, free_at
+
+    def left_s(self, now: float, slack: float = 1.0) -> float:
+        """Return the seconds until its batch is done, if that lasts up to `slack` times as long as expected; 0 if idle.
+
+        One that is late already is taken to last some more, by how long it has lasted.
+        """
+        if self.tier is None:
+            return max(0.0, self.backoff_until - now)
+        return max(self.began + slack * (self.free_at - self.began) - now, _OVERRUN * (now - self.began))
 
     def end(self) -> None:
         """Note that its batch ended, however."""
@@ -60,6 +73,8 @@ class RemoteWorkers:
     def __init__(self) -> None:
         """Start without any."""
         self._by_url: dict[str, RemoteWorker] = {}
+        self.common_tiers: frozenset[str] = frozenset()
+        """Those that every worker has."""
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -80,6 +95,8 @@ class RemoteWorkers:
                 self._by_url[url].tiers = address.tiers
             else:
                 self._by_url[url] = RemoteWorker(url, address.tiers)
+        tiers = [frozenset(worker.tiers) for worker in self._by_url.values()]
+        self.common_tiers = frozenset.intersection(*tiers) if tiers else frozenset()
 
     def idle(self, now: float) -> list[RemoteWorker]:
         """Return the workers that may be given a batch."""
@@ -95,7 +112,12 @@ class RemoteWorkers:
 
     def work_left_s(self, now: float) -> float:
         """Return the seconds until the running batches are done, over all workers."""
-        return sum(max(0.0, worker.free_at - now) for worker in self._by_url.values() if worker.tier is not None)
+        return sum(worker.left_s(now) for worker in self._by_url.values() if worker.tier is not None)
+
+    def next_free_s(self, tier: str, now: float, slack: float, but: RemoteWorker) -> float:
+        """Return the seconds until the first worker that has a tier is free, one left out; infinite without any."""
+        others = (w for w in self._by_url.values() if w is not but and tier in w.tiers)
+        return min((w.left_s(now, slack) for w in others), default=math.inf)
 
     def next_backoff_end(self, now: float) -> float | None:
         """Return when (loop time) the first of those that are left alone may be given a batch; None without any."""

@@ -63,8 +63,9 @@ def make_outlook(
     workers.update(WorkerAddress(f"w{i}", resident) for i, resident in enumerate(tiers))
     if busy_s:
         for worker in workers:
-            worker.begin(worker.tiers[0], busy_s)
-    return Outlook({tier: TierQueue() for tier in profile.tiers}, workers, Estimates(profile), plan, 0.0)
+            worker.begin(worker.tiers[0], 0.0, busy_s)
+    queues = {tier: TierQueue() for tier in profile.tiers}
+    return Outlook(queues, workers, Estimates(profile), plan, SLO_S, 0.0)
 
 
 def make_dispatcher(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_workers import make_job, make_outlook, make_plan
 from hadis.planning.profile import Profile
-from hadis_router.choosing import batch_size, choose
+from hadis_router.choosing import StepDown, batch_size, choose
 from hadis_router.outlook import Outlook
 from virtual import virtual
 
@@ -19,6 +19,7 @@ def put(outlook: Outlook, tier: str, *slos_s: float) -> None:
 
 def chosen(outlook: Outlook) -> tuple[str, str, int] | None:
     choice = choose(outlook)
+    assert not isinstance(choice, StepDown)
     return None if choice is None else (choice.worker.url, choice.tier, choice.size)
 
 
@@ -43,7 +44,7 @@ async def test_the_tier_with_the_least_time_to_spare_is_first(profile: Profile) 
 @virtual
 async def test_a_tier_at_its_count_waits_for_the_other_one_but_not_for_nobody(profile: Profile) -> None:
     outlook = make_outlook(profile, make_plan(counts=(1, 1)), tiers=(BOTH, BOTH))
-    next(iter(outlook.workers)).begin("heavy", 1.0)
+    next(iter(outlook.workers)).begin("heavy", 0.0, 1.0)
     put(outlook, "heavy", 1.5)
     assert chosen(outlook) == ("w1", "heavy", 1)
     put(outlook, "light", 4)
@@ -66,7 +67,8 @@ async def test_a_worker_gets_only_tiers_that_it_has(profile: Profile) -> None:
         (8, 1, 4, 4),  # the plan's batch
         (3, 1, 4, 3),  # all that waits
         (4, 2, 4, 2),  # two workers share it
-        (8, 1, 0.25, 2),  # three images would take 0.3 s
+        (8, 1, 0.25, 1),  # two images may take SLACK times 0.2 s
+        (8, 1, 0.27, 2),
         (8, 1, 0.01, 1),  # late in any case
     ],
 )
@@ -74,4 +76,40 @@ async def test_a_worker_gets_only_tiers_that_it_has(profile: Profile) -> None:
 async def test_the_size_of_a_batch(profile: Profile, waiting: int, idle: int, first_slo_s: float, size: int) -> None:
     outlook = make_outlook(profile, make_plan(batch=4, light="light", heavy="light"))
     put(outlook, "light", first_slo_s, *[4.0] * (waiting - 1))
-    assert batch_size(outlook, "light", idle) == size
+    assert batch_size(outlook, "light", next(iter(outlook.workers)), idle) == size
+
+
+@virtual
+async def test_heavy_waits_where_light_could_not_answer_all_in_time_any_more(profile: Profile) -> None:
+    """One worker: a heavy image takes up to 1.3 s, and a light one up to 0.13 s."""
+    outlook = make_outlook(profile, make_plan())
+    put(outlook, "heavy", 2.0)
+    put(outlook, "light", 1.4)
+    choice = choose(outlook)
+    assert isinstance(choice, StepDown)
+    assert ([job.id for job in choice.jobs], choice.tier) == (["heavy0"], "light")
+    roomy = make_outlook(profile, make_plan())
+    put(roomy, "heavy", 2.0)
+    put(roomy, "light", 1.5)
+    assert chosen(roomy) == ("w0", "heavy", 1)
+
+
+@virtual
+async def test_a_worker_that_has_no_light_tier_starts_heavy_work_whatever_waits(profile: Profile) -> None:
+    outlook = make_outlook(profile, make_plan(), tiers=(("light",), ("heavy",)), busy_s=0)
+    next(iter(outlook.workers)).begin("light", 0.0, 5.0)
+    put(outlook, "heavy", 2.0)
+    put(outlook, "light", 1.4)
+    assert chosen(outlook) == ("w1", "heavy", 1)
+
+
+@virtual
+async def test_a_slow_worker_comes_last_and_gets_nothing_that_it_would_make_late(profile: Profile) -> None:
+    outlook = make_outlook(profile, make_plan(), tiers=(BOTH, BOTH))
+    for _ in range(20):
+        outlook.estimates.learn("w0", "heavy", 1, False, 4.0)
+        outlook.estimates.learn("w1", "heavy", 1, False, 1.0)
+    put(outlook, "heavy", 3.0)
+    assert chosen(outlook) == ("w1", "heavy", 1)
+    next(iter(reversed(list(outlook.workers)))).begin("heavy", 0.0, 1.0)
+    assert chosen(outlook) is None

@@ -18,13 +18,13 @@ class Calls:
 
     def __init__(self) -> None:
         self.at: list[tuple[str, float]] = []
-        self.deadlines = Deadlines(SLO_S, self.expired, self.step_down)
+        self.deadlines = Deadlines(SLO_S, self.expired, self.late)
 
     def expired(self, job: Job) -> None:
         self.at.append(("expired", round(asyncio.get_running_loop().time(), 6)))
 
-    def step_down(self, job: Job) -> None:
-        self.at.append(("step down", round(asyncio.get_running_loop().time(), 6)))
+    def late(self, job: Job) -> None:
+        self.at.append(("late", round(asyncio.get_running_loop().time(), 6)))
 
 
 @virtual
@@ -36,25 +36,25 @@ async def test_a_job_expires_at_its_deadline() -> None:
 
 
 @virtual
-async def test_a_job_for_heavy_may_step_down_before_it_expires() -> None:
+async def test_a_job_is_late_before_it_expires() -> None:
     calls = Calls()
-    calls.deadlines.watch_step_down(make_job(), heavy_s=1.0)
+    calls.deadlines.watch_lateness(make_job(), needs_s=1.0)
     await asyncio.sleep(10)
-    assert calls.at == [("step down", BY - 1.0), ("expired", SLO_S)]
+    assert calls.at == [("late", BY - 1.0), ("expired", SLO_S)]
 
 
 @virtual
-async def test_the_last_moment_to_step_down_may_be_over_already() -> None:
+async def test_the_last_moment_may_be_over_already() -> None:
     calls = Calls()
-    calls.deadlines.watch_step_down(make_job(), heavy_s=7.0)
+    calls.deadlines.watch_lateness(make_job(), needs_s=7.0)
     await asyncio.sleep(10)
-    assert calls.at == [("step down", 0.0), ("expired", SLO_S)]
+    assert calls.at == [("late", 0.0), ("expired", SLO_S)]
 
 
 @virtual
 async def test_a_deferred_job_gives_heavy_up_when_it_cannot_end_in_time() -> None:
     calls, job = Calls(), make_job()
-    job.tier_reason, job.stage = TierReason.DEFERRED, Stage.WAITING
+    job.tier_reason, job.stage, job.light_image = TierReason.DEFERRED, Stage.WAITING, b""
     calls.deadlines.watch_deferral(job, heavy_s=1.0)
     await asyncio.sleep(10)
     assert calls.at == [("expired", BY - 1.0)]
@@ -63,7 +63,7 @@ async def test_a_deferred_job_gives_heavy_up_when_it_cannot_end_in_time() -> Non
 @virtual
 async def test_a_deferred_job_that_runs_has_until_an_answer_must_leave() -> None:
     calls, job = Calls(), make_job()
-    job.tier_reason, job.stage = TierReason.DEFERRED, Stage.RUNNING
+    job.tier_reason, job.stage, job.light_image = TierReason.DEFERRED, Stage.RUNNING, b""
     calls.deadlines.watch_deferral(job, heavy_s=1.0)
     await asyncio.sleep(10)
     assert calls.at == [("expired", BY)]

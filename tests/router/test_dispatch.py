@@ -14,6 +14,7 @@ from hadis.protocol.run_state import WorkerAddress
 from hadis_router.answer import Answer, ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import Job
+from hadis_router.light_reserve import SLACK
 from hadis_router.transport import Result, WorkerBusy, WorkerGone
 from virtual import virtual
 
@@ -223,7 +224,7 @@ async def test_a_hard_prompt_that_waits_steps_down_at_the_last_moment(profile: P
     slow_job, job = make_job("slow", difficulty=19, slo_s=9), make_job("steps down", difficulty=19)
     dispatcher.submit(slow_job)
     dispatcher.submit(job)
-    last_moment = SLO_S - 0.02 * SLO_S - 1.0
+    last_moment = SLO_S - 0.02 * SLO_S - SLACK * 1.0
     await asyncio.sleep(last_moment - 0.01)
     assert dispatcher.queued == {"light": 0, "heavy": 1}
     await asyncio.sleep(0.02)

@@ -1,0 +1,128 @@
+"""The promise: whoever is admitted gets an image while no batch lasts longer than SLACK times what is expected."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from documents import profile_document
+from fake_workers import SLO_S, FakeWorkers, make_job, make_plan
+from hadis.api.resources import CascadeProfile
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import WorkerAddress
+from hadis.protocol.worker import JobResult
+from hadis_router.answer import ServeError
+from hadis_router.dispatch import Dispatcher
+from hadis_router.estimates import Estimates
+from hadis_router.job import Job
+from hadis_router.light_reserve import SLACK
+from hadis_router.transport import Result, WorkerGone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from virtual import virtual
+
+PROFILE = Profile(CascadeProfile.read(profile_document()))
+
+
+class SlowAtWill:
+    """Batches last as long as the profile says, times a factor that is drawn from a range for each."""
+
+    def __init__(self, draw: random.Random, least: float, most: float) -> None:
+        self._draw, self._range = draw, (least, most)
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+    ) -> list[Result]:
+        seconds = PROFILE.latency_s(tier, len(jobs), discriminate) * self._draw.uniform(*self._range)
+        await asyncio.sleep(seconds)
+        return [(JobResult(id=j.id, confidence=0.5, service_s=seconds), tier.encode()) for j in jobs]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    workers=st.integers(1, 4),
+    rps=st.floats(0.2, 12),
+    direct=st.floats(0, 1),
+    deferral=st.floats(0, 1),
+    batch=st.sampled_from([1, 2, 4]),
+    least=st.floats(0, SLACK),
+)
+def test_nobody_who_is_admitted_goes_without_an_image(
+    seed: int, workers: int, rps: float, direct: float, deferral: float, batch: int, least: float
+) -> None:
+    """The router believes the profile all the time: what it learns would only make it more careful."""
+
+    @virtual
+    async def serve() -> None:
+        draw = random.Random(seed)
+        transport = SlowAtWill(draw, least, SLACK)
+        ends: Counter[str] = Counter()
+        dispatcher = Dispatcher(
+            PROFILE, transport, slo_s=SLO_S, queue_limit=1000, on_done=lambda job, how: ends.update([how])
+        )
+        dispatcher.set_workers([WorkerAddress(f"w{i}", ("light", "heavy")) for i in range(workers)])
+        dispatcher.set_plan(make_plan(direct, deferral, batch, (1, workers)))
+        admitted: list[Job] = []
+        while asyncio.get_running_loop().time() < 60:
+            await asyncio.sleep(draw.expovariate(rps))
+            job = make_job(str(len(admitted)), difficulty=draw.random())
+            try:
+                dispatcher.submit(job)
+                admitted.append(job)
+            except ServeError as error:
+                assert error.status == 429
+        await asyncio.gather(*(job.future for job in admitted), return_exceptions=True)
+        assert ends["deadline_expired"] == 0, ends
+        assert ends.total() == len(admitted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Estimates, "learn", lambda *_: None)
+        serve()
+
+
+@virtual
+async def test_a_hung_heavy_batch_costs_its_job_nothing_but_the_heavy_image(profile: Profile) -> None:
+    workers = FakeWorkers()
+    plain = workers.generate
+
+    async def hung(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
+        if tier == "heavy":
+            await asyncio.sleep(timeout_s)
+            raise WorkerGone("timeout")
+        return await plain(url, tier, jobs, discriminate, timeout_s)
+
+    workers.generate = hung  # type: ignore[method-assign]  # a fake made slower
+    dispatcher = Dispatcher(profile, workers, slo_s=SLO_S, queue_limit=100)
+    dispatcher.set_workers([WorkerAddress(f"w{i}", ("light", "heavy")) for i in range(2)])
+    dispatcher.set_plan(make_plan(direct=1.0))
+    job = make_job(difficulty=19)
+    dispatcher.submit(job)
+    answer = await job.future
+    assert (answer.path, answer.image) == ("kept-light", b"light")
+    assert answer.latency_s == pytest.approx(0.98 * SLO_S)
+    assert [attempt.tier for attempt in answer.attempts] == ["light"]
+
+
+@virtual
+async def test_the_heavy_image_of_a_late_batch_is_the_answer_if_it_comes_in_time(profile: Profile) -> None:
+    workers = FakeWorkers()
+    plain = workers.generate
+
+    async def slow(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
+        if tier == "heavy":
+            await asyncio.sleep(2.9)
+        return await plain(url, tier, jobs, discriminate, timeout_s)
+
+    workers.generate = slow  # type: ignore[method-assign]  # a fake made slower
+    dispatcher = Dispatcher(profile, workers, slo_s=SLO_S, queue_limit=100)
+    dispatcher.set_workers([WorkerAddress(f"w{i}", ("light", "heavy")) for i in range(2)])
+    dispatcher.set_plan(make_plan(direct=1.0))
+    job = make_job(difficulty=19)
+    dispatcher.submit(job)
+    answer = await job.future
+    assert (answer.path, answer.image) == ("heavy", b"heavy")
+    assert [attempt.tier for attempt in answer.attempts] == ["light", "heavy"]
