@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import random
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
 from hadis.cli import make_app
-from hadis.cli.load import LoadRun, arrivals, parse_rps
+from hadis.cli.load import LoadRun, SentRequest, arrivals, parse_rps, summary
+from rich.console import Console
 from typer.testing import CliRunner
 
 SCENES = Path(__file__).parents[2] / "examples/scenes.yaml"
@@ -79,3 +81,14 @@ def test_a_fault_of_ours_is_not_taken_for_a_missing_extra(
     monkeypatch.setattr("hadis.cli.entry_points", lambda group: [entry])
     with pytest.raises(ModuleNotFoundError, match="nothing"):
         make_app()
+
+
+def test_the_summary_of_a_load_fits_into_80_columns() -> None:
+    run = LoadRun(1.0, 12.0, 1800.0, 4.0)
+    run.samples = [SentRequest(at / 30, 200 if at % 3 else 504, 10.25, "deferred", "3") for at in range(54_000)]
+    shown = io.StringIO()
+    Console(width=80, file=shown).print(summary(run))
+    text = shown.getvalue()
+    assert "…" not in text
+    assert "deferred" in text
+    assert "1620-1800" in text

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import httpx
 import typer
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -152,7 +153,11 @@ def _met_slo(sample: SentRequest, slo_s: float) -> bool:
 
 def summary(run: LoadRun, windows: int = 10) -> Table:
     """Return a row for each tenth of the run and one for all of it."""
-    table = Table(*_COLUMNS, title=f"load {run.start_rps:g}..{run.end_rps:g} requests/s, SLO {run.slo_s:g} s")
+    title = f"load {run.start_rps:g}..{run.end_rps:g} requests/s, SLO {run.slo_s:g} s"
+    # Without lines between its columns it fits into the 80 characters of a terminal.
+    table = Table(*_COLUMNS, box=box.SIMPLE_HEAD, show_edge=False, padding=0, title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
     width = run.duration_s / windows
     for i in range(windows):
         table.add_row(
@@ -166,15 +171,15 @@ def summary(run: LoadRun, windows: int = 10) -> Table:
 _COLUMNS = (
     "seconds",
     "rps",
-    "within SLO",
-    "p50 s",
-    "p95 s",
+    "within\nSLO",
+    "p50\ns",
+    "p95\ns",
     "light",
     "deferred",
-    "kept light",
+    "kept\nlight",
     "direct",
     "429",
-    "other errors",
+    "other\nerrors",
 )
 
 
