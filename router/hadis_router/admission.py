@@ -54,7 +54,7 @@ def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
         if late_s > 0:
             raise refusals.too_late(late_s)
         return tier
-    reserve = LightReserve(outlook, plan.light) if plan.light in outlook.workers.common_tiers else None
+    reserve = LightReserve(outlook, plan.light) if outlook.guards_light else None
     if late_s <= 0 and (reserve is None or reserve.takes(job.deadline)):
         return tier
     names = list(outlook.queues)

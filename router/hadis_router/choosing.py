@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hadis_router.job import Job
-from hadis_router.light_reserve import SLACK, LightReserve
+from hadis_router.light_reserve import LightReserve
 from hadis_router.outlook import Outlook
 from hadis_router.workers import RemoteWorker
 
@@ -33,7 +33,7 @@ def choose(outlook: Outlook) -> Choice | StepDown | None:
     if not idle:
         return None
     light = outlook.plan.light if outlook.plan else None
-    reserve = LightReserve(outlook, light) if light in outlook.workers.common_tiers and light else None
+    reserve = LightReserve(outlook, light) if light is not None and outlook.guards_light else None
     for tier in by_urgency(outlook, idle):
         able = [worker for worker in idle if tier in worker.tiers]
         worker = min(able, key=lambda worker: outlook.estimates.worker_ratio(worker.url))
@@ -42,7 +42,7 @@ def choose(outlook: Outlook) -> Choice | StepDown | None:
             return Choice(worker, tier, size)
         ratio = outlook.estimates.worker_ratio(worker.url)
         head = outlook.queues[tier].head()
-        if head and head.needy and outlook.now + SLACK * outlook.batch_s(tier, 1) * ratio > head.deadline:
+        if head and head.needy and outlook.now + outlook.slack * outlook.batch_s(tier, 1) * ratio > head.deadline:
             continue  # a faster worker, or the light tier, will see to it
         while size and not reserve.allows(worker, outlook.batch_s(tier, size) * ratio):
             size //= 2
@@ -76,7 +76,7 @@ def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> 
     size = min(outlook.batch_limit(tier), math.ceil(len(queue) / max(1, idle)))
     head = queue.head()
     ratio = outlook.estimates.worker_ratio(worker.url)
-    slack = SLACK if head and head.needy else 1.0
+    slack = outlook.slack if head and head.needy else 1.0
     while size > 1 and head and outlook.now + slack * outlook.batch_s(tier, size) * ratio > head.deadline:
         size -= 1
     return max(1, size)

@@ -36,10 +36,13 @@ class Deadlines:
         """Watch the deadline itself."""
         self._at(job.deadline, self._expire, job)
 
-    def watch_lateness(self, job: Job, needs_s: float) -> None:
-        """Watch first the last moment at which something that takes `needs_s` can begin, then the deadline."""
+    def watch_lateness(self, job: Job, needs_s: float, not_before: float = 0.0) -> None:
+        """Watch first the last moment at which something that takes `needs_s` can begin, then the deadline.
+
+        That moment is not before a time (loop time).
+        """
         latest = answer_by(job, self._slo_s) - needs_s
-        self._at(max(latest, asyncio.get_running_loop().time()), self._now_late, job)
+        self._at(max(latest, not_before, asyncio.get_running_loop().time()), self._now_late, job)
 
     def watch_deferral(self, job: Job, heavy_s: float) -> None:
         """Watch the last moment at which a heavy batch of `heavy_s` seconds can begin; if one did, when it must end."""
@@ -66,5 +69,6 @@ class Deadlines:
             self._expired(job)
 
     def _now_late(self, job: Job) -> None:
-        self._at(answer_by(job, self._slo_s), self._expire, job)
+        last = max(answer_by(job, self._slo_s), asyncio.get_running_loop().time())
+        self._at(last, self._expire, job)
         self._late(job)

@@ -25,7 +25,6 @@ from hadis_router.choosing import Choice, StepDown, choose
 from hadis_router.deadlines import Deadlines
 from hadis_router.estimates import Estimates
 from hadis_router.job import Job, Stage, TierReason
-from hadis_router.light_reserve import SLACK
 from hadis_router.outlook import Outlook
 from hadis_router.queue import TierQueue
 from hadis_router.results import Answered, Deferred, Failed, read_result
@@ -136,7 +135,7 @@ class Dispatcher:
         if job.light_image is not None:
             return  # its end is watched already
         if job.needy and self._fallback(tier, running=False) is not None:
-            self._deadlines.watch_lateness(job, SLACK * self._estimates.latency_s(tier, 1))
+            self._deadlines.watch_lateness(job, self._outlook().slack * self._estimates.latency_s(tier, 1))
         else:
             self._deadlines.watch(job)
 
@@ -237,7 +236,7 @@ class Dispatcher:
             if job.needy and lighter is not None:
                 # One batch of the lighter tier may have begun just then; the stand-in is in the next.
                 batch_s = outlook.batch_s(lighter, outlook.batch_limit(lighter))
-                self._deadlines.watch_lateness(job, 2 * SLACK * batch_s)
+                self._deadlines.watch_lateness(job, 2 * outlook.slack * batch_s, not_before=outlook.now + expected_s)
         self._runner.start(Batch(worker, tier, jobs, outlook.discriminates(tier), expected_s, outlook.now))
 
     def _wake_up_after_backoff(self, now: float) -> None:

@@ -16,12 +16,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from hadis_router.outlook import Outlook
+from hadis_router.outlook import SLACK, Outlook
 from hadis_router.workers import RemoteWorker
-
-SLACK = 1.3
-"""How many times as long as expected a batch may take for the promise to hold."""
-
 
 HEADROOM = 0.1
 """Share of the SLO by which light work must be able to be early for heavy work to start: room for those who come."""

@@ -12,6 +12,9 @@ from hadis_router.estimates import Estimates
 from hadis_router.queue import TierQueue
 from hadis_router.workers import RemoteWorkers
 
+SLACK = 1.3
+"""How many times as long as expected a batch may take for the promise of a light image to hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
@@ -31,6 +34,16 @@ class Outlook:
     def discriminates(self, tier: str) -> bool:
         """Return whether the discriminator judges a tier's images."""
         return self.plan is not None and tier == self.plan.light != self.plan.heavy
+
+    @property
+    def guards_light(self) -> bool:
+        """Whether heavy work leaves the light tier a reserve: where every worker has that tier."""
+        return self.plan is not None and self.plan.light in self.workers.common_tiers
+
+    @property
+    def slack(self) -> float:
+        """How many times as long as expected a batch may take where the light tier's images are promised, else 1."""
+        return SLACK if self.guards_light else 1.0
 
     def lighter(self, tier: str, than: str) -> bool:
         """Return whether one tier is lighter than another."""

@@ -323,3 +323,12 @@ def test_a_step_depends_on_its_arguments_alone_and_changes_none(profile: Profile
         assert (memory, reading, snapshot.workers, snapshot.groups, snapshot.spec) == former
         service.memory = first.memory
         counts = dict(first.workers_by_tier)
+
+
+def test_one_dedicated_gpu_that_changes_its_tier_arrives_there(profile: Profile) -> None:
+    spec = make_spec(placement="Dedicated", gpus={"max": 1})
+    planner = Planner(profile, spec.objective, shared=False, every_s=2.0, tuning=Tuning())
+    target = planner.target(0.5, spec.gpus, None)
+    moved = planner.workers_by_tier(target, 0.5, 1, {"light": 1}, {"light": 1, "heavy": 0})
+    assert moved == {"light": 0, "heavy": 1}
+    assert planner.workers_by_tier(target, 0.5, 1, {"light": 0, "heavy": 0}, moved) == moved

@@ -82,7 +82,7 @@ def test_harder_prompts_are_worse_on_light_and_the_discriminator_sees_it(run: Ru
     assert by_things[0] > by_things[1:].mean()
     assert by_things[:2].mean() > by_things[2:].mean()
     confidence = load_discriminator(SCENES / "discriminator").confidence(images, prompts)
-    assert area_under_curve(np.asarray(confidence), scores > 0) > 0.8
+    assert area_under_curve(np.asarray(confidence), scores > 0) > 0.7
 
 
 def test_scenes_are_read_from_their_captions() -> None:

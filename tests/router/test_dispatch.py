@@ -14,7 +14,7 @@ from hadis.protocol.run_state import WorkerAddress
 from hadis_router.answer import Answer, ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import Job
-from hadis_router.light_reserve import SLACK
+from hadis_router.outlook import SLACK
 from hadis_router.transport import Result, WorkerBusy, WorkerGone
 from virtual import virtual
 

@@ -18,7 +18,7 @@ from hadis_router.answer import ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.estimates import Estimates
 from hadis_router.job import Job
-from hadis_router.light_reserve import SLACK
+from hadis_router.outlook import SLACK
 from hadis_router.transport import Result, WorkerGone
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -137,7 +137,7 @@ def _choose(
     plan = None
     if any(ready.values()):
         capacity = capacity_by_tier(snapshot, planner.tiers)
-        plan = planner.route(demand.current_rps, ready, capacity, queued_s, memory.plan)
+        plan = planner.route(planner.demand_rps(demand), ready, capacity, queued_s, memory.plan)
     target = planner.target(forecast_rps, spec.gpus, memory.target)
     recent = _recent_gpus(snapshot, memory, target.gpus)
     total = min(spec.gpus.max, max(gpus for _, gpus in recent) + round(missing_gpus(snapshot)))

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import Gpus, Objective
+from hadis.planning.forecast import Demand
 from hadis.planning.placement import Allocation
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
@@ -37,6 +38,10 @@ class Planner:
             cached_routing(measured, criterion, shared=False, every_s=every_s, tuning=tuning), tuning=tuning
         )
         self._change_s = {tier.name: tier.load_seconds for tier in profile.tiers.values()}
+
+    def demand_rps(self, demand: Demand) -> float:
+        """Return the demand to route for: see `routing` for why dedicated GPUs follow each burst."""
+        return demand.current_rps if self._shared else demand.observed_rps
 
     @property
     def tiers(self) -> list[str]:
@@ -77,6 +82,8 @@ class Planner:
         """
         if self._shared:
             return {target.light: total}
+        if target.feasible and not any(ready.values()) and total == sum(assigned.values()) > 0:
+            return dict(assigned)  # on their way: to send them elsewhere before they arrive would go on for ever
         if not any(ready.values()) or not target.feasible:
             return {tier.tier: tier.count for tier in target.tiers}
         counts = self._scaling.resize(forecast_rps, assigned, total)

@@ -17,6 +17,9 @@ what the GPUs give. So
 
     horizon = max(queue_horizon_slos * SLO, 2 * period / 2, longest batch / (STEP * GPUs))
 
+Dedicated GPUs move between tiers all the time, and a queue is the first sign that a tier lost some: there the horizon
+is the first of the three, the target has no such step, and there is no dead band.
+
 Dead band: for the same reason two queues that differ by less than the longest batch tell no difference. The row in
 force is kept while its work is within that, per horizon, of what it may take.
 """
@@ -87,7 +90,9 @@ class Routing:
         self._possible = (light_ok | ~uses_light) & (heavy_ok | ~uses_heavy)
         self._slowest_s = slowest_path_s(defers, self._light_s, self._heavy_s)
         self._longest_s = np.maximum(self._light_s, self._heavy_s)
-        self._least_horizon_s = max(tuning.queue_horizon_slos * table.slo_s, every_s)
+        self._least_horizon_s = tuning.queue_horizon_slos * table.slo_s
+        if shared:
+            self._least_horizon_s = max(self._least_horizon_s, every_s)
         self._wait_s = tuning.target_wait * np.maximum(0.0, table.slo_s - self._slowest_s)
         self._light_work = table.light_share * self._light_s / table.batches[self._light]
         self._heavy_work = table.heavy_share * self._heavy_s / table.batches[self._heavy]
@@ -122,7 +127,7 @@ class Routing:
                 of_spare = np.maximum(of_spare, np.where(load > 0, load / spare, 0.0))
                 of_all = np.maximum(of_all, np.where(load > 0, load / count, 0.0))
         keeps_up = of_spare <= 1
-        row = self._kept(of_spare, float(gpus.max() if self._shared else gpus.sum()), former)
+        row = self._kept(of_spare, float(gpus.max(initial=0.0)), former)
         if row is None:
             pair = (former.light, former.heavy) if former else None
             row = self._best(keeps_up, pair) if keeps_up.any() else int(of_spare.argmin())
@@ -150,7 +155,7 @@ class Routing:
 
     def _kept(self, of_spare: Array, gpus: float, former: Plan | None) -> int | None:
         """Return the row in force if its work is what it may take, as far as queues can tell."""
-        if former is None:
+        if former is None or not self._shared:
             return None
         row = self._table.find(former.light, former.heavy, former.direct_ratio, former.deferral_ratio)
         if row is None:
@@ -187,11 +192,16 @@ class Routing:
 
     def _spare(self, gpus: float | Array, queue_s: float | Array) -> Array:
         """Return the GPU seconds per second that new work may take: never 0 where there is a GPU."""
-        spare = gpus + (np.maximum(gpus * self._wait_s, self._longest_s) - queue_s) / self._horizon_s(gpus)
+        target_s = gpus * self._wait_s
+        if self._shared:
+            target_s = np.maximum(target_s, self._longest_s)  # a queue that is to fill batches holds one at least
+        spare = gpus + (target_s - queue_s) / self._horizon_s(gpus)
         return np.asarray(np.maximum(self._tuning.least_spare * gpus, spare))
 
     def _horizon_s(self, gpus: float | Array) -> Array:
         """Return each row's seconds in which the queue is brought to its target."""
+        if not self._shared:
+            return np.full(len(self._longest_s), self._least_horizon_s)
         return np.asarray(np.maximum(self._least_horizon_s, self._longest_s / (_STEP * np.maximum(gpus, 1e-9))))
 
     def _batches(self, seconds: Array, limit_s: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:

@@ -13,6 +13,9 @@ from hadis.planning.table import cached_table
 _DEMANDS = (0.25, 0.5, 0.75, 1.0)
 """As shares of the highest demand that the cheapest configuration of the old profile keeps up with."""
 
+_EVERY_S = 2.0
+"""Period of the plans: a service's default."""
+
 
 def differences(old: Profile, new: Profile) -> Iterator[str]:
     """Yield one line per difference."""
@@ -46,7 +49,7 @@ def differences(old: Profile, new: Profile) -> Iterator[str]:
 def plans(old: Profile, new: Profile, objective: Objective, slo_s: float, gpus: int) -> Iterator[str]:
     """Yield one line per demand at which the two profiles route differently on shared GPUs."""
     tables = [cached_table(p, slo_s) for p in (old, new)]
-    routings = [cached_routing(t, criterion(objective), shared=True) for t in tables]
+    routings = [cached_routing(t, criterion(objective), shared=True, every_s=_EVERY_S) for t in tables]
     least = min(c.cost for c in old.configurations if c.cost > 0)
     for part in _DEMANDS:
         demand = part * gpus / least
