@@ -18,6 +18,7 @@ from typing import Any
 from hadis.api.manifest import read_profile
 from hadis.api.resources import BatchLatency
 from hadis.planning.profile import Profile
+from hadis.planning.speeds import corrected
 from hadis.planning.tuning import Tuning
 from hadis_profiler.commands.replay import Inputs
 from hadis_profiler.replay.disturbances import read_disturbances
@@ -128,15 +129,7 @@ def otherwise(pool: ProcessPoolExecutor, case: Case) -> Iterator[str]:
 
 def slower(profile: Profile, times: float) -> Profile:
     """Return the profile with every latency multiplied."""
-    spec = profile.resource.spec
-    tiers = tuple(
-        tier.model_copy(update={
-            "latency": tuple(p.model_copy(update={"seconds": p.seconds * times}) for p in tier.latency),
-            "discriminator_seconds": tier.discriminator_seconds * times,
-        })
-        for tier in spec.tiers
-    )  # fmt: skip
-    return Profile(profile.resource.model_copy(update={"spec": spec.model_copy(update={"tiers": tiers})}))
+    return corrected(profile, {tier: dict.fromkeys(profile.batch_sizes(tier), times) for tier in profile.tiers})
 
 
 def diffserve(profile: Profile, data: Path) -> Profile:

@@ -67,7 +67,7 @@ async def _query(http: aiohttp.ClientSession, address: str, query: str) -> dict[
 async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) -> DemandReading:
     """Return what the routers that answer count and learn, all asked at once; raise DemandError where none does."""
     answers = await asyncio.gather(*(_ask(http, address) for address in addresses), return_exceptions=True)
-    told: dict[str, RouterMetrics] = {}
+    told: dict[str, RouterReading] = {}
     fault = "no router is ready"
     for address, answer in zip(addresses, answers, strict=True):
         if isinstance(answer, DemandError):
@@ -90,7 +90,7 @@ async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) ->
 
 
 @dataclass
-class RouterMetrics:
+class RouterReading:
     """What one router's metrics say of it."""
 
     arrivals: float
@@ -99,9 +99,9 @@ class RouterMetrics:
     worker_ratios: dict[str, float] = field(default_factory=dict)
 
 
-async def _ask(http: aiohttp.ClientSession, address: str) -> RouterMetrics:
+async def _ask(http: aiohttp.ClientSession, address: str) -> RouterReading:
     """Return what a router's metrics say."""
-    found = RouterMetrics(math.nan)
+    found = RouterReading(math.nan)
     try:
         async with http.get(f"{address}/metrics", timeout=_TIMEOUT) as answer:
             text = await answer.text()
@@ -115,7 +115,7 @@ async def _ask(http: aiohttp.ClientSession, address: str) -> RouterMetrics:
     return found
 
 
-def _take(name: str, labels: Mapping[str, str], value: float, found: RouterMetrics) -> None:
+def _take(name: str, labels: Mapping[str, str], value: float, found: RouterReading) -> None:
     if name == ARRIVALS:
         found.arrivals = value
     elif name == QUEUED:

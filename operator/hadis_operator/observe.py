@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.speeds import read_ratios
 from hadis.protocol.address import http_url
 from hadis.protocol.labels import POOL, REVISION, resident_tiers
 
@@ -18,10 +19,7 @@ from hadis_operator.views import DeploymentView, PodView, ServiceView
 def memory_of(service: ServiceView) -> Memory:
     """Return what is remembered of a service after a restart: its status says it."""
     status = service.status
-    ratios = {
-        tier: {int(batch): ratio for batch, ratio in by_batch.items()}
-        for tier, by_batch in status.batch_time_ratios.items()
-    }
+    ratios = read_ratios(status.batch_time_ratios)
     return Memory(plan=status.plan.active, workers_by_tier=status.wanted_by_tier or None, ratios=ratios)
 
 

@@ -32,14 +32,14 @@ def choose(outlook: Outlook) -> Choice | StepDown | None:
     idle = outlook.workers.idle(outlook.now)
     if not idle:
         return None
-    light = outlook.plan.light if outlook.plan else None
-    reserve = LightReserve(outlook, light) if light is not None and outlook.guards_light else None
+    light = outlook.plan.light if outlook.plan and outlook.guards_light else None
     for tier in by_urgency(outlook, idle):
         able = [worker for worker in idle if tier in worker.tiers]
         worker = min(able, key=lambda worker: outlook.estimates.worker_ratio(worker.url))
         size = batch_size(outlook, tier, worker, len(able))
-        if reserve is None or light is None or not outlook.lighter(light, tier):
+        if light is None or not outlook.lighter(light, tier):
             return Choice(worker, tier, size)
+        reserve = LightReserve(outlook, light)
         ratio = outlook.estimates.worker_ratio(worker.url)
         head = outlook.queues[tier].head()
         if head and head.needy and outlook.now + outlook.slack * outlook.batch_s(tier, 1) * ratio > head.deadline:
@@ -76,7 +76,13 @@ def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> 
     size = min(outlook.batch_limit(tier), math.ceil(len(queue) / max(1, idle)))
     head = queue.head()
     ratio = outlook.estimates.worker_ratio(worker.url)
-    slack = outlook.slack if head and head.needy else 1.0
-    while size > 1 and head and outlook.now + slack * outlook.batch_s(tier, size) * ratio > head.deadline:
+    # A deferred job at the head has its light image; the first one behind it that has none needs the slack.
+    needy = queue.needy[0] if queue.needy else math.inf
+    before_needy = queue.ahead_of(math.nextafter(needy, -math.inf))
+    while size > 1 and head:
+        batch_s = outlook.batch_s(tier, size) * ratio
+        late_for_needy = before_needy < size and outlook.now + outlook.slack * batch_s > needy
+        if outlook.now + batch_s <= head.deadline and not late_for_needy:
+            break
         size -= 1
     return max(1, size)

@@ -93,9 +93,17 @@ class Speeds:
         self._cache.clear()
 
     def keep(self, workers: set[str]) -> None:
-        """Forget all workers but these."""
-        for gone in set(self._workers) - workers:
-            del self._workers[gone], self._worker_ratios[gone]
+        """Forget all workers but these; what the others' batches say of their tiers stays."""
+        gone = set(self._workers) - workers
+        for window in self._tiers.values() if gone else ():
+            # Freed of its worker's ratio, which is not known any more from now on.
+            freed = (each._replace(ratio=each.ratio / self.worker_ratio(each.worker)) for each in window.seen)
+            window.seen = deque(
+                (new if old.worker in gone else old for old, new in zip(window.seen, freed, strict=True)),
+                window.seen.maxlen,
+            )
+        for worker in gone:
+            del self._workers[worker], self._worker_ratios[worker]
 
     def ran(self, tier: str) -> bool:
         """Return whether any batch of a tier was seen."""

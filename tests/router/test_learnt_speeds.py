@@ -99,3 +99,5 @@ def test_workers_that_are_gone_are_forgotten() -> None:
             speeds.learn(worker, "heavy", 4, 4.0 if worker == "w2" else 1.0)
     speeds.keep(set(WORKERS) - {"w2"})
     assert speeds.worker_ratio("w2") == 1
+    speeds.learn("w1", "heavy", 4, 1.0)
+    assert speeds.tier_ratio("heavy", 4) == pytest.approx(1, rel=0.1)  # its slowness was its own

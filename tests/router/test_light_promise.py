@@ -9,18 +9,18 @@ from collections.abc import Sequence
 
 import pytest
 from documents import profile_document
-from fake_workers import SLO_S, FakeWorkers, make_job, make_plan
+from fake_workers import SLO_S, FakeWorkers, make_dispatcher, make_job, make_plan
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult
-from hadis_router.answer import ServeError
+from hadis_router.answer import Answer, ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.estimates import Estimates
 from hadis_router.job import Job
 from hadis_router.outlook import SLACK
 from hadis_router.transport import Result, WorkerGone
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from virtual import virtual
 
@@ -51,6 +51,7 @@ class SlowAtWill:
     batch=st.sampled_from([1, 2, 4]),
     least=st.floats(0, SLACK),
 )
+@example(seed=0, workers=4, rps=7.706512329510717, direct=0.75, deferral=0.5, batch=4, least=0.0)
 def test_nobody_who_is_admitted_goes_without_an_image(
     seed: int, workers: int, rps: float, direct: float, deferral: float, batch: int, least: float
 ) -> None:
@@ -84,24 +85,33 @@ def test_nobody_who_is_admitted_goes_without_an_image(
         serve()
 
 
+class LateHeavy(FakeWorkers):
+    """Heavy batches begin late, or hang until the router gives them up (None)."""
+
+    def __init__(self, late_s: float | None) -> None:
+        super().__init__()
+        self._late_s = late_s
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+    ) -> list[Result]:
+        if tier == "heavy":
+            await asyncio.sleep(timeout_s if self._late_s is None else self._late_s)
+            if self._late_s is None:
+                raise WorkerGone("timeout")
+        return await super().generate(url, tier, jobs, discriminate, timeout_s)
+
+
+async def serve_hard(profile: Profile, workers: FakeWorkers) -> Answer:
+    """Return the answer to a prompt that goes straight to the heavy tier."""
+    dispatcher, job = make_dispatcher(profile, workers, make_plan(direct=1.0), workers=2), make_job(difficulty=19)
+    dispatcher.submit(job)
+    return await job.future
+
+
 @virtual
 async def test_a_hung_heavy_batch_costs_its_job_nothing_but_the_heavy_image(profile: Profile) -> None:
-    workers = FakeWorkers()
-    plain = workers.generate
-
-    async def hung(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
-        if tier == "heavy":
-            await asyncio.sleep(timeout_s)
-            raise WorkerGone("timeout")
-        return await plain(url, tier, jobs, discriminate, timeout_s)
-
-    workers.generate = hung  # type: ignore[method-assign]  # a fake made slower
-    dispatcher = Dispatcher(profile, workers, slo_s=SLO_S, queue_limit=100)
-    dispatcher.set_workers([WorkerAddress(f"w{i}", ("light", "heavy")) for i in range(2)])
-    dispatcher.set_plan(make_plan(direct=1.0))
-    job = make_job(difficulty=19)
-    dispatcher.submit(job)
-    answer = await job.future
+    answer = await serve_hard(profile, LateHeavy(None))
     assert (answer.path, answer.image) == ("kept-light", b"light")
     assert answer.latency_s == pytest.approx(0.98 * SLO_S)
     assert [attempt.tier for attempt in answer.attempts] == ["light"]
@@ -109,20 +119,6 @@ async def test_a_hung_heavy_batch_costs_its_job_nothing_but_the_heavy_image(prof
 
 @virtual
 async def test_the_heavy_image_of_a_late_batch_is_the_answer_if_it_comes_in_time(profile: Profile) -> None:
-    workers = FakeWorkers()
-    plain = workers.generate
-
-    async def slow(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
-        if tier == "heavy":
-            await asyncio.sleep(2.9)
-        return await plain(url, tier, jobs, discriminate, timeout_s)
-
-    workers.generate = slow  # type: ignore[method-assign]  # a fake made slower
-    dispatcher = Dispatcher(profile, workers, slo_s=SLO_S, queue_limit=100)
-    dispatcher.set_workers([WorkerAddress(f"w{i}", ("light", "heavy")) for i in range(2)])
-    dispatcher.set_plan(make_plan(direct=1.0))
-    job = make_job(difficulty=19)
-    dispatcher.submit(job)
-    answer = await job.future
+    answer = await serve_hard(profile, LateHeavy(2.9))
     assert (answer.path, answer.image) == ("heavy", b"heavy")
     assert [attempt.tier for attempt in answer.attempts] == ["light", "heavy"]

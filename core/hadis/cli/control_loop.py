@@ -19,6 +19,7 @@ from hadis.planning.decide import Decision, decide
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.planning.speeds import read_ratios
 from hadis.protocol.run_state import PlanChange, RunState, write_state
 
 _PROBE_S = 2.0
@@ -99,10 +100,7 @@ async def _read_demand(http: httpx.AsyncClient, url: str) -> DemandReading | Pro
     try:
         status = (await http.get(f"{url}/v1/hadis/status")).json()
         series, queued_s = {"router": float(status["arrivals_total"])}, dict(status["queued_s"])
-        ratios = {
-            tier: {int(batch): float(ratio) for batch, ratio in by_batch.items()}
-            for tier, by_batch in status["batch_time_ratios"].items()
-        }
+        ratios = read_ratios(status["batch_time_ratios"])
         worker_ratios = {worker["url"]: float(worker["time_ratio"]) for worker in status["workers"]}
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Problem("NoRouter", f"the router does not answer: {error!r}")

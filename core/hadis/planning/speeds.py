@@ -24,6 +24,13 @@ SLOW_WORKER = 1.5
 """A worker that takes this many times as long as its peers is slow."""
 
 
+def read_ratios(document: Mapping[str, Mapping[str, float]]) -> dict[str, dict[int, float]]:
+    """Return ratios from a JSON document, whose batch sizes are texts; raise ValueError or TypeError for others."""
+    return {
+        tier: {int(batch): float(ratio) for batch, ratio in by_batch.items()} for tier, by_batch in document.items()
+    }
+
+
 def mean_ratios(of_routers: Iterable[Ratios]) -> dict[str, dict[int, float]]:
     """Return the mean of what each router that ran a tier learnt of it."""
     by_tier: dict[str, list[Mapping[int, float]]] = {}

@@ -118,10 +118,11 @@ class Inputs:
             if timeline:
                 timeline.add(outcome)
 
-        self.disturbances.check(list(profile.tiers), gpus, self.end_s)
-        by_difficulty = self.prompts.difficulty.argsort(kind="stable").tolist()
-        trace = read_trace(self.trace, len(self.prompts), self.stretch)
-        arrivals = disturbed_arrivals(trace, self.disturbances, by_difficulty, self.end_s, seed)
+        arrivals = read_trace(self.trace, len(self.prompts), self.stretch)
+        if self.disturbances != Disturbances():
+            self.disturbances.check(list(profile.tiers), gpus, self.end_s)
+            by_difficulty = self.prompts.difficulty.argsort(kind="stable").tolist()
+            arrivals = disturbed_arrivals(arrivals, self.disturbances, by_difficulty, self.end_s, seed)
         setting = Setting(profile, spec, change_cost_s, disturbances=self.disturbances, seed=seed)
         planned = timeline.planned if timeline else lambda at, plan: None
         ran = replay(setting, named.policy, arrivals, self.prompts, take, named.score, planned)

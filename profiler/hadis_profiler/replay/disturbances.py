@@ -14,19 +14,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-_MOST = 1000.0
-"""The largest factor, and the most requests per second of a burst times 100: beyond is a slip of the pen."""
+_MOST, _MOST_RPS = 1000.0, 100_000.0
+"""The largest factor, and the most requests per second of a burst: beyond is a slip of the pen."""
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 
 
-class Share(NamedTuple):
+class SlowBatches(NamedTuple):
     """A share of the batches takes `factor` times as long."""
 
     share: float
     factor: float
 
 
-class Some(NamedTuple):
+class SlowWorkers(NamedTuple):
     """So many workers are slower by a factor, all the time."""
 
     workers: int
@@ -64,8 +64,8 @@ class Disturbances:
     """Factor by tier; under "" that of every tier."""
     noise: float = 0.0
     """Standard deviation of the logarithm of each batch's factor; the median stays 1."""
-    slow_batches: tuple[Share, ...] = ()
-    slow_workers: tuple[Some, ...] = ()
+    slow_batches: tuple[SlowBatches, ...] = ()
+    slow_workers: tuple[SlowWorkers, ...] = ()
     throttles: tuple[Throttle, ...] = ()
     losses: tuple[Loss, ...] = ()
     bursts: tuple[Burst, ...] = ()
@@ -79,7 +79,7 @@ class Disturbances:
             if tier and tier not in tiers:
                 raise ValueError(f"--speed {tier}=...: there is no tier {tier!r}; there are {', '.join(tiers)}")
         for option, count in (("slow-workers", self.slow_workers), ("lose", self.losses)):
-            if (total := sum(each[0] for each in count)) > gpus:
+            if (total := sum(each.workers for each in count)) > gpus:
                 raise ValueError(f"--{option}: {total} workers, but there are {gpus}; name at most {gpus}")
         spans = [("throttle", t.start_s) for t in self.throttles] + [("burst", b.start_s) for b in self.bursts]
         for option, at_s in (*spans, *(("lose", loss.at_s) for loss in self.losses)):
@@ -103,8 +103,8 @@ def read_disturbances(
     return Disturbances(
         speed=_read_speeds(speed),
         noise=_number("noise", noise, noise, 0, 3, "0.3"),
-        slow_batches=tuple(_read_share(text) for text in slow_batches),
-        slow_workers=tuple(_read_some(text) for text in slow_workers),
+        slow_batches=tuple(_read_slow_batches(text) for text in slow_batches),
+        slow_workers=tuple(_read_slow_workers(text) for text in slow_workers),
         throttles=tuple(_read_throttle(text) for text in throttle),
         losses=tuple(_read_loss(text) for text in lose),
         bursts=tuple(_read_burst(text) for text in burst),
@@ -122,14 +122,16 @@ def _read_speeds(texts: Sequence[str]) -> dict[str, float]:
     return speeds
 
 
-def _read_share(text: str) -> Share:
+def _read_slow_batches(text: str) -> SlowBatches:
     share, factor = _match("slow-batches", text, f"{_NUMBER}x{_NUMBER}", "0.02x4")
-    return Share(_number("slow-batches", text, share, 0, 1, "0.02x4"), _factor("slow-batches", text, factor, "0.02x4"))
+    return SlowBatches(
+        _number("slow-batches", text, share, 0, 1, "0.02x4"), _factor("slow-batches", text, factor, "0.02x4")
+    )
 
 
-def _read_some(text: str) -> Some:
+def _read_slow_workers(text: str) -> SlowWorkers:
     count, factor = _match("slow-workers", text, f"(\\d+)x{_NUMBER}", "2x4")
-    return Some(int(count), _factor("slow-workers", text, factor, "2x4"))
+    return SlowWorkers(int(count), _factor("slow-workers", text, factor, "2x4"))
 
 
 def _read_throttle(text: str) -> Throttle:
@@ -144,7 +146,7 @@ def _read_loss(text: str) -> Loss:
 
 def _read_burst(text: str) -> Burst:
     rps, start, end = _match("burst", text, f"{_NUMBER}@{_NUMBER}\\.\\.{_NUMBER}", "100@150..165")
-    return Burst(_number("burst", text, rps, 0, 100 * _MOST, "100@150..165"), *_span("burst", text, start, end))
+    return Burst(_number("burst", text, rps, 0, _MOST_RPS, "100@150..165"), *_span("burst", text, start, end))
 
 
 def _match(option: str, text: str, pattern: str, example: str) -> tuple[str, ...]:
