@@ -77,6 +77,12 @@ def test_what_was_promised_already_may_be_asked_for_again() -> None:
     assert next_replicas([a, b], {"a": 6, "b": 2}, 8) == {"a": 6, "b": 2}
 
 
+def test_nothing_is_asked_for_again_while_there_are_more_than_the_budget() -> None:
+    """One of the two may be gone already, deleted by hand and replaced: to ask for two would make a third worker."""
+    a, b = group("a", 1, live=2, ready=2), group("b", 0, committed=1, live=1, ready=1)
+    assert next_replicas([a, b], {"a": 2}, 2) == {"a": 1, "b": 0}
+
+
 def test_nothing_is_added_while_too_little_is_known() -> None:
     assert next_replicas([group("a", 1, live=1), group("b", 3)], {"a": 4, "b": 1}, 8, add=False) == {"a": 1, "b": 1}
 

@@ -205,3 +205,18 @@ class Promises(RuleBasedStateMachine):
 
 TestPromises = Promises.TestCase
 TestPromises.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_a_worker_that_is_gone_and_still_seen_is_not_asked_for_again() -> None:
+    """Two seen of a group that may have one: the other was deleted by hand, and news of it are late."""
+    machine = Promises()
+    machine.begin(budget=2, placement="Dedicated")
+    for rps in (0.0, 4.0):
+        machine.demand(rps=rps)
+        machine.all_calm()
+        machine.step()
+    machine.demand(rps=40.0)
+    machine.wait(seconds=0.3)
+    machine.much_happens(count=51, seed=273042, steps=True)
+    machine.much_happens(count=17, seed=0, steps=False)
+    machine.teardown()

@@ -127,9 +127,11 @@ def next_replicas(
     result = {g.name: min(g.replicas, desired[g.name]) if not g.stale else g.replicas for g in groups}
     _end_stale(groups, desired, result, budget, room=room)
     left = budget - sum(max(result[g.name], g.due) + g.terminating for g in groups)
+    if left < 0:  # a worker beyond the budget may be gone already: to ask for it once more would be to add
+        return result
     for g in groups:
         paid = max(result[g.name], g.due)
-        most = min(desired[g.name], paid + max(0, left))
+        most = min(desired[g.name], paid + left)
         if add and not g.stale and most > result[g.name]:
             left -= max(0, most - paid)
             result[g.name] = most
