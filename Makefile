@@ -41,6 +41,7 @@ bench: $(VENV)/installed ## time every room on this machine: writes bench/result
 	  echo; echo "## Planner"; echo; taskset -c 0 $(BIN)/python bench/bench_solve.py; \
 	  echo; echo "## Difficulty"; echo; taskset -c 0 $(BIN)/python bench/bench_difficulty.py; \
 	  echo; echo "## Router"; echo; $(BIN)/python bench/bench_router.py; \
+	  echo; echo "## Several routers"; echo; $(BIN)/python bench/bench_routers.py; \
 	  echo; echo "## Operator"; echo; $(BIN)/python bench/bench_operator.py; \
 	  echo; echo "## Profiler"; echo; $(BIN)/python bench/bench_quality.py; } > bench/results.draft
 	mv bench/results.draft bench/results.md

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import uvicorn
 from hadis.api.manifest import Manifest, ManifestError, read_manifest
+from hadis.protocol.address import http_url
 from hadis.protocol.run_state import RunState
 from pydantic import ValidationError
 
@@ -39,6 +40,7 @@ def main() -> int:
         scorer,
         max_body_bytes=settings.max_body_bytes,
         with_page=settings.page,
+        own_url=http_url(settings.address, settings.port) if settings.address else None,
         stopping=lambda: server.should_exit,
     )
     config = uvicorn.Config(

@@ -10,9 +10,11 @@ from starlette.responses import JSONResponse
 
 from hadis_router import refusals
 from hadis_router.answer import ServeError
+from hadis_router.forwarding import hand_on, until_disconnected
 from hadis_router.gateway import Gateway
 from hadis_router.images import GenerateRequest, answer_body, answer_headers, read_request
 from hadis_router.metrics import CONTENT_TYPE
+from hadis_router.peer_client import age_s
 from hadis_router.status import status_document
 from hadis_router.streaming import stream_images
 
@@ -40,12 +42,6 @@ async def _read_body(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def _disconnected(request: Request) -> None:
-    """Return when the client has disconnected."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 _SCHEMA = {
     "requestBody": {
         "required": True,
@@ -71,11 +67,15 @@ async def generate(request: Request) -> Response:
     gateway = gateway_of(request)
     if gateway.draining:
         raise refusals.stopping()
-    body = read_request(await _read_body(request, gateway.max_body_bytes))
+    arrived = asyncio.get_running_loop().time() - age_s(request)
+    content = await _read_body(request, gateway.max_body_bytes)
+    if (answer := await hand_on(gateway, request, content, arrived)) is not None:
+        return answer
+    body = read_request(content)
     gateway.metrics.arrived(body.n)
-    jobs = await gateway.jobs(body)
+    jobs = await gateway.jobs(body, asyncio.get_running_loop().time() - arrived)
     request_id = request.headers.get("x-request-id")
-    disconnected = asyncio.ensure_future(_disconnected(request))
+    disconnected = asyncio.ensure_future(until_disconnected(request))
     if body.stream:
         return await stream_images(gateway, body, jobs, disconnected, request_id)
     try:

@@ -17,6 +17,7 @@ from hadis_router import api, errors, events, pareto_front, static_page
 from hadis_router.dispatch import Dispatcher
 from hadis_router.gateway import Gateway, PromptScorer
 from hadis_router.metrics import RouterMetrics
+from hadis_router.peers import Peers
 from hadis_router.transport import Transport
 from hadis_router.worker_client import HttpTransport
 
@@ -33,13 +34,17 @@ def create_app(
     max_body_bytes: int = 1_000_000,
     with_page: bool = True,
     stopping: Callable[[], bool] = lambda: False,
+    own_url: str | None = None,
 ) -> FastAPI:
-    """Return the application; `states` gives plans and workers, `transport` is HTTP if left out."""
+    """Return the application; `states` gives plans and workers, `transport` is HTTP if left out.
+
+    `own_url` is how other routers of the service reach this one, if there may be others.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         http = HttpTransport()
-        gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping)
+        gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
         tasks = [asyncio.create_task(_follow(gateway, states)), asyncio.create_task(app.state.history.keep(gateway))]
         yield
@@ -47,6 +52,7 @@ def create_app(
         for task in tasks:
             task.cancel()
         await gateway.dispatcher.drain()
+        await gateway.peer_client.close()
         await http.close()
 
     app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -59,7 +65,12 @@ def create_app(
 
 
 def _gateway(
-    manifest: Manifest, scorer: PromptScorer, transport: Transport, max_body_bytes: int, stopping: Callable[[], bool]
+    manifest: Manifest,
+    scorer: PromptScorer,
+    transport: Transport,
+    max_body_bytes: int,
+    stopping: Callable[[], bool],
+    own_url: str | None,
 ) -> Gateway:
     spec, profile, metrics = manifest.service.spec, Profile(manifest.profile), RouterMetrics()
     dispatcher = Dispatcher(
@@ -69,7 +80,7 @@ def _gateway(
         queue_limit=spec.queue.limit,
         on_done=metrics.ended,
     )
-    gateway = Gateway(profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping)
+    gateway = Gateway(profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping, Peers(own_url))
     metrics.watch(dispatcher, lambda: gateway.state.forecast_rps)
     return gateway
 

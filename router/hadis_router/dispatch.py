@@ -186,7 +186,7 @@ class Dispatcher:
         self._on_done(job, how)
 
     def _expired(self, job: Job) -> None:
-        self._fail(job, ServeError(504, "deadline_expired", f"no image within {self.slo_s:g} s"))
+        self._fail(job, refusals.expired(self.slo_s))
 
     def _leave(self, job: Job) -> None:
         self._queues[job.tier].remove(job)

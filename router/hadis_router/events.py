@@ -8,11 +8,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request
-from starlette.responses import StreamingResponse
+from fastapi import APIRouter, Request, Response
 
 from hadis_router import refusals, sse
 from hadis_router.api import gateway_of
+from hadis_router.forwarding import hand_on_follower
 from hadis_router.gateway import Gateway
 from hadis_router.job import Job, Stage
 from hadis_router.status import status_document
@@ -58,9 +58,11 @@ def point_of(status: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @router.get("/v1/hadis/events")
-async def events(request: Request) -> StreamingResponse:
+async def events(request: Request) -> Response:
     """Send the history once, then the status every second."""
     gateway, history = gateway_of(request), request.app.state.history
+    if (elsewhere := await hand_on_follower(gateway, request, gateway.peers.only_owner)) is not None:
+        return elsewhere
     if history.listeners >= _MOST_LISTENERS:
         raise refusals.too_many_listeners(_MOST_LISTENERS)
 
@@ -79,9 +81,12 @@ async def events(request: Request) -> StreamingResponse:
 
 
 @router.get("/v1/hadis/progress/{request_id}")
-async def progress(request: Request, request_id: str) -> StreamingResponse:
+async def progress(request: Request, request_id: str) -> Response:
     """Send how far the request with this X-Request-Id is, until it is answered."""
     gateway = gateway_of(request)
+    owner = gateway.owner_by_request.get(request_id, gateway.peers.only_owner)
+    if (elsewhere := await hand_on_follower(gateway, request, owner)) is not None:
+        return elsewhere
 
     async def stream() -> AsyncIterator[bytes]:
         waited = 0.0

@@ -16,11 +16,15 @@ from hadis.planning.pareto import Front
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState
 
+from hadis_router import refusals
 from hadis_router.answer import Answer, ServeError
+from hadis_router.cells import part_of
 from hadis_router.dispatch import Dispatcher
 from hadis_router.images import GenerateRequest, check_for_tiers, image_params
 from hadis_router.job import Job
 from hadis_router.metrics import RouterMetrics
+from hadis_router.peer_client import PeerClient
+from hadis_router.peers import Peers
 
 _LONGEST_ID = 64
 
@@ -44,23 +48,44 @@ class Gateway:
         metrics: RouterMetrics,
         max_body_bytes: int,
         stopping: Callable[[], bool],
+        peers: Peers,
     ) -> None:
-        """Keep the parts; `stopping` says whether the server was told to end."""
+        """Keep the parts; `stopping` says whether the server was told to end. Made inside a running loop."""
         self.profile, self.dispatcher, self.scorer, self.metrics = profile, dispatcher, scorer, metrics
         self.slo_s, self.attainment = parse_duration_s(spec.objective.latency), spec.objective.attainment
         self.max_body_bytes, self.stopping = max_body_bytes, stopping
         self.front = Front(profile, spec.objective, shared=is_shared(spec, profile))
+        self.peers, self.peer_client = peers, PeerClient(self.slo_s)
         self.state = RunState(plan=None, workers=())
         self.draining = False
         self.jobs_by_request: dict[str, list[Job]] = {}
         """Jobs under way of requests that came with an id, for those who ask for their progress."""
+        self.owner_by_request: dict[str, str] = {}
+        """For requests with an id that were handed on: the router that they are at."""
 
     def take_state(self, state: RunState) -> None:
         """Follow what the source of plans and workers says."""
         self.state = state
-        self.dispatcher.set_workers(state.workers)
-        if state.plan is not None and state.plan != self.dispatcher.plan:
-            self.dispatcher.set_plan(state.plan)
+        self.peers.update(state.routers, state.workers, asyncio.get_running_loop().time())
+        self._follow_peers()
+
+    def next_owner(self) -> str | None:
+        """Return the URL of the router to hand the next request on to; None where this one serves it."""
+        if self.peers.reconsider(asyncio.get_running_loop().time()):
+            self._follow_peers()
+        return self.peers.next_owner()
+
+    def suspect(self, owner: str) -> None:
+        """Pass over a router that did not answer, for a while."""
+        self.peers.suspect(owner, asyncio.get_running_loop().time())
+        self._follow_peers()
+
+    def _follow_peers(self) -> None:
+        """Give this router's own workers their part of the plan."""
+        self.dispatcher.set_workers(self.peers.own_workers)
+        plan = self.state.plan and part_of(self.state.plan, self.peers.share)
+        if plan is not None and plan != self.dispatcher.plan:
+            self.dispatcher.set_plan(plan)
 
     def why_not_ready(self) -> str | None:
         """Return why requests cannot be served now, or None."""
@@ -70,8 +95,10 @@ class Gateway:
             return "no plan yet"
         return None if len(self.dispatcher.workers) else "no worker is ready"
 
-    async def jobs(self, request: GenerateRequest) -> list[Job]:
-        """Return the jobs of a request; raise ServeError for what cannot be made."""
+    async def jobs(self, request: GenerateRequest, age_s: float = 0.0) -> list[Job]:
+        """Return the jobs of a request that arrived `age_s` ago; raise ServeError for what cannot be made."""
+        if age_s >= self.slo_s:
+            raise refusals.expired(self.slo_s)
         tiers, plan = self.profile.tiers, self.dispatcher.plan
         forced = None if request.model == "auto" else request.model
         if forced is not None and forced not in tiers:
@@ -86,7 +113,7 @@ class Gateway:
         check_for_tiers(request, candidates, forced is not None)
         difficulty = None if forced else await self.scorer.score_off_loop_if_long(request.prompt)
         loop, seed = asyncio.get_running_loop(), request.seed
-        now = loop.time()
+        now = loop.time() - age_s
         if seed is None:
             seed = secrets.randbits(63)
         return [
@@ -102,6 +129,18 @@ class Gateway:
             )
             for i in range(request.n)
         ]
+
+    @contextlib.contextmanager
+    def whereabouts_shown(self, request_id: str | None, owner: str) -> Iterator[None]:
+        """Let others ask by the request's id, if it has one that is not in use, which router serves it."""
+        if request_id is None or not 0 < len(request_id) <= _LONGEST_ID or request_id in self.owner_by_request:
+            yield
+            return
+        self.owner_by_request[request_id] = owner
+        try:
+            yield
+        finally:
+            del self.owner_by_request[request_id]
 
     @contextlib.contextmanager
     def progress_shown(self, request_id: str | None, jobs: list[Job]) -> Iterator[None]:
@@ -125,7 +164,7 @@ class Gateway:
                 self._submit(job)
             await asyncio.wait((everything, disconnected), return_when=asyncio.FIRST_COMPLETED)
             if not everything.done():
-                raise ServeError(499, "client_gone", "the client went away")
+                raise refusals.client_gone()
             return everything.result()
         finally:
             for job in jobs:

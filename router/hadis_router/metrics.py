@@ -26,6 +26,9 @@ class RouterMetrics:
         )
         self._answers = Counter("hadis_router_answers", "Images answered.", ["path"], registry=self.registry)
         self._failures = Counter("hadis_router_failures", "Images without an answer.", ["code"], registry=self.registry)
+        self._forwarded = Counter(
+            "hadis_router_forwarded", "Requests handed on to the router that owns their queue.", registry=self.registry
+        )
         self._latency = Histogram(
             "hadis_router_latency_seconds",
             "From request to image.",
@@ -40,6 +43,10 @@ class RouterMetrics:
         """Count images of a request."""
         self.arrivals_total += count
         self._arrivals.inc(count)
+
+    def forwarded(self) -> None:
+        """Count a request that another router serves."""
+        self._forwarded.inc()
 
     def ended(self, job: Job, how: str) -> None:
         """Count a job that ended, by its path, its error's code or "cancelled"."""

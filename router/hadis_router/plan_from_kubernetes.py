@@ -1,10 +1,10 @@
-"""The router's source in Kubernetes: the plan from the DiffusionService's status, the workers from EndpointSlices."""
+"""The router's source in Kubernetes: the plan from the service's status, workers and routers from EndpointSlices."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> AsyncIterator[RunState]:
-    """Yield the state at first and on each change of the service's status or of its ready workers.
+    """Yield the state at first and on each change of the service's status, or of its workers or routers that are ready.
 
     `tiers` are those of the profile that this router was started with.
     """
@@ -39,7 +39,7 @@ async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> Asy
     # Not a TaskGroup: this is a generator, which may be closed while it waits at its yield.
     tasks = [
         asyncio.create_task(follow(services, services_path, fieldSelector=f"metadata.name={name}")),
-        asyncio.create_task(follow(slices, slices_path, labelSelector=f"{COMPONENT}=worker,{SERVICE}={label(name)}")),
+        asyncio.create_task(follow(slices, slices_path, labelSelector=f"{COMPONENT},{SERVICE}={label(name)}")),
     ]
     last: RunState | None = None
     try:
@@ -69,7 +69,14 @@ def state_of(services: Mapping[str, Object], slices: Mapping[str, Object], tiers
         PlanChange(datetime.fromisoformat(change["time"]).timestamp(), change["summary"], change["reason"])
         for change in status.get("changes", [])
     )
-    return RunState(_plan(status, tiers), tuple(_workers(slices, tiers)), observed, forecast, changes)
+    return RunState(
+        plan=_plan(status, tiers),
+        workers=tuple(_workers(_of(slices, "worker"), tiers)),
+        observed_rps=observed,
+        forecast_rps=forecast,
+        changes=changes,
+        routers=tuple(sorted({url for slice_ in _of(slices, "router") for url in _ready_urls(slice_)})),
+    )
 
 
 def _plan(status: Mapping[str, Any], tiers: Sequence[str]) -> Plan | None:
@@ -85,14 +92,20 @@ def _plan(status: Mapping[str, Any], tiers: Sequence[str]) -> Plan | None:
     return plan if {plan.light, plan.heavy} <= set(tiers) else None
 
 
-def _workers(slices: Mapping[str, Object], tiers: Sequence[str]) -> list[WorkerAddress]:
+def _of(slices: Mapping[str, Object], component: str) -> list[Object]:
+    return [s for s in slices.values() if s["metadata"].get("labels", {}).get(COMPONENT) == component]
+
+
+def _workers(slices: Iterable[Object], tiers: Sequence[str]) -> list[WorkerAddress]:
     by_url: dict[str, WorkerAddress] = {}
-    for slice_ in slices.values():
-        pool = slice_["metadata"].get("labels", {}).get(POOL, EVERY_TIER)
-        resident = resident_tiers(pool, tiers)
-        ports = slice_.get("ports") or []
-        for endpoint in slice_.get("endpoints") or []:
-            if ports and resident and endpoint.get("conditions", {}).get("ready"):
-                url = http_url(endpoint["addresses"][0], ports[0]["port"])
-                by_url[url] = WorkerAddress(url, resident)
+    for slice_ in slices:
+        resident = resident_tiers(slice_["metadata"]["labels"].get(POOL, EVERY_TIER), tiers)
+        for url in _ready_urls(slice_) if resident else ():
+            by_url[url] = WorkerAddress(url, resident)
     return [by_url[url] for url in sorted(by_url)]
+
+
+def _ready_urls(slice_: Object) -> list[str]:
+    ports, endpoints = slice_.get("ports") or [], slice_.get("endpoints") or []
+    ready = [endpoint for endpoint in endpoints if endpoint.get("conditions", {}).get("ready")]
+    return [http_url(endpoint["addresses"][0], ports[0]["port"]) for endpoint in ready if ports]

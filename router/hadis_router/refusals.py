@@ -1,4 +1,4 @@
-"""Every error that asks the client to try again later, with its Retry-After: this module is the only one that sets it.
+"""The errors of requests that could not be served; those that ask to try again later get their Retry-After here alone.
 
 The seconds are either fixed, by how soon the cause usually passes, or computed from the work that waits.
 """
@@ -42,6 +42,16 @@ def queue_full(waiting: int, drain_s: float) -> ServeError:
 def too_late(late_s: float) -> ServeError:
     """Return the refusal of a job whose image would come `late_s` seconds after its deadline."""
     return ServeError(429, "too_late", "the queue is too long to answer in time", _whole_seconds(late_s))
+
+
+def expired(slo_s: float) -> ServeError:
+    """Return the error of a job whose deadline passed; to try the same again would only take as long again."""
+    return ServeError(504, "deadline_expired", f"no image within {slo_s:g} s")
+
+
+def client_gone() -> ServeError:
+    """Return the error of a request whose client went away; nobody reads it."""
+    return ServeError(499, "client_gone", "the client went away")
 
 
 def workers_failed() -> ServeError:

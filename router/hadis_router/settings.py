@@ -21,6 +21,9 @@ class RouterSettings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
+    address: str | None = Field(
+        None, min_length=1, description="In Kubernetes: this pod's IP address, by which other routers reach it."
+    )
     page: bool = Field(True, description="Serve the page at /.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest body of a request.")
     drain_s: float = Field(30.0, gt=0, description="Seconds that requests under way may take after SIGTERM.")

@@ -11,8 +11,8 @@ from hadis.protocol.run_state import WorkerAddress
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 15.0
 _OVERRUN = 0.1
 """Share of its time so far that a late batch is taken to need still."""
-_BUSY_BACKOFF_S = 0.05
-"""A worker that says it is busy works for another router; its batch may end at any moment."""
+_BUSY_BACKOFF_S, _LONGEST_BUSY_BACKOFF_S = 0.05, 1.0
+"""A worker that says it is busy works for another router, which is about to stop: asked again soon, then less often."""
 
 
 @dataclass(slots=True)
@@ -31,6 +31,8 @@ class RemoteWorker:
     """It is given nothing before (loop time)."""
     failures: int = 0
     """Since its last good batch."""
+    refusals: int = 0
+    """In a row: it was busy."""
 
     def idle(self, now: float) -> bool:
         """Return whether it may be given a batch."""
@@ -55,11 +57,12 @@ class RemoteWorker:
 
     def succeeded(self) -> None:
         """Trust it again."""
-        self.failures = 0
+        self.failures = self.refusals = 0
 
     def refused(self, now: float) -> None:
-        """Ask it again soon: it is busy."""
-        self.backoff_until = now + _BUSY_BACKOFF_S
+        """Ask it again later: it is busy."""
+        self.refusals += 1
+        self.backoff_until = now + min(_LONGEST_BUSY_BACKOFF_S, _BUSY_BACKOFF_S * 2 ** min(self.refusals - 1, 10))
 
     def failed(self, now: float) -> None:
         """Leave it alone for a while, twice as long each time."""

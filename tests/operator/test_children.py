@@ -80,6 +80,13 @@ def test_the_router_reads_the_manifest_that_is_mounted_for_it(profile: Profile, 
     assert manifest.profile.content_hash() == profile.hash
 
 
+def test_a_router_knows_how_others_reach_it(profile: Profile) -> None:
+    made = children.make(OWNER, make_spec(), OperatorSettings(), profile, shared=True)
+    (router,) = (c for c in made.fixed if c["kind"] == "Deployment")
+    env = {e["name"]: e for e in router["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert env["HADIS_ROUTER_ADDRESS"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
+
+
 @pytest.mark.parametrize("placement", ["Shared", "Dedicated"])
 def test_an_autoscaler_takes_over_the_routers_count(profile: Profile, placement: str) -> None:
     spec = make_spec(router={"autoscaling": {"maxReplicas": 5}})

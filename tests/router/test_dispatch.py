@@ -137,11 +137,16 @@ async def test_a_job_is_given_up_after_two_retries(profile: Profile) -> None:
 
 
 @virtual
-async def test_a_busy_worker_costs_no_retry(profile: Profile) -> None:
+async def test_a_busy_worker_costs_no_retry_and_is_asked_less_and_less_often(profile: Profile) -> None:
     workers = FakeWorkers()
     workers.faults = [WorkerBusy()] * 3
-    answer = await serve(make_dispatcher(profile, workers, make_plan()), make_job())
-    assert (answer.retries, answer.latency_s) == (0, pytest.approx(0.25, abs=1e-4))
+    dispatcher = make_dispatcher(profile, workers, make_plan())
+    assert (await serve(dispatcher, make_job("first"))).retries == 0
+    assert [call[0] for call in workers.calls] == pytest.approx([0, 0.05, 0.15, 0.35], abs=1e-4)
+    workers.faults = [WorkerBusy()]
+    await serve(dispatcher, make_job("second"))
+    waits = workers.calls[-1][0] - workers.calls[-2][0]
+    assert waits == pytest.approx(0.05, abs=1e-4), "a batch that was made begins it anew"
 
 
 @virtual

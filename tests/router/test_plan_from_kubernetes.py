@@ -43,12 +43,19 @@ def make_slice(name: str, pool: str, *addresses: tuple[str, bool]) -> dict[str, 
     return {"metadata": {"name": name, "labels": labels}, "endpoints": endpoints, "ports": [{"port": 8100}]}
 
 
+def make_router_slice(*addresses: tuple[str, bool]) -> dict[str, Any]:
+    made = make_slice("r", "", *addresses)
+    made["metadata"]["labels"] = {"hadis.dev/service": "images", "hadis.dev/component": "router"}
+    return made | {"ports": [{"port": 8080}]}
+
+
 def test_ready_endpoints_are_workers_with_their_pools_tiers() -> None:
     slices = {
         "a": make_slice("a", "ALL", ("10.0.0.1", True), ("10.0.0.2", False)),
         "b": make_slice("b", "heavy", ("10.0.0.3", True), ("fd00::1", True)),
         "d": make_slice("d", "gone", ("10.0.0.8", True)),
         "e": {"metadata": {"name": "e"}, "endpoints": None},
+        "f": make_router_slice(("10.0.1.2", True), ("10.0.1.1", True), ("10.0.1.3", False)),
     }
     service = {"status": {"plan": {"active": plan_document(PLAN)}, "demand": {"observedRps": 3, "forecastRps": 4}}}
     state = state_of({"x": service}, slices, ["light", "heavy"])
@@ -61,6 +68,7 @@ def test_ready_endpoints_are_workers_with_their_pools_tiers() -> None:
         ),
         3,
         4,
+        routers=("http://10.0.1.1:8080", "http://10.0.1.2:8080"),
     )
 
 

@@ -38,6 +38,8 @@ class RunState:
     observed_rps: float = 0.0
     forecast_rps: float = 0.0
     changes: tuple[PlanChange, ...] = ()
+    routers: tuple[str, ...] = ()
+    """URLs of the routers that are ready, where there may be several."""
 
 
 _STATE = TypeAdapter(RunState)

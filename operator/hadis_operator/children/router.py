@@ -89,7 +89,7 @@ def _rules(owner: Owner) -> list[Manifest]:
         # The plan in force stands in the service's status.
         {"apiGroups": ["hadis.dev"], "resources": ["diffusionservices"], "resourceNames": [owner.name],
          "verbs": ["get", "list", "watch"]},
-        # Workers that are ready are the addresses of the workers' Services.
+        # Workers and routers that are ready are the addresses of their Services.
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},
     ]  # fmt: skip
 
@@ -110,7 +110,10 @@ def _deployment(
         "HADIS_ROUTER_HOST": "0.0.0.0",
         "HADIS_ROUTER_PORT": str(PORT),
     }
-    only = container("router", settings.router_image, settings, PORT, env, [], startup_s=120) | {
+    only = container("router", settings.router_image, settings, PORT, env, [], startup_s=120)
+    # Routers hand requests on to each other.
+    only["env"].append({"name": "HADIS_ROUTER_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
+    only |= {
         # A pod is taken from the Service's addresses while it stops; until that is known everywhere it goes on.
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         "resources": resources(spec.router.resources),

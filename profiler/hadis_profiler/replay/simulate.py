@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,6 @@ from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import mean_ratios, mean_worker_ratios
-from hadis.protocol.run_state import WorkerAddress
 from hadis_router.answer import ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import ImageParams, Job
@@ -28,6 +27,7 @@ from hadis_router.job import ImageParams, Job
 from hadis_profiler.replay.disturbances import BatchFactors, Disturbances
 from hadis_profiler.replay.fleet import DedicatedFleet, Fleet, SharedFleet, TableTransport
 from hadis_profiler.replay.inputs import ScoredPrompts
+from hadis_profiler.replay.routers import Routers
 
 
 class Policy(Protocol):
@@ -85,6 +85,8 @@ class Ran:
     calls: int
     """Calls to workers, those that were refused included."""
     batches: int
+    forwarded: int
+    """Requests that a router handed on to another one."""
 
 
 def replay(
@@ -104,7 +106,8 @@ def replay(
     finally:
         loop.close()
     busy = run.transport.busy_s / (setting.gpus * end_s) if end_s else 0.0
-    return Ran(time.perf_counter() - began, end_s, busy, run.transport.calls, run.transport.batches)
+    return Ran(time.perf_counter() - began, end_s, busy, run.transport.calls, run.transport.batches,
+               run.routers.forwarded)  # fmt: skip
 
 
 def snapshot_of(
@@ -145,13 +148,7 @@ class _Replay:
 
     async def _run(self, trace: Iterable[tuple[float, int]]) -> float:
         setting = self._setting
-        self._routers = [
-            Dispatcher(
-                setting.profile, self.transport, slo_s=setting.slo_s, queue_limit=setting.queue_limit,
-                on_done=self._done,
-            )
-            for _ in range(setting.disturbances.routers)
-        ]  # fmt: skip
+        self.routers = Routers(setting.disturbances.routers, self._make_dispatcher)
         self._fleet = self._start_fleet()
         self._control(0.0)
         loop = asyncio.get_running_loop()
@@ -170,27 +167,30 @@ class _Replay:
     def _start_fleet(self) -> Fleet:
         setting, tiers = self._setting, tuple(self._setting.profile.tiers)
         if is_shared(setting.spec, setting.profile):
-            return SharedFleet(self._publish, self.transport, tiers, setting.gpus)
+            return SharedFleet(self.routers.set_workers, self.transport, tiers, setting.gpus)
         counts = dict.fromkeys(tiers, 0) | dict(self._decide(0.0, (), ()).workers_by_tier)
         # Whatever a plan leaves over serves the heaviest tier: a GPU that is there costs the same when it idles.
         heaviest = [tier for tier in tiers if counts[tier]][-1]
         counts[heaviest] += setting.gpus - sum(counts.values())
-        return DedicatedFleet(self._publish, self.transport, counts, setting.change_cost_s)
+        return DedicatedFleet(self.routers.set_workers, self.transport, counts, setting.change_cost_s)
 
-    def _publish(self, workers: Sequence[WorkerAddress]) -> None:
-        for router in self._routers:
-            router.set_workers(workers)
+    def _make_dispatcher(self) -> Dispatcher:
+        setting = self._setting
+        return Dispatcher(
+            setting.profile, self.transport, slo_s=setting.slo_s, queue_limit=setting.queue_limit, on_done=self._done
+        )
 
     def _arrive(self, loop: asyncio.AbstractEventLoop, at: float, prompt: int) -> None:
         self._arrivals += 1
         params = ImageParams(prompt="", seed=prompt)
         job = Job(str(self._arrivals), params, at, at + self._setting.slo_s, loop.create_future(),
                   difficulty=self._difficulty(prompt))  # fmt: skip
-        try:
-            self._routers[self._arrivals % len(self._routers)].submit(job)
-            self._open += 1
-        except ServeError as error:
-            self._record(Outcome(at, None, "", "", "", "", error.code))
+        self._open += 1
+        self.routers.submit(job, self._refused)
+
+    def _refused(self, job: Job, error: ServeError) -> None:
+        self._open -= 1
+        self._record(Outcome(job.arrived, None, "", "", "", "", error.code))
 
     def _done(self, job: Job, how: str) -> None:
         self._open -= 1
@@ -202,19 +202,18 @@ class _Replay:
     def _control(self, now: float) -> None:
         """Take one control step: observe the fleet, decide, act."""
         decision = self._decide(now, *self._fleet.observe())
-        if decision.plan is not None and decision.plan != self._routers[0].plan:
-            for router in self._routers:
-                router.set_plan(decision.plan)
+        if decision.plan is not None and decision.plan != self.routers.plan:
+            self.routers.set_plan(decision.plan)
             self._planned(now, decision.plan)
         self._fleet.apply(decision.workers_by_tier)
 
     def _decide(self, now: float, groups: tuple[WorkerGroup, ...], workers: tuple[Worker, ...]) -> Decision:
-        waits = [router.queued_s for router in self._routers]
+        waits = [router.queued_s for router in self.routers]
         queued_s = {tier: sum(each[tier] for each in waits) for tier in self._setting.profile.tiers}
         reading = DemandReading(
             now, {"router": float(self._arrivals)}, queued_s,
-            ratios=mean_ratios(router.ratios for router in self._routers),
-            worker_ratios=mean_worker_ratios(router.worker_ratios for router in self._routers),
+            ratios=mean_ratios(router.ratios for router in self.routers),
+            worker_ratios=mean_worker_ratios(router.worker_ratios for router in self.routers),
         )  # fmt: skip
         snapshot = snapshot_of(now, self._setting, reading, groups, workers)
         decision = self._policy.decide(snapshot, self._memory)

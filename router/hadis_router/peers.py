@@ -1,0 +1,87 @@
+"""The routers of a service as one of them sees them: whose workers are its own, and where a request goes.
+
+On one machine there is one router, and everything is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hadis.protocol.run_state import WorkerAddress
+
+from hadis_router.cells import Cell, Turns, cells_of
+
+SUSPECT_S = 5.0
+"""A router that did not answer is passed over for so long; by then its address is known to be gone, or it answers."""
+
+
+class Peers:
+    """Every router by URL, with the cells that they own. Times are loop times in seconds."""
+
+    def __init__(self, own_url: str | None) -> None:
+        """`own_url` is how others reach this router; None where there are no others."""
+        self._own_url = own_url
+        self._routers: tuple[str, ...] = ()
+        self._workers: tuple[WorkerAddress, ...] = ()
+        self._suspects: dict[str, float] = {}
+        """Until when."""
+        self._cells: tuple[Cell, ...] = ()
+        self._turns = Turns()
+
+    def update(self, routers: Sequence[str], workers: Sequence[WorkerAddress], now: float) -> None:
+        """Take the routers and the workers that are ready."""
+        self._routers, self._workers = tuple(routers), tuple(workers)
+        self._suspects = {url: end for url, end in self._suspects.items() if url in self._routers and end > now}
+        self._part()
+
+    def suspect(self, url: str, now: float) -> None:
+        """Pass over a router that did not answer."""
+        self._suspects[url] = now + SUSPECT_S
+        self._part()
+
+    def reconsider(self, now: float) -> bool:
+        """Trust those again who were passed over for long enough; return whether there were any."""
+        trusted = {url: end for url, end in self._suspects.items() if end > now}
+        if len(trusted) == len(self._suspects):
+            return False
+        self._suspects = trusted
+        self._part()
+        return True
+
+    @property
+    def alone(self) -> bool:
+        """Whether this router owns every queue."""
+        return all(cell.owner == self._own_url for cell in self._cells)
+
+    @property
+    def own_workers(self) -> tuple[WorkerAddress, ...]:
+        """Those of this router's own cells.
+
+        All of them where it owns none: what is handed on to it all the same, it serves.
+        """
+        mine = [worker for cell in self._cells if cell.owner == self._own_url for worker in cell.workers]
+        return tuple(mine) or self._workers
+
+    @property
+    def share(self) -> float:
+        """The part of all workers that is this router's own, 0 to 1."""
+        return len(self.own_workers) / len(self._workers) if self._workers else 1.0
+
+    @property
+    def only_owner(self) -> str | None:
+        """The other router that owns every queue, if one does."""
+        owners = {cell.owner for cell in self._cells}
+        return owners.pop() if len(owners) == 1 and self._own_url not in owners and self._own_url else None
+
+    def next_owner(self) -> str | None:
+        """Return the router for the next request, each as often as it has workers; None for this one itself."""
+        weights: dict[str, float] = {}
+        for cell in self._cells:
+            weights[cell.owner] = weights.get(cell.owner, 0.0) + max(1, len(cell.workers))
+        if self._own_url is None or not weights:
+            return None
+        owner = self._turns.next(weights)
+        return None if owner == self._own_url else owner
+
+    def _part(self) -> None:
+        self._cells = cells_of(self._workers, self._routers, self._suspects) if self._own_url else ()
