@@ -16,6 +16,8 @@ import aiohttp
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
+from hadis_router.worker_client import IDLE_S
+
 FORWARDED, AGE = "hadis-forwarded", "hadis-age-seconds"
 _CONNECT_S, _MARGIN_S = 1.0, 5.0
 _TELL_OF_CONNECTION = frozenset(
@@ -46,7 +48,7 @@ class PeerClient:
         """`slo_s` bounds how long an answer may take."""
         self._slo_s = slo_s
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60), auto_decompress=False
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S), auto_decompress=False
         )
 
     async def close(self) -> None:

@@ -12,11 +12,11 @@ from control_plane import ControlPlane, wait_for
 from hadis_router.plan_from_kubernetes import follow_cluster
 
 
-async def test_the_router_follows_plan_and_workers(
+async def test_the_router_follows_plan_workers_and_other_routers(
     plane: ControlPlane, namespace: str, start_operator: Any, demand: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_operator()
-    plane.apply(profile(namespace), service(namespace, demand))
+    plane.apply(profile(namespace), service(namespace, demand, router={"replicas": 2}))
     await asyncio.to_thread(
         wait_for, lambda: plane.get("dsvc", "images", "-n", namespace)["status"]["plan"]["active"], 40, "a plan"
     )
@@ -26,7 +26,7 @@ async def test_the_router_follows_plan_and_workers(
     source = follow_cluster(namespace, "images", ["light", "heavy"])
     async with asyncio.timeout(60):
         async for state in source:
-            if state.plan is not None and state.workers:
+            if state.plan is not None and state.workers and len(state.routers) == 2:
                 break
         assert {tier for worker in state.workers for tier in worker.tiers} <= {"light", "heavy"}
         demand.rps = 30.0

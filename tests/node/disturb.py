@@ -61,7 +61,8 @@ class Disturber:
         return {
             "nothing": lambda: lambda: True,
             "a worker pod deleted": self._delete_worker,
-            "a worker's process killed (SIGKILL)": self._kill_worker,
+            "a worker's process killed (SIGKILL)": lambda: self._kill("worker"),
+            "a router's process killed (SIGKILL)": lambda: self._kill("router"),
             "the operator's pod deleted": self._delete_operator,
             "the router's rollout restarted": self._restart_routers,
             "the node cordoned, a worker lost, uncordoned": self._cordon,
@@ -74,8 +75,8 @@ class Disturber:
         self._node.kubectl("delete", "pod", name, "-n", PICTURES, "--wait=false")
         return lambda: name not in self._names("worker")
 
-    def _kill_worker(self) -> Callable[[], bool]:
-        pod = self._scene.pods("worker")[0]
+    def _kill(self, component: str) -> Callable[[], bool]:
+        pod = self._scene.pods(component)[0]
         uid = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
         self._node.containers("tasks", "kill", "--signal", "SIGKILL", uid)
         name = pod["metadata"]["name"]
