@@ -174,7 +174,7 @@ def replay_command(
     lose: LoseOption = None,
     burst: BurstOption = None,
     drift: DriftOption = False,
-    routers: Annotated[int, typer.Option(min=1, max=64, help="Routers that share the workers.")] = 1,
+    routers: Annotated[int, typer.Option(min=1, max=64, help="Routers at which requests arrive; one owns the queue of up to 127 workers.")] = 1,
     log: Annotated[Path | None, typer.Option(help="Write a CSV row per request here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the run here (PNG, SVG or PDF).")] = None,
 ) -> None:

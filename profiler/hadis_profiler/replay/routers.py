@@ -14,7 +14,7 @@ from hadis_router.job import Job
 from hadis_router.peers import Peers
 
 HOP_S = 0.002
-"""Seconds from one router to another: `make bench` measures it."""
+"""Seconds from one router to another, about what `make bench` measures."""
 
 
 class Routers:
