@@ -7,6 +7,8 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date, worst_by_tier
+
 from hadis_router.gateway import Gateway
 from hadis_router.workers import RemoteWorker
 
@@ -15,7 +17,7 @@ def status_document(gateway: Gateway) -> dict[str, Any]:
     """Return the status as JSON data: the plan, what waits, who works, and how the objective is kept."""
     dispatcher, now = gateway.dispatcher, asyncio.get_running_loop().time()
     p50, p95 = dispatcher.recent.latency_s(now, 0.5, 0.95)
-    plan, ratios = dispatcher.plan, dispatcher.worker_ratios
+    plan, ratios, worker_ratios = dispatcher.plan, dispatcher.ratios, dispatcher.worker_ratios
     gpu_s = gateway.front.gpu_s(plan) if plan else math.inf
     difficulty, confidence = dispatcher.cascade.thresholds(plan) if plan else (None, None)
     return {
@@ -31,14 +33,25 @@ def status_document(gateway: Gateway) -> dict[str, Any]:
         "thresholds": {"difficulty": difficulty, "confidence": confidence},
         "queues": dispatcher.queued,
         "queued_s": dispatcher.queued_s,
-        "batch_time_ratios": dispatcher.ratios,
-        "workers": [_worker(worker, ratios[worker.url]) for worker in dispatcher.workers],
+        "batch_time_ratios": ratios,
+        "tiers": _tiers(ratios),
+        "workers": [_worker(worker, worker_ratios[worker.url]) for worker in dispatcher.workers],
         "answers": dict(dispatcher.recent.answers),
         "changes": [asdict(change) for change in gateway.state.changes],
     }
 
 
+def _tiers(ratios: Ratios) -> dict[str, dict[str, Any]]:
+    stale = out_of_date(ratios)
+    return {tier: {"time_ratio": ratio, "stale": tier in stale} for tier, ratio in worst_by_tier(ratios).items()}
+
+
 def _worker(worker: RemoteWorker, ratio: float) -> dict[str, Any]:
-    # The API says "" for a worker that runs nothing.
-    busy = worker.tier is not None
-    return {"url": worker.url, "tiers": worker.tiers, "busy": busy, "tier": worker.tier or "", "time_ratio": ratio}
+    return {
+        "url": worker.url,
+        "tiers": worker.tiers,
+        "busy": worker.tier is not None,
+        "tier": worker.tier or "",  # the API says "" for a worker that runs nothing
+        "time_ratio": ratio,
+        "slow": ratio >= SLOW_WORKER,
+    }

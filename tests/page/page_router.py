@@ -54,8 +54,8 @@ class PageRouter:
             {"apiVersion": API_VERSION, "kind": "DiffusionService", "metadata": {"name": "two"}, "spec": spec}
         )
         manifest = Manifest(service, self.profile.resource, Path())
-        app = create_app(manifest, self._states, Scorer(), self, stopping=lambda: self._server.should_exit)
-        config = uvicorn.Config(app, port=self.port, log_level="error", timeout_graceful_shutdown=3)
+        self._app = create_app(manifest, self._states, Scorer(), self, stopping=lambda: self._server.should_exit)
+        config = uvicorn.Config(self._app, port=self.port, log_level="error", timeout_graceful_shutdown=3)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
@@ -68,6 +68,11 @@ class PageRouter:
         self._thread.join(10)
         assert not self._thread.is_alive()
 
+    def learn(self, worker: str, tier: str, ratio: float) -> None:
+        """Have it learn from a batch that took `ratio` times the profile's time."""
+        estimates, seconds = self._app.state.gateway.dispatcher._estimates, ratio * self.profile.latency_s(tier, 1)
+        self._loop.call_soon_threadsafe(estimates.learn, worker, tier, 1, False, seconds)
+
     async def generate(
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
     ) -> list[Result]:
@@ -79,6 +84,7 @@ class PageRouter:
         return [(JobResult(id=j.id, confidence=confidence, service_s=self.delay_s), file.getvalue()) for j in jobs]
 
     async def _states(self) -> AsyncIterator[RunState]:
+        self._loop = asyncio.get_running_loop()
         while True:
             workers = tuple(WorkerAddress(f"http://w{i}", ("light", "heavy")) for i in range(self.workers))
             changes = (PlanChange(time.time(), "light + heavy", self.plan.reason),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import httpx
@@ -92,6 +93,38 @@ def test_what_runs_moves_by_itself(page: Page, router: PageRouter) -> None:
     expect(page.locator("#changes-list")).to_contain_text("time to spare")
 
 
+def test_a_tier_that_is_off_its_profile_is_said_in_words(page: Page, router: PageRouter) -> None:
+    lines = page.locator("#facts div", has_text="time per batch").locator("dd")
+    expect(lines).to_have_text(["no batch yet"])
+    for _ in range(20):
+        router.learn("http://w0", "heavy", 1.0)
+    expect(lines).to_have_text(["heavy: as long as the profile says"])
+    for _ in range(20):
+        router.learn("http://w0", "light", 1.5)
+    stale = "light: 1.5 times as long as the profile says (out of date)"
+    expect(lines).to_have_text([stale, "heavy: 1.1 times as long as the profile says"])
+    expect(page.locator("#facts .bad")).to_have_text([stale])
+
+
+def learn_slowness(router: PageRouter) -> None:
+    """Have the second worker take four times as long as the first."""
+    for _ in range(20):
+        router.learn("http://w0", "light", 1.0)
+        router.learn("http://w1", "light", 4.0)
+
+
+def test_a_slow_worker_is_said_in_words_beside_what_it_runs(page: Page, router: PageRouter) -> None:
+    workers = page.locator("#workers li")
+    expect(workers).to_have_text(["1: idle", "2: idle"])
+    learn_slowness(router)
+    slow = r"slow: takes [34](\.\d)? times as long as its peers \(w1\)"
+    expect(workers).to_have_text(["1: idle", re.compile(f"^2: idle, {slow}$")])
+    router.delay_s = 3.0
+    page.evaluate("""() => { for (let i = 0; i < 2; i++) fetch("v1/images/generations", {method: "POST",
+        headers: {"content-type": "application/json"}, body: JSON.stringify({prompt: "y"})}); }""")
+    expect(workers).to_have_text(["1: light", re.compile(f"^2: light, {slow}$")])
+
+
 def test_the_front_says_what_a_point_needs(page: Page) -> None:
     page.locator(".point").first.focus()
     page.keyboard.press("ArrowRight")
@@ -143,21 +176,25 @@ def test_nothing_typed_becomes_markup(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_fault_for_those_who_cannot_see_it(page: Page, scheme: str) -> None:
+def test_no_serious_fault_for_those_who_cannot_see_it(page: Page, router: PageRouter, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two
+    learn_slowness(router)
     page.fill("#prompt", "a red circle")
     page.click("#go")
     expect(page.locator(".path")).to_be_visible()
+    expect(page.locator("#workers")).to_contain_text("slow")
     found = Axe().run(page).response["violations"]
     assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == [], json.dumps(found, indent=1)[:4000]
 
 
 @pytest.mark.parametrize("width", [360, 2560])
-def test_any_width(page: Page, width: int) -> None:
+def test_any_width(page: Page, router: PageRouter, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
+    learn_slowness(router)
     page.fill("#prompt", "a " * 200 + "x" * 300)
     page.click("#go")
     expect(page.locator(".path")).to_be_visible()
+    expect(page.locator("#workers")).to_contain_text("slow")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

@@ -27,6 +27,7 @@ from hadis_router.job import Job
 from hadis_router.transport import Result
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+from virtual import virtual
 
 PLAN = Plan("light", "heavy", 0.0, 0.0, (TierPlan("light", 1, 4), TierPlan("heavy", 1, 4)), 1.0, 25.0, 1.0, 2.0)
 IMAGE = b"\x89PNG picture"
@@ -278,6 +279,39 @@ async def test_status_and_metrics(client: httpx.AsyncClient) -> None:
     text = (await client.get("/metrics")).text
     assert 'hadis_router_answers_total{path="light"} 2.0' in text
     assert 'hadis_router_queue_jobs{tier="heavy"} 0.0' in text
+
+
+class OneSlow(Instant):
+    """Light batches take 1.5 times as long as the profile says, and all batches of w1 four times as long."""
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+    ) -> list[Result]:
+        """Return one picture per job."""
+        await asyncio.sleep({"light": 0.15, "heavy": 1.0}[tier] * len(jobs) * (4 if url == "http://w1" else 1))
+        return await super().generate(url, tier, jobs, discriminate, timeout_s)
+
+
+@virtual
+async def test_status_says_which_tiers_are_out_of_date_and_which_workers_slow(profile: Profile) -> None:
+    app = make_app(profile, OneSlow(), workers=2)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client,
+    ):
+        await asyncio.sleep(0)
+        assert (await client.get("/v1/hadis/status")).json()["tiers"] == {}
+        for model in ("light", "heavy") * 10:
+            await asyncio.gather(*(post(client, prompt="a", model=model) for _ in range(2)))
+        status = (await client.get("/v1/hadis/status")).json()
+    assert status["tiers"] == {
+        "light": {"time_ratio": pytest.approx(1.5, rel=0.2), "stale": True},
+        "heavy": {"time_ratio": pytest.approx(1.0, rel=0.2), "stale": False},
+    }
+    assert [(worker["url"], worker["slow"]) for worker in status["workers"]] == [
+        ("http://w0", False),
+        ("http://w1", True),
+    ]
 
 
 APP = make_app(Profile(CascadeProfile.read(profile_document())), Instant())

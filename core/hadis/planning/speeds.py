@@ -83,7 +83,16 @@ def _slowed(tier: Tier, ratios: Mapping[int, float]) -> Tier:
     return tier.model_copy(update={"latency": points, "discriminator_seconds": discriminator_s})
 
 
+def worst_by_tier(ratios: Ratios) -> dict[str, float]:
+    """Return each tier's ratio that is farthest from 1, over its batch sizes."""
+    return {tier: max(by.values(), key=_distance) for tier, by in ratios.items() if by}
+
+
 def out_of_date(ratios: Ratios) -> dict[str, float]:
     """Return the tiers whose profile should be measured again, with the ratio that is farthest from 1."""
-    worst = {tier: max(by.values(), key=lambda ratio: max(ratio, 1 / ratio)) for tier, by in ratios.items() if by}
-    return {tier: ratio for tier, ratio in worst.items() if max(ratio, 1 / ratio) > STALE}
+    return {tier: ratio for tier, ratio in worst_by_tier(ratios).items() if _distance(ratio) > STALE}
+
+
+def _distance(ratio: float) -> float:
+    """Return how far a ratio is from 1: twice as long is as far as half as long."""
+    return max(ratio, 1 / ratio)

@@ -18,6 +18,8 @@ export function h(tag, attributes = {}, ...children) {
 export const $ = (id) => document.getElementById(id);
 export const number = (value, digits = 2) => (value === null || value === undefined ? "–" : Number(value).toFixed(digits));
 /** As many digits as tell qualities apart, whether they are hundredths or tens. */
-export const precise = (value) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(3))));
+export const precise = (value, digits = 3) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(digits))));
 export const percent = (value) => (value === null || value === undefined ? "–" : `${Math.round(value * 100)}%`);
 export const seconds = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(value < 10 ? 2 : 1)} s`);
+/** How long something takes beside something else, in words. */
+export const timesAsLong = (ratio) => (precise(ratio, 2) === "1" ? "as long as" : `${precise(ratio, 2)} times as long as`);

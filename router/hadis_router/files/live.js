@@ -1,5 +1,5 @@
 // What runs now: facts, workers, charts of the last ten minutes, the last changes of plan.
-import { $, h, number, percent, precise, seconds } from "./dom.js";
+import { $, h, number, percent, precise, seconds, timesAsLong } from "./dom.js";
 
 const MOST = 600;
 const PATHS = ["light", "deferred", "heavy", "kept-light"];
@@ -58,15 +58,23 @@ function facts(status) {
     fact("quality predicted", precise(plan?.quality)),
     fact("workers busy", `${busy} of ${status.workers.length}`),
     fact("waiting", waiting.join(", ") || "nothing"),
+    h("div", { class: "wide" }, h("dt", {}, "time per batch"), batchTimes(status.tiers)),
   ];
 }
 
 const fact = (name, value, kind = "") => h("div", { class: kind }, h("dt", {}, name), h("dd", {}, value));
 
+function batchTimes(tiers) {
+  const lines = Object.entries(tiers).map(([tier, { time_ratio: ratio, stale }]) =>
+    h("dd", { class: stale ? "bad" : "" }, `${tier}: ${timesAsLong(ratio)} the profile says${stale ? " (out of date)" : ""}`));
+  return lines.length ? lines : h("dd", {}, "no batch yet");
+}
+
 function workers({ workers: ready, plan }) {
-  const chips = ready.map(({ tier, tiers }, i) => {
+  const chips = ready.map(({ tier, tiers, url, time_ratio: ratio, slow }, i) => {
     const kind = tier && plan ? (tier === plan.heavy && plan.light !== plan.heavy ? "heavy" : "light") : "";
-    return h("li", { class: kind, title: `has ${tiers.join(", ")}` }, `${i + 1}: ${tier || "idle"}`);
+    const lag = slow ? h("strong", {}, `, slow: takes ${timesAsLong(ratio)} its peers (${new URL(url).host})`) : null;
+    return h("li", { class: kind, title: `has ${tiers.join(", ")}` }, `${i + 1}: ${tier || "idle"}`, lag);
   });
   const planned = plan ? plan.tiers.reduce((sum, { count }) => sum + count, 0) : 0;
   for (let i = ready.length; i < planned; i++) chips.push(h("li", { class: "loading" }, "loading"));
