@@ -259,6 +259,20 @@ def test_routing_follows_its_tuning() -> None:
     assert table.row(lazy.row)[1] == "frugal"
 
 
+def test_a_row_that_is_kept_within_the_dead_band_is_no_lack_of_gpus(profile: Profile) -> None:
+    table, ready = Table(profile, 4.0), {"light": 2, "heavy": 2}
+    routing = Routing(table, Quality(), shared=True, every_s=2.0)
+    row = table.find("light", "heavy", 0.5, 0.0)
+    assert row is not None
+    former = Plan("light", "heavy", 0.5, 0.0, (), 4.0, 26.0, 1.0, 2.0)
+    load = 0.5 * 0.1 + 0.5 * 1.0
+    spare = 2 + 2 * 0.25 * (4 - 1.0) / 2.5  # the queue may grow to its target within the horizon of 2.5 s
+    for share, kept in ((1.09, True), (1.11, False)):  # half a batch in the horizon on two GPUs is a tenth
+        route = routing.choose(share * spare / load, ready, {}, former)
+        assert route is not None
+        assert (route.row == row, route.keeps_up) == (kept, True)
+
+
 def test_scaling_follows_its_tuning() -> None:
     routing = Routing(Table(profile_of({**JOULES}), 4.0), Quality(), shared=False, every_s=2.0)
     assigned, takes = {"light": 1, "heavy": 1, "frugal": 6}, {"heavy": 5.0}

@@ -50,7 +50,7 @@ class Route:
 
     row: int
     keeps_up: bool
-    """Whether the GPUs can do the work of the demand in the long run."""
+    """Whether the GPUs can do the work of the demand in the long run, be it with another row."""
     light_batch: int
     heavy_batch: int
     light_gpus: float
@@ -131,7 +131,8 @@ class Routing:
         if row is None:
             pair = (former.light, former.heavy) if former else None
             row = self._best(keeps_up, pair) if keeps_up.any() else int(of_spare.argmin())
-        return self._route(row, light, heavy, bool(of_all[row] <= 1 or of_spare[row] <= 1))
+        # A row that is kept may be over what it may take, within the dead band, while others are not.
+        return self._route(row, light, heavy, bool(of_all[row] <= 1 or keeps_up.any()))
 
     @property
     def names(self) -> list[str]:
