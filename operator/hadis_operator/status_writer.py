@@ -144,8 +144,14 @@ def changed_parts(former: ServiceStatus, status: ServiceStatus) -> dict[str, Any
     patch = {name: value for name, value in after.items() if value != before[name]}
     for name in ("wantedByTier", "readyByTier", "batchTimeRatios"):
         if name in patch:
-            patch[name] = dict.fromkeys(before[name]) | patch[name]
+            patch[name] = _map_patch(before[name], patch[name])
     return patch
+
+
+def _map_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a merge patch from one map to the other, and so on for the maps in it."""
+    inner = {name: _map_patch(before.get(name, {}), value) for name, value in after.items() if isinstance(value, dict)}
+    return dict.fromkeys(before) | {**after, **inner}
 
 
 def _with_conditions(service: ServiceView, conditions: Sequence[Condition]) -> ServiceStatus:

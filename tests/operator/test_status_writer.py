@@ -132,6 +132,13 @@ async def test_a_tier_that_went_is_taken_out_of_the_maps() -> None:
     assert writing.service.status.wanted_by_tier == {"light": 2}
 
 
+async def test_ratios_of_batch_times_are_told_short_and_those_that_went_are_taken_out() -> None:
+    writing = Writing(status={"batchTimeRatios": {"old": {"1": 2.0}, "light": {"1": 1.5, "16": 2.0}}})
+    patch = await writing.patch(replace(DECIDED, memory=Memory(ratios={"light": {1: 1.23456, 4: 1.0}})))
+    assert patch["batchTimeRatios"] == {"old": None, "light": {"1": 1.23, "4": 1.0, "16": None}}
+    assert writing.service.status.batch_time_ratios == {"light": {"1": 1.23, "4": 1.0}}
+
+
 async def test_where_nothing_was_planned_the_plan_stays() -> None:
     writing = Writing()
     await writing.write()
