@@ -13,6 +13,7 @@ from hadis.planning.conditions import (
     nodes_have_room,
     profile_condition,
     service_conditions,
+    slow_worker,
     worker_problem,
 )
 from hadis.planning.plan import Plan, TierPlan
@@ -20,12 +21,13 @@ from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, WorkerGroup
 
 NOW_S, LATE_S = 1000.0, 60.0
-READY = Worker("w", "l1", ("light",), ready=True)
+READY = Worker("w", "l1", ("light",), ready=True, url="http://w")
 WAITING = Worker("p", "l1", ("light",), unschedulable=Problem("Unschedulable", "no node"), unschedulable_since_s=880.0)
 LEAVING = Worker("q", "l1", ("light",), terminating=True)
 REFUSED = WorkerGroup("l1", ("light",), refused=Problem("QuotaExceeded", "exceeded quota"))
 PLAN = Plan("light", "light", 0.0, 0.0, (TierPlan("light", 1, 1),), 1.0, 30.0, 0.1, 0.1, reason="enough")
 BAD_PLAN = replace(PLAN, feasible=False, reason="too few GPUs")
+SLOW = DemandReading(NOW_S, {"router": 1.0}, worker_ratios={"http://w": 1.5})
 
 
 def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
@@ -68,12 +70,17 @@ def test_a_profile_is_valid_or_says_why_not(profile: Profile) -> None:
     assert (missing.status, missing.reason, missing.message) == ("False", "ProfileNotFound", "there is none")
 
 
-def conditions(profile: Profile, planned: DesiredState, mode: str = "Auto", **changes: Any) -> dict[str, Condition]:
-    """Return the conditions, by type, of a service with one ready worker, `changes` aside."""
+def snapshot(profile: Profile, mode: str = "Auto", **changes: Any) -> Snapshot:
+    """Return a service with one ready worker, `changes` aside."""
     spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, "mode": mode})
     reading = DemandReading(NOW_S, {"router": 1.0}, source="read from 1 of 1 routers")
     plain = Snapshot(NOW_S, spec, profile, reading, (READY,), (WorkerGroup("l1", ("light",), replicas=1, created=1),))
-    return {c.type: c for c in service_conditions(replace(plain, **changes), planned)}
+    return replace(plain, **changes)
+
+
+def conditions(profile: Profile, planned: DesiredState, mode: str = "Auto", **changes: Any) -> dict[str, Condition]:
+    """Return the conditions, by type, of such a service."""
+    return {c.type: c for c in service_conditions(snapshot(profile, mode, **changes), planned)}
 
 
 def test_all_is_well(profile: Profile) -> None:
@@ -103,6 +110,28 @@ def test_all_is_well(profile: Profile) -> None:
         (DesiredState(PLAN, PLAN, 1), {"mode": "Advisory"}, "PlanApplied", "False", "Advisory"),
         (DesiredState(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "Degraded", "True", "Unschedulable"),
         (DesiredState(BAD_PLAN, PLAN, 1), {}, "Degraded", "True", "PlanInfeasible"),
+        (DesiredState(PLAN, PLAN, 1), {"reading": SLOW}, "Degraded", "True", "SlowWorker"),
+        (DesiredState(BAD_PLAN, PLAN, 1), {"reading": SLOW}, "Degraded", "True", "SlowWorker"),
+        (DesiredState(PLAN, PLAN, 1), {"reading": SLOW}, "CapacitySufficient", "True", "Sufficient"),
+        (DesiredState(PLAN, PLAN, 2), {"reading": SLOW}, "PlanApplied", "False", "Scaling"),
+        (
+            DesiredState(PLAN, PLAN, 2),
+            {"reading": SLOW, "workers": (READY, WAITING)},
+            "Degraded",
+            "True",
+            "Unschedulable",
+        ),
+        (DesiredState(PLAN, PLAN, 1, {"light": {1: 1.25}}), {}, "ProfileFresh", "True", "AsMeasured"),
+        (DesiredState(PLAN, PLAN, 1, {"light": {1: 1.26}}), {}, "ProfileFresh", "False", "Stale"),
+        (DesiredState(PLAN, PLAN, 1, {"light": {1: 0.79}}), {}, "ProfileFresh", "False", "Stale"),
+        (
+            # Told is what is planned with, not what was learnt since.
+            DesiredState(PLAN, PLAN, 1, {"light": {1: 1.0}}),
+            {"reading": replace(SLOW, ratios={"light": {1: 2.0}})},
+            "ProfileFresh",
+            "True",
+            "AsMeasured",
+        ),
         (DesiredState(PLAN, PLAN, 1), {"routers": 0}, "Ready", "False", "NoRouter"),
         (DesiredState(None, PLAN, 1), {"workers": ()}, "Ready", "False", "NoWorker"),
         (DesiredState(None, PLAN, 1), {"workers": (WAITING,)}, "Ready", "False", "Unschedulable"),
@@ -113,3 +142,34 @@ def test_what_is_not_well_is_told_by_its_condition(
 ) -> None:
     found = conditions(profile, planned, **changes)[kind]
     assert (found.status, found.reason) == (status, reason)
+
+
+def test_a_stale_profile_says_which_tiers_and_by_how_much(profile: Profile) -> None:
+    ratios = {"light": {1: 1.1, 4: 0.5}, "heavy": {1: 1.2}, "idle": {}, "other": {1: 1.0, 4: 2.0}}
+    message = conditions(profile, DesiredState(PLAN, PLAN, 1, ratios))["ProfileFresh"].message
+    assert "as long as the profile says: light 0.5, other 2;" in message
+
+
+@pytest.mark.parametrize(
+    ("ratios", "named"),
+    [
+        ({}, None),
+        ({"http://w": 1.49, "http://v": 1.0}, None),
+        ({"http://w": 1.5}, "worker w takes 1.5 times"),
+        ({"http://w": 2.0, "http://v": 3.0}, "worker v takes 3.0 times"),
+        ({"http://w": 2.0, "http://v": 1.0, "http://starting": 9.0}, "worker w takes 2.0 times"),
+        ({"w": 9.0}, None),
+    ],
+)
+def test_the_slowest_of_the_ready_workers_is_named(
+    profile: Profile, ratios: dict[str, float], named: str | None
+) -> None:
+    workers = READY, replace(READY, name="v", url="http://v"), Worker("s", "l1", ("light",), url="http://starting")
+    problem = slow_worker(snapshot(profile, workers=workers, reading=replace(SLOW, worker_ratios=ratios)))
+    assert (problem.message if problem else "").startswith(named or "")
+    assert (problem is None) is (named is None)
+
+
+def test_without_a_reading_no_worker_is_slow(profile: Profile) -> None:
+    assert slow_worker(snapshot(profile, reading=Problem("NoData", "none"))) is None
+    assert slow_worker(snapshot(profile, workers=())) is None

@@ -8,7 +8,7 @@ import pytest
 from hadis.api.resources import ServiceSpec
 from hadis.planning.conditions import slow_worker
 from hadis.planning.decide import Decision, decide
-from hadis.planning.fleet import capacity_by_tier
+from hadis.planning.fleet import capacity_by_tier, missing_gpus
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import corrected, followed, mean_ratios, mean_worker_ratios, out_of_date
@@ -67,6 +67,12 @@ def test_a_slow_worker_is_named_and_no_whole_gpu(profile: Profile) -> None:
     assert "p1 takes 4.0 times" in problem.message
     assert condition(steps(profile, worker_ratios={"http://p1": 4.0}), "Degraded") == ("True", "SlowWorker")
     assert slow_worker(replace(snapshot, reading=DemandReading(1.0, {"r": 1.0}))) is None
+
+
+def test_gpus_are_missing_where_ready_workers_are_slow_and_fast_ones_give_none_back(profile: Profile) -> None:
+    reading = DemandReading(1.0, {"r": 1.0}, worker_ratios={"http://p1": 4.0, "http://p2": 0.5, "http://p3": 4.0})
+    workers = (*WORKERS[:3], replace(WORKERS[3], ready=False))
+    assert missing_gpus(Snapshot(1.0, SPEC, profile, reading, workers, (GROUP,))) == 0.75
 
 
 def test_planning_follows_in_steps() -> None:

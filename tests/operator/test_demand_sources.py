@@ -47,12 +47,35 @@ async def test_what_routers_learn_of_batch_times_is_averaged() -> None:
     assert reading.worker_ratios == {"http://w1:8100": 4.0}
 
 
+async def test_of_what_routers_say_each_size_is_kept_and_nonsense_is_not() -> None:
+    batch, worker = "hadis_router_batch_time_ratio", "hadis_router_worker_time_ratio"
+    knowing = (
+        f'{batch}{{tier="light",batch="1"}} 1.0\n{batch}{{tier="light",batch="4"}} 2.0\n'
+        f'{batch}{{tier="heavy",batch="1"}} 0.0\n{batch}{{tier="heavy",batch="2"}} NaN\n'
+        f'{worker}{{worker="http://w1"}} 2.0\n{worker}{{worker="http://w2"}} 0.0\n{worker}{{worker="http://w3"}} NaN\n'
+    )
+    other = 'hadis_router_arrivals_total 1.0\nhadis_router_queued_seconds{tier="heavy"} 2.0\n'
+    http = FakeHttp(
+        {
+            "http://a/metrics": METRICS + knowing,
+            "http://b/metrics": other + f'{worker}{{worker="http://w1"}} 4.0\n',
+        }
+    )
+    reading = await from_routers(http.session, ["http://a", "http://b"])
+    assert reading.series == {"http://a": 5.0, "http://b": 1.0}
+    assert reading.queued_s == {"light": 0.5, "heavy": 2.0}
+    assert reading.ratios == {"light": {1: 1.0, 4: 2.0}}
+    assert reading.worker_ratios == {"http://w1": 3.0}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         (None, r"http://r/metrics: nobody"),
         ("up 1\n", "has no hadis_router_arrivals_total"),
         ("{", "http://r/metrics: "),
+        (METRICS + 'hadis_router_batch_time_ratio{tier="light"} 1.0\n', "http://r/metrics: 'batch'"),
+        (METRICS + 'hadis_router_batch_time_ratio{tier="light",batch="a"} 1.0\n', "http://r/metrics: invalid literal"),
     ],
 )
 async def test_where_no_router_tells_its_arrivals_the_first_fault_is_told(text: str | None, said: str) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from documents import plan_document
 from hadis.api.resources import ServiceSpec
+from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Memory, Problem, Snapshot, WorkerGroup
+from hadis.planning.snapshot import Memory, Problem, Snapshot, Worker, WorkerGroup
 from hadis.protocol.labels import EVERY_TIER, REVISION
 from hadis_operator import children
 from hadis_operator.children import Children
 from hadis_operator.children.common import Owner
-from hadis_operator.observe import memory_of, snapshot_of
+from hadis_operator.observe import memory_of, snapshot_of, worker_of
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.views import DeploymentView, deployment_view, pod_view, service_view
 from kube_objects import NAME, NAMESPACE, deployment_object, pod_object, service_object
@@ -42,10 +46,24 @@ def test_groups_are_those_that_the_spec_asks_for_and_then_the_former_ones(profil
 
 def test_workers_have_the_tiers_of_their_pool_that_the_profile_knows(profile: Profile) -> None:
     snapshot = seen(profile, None)
-    assert [(w.name, w.group, w.tiers, w.ready) for w in snapshot.workers] == [
-        ("p", "l1", ("light", "heavy"), True),
-        ("q", "l1", (), False),
-    ]
+    assert snapshot.workers == (
+        Worker("p", "l1", ("light", "heavy"), ready=True, url="http://10.0.0.1:8100"),
+        Worker("q", "l1", (), url="http://10.0.0.1:8100"),
+    )
+    assert (snapshot.now_s, snapshot.spec, snapshot.profile, snapshot.reading) == (5.0, SPEC, profile, NOT_READ)
+    assert (snapshot.routers, snapshot.late_s) == (2, 60.0)
+
+
+def test_what_keeps_a_worker_from_serving_is_seen() -> None:
+    waits = {"type": "PodScheduled", "status": "False", "lastTransitionTime": "1970-01-01T00:00:02Z", "message": "full"}
+    crash = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    status = {"conditions": [waits], "containerStatuses": [crash], "startTime": "1970-01-01T00:00:03Z"}
+    worker = worker_of(pod_view(pod_object("p", address="", terminating=True, status=status)), ("light",))
+    assert worker == Worker(
+        "p", "l1", ("light",), terminating=True, started_s=3.0, unschedulable_since_s=2.0,
+        unschedulable=Problem("Unschedulable", "pod p waits for a node: full"),
+        failure=Problem("CrashLoopBackOff", "pod p: CrashLoopBackOff"),
+    )  # fmt: skip
 
 
 def test_without_a_profile_what_runs_is_still_seen() -> None:
@@ -58,6 +76,13 @@ def test_a_status_that_says_nothing_is_an_empty_memory() -> None:
     assert memory_of(service_view(service_object())) == Memory()
     remembered = memory_of(service_view(service_object(status={"wantedByTier": {"light": 2}})))
     assert remembered == Memory(workers_by_tier={"light": 2})
+
+
+def test_the_plan_that_routes_comes_back_from_the_status() -> None:
+    plan = Plan("light", "light", 0.0, 0.0, (TierPlan("light", 1, 1),), 1.0, 30.0, 0.1, 0.1, reason="enough")
+    target = replace(plan, reason="more is coming")
+    status = {"plan": {"active": plan_document(plan), "target": plan_document(target)}}
+    assert memory_of(service_view(service_object(status=status))) == Memory(plan=plan)
 
 
 def test_what_was_learnt_of_batch_times_comes_back_from_the_status() -> None:

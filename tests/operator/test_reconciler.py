@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,8 +12,10 @@ from documents import plan_document
 from fake_http import FakeHttp
 from fake_kube import FakeCluster
 from hadis.api.conditions import Condition
+from hadis.api.resources import ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.snapshot import DemandReading
 from hadis.protocol.labels import POOL, REVISION
 from hadis_operator.reconciler import Reconciler
 from hadis_operator.settings import OperatorSettings
@@ -46,6 +48,7 @@ class Operator:
         if profile:
             self.cluster.put(profile_object())
         self.arrivals = 0.0
+        self.sampled_s: Callable[[], float] = time.time
         self.restart()
 
     def restart(self) -> None:
@@ -98,7 +101,7 @@ class Operator:
         """Have a Prometheus that tells `arrivals`."""
 
         def answer(params: Mapping[str, str]) -> str:
-            value = time.time() if params["query"].startswith("timestamp(") else self.arrivals
+            value = self.sampled_s() if params["query"].startswith("timestamp(") else self.arrivals
             result = [{"metric": {"pod": "r"}, "value": [0, str(value)]}]
             return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
 
@@ -193,6 +196,52 @@ async def test_without_a_prometheus_the_ready_routers_are_asked() -> None:
     operator.cluster.put(pod_object("s", component="router", address="10.0.1.2"))
     await operator.reconcile()
     assert operator.http.asked == ["http://10.0.1.1:8080/metrics"]
+
+
+SLOW_ROUTER = (
+    'hadis_router_arrivals_total 7.0\nhadis_router_queued_seconds{tier="heavy"} 2.0\n'
+    'hadis_router_batch_time_ratio{tier="heavy",batch="4"} 2.0\n'
+    'hadis_router_worker_time_ratio{worker="http://10.0.0.1:8100"} 3.0\n'
+)
+
+
+async def test_beside_prometheus_routers_tell_what_waits_and_how_long_batches_take() -> None:
+    operator = Operator(service_object(**METRICS))
+    operator.prometheus()
+    operator.arrivals, now_s = 100.0, time.time()
+    operator.sampled_s = lambda: now_s - 20.0
+    operator.cluster.put(pod_object("s", component="router", address="10.0.1.2"))
+    operator.http.answers["http://10.0.1.1:8080/metrics"] = SLOW_ROUTER
+    spec = operator.service.spec
+    assert isinstance(spec, ServiceSpec)
+    reading = await operator.reconciler._read_demand(spec)
+    assert reading == DemandReading(
+        now_s - 20.0,
+        {"[('pod', 'r')]": 100.0},
+        {"heavy": 2.0},
+        {"heavy": {4: 2.0}},
+        {"http://10.0.0.1:8100": 3.0},
+        f"1 series from {PROMETHEUS}",
+    )
+    assert "http://10.0.1.2:8080/metrics" not in operator.http.asked  # it is not ready
+
+
+async def test_what_routers_learn_is_told_and_outlives_a_restart() -> None:
+    operator = Operator(service_object(**METRICS))
+    operator.prometheus()
+    operator.http.answers["http://10.0.1.1:8080/metrics"] = SLOW_ROUTER
+    await operator.reconcile()
+    operator.follow()
+    await operator.reconcile()
+    assert operator.status.batch_time_ratios == {"heavy": {"4": 2.0}}
+    assert operator.condition("ProfileFresh").reason == "Stale"
+    assert operator.condition("Degraded").reason == "SlowWorker"
+    del operator.http.answers["http://10.0.1.1:8080/metrics"]
+    operator.restart()
+    await operator.reconcile()
+    assert operator.condition("MetricsAvailable").status == "True"
+    assert operator.condition("ProfileFresh").reason == "Stale"
+    assert operator.condition("Degraded").status == "False"
 
 
 async def test_a_changed_service_has_other_children() -> None:
