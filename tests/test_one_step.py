@@ -14,6 +14,7 @@ from documents import profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.cli import control_loop
 from hadis.cli.local_workers import LocalWorkers, Place
+from hadis.cli.processes import Component
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
 from hadis.planning.plan import Plan
@@ -143,8 +144,8 @@ def _pod(name: str, labels: dict[str, str], *, ready: bool) -> dict[str, Any]:
 class Idle:
     """What runs in place of a worker's process."""
 
-    def __init__(self, name: str, module: str, environment: dict[str, str], say: Callable[[str], None]) -> None:
-        self.port = environment["HADIS_WORKER_PORT"]
+    def __init__(self, component: Component, say: Callable[[str], None], changed: Callable[[], None]) -> None:
+        """Start nothing."""
 
     async def run(self) -> None:
         await asyncio.Event().wait()

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 from hadis.cli.local_workers import LocalWorkers, Place
+from hadis.cli.processes import Component
 
 GROUPS = {"light": ("light",), "heavy": ("heavy",)}
 
@@ -15,8 +16,8 @@ GROUPS = {"light": ("light",), "heavy": ("heavy",)}
 class Idle:
     """What runs in place of a worker's process."""
 
-    def __init__(self, name: str, module: str, environment: dict[str, str], say: Callable[[str], None]) -> None:
-        self.environment = environment
+    def __init__(self, component: Component, say: Callable[[str], None], changed: Callable[[], None]) -> None:
+        """Start nothing."""
 
     async def run(self) -> None:
         await asyncio.Event().wait()

@@ -15,6 +15,7 @@ from hadis.api.fields import parse_duration_s
 from hadis.api.resources import Gpus, ServiceSpec
 from hadis.api.status import CHANGES_KEPT
 from hadis.cli.local_workers import LocalWorkers
+from hadis.cli.processes import is_ready
 from hadis.planning.decide import Decision, decide
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
@@ -40,14 +41,14 @@ class ControlLoop:
     """Where the router reads plan and workers."""
     say: Callable[..., None]
     changed: asyncio.Event
-    """Set when a worker's process is gone."""
+    """Set when a worker became ready or ended."""
     _memory: Memory = field(default_factory=Memory)
     _announced: Plan | None = None
     _changes: deque[PlanChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
     _state: RunState | None = None
 
     async def run(self) -> None:
-        """Take steps for ever: every few seconds, and when a worker is gone."""
+        """Take steps for ever: every few seconds, and when a worker became ready or ended."""
         # On one machine the budget is the workers that were asked for, and all of them are there to be used.
         count = len(self.workers.places)
         spec = self.spec.model_copy(update={"gpus": Gpus(min=count, max=count), "mode": "Auto"})
@@ -112,7 +113,7 @@ async def greet(url: str, workers: int, say: Callable[..., None]) -> None:
     began = time.monotonic()
     say(f"starting a router and {workers} workers; models load")
     async with httpx.AsyncClient(timeout=_PROBE_S) as client:
-        while not await _ready(client, url):  # noqa: ASYNC110 (another process is waited for)
+        while not await is_ready(client, f"{url}/readyz"):  # noqa: ASYNC110 (another process is waited for)
             await asyncio.sleep(_FIRST_STEPS_S)
     body = '{"prompt":"a big red circle top left and a small blue square bottom right on white"}'
     say(f"ready after {time.monotonic() - began:.1f} s at {url}; try:")
@@ -122,10 +123,3 @@ async def greet(url: str, workers: int, say: Callable[..., None]) -> None:
         f"  hadis load --rps 1..12 --minutes 3 --url {url}",
         soft_wrap=True,
     )
-
-
-async def _ready(client: httpx.AsyncClient, url: str) -> bool:
-    try:
-        return (await client.get(f"{url}/readyz")).is_success
-    except httpx.HTTPError:
-        return False

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from hadis.cli.processes import Child
+from hadis.cli.processes import Child, Component
 from hadis.planning.snapshot import Worker, WorkerGroup
 from hadis.protocol.run_state import WorkerAddress
 
@@ -56,7 +56,7 @@ class _Process:
 
 @dataclass
 class LocalWorkers:
-    """Starts and stops worker processes; `changed` is called when one is gone."""
+    """Starts and stops worker processes; `changed` is called when one became ready or ended."""
 
     groups: Mapping[str, tuple[str, ...]]
     """The tiers of each group's workers."""
@@ -64,7 +64,7 @@ class LocalWorkers:
     tasks: asyncio.TaskGroup
     say: Callable[[str], None]
     changed: Callable[[], None]
-    child: Callable[[str, str, dict[str, str], Callable[[str], None]], Runs] = Child
+    child: Callable[[Component, Callable[[str], None], Callable[[], None]], Runs] = Child
     _processes: list[_Process] = field(default_factory=list)
     _replicas: dict[str, int] = field(default_factory=dict)
 
@@ -132,7 +132,8 @@ class LocalWorkers:
             "HADIS_WORKER_PORT": str(place.port),
             "HADIS_WORKER_TIERS": ",".join(self.groups[group]),
         }
-        child = self.child(f"worker {place.number}", "hadis_worker", environment, self.say)
+        worker = Component(f"worker {place.number}", "hadis_worker", environment, f"{place.url}/readyz")
+        child = self.child(worker, self.say, self.changed)
         process = _Process(place, group, self.tasks.create_task(child.run()))
         self._processes.append(process)
         process.task.add_done_callback(lambda _: self._ended(process))

@@ -20,7 +20,7 @@ from hadis.cli import fail
 from hadis.cli.control_loop import ControlLoop, greet
 from hadis.cli.gpus import assign, list_devices, threads_per_worker
 from hadis.cli.local_workers import LocalWorkers, Place
-from hadis.cli.processes import Child, ChildRefused
+from hadis.cli.processes import Child, ChildRefused, Component
 from hadis.planning.fleet import is_shared
 from hadis.planning.profile import Profile
 from hadis.protocol.address import http_url
@@ -101,7 +101,7 @@ class Machine:
             workers = LocalWorkers(groups, self.places(), tasks, self.say, changed.set)
             loop = ControlLoop(spec, profile, workers, self.url, state_file, self.say, changed)
             running = [
-                tasks.create_task(Child("router", "hadis_router", self._router(state_file), self.say).run()),
+                tasks.create_task(Child(self._router(state_file), self.say, changed.set).run()),
                 tasks.create_task(loop.run()),
                 tasks.create_task(greet(self.url, len(self.devices), self.say)),
             ]
@@ -110,13 +110,15 @@ class Machine:
             for task in (*running, *workers.running):
                 task.cancel()
 
-    def _router(self, state_file: Path) -> dict[str, str]:
-        return {
+    def _router(self, state_file: Path) -> Component:
+        environment = {
             "HADIS_ROUTER_MANIFEST": str(self.path),
             "HADIS_ROUTER_STATE_FILE": str(state_file),
             "HADIS_ROUTER_HOST": self.host,
             "HADIS_ROUTER_PORT": str(self.port),
         }
+        # Not /readyz, which also needs workers.
+        return Component("router", "hadis_router", environment, f"{self.url}/healthz")
 
     def places(self) -> list[Place]:
         """Return a place for each worker: its own port, and its own GPU where the machine has any."""

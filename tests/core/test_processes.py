@@ -1,0 +1,116 @@
+"""Processes that are kept alive: when one is started again, and who is told. No process is started."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from hadis.cli.processes import Backoff, Child, ChildRefused, Component
+from virtual import virtual
+
+WORKER = Component("worker 0", "hadis_worker", {}, "http://127.0.0.1:9000/readyz")
+LOADING_S, CODE = 3.0, -9
+
+
+@pytest.mark.parametrize(
+    ("ready_s", "waits_s"),
+    [
+        pytest.param([None] * 8, [0.5, 1, 2, 4, 8, 16, 30, 30], id="never ready: twice as long each time, capped"),
+        pytest.param([60] * 4, [0, 0, 0, 0], id="killed while it served: at once"),
+        pytest.param([1] * 5, [0, 0.5, 1, 2, 4], id="crashes soon after it is ready: at once but once"),
+        pytest.param([None, None, None, 1, None], [0.5, 1, 2, 0, 0.5], id="once ready, the waits begin anew"),
+        pytest.param([1, 1, 1, 60, 1, 1], [0, 0.5, 1, 0, 0, 0.5], id="steady once: all is forgiven"),
+        pytest.param([1, None, 1, None, 1], [0, 0.5, 1, 2, 4], id="now and then ready for a moment: does not spin"),
+    ],
+)
+def test_the_wait_follows_from_how_long_each_was_ready(ready_s: list[float | None], waits_s: list[float]) -> None:
+    backoff = Backoff()
+    assert [backoff.after(each) for each in ready_s] == waits_s
+
+
+@dataclass
+class FakeProcess:
+    """A process that ends by itself after some time, or when it is told to."""
+
+    ends_after_s: float
+    code: int = CODE
+    returncode: int | None = None
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self) -> int:
+        """Return the exit code."""
+        try:
+            await asyncio.wait_for(self.told.wait(), self.ends_after_s)
+            self.returncode = 0
+        except TimeoutError:
+            self.returncode = self.code
+        return self.returncode
+
+    def terminate(self) -> None:
+        """End cleanly."""
+        self.told.set()
+
+    def kill(self) -> None:
+        """Never needed."""
+        raise AssertionError
+
+
+class Machine:
+    """Starts fake processes, each ready `LOADING_S` after its start, and notes when what happened."""
+
+    def __init__(self, *processes: FakeProcess) -> None:
+        self.processes: Iterator[FakeProcess] = iter(processes)
+        self.starts: list[float] = []
+        self.changes: list[float] = []
+        self.said: list[str] = []
+
+    async def start(self, component: Component) -> FakeProcess:
+        """Start the next process."""
+        assert component is WORKER
+        self.starts.append(now())
+        return next(self.processes)
+
+    def child(self) -> Child:
+        """Return what keeps them alive."""
+        transport = httpx.MockTransport(lambda _: httpx.Response(200 if now() >= self.starts[-1] + LOADING_S else 503))
+        return Child(WORKER, self.said.append, lambda: self.changes.append(now()), self.start, transport)
+
+
+def now() -> float:
+    return round(asyncio.get_running_loop().time(), 6)
+
+
+@virtual
+async def test_one_that_was_killed_while_it_served_starts_at_once_and_one_that_was_not_ready_waits() -> None:
+    machine = Machine(FakeProcess(100), FakeProcess(1), FakeProcess(1), FakeProcess(1000))
+    run = asyncio.create_task(machine.child().run())
+    await asyncio.sleep(110)
+    assert machine.starts == [0, 100, 101.5, 103.5]
+    assert machine.changes == pytest.approx([LOADING_S, 100, 101, 102.5, 103.5 + LOADING_S], abs=0.11)
+    assert machine.said[:2] == [
+        "worker 0 ended with -9; starting it again at once",
+        "worker 0 ended with -9; starting it again in 0.5 s",
+    ]
+    assert not run.done()
+
+
+@virtual
+async def test_one_that_is_stopped_is_told_and_not_started_again() -> None:
+    process = FakeProcess(1000)
+    machine = Machine(process)
+    run = asyncio.create_task(machine.child().run())
+    await asyncio.sleep(1)
+    run.cancel()
+    await asyncio.wait([run])
+    assert (process.returncode, machine.starts, machine.said) == (0, [0], [])
+
+
+@virtual
+async def test_one_that_refuses_its_settings_is_not_started_again() -> None:
+    machine = Machine(FakeProcess(1, code=2))
+    with pytest.raises(ChildRefused, match="worker 0 refused its settings"):
+        await machine.child().run()
+    assert machine.starts == [0]
