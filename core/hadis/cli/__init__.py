@@ -12,8 +12,11 @@ import typer
 _ANY_WORDS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
-def make_app() -> typer.Typer:
-    """Return the command with every subcommand; one whose extra is not installed says so when it is run."""
+def make_app(only: str | None = None) -> typer.Typer:
+    """Return the command with every subcommand; one whose extra is not installed says so when it is run.
+
+    Where there is a subcommand `only`, the others are left out, and nothing waits for their libraries.
+    """
     app = typer.Typer(
         name="hadis",
         help="Serve text-to-image diffusion models at the best quality that the GPUs allow within a latency objective.",
@@ -22,7 +25,8 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(lambda: None)
-    for entry in sorted(entry_points(group="hadis.commands"), key=lambda e: e.name):
+    entries = sorted(entry_points(group="hadis.commands"), key=lambda e: e.name)
+    for entry in [e for e in entries if e.name == only] or entries:
         try:
             command = entry.load()
         except ModuleNotFoundError as error:
@@ -62,7 +66,7 @@ def main() -> None:
     0: done. 2: a fault that a person can mend, as one line on stderr, or as typer's box for a wrong usage. 1: a fault
     of ours, with its traceback. 130: Ctrl-C, but for `hadis up`, which ends with 0.
     """
-    make_app()(prog_name="hadis")
+    make_app(*sys.argv[1:2])(prog_name="hadis")
 
 
 def fail(message: str) -> typer.Exit:

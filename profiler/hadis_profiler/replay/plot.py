@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 from hadis.planning.plan import Plan
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from hadis_profiler.replay.simulate import Outcome
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
+if TYPE_CHECKING:  # a replay without a picture does not wait for it
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
 
 _PATHS = {"light": "#8ecae6", "kept-light": "#fb8500", "deferred": "#219ebc", "heavy": "#023047"}
 _BINS = 60
@@ -40,13 +39,16 @@ class Timeline:
 
     def draw(self, path: Path, title: str, slo_s: float) -> None:
         """Write the picture: demand, answers by path, the plan's quality, latency against the SLO."""
+        from matplotlib.figure import Figure
+
         at = np.array([o[0] for o in self._outcomes])
         latency = np.array([o[1] for o in self._outcomes])
         how = np.array([o[2] for o in self._outcomes])
         edges = np.linspace(0, max(1e-9, float(at.max())), _BINS + 1)
         middle, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
         where = np.clip(np.digitize(at, edges) - 1, 0, _BINS - 1)
-        figure, (top, mid, low) = plt.subplots(3, 1, figsize=(9, 8), sharex=True, layout="constrained")
+        figure = Figure(figsize=(9, 8), layout="constrained")
+        top, mid, low = figure.subplots(3, 1, sharex=True)
         self._draw_paths(top, middle, width, where, how)
         top.set_title(title, loc="left", fontweight="bold")
         times = [t for t, _ in self._plans]
@@ -69,7 +71,6 @@ class Timeline:
         low.set_xlabel("time, s")
         low.legend(frameon=False, ncols=3)
         figure.savefig(path, dpi=120)
-        plt.close(figure)
 
     def _draw_paths(
         self, axes: Axes, middle: NDArray[np.float64], width: float, where: NDArray[np.intp], how: NDArray[np.str_]
@@ -87,8 +88,11 @@ class Timeline:
 
 def draw_sizes(path: Path, rows: Sequence[tuple[int, float, float]], quality: float, allowed: float) -> None:
     """Write quality and violations (shares) against GPUs, from rows (gpus, quality, violations)."""
+    from matplotlib.figure import Figure
+
     counts = [row[0] for row in rows]
-    figure, (top, low) = plt.subplots(2, 1, figsize=(8, 6), sharex=True, layout="constrained")
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    top, low = figure.subplots(2, 1, sharex=True)
     top.plot(counts, [row[1] for row in rows], "o-", color="#023047")
     top.axhline(quality, color="#d62828", lw=1, label=f"asked: {quality:g}")
     top.set_ylabel("quality (lower is better)")
@@ -99,7 +103,6 @@ def draw_sizes(path: Path, rows: Sequence[tuple[int, float, float]], quality: fl
     low.set_xlabel("GPUs")
     low.legend(frameon=False)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def _percentile(values: NDArray[np.float64], q: float) -> float:
