@@ -11,7 +11,8 @@ import torch
 from hadis.api.manifest import read_manifest
 from hadis.api.resources import BatchLatency, Tier
 from hadis.protocol.worker import GenerateBatch, WireJob
-from hadis_worker.engine import BatchError, Engine, UnknownTierError
+from hadis_worker.engine import Engine
+from hadis_worker.errors import BatchError, UnknownTierError
 from hadis_worker.pipelines import Call, Pixels
 from hadis_worker.settings import Models
 

@@ -81,6 +81,23 @@ def test_sigterm_finishes_the_batch_takes_nothing_new_and_exits_0() -> None:
         process.communicate()
 
 
+@pytest.mark.slow
+def test_it_answers_while_it_loads_and_stops_when_it_is_told_to() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = start(manifest=MANIFEST, port=port, threads=1)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/healthz", process)
+        assert httpx.get(f"http://127.0.0.1:{port}/status").json()["ready"] is False
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert "imports took" not in log
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def fails(**settings: object) -> tuple[int, list[str]]:
     process = start(**settings)
     _, errors = process.communicate(timeout=120)

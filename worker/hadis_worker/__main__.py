@@ -11,8 +11,13 @@ import os
 import socket
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
+from hadis_worker.libraries import import_libraries
 from hadis_worker.settings import Models, SettingsError, WorkerSettings, read_models
+
+if TYPE_CHECKING:
+    from hadis_worker.engine import Engine
 
 log = logging.getLogger("hadis_worker")
 
@@ -43,11 +48,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(settings: WorkerSettings, models: Models, listener: socket.socket) -> int:
-    # Late, so that bad settings are reported at once: these import torch.
+    # Late, so that bad settings are reported at once.
     import uvicorn
 
     from hadis_worker.app import create_app
-    from hadis_worker.engine import Engine
     from hadis_worker.gpu import pick_device
     from hadis_worker.service import WorkerService
 
@@ -75,6 +79,12 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
             self.code, self.should_exit = 1, True
 
     def load() -> Engine:
+        import_libraries()
+        import torch
+
+        from hadis_worker.engine import Engine
+
+        torch.set_num_threads(settings.thread_count)  # those of the thread that this runs in
         return Engine.load(models, pick_device(settings.device))
 
     loop = asyncio.get_running_loop()

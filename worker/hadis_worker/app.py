@@ -12,8 +12,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from hadis.protocol.worker import CONTENT_TYPE, GenerateBatch
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from hadis_worker.engine import BatchError, UnknownTierError
-from hadis_worker.service import BusyError, NotReadyError, WorkerService
+from hadis_worker.errors import BatchError, BusyError, NotReadyError, UnknownTierError
+from hadis_worker.service import WorkerService
 
 _BODY = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": GenerateBatch.model_json_schema()}}}

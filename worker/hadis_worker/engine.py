@@ -19,20 +19,13 @@ from hadis.protocol.worker import GenerateBatch, JobResult, WireJob
 from PIL import Image
 
 from hadis_worker.discriminator import Discriminator, load_discriminator
+from hadis_worker.errors import BatchError, UnknownTierError
 from hadis_worker.pipelines import Call, LoadError, Painter, Pixels, load_painters
 from hadis_worker.settings import Models
 
 log = logging.getLogger(__name__)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 WARM_UP_STEPS = 2
-
-
-class UnknownTierError(LookupError):
-    """A batch for a tier that is not resident here."""
-
-
-class BatchError(ValueError):
-    """A batch that cannot be made as it stands."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class Engine:
 
         Raises LoadError.
         """
-        discriminator = None
+        discriminator, started = None, time.perf_counter()
         if models.discriminator:
             try:
                 discriminator = load_discriminator(models.discriminator).to(device)
@@ -87,6 +80,7 @@ class Engine:
                 reason = " ".join(str(error).split())
                 raise LoadError(f"the discriminator cannot be loaded: {reason}") from error
         engine = cls(models.tiers, load_painters(models.tiers, models.folder, device), discriminator, device)
+        log.info("models took %.2f s", time.perf_counter() - started)
         for tier in models.tiers:
             engine._warm_up(tier)
         return engine

@@ -1,12 +1,13 @@
-"""Memory and utilisation of the worker's GPU, from NVML; where there is none, every reading is None."""
+"""Memory and utilisation of the worker's GPU, from NVML; where there is none, every reading is None.
+
+Libraries are imported late: the routes need the types alone.
+"""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ class GpuReading:
 
 def pick_device(setting: str) -> str:
     """Return "cuda" or "cpu"; raise ValueError where CUDA is asked for and there is none."""
+    import torch
+
     if setting == "cuda" and not torch.cuda.is_available():
         raise ValueError("HADIS_WORKER_DEVICE is cuda, but torch finds no NVIDIA GPU; set it to auto or cpu")
     return "cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu"
@@ -37,6 +40,7 @@ class Gpu:
             log.info("no NVIDIA GPU in use: computing on the CPU, GPU memory and utilisation are not reported")
             return
         import pynvml
+        import torch
 
         properties = torch.cuda.get_device_properties(0)
         self.name = properties.name

@@ -7,24 +7,19 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-import torch
 from hadis.protocol.worker import GenerateBatch, WorkerStatus, encode_answer
 
 from hadis_worker.encode import encode_all
-from hadis_worker.engine import Engine
+from hadis_worker.errors import BusyError, NotReadyError
 from hadis_worker.gpu import Gpu, GpuReading
 from hadis_worker.metrics import WorkerMetrics
 
+if TYPE_CHECKING:  # it imports torch, which answering need not wait for
+    from hadis_worker.engine import Engine
+
 log = logging.getLogger(__name__)
-
-
-class BusyError(Exception):
-    """A batch is running already."""
-
-
-class NotReadyError(Exception):
-    """The worker takes no batch now; the message says why."""
 
 
 class WorkerService:
@@ -44,7 +39,7 @@ class WorkerService:
         self._draining = False
         self._running: asyncio.Future[bytes] | None = None
         self._loading: asyncio.Task[None] | None = None
-        self._pool = ThreadPoolExecutor(1, "hadis-compute", torch.set_num_threads, (threads,))
+        self._pool = ThreadPoolExecutor(1, "hadis-compute")
         self.metrics = WorkerMetrics(self._read_gpu)
 
     def start(self) -> None:

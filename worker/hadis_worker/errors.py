@@ -1,0 +1,19 @@
+"""Why a batch is refused. Apart from the engine, so that the routes answer while it imports torch."""
+
+from __future__ import annotations
+
+
+class UnknownTierError(LookupError):
+    """A batch for a tier that is not resident here."""
+
+
+class BatchError(ValueError):
+    """A batch that cannot be made as it stands."""
+
+
+class BusyError(Exception):
+    """A batch is running already."""
+
+
+class NotReadyError(Exception):
+    """The worker takes no batch now; the message says why."""
