@@ -51,6 +51,18 @@ def test_pods_are_safe_and_workers_ask_for_one_gpu(profile: Profile) -> None:
     assert worker["automountServiceAccountToken"] is False
 
 
+def test_a_pod_that_serves_is_seen_within_a_second_and_may_take_long_to_start(profile: Profile) -> None:
+    made = children.make(OWNER, make_spec(), OperatorSettings(), profile, shared=True)
+    for deployment in (*made.workers.values(), next(c for c in made.fixed if c["kind"] == "Deployment")):
+        [container] = deployment["spec"]["template"]["spec"]["containers"]
+        startup, ready = container["startupProbe"], container["readinessProbe"]
+        # A worker that loads is not asked whether it lives; a router may wait for workers.
+        path, limit_s = {"worker": ("/readyz", 1800), "router": ("/healthz", 120)}[container["name"]]
+        assert startup["httpGet"]["path"] == path
+        assert (startup["periodSeconds"], startup["failureThreshold"]) == (1, limit_s)
+        assert (ready["httpGet"]["path"], ready["periodSeconds"]) == ("/readyz", 1)
+
+
 def test_other_pods_are_another_deployment(profile: Profile) -> None:
     def names(changed: Profile = profile, image: str = "w:1", shared: bool = False) -> set[str]:
         made = children.make(OWNER, make_spec(), OperatorSettings(worker_image=image), changed, shared=shared)

@@ -87,18 +87,23 @@ def container(
     env: dict[str, str],
     mounts: list[Manifest],
     *,
+    started: str,
     startup_s: int,
 ) -> Manifest:
-    """Return the container of a pod of ours, which may write to its mounts alone."""
+    """Return the container of a pod of ours, which may write to its mounts alone.
+
+    Until the path `started` answers, for at most `startup_s` seconds, it is not asked whether it lives.
+    """
     return {
         "name": name,
         "image": image,
         "imagePullPolicy": settings.image_pull_policy,
         "ports": [{"name": "http", "containerPort": port, "protocol": "TCP"}],
         "env": [{"name": key, "value": value} for key, value in env.items()],
-        "readinessProbe": _probe("/readyz", period=2),
-        "livenessProbe": _probe("/healthz", period=10),
-        "startupProbe": _probe("/healthz", period=2, failures=startup_s // 2),
+        # Every second, the shortest that there is: each is added to what a pod takes until it serves.
+        "startupProbe": _probe(started, period=1, failures=startup_s),
+        "readinessProbe": _probe("/readyz", period=1, failures=6),
+        "livenessProbe": _probe("/healthz", period=10, failures=3),
         "volumeMounts": [
             {"name": "manifest", "mountPath": "/etc/hadis", "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
@@ -148,7 +153,7 @@ def resources(needs: Resources) -> Manifest:
     return {k: v for k, v in (("requests", requests), ("limits", limits)) if v}
 
 
-def _probe(path: str, period: int, failures: int = 3) -> Manifest:
+def _probe(path: str, period: int, failures: int) -> Manifest:
     return {
         "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
         "periodSeconds": period,

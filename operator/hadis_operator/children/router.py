@@ -110,7 +110,7 @@ def _deployment(
         "HADIS_ROUTER_HOST": "0.0.0.0",
         "HADIS_ROUTER_PORT": str(PORT),
     }
-    only = container("router", settings.router_image, settings, PORT, env, [], startup_s=120)
+    only = container("router", settings.router_image, settings, PORT, env, [], started="/healthz", startup_s=120)
     # Routers hand requests on to each other.
     only["env"].append({"name": "HADIS_ROUTER_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     only |= {

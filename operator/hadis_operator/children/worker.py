@@ -32,7 +32,7 @@ _MODELS = "/models"
 _GRACE_S = 15
 """Seconds on top of the longest batch in which a worker ends after SIGTERM."""
 _STARTUP_S = 1800
-"""Models may have to be fetched first."""
+"""Models may have to be fetched first; while libraries are read from a slow disk, nothing is answered for long."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def _pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: 
         "HOME": "/tmp",
     }
     mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}]
-    only = container("worker", settings.worker_image, settings, PORT, env, mounts, startup_s=_STARTUP_S)
+    only = container(
+        "worker", settings.worker_image, settings, PORT, env, mounts, started="/readyz", startup_s=_STARTUP_S
+    )
     # As many threads as it asks for CPUs, rounded up: one per core of the node would be in its neighbours' way.
     only["env"].append({
         "name": "HADIS_WORKER_THREADS",
