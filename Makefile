@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
+# Else every process would compile torch and all the other libraries anew as it starts.
+export UV_COMPILE_BYTECODE := 1
 
 .PHONY: help demo test lint docs reference e2e bench bench-paper scenes scenes-profile screenshots crds cluster clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]'
@@ -42,6 +44,7 @@ bench: $(VENV)/installed ## time every room on this machine: writes bench/result
 	  echo; echo "## Difficulty"; echo; taskset -c 0 $(BIN)/python bench/bench_difficulty.py; \
 	  echo; echo "## Router"; echo; $(BIN)/python bench/bench_router.py; \
 	  echo; echo "## Several routers"; echo; $(BIN)/python bench/bench_routers.py; \
+	  echo; echo "## Start"; echo; $(BIN)/python bench/bench_start.py; \
 	  echo; echo "## Operator"; echo; $(BIN)/python bench/bench_operator.py; \
 	  echo; echo "## Profiler"; echo; $(BIN)/python bench/bench_quality.py; } > bench/results.draft
 	mv bench/results.draft bench/results.md

@@ -1,0 +1,128 @@
+"""How long a worker takes to start, by phase, and `hadis up` to have it back: `python bench/bench_start.py [ROUNDS]`.
+
+The worker has two tiers of the example models and one thread, without a GPU. Its phases are those of its own log; what
+is before them is the interpreter, the settings and the HTTP server. Prints markdown.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+MANIFEST = Path(__file__).parents[1] / "examples/scenes.yaml"
+TIERS = "scenes-small-1,scenes-large-50"
+IMAGE = {"prompt": "a big red circle top left on white"}
+PATIENCE_S, POLL_S = 300.0, 0.02
+PHASES = {
+    "imports": r"imports took ([\d.]+) s",
+    "models": r"models took ([\d.]+) s",
+    "warm-up": r"is warm \(([\d.]+) s\)",
+}
+COMMAND = [sys.executable, "-c", "from hadis.cli import main; main()", "up", str(MANIFEST), "--workers", "1"]
+
+Seconds = dict[str, float]
+
+
+def main(rounds: int) -> None:
+    """Print the table."""
+    with httpx.Client(timeout=30) as http:
+        runs = [worker_start(http) | up_start(http) for _ in range(rounds)]
+    print(f"Of {rounds} runs:\n\n| what | median s | least s |\n|---|---|---|")
+    for name in runs[0]:
+        values = [run[name] for run in runs]
+        print(f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} |")
+
+
+def worker_start(http: httpx.Client) -> Seconds:
+    """Start a worker; return the seconds until it is ready, by phase, and what it computed until then."""
+    port = free_port()
+    settings = {"MANIFEST": str(MANIFEST), "TIERS": TIERS, "PORT": str(port), "THREADS": "1", "DEVICE": "cpu"}
+    began = time.perf_counter()
+    with running([sys.executable, "-m", "hadis_worker"], {f"HADIS_WORKER_{k}": v for k, v in settings.items()}) as it:
+        until(lambda: succeeds(http, "GET", f"http://127.0.0.1:{port}/readyz"))
+        total = time.perf_counter() - began
+        cpu = psutil.Process(it.pid).cpu_times()
+        it.terminate()
+        log = it.communicate()[1]
+    phases = {name: sum(map(float, re.findall(pattern, log))) for name, pattern in PHASES.items()}
+    return {
+        "a worker: start to ready": total,
+        "of that: before the imports": total - sum(phases.values()),
+        **{f"of that: {name}": seconds for name, seconds in phases.items()},
+        "CPU time of it": cpu.user + cpu.system,
+    }
+
+
+def up_start(http: httpx.Client) -> Seconds:
+    """Run `hadis up` with one worker; return the seconds to its first image, and from its death to its return."""
+    port = free_port()
+    url, began = f"http://127.0.0.1:{port}", time.perf_counter()
+    with running([*COMMAND, "--port", str(port)], {}) as it:
+        until(lambda: succeeds(http, "POST", f"{url}/v1/images/generations", json=IMAGE))
+        first_image = time.perf_counter() - began
+        (worker,) = [c for c in psutil.Process(it.pid).children() if "hadis_worker" in c.cmdline()]
+        killed = time.perf_counter()
+        worker.kill()
+        until(lambda: not workers(http, url))
+        until(lambda: workers(http, url))
+        back = time.perf_counter() - killed
+        it.send_signal(signal.SIGINT)
+        it.communicate()
+    return {"`hadis up`: start to the first image": first_image, "`hadis up`: a worker killed to its return": back}
+
+
+@contextmanager
+def running(command: list[str], variables: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a process, and see it gone at the end."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"} | variables
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def succeeds(http: httpx.Client, method: str, url: str, **options: Any) -> bool:
+    """Return whether a request succeeds."""
+    try:
+        return http.request(method, url, **options).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def workers(http: httpx.Client, url: str) -> bool:
+    """Return whether the router has a worker."""
+    return bool(http.get(f"{url}/v1/hadis/status").json()["workers"])
+
+
+def until(check: Callable[[], bool]) -> None:
+    """Wait for something; raise TimeoutError when it takes too long."""
+    end = time.monotonic() + PATIENCE_S
+    while not check():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(POLL_S)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
