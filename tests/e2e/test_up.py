@@ -79,7 +79,7 @@ def test_a_prompt_becomes_an_image_with_its_path(running: tuple[str, subprocess.
     ).stdout  # fmt: skip
 
 
-def test_a_worker_that_is_killed_is_missed_by_nobody(running: tuple[str, subprocess.Popen[bytes]]) -> None:
+def test_a_worker_that_is_killed_is_missed_by_nobody_and_back(running: tuple[str, subprocess.Popen[bytes]]) -> None:
     url, process = running
     workers = worker_processes(process)
     assert len(workers) == 2
@@ -89,6 +89,10 @@ def test_a_worker_that_is_killed_is_missed_by_nobody(running: tuple[str, subproc
         for i in range(10)
     ]
     assert {answer.status_code for answer in answers} == {200}
+    deadline = time.monotonic() + PATIENCE_S
+    while len(httpx.get(f"{url}/v1/hadis/status").json()["workers"]) < 2:
+        assert time.monotonic() < deadline, "it did not come back"
+        time.sleep(0.1)
 
 
 def test_ctrl_c_stops_everything_with_exit_code_0(running: tuple[str, subprocess.Popen[bytes]]) -> None:
