@@ -1,17 +1,54 @@
 """Admission: which tier a new job goes to, or the error that refuses it and says when to try again.
 
-Better refused at once than late: a job is admitted only where some tier would answer before its deadline.
+Better refused at once than late: a job is admitted only where some tier would answer before its deadline, and where its
+client leaves the others the room for their shares.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from hadis.planning.plan import Plan
 
 from hadis_router import refusals
 from hadis_router.cascade import Cascade
+from hadis_router.fair_share import FairShares
 from hadis_router.job import Admission, Job, TierReason
 from hadis_router.light_reserve import LightReserve
 from hadis_router.outlook import Outlook
+
+
+def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue_limit: int) -> None:
+    """Count the jobs of one request as its client's demand; raise ServeError 429 where it has its share already.
+
+    A client with nothing that waits is not held to it: who has a share of less than one request may still have one.
+    """
+    job, plan = jobs[0], outlook.plan
+    if plan is None or not len(outlook.workers):
+        return
+    tier = job.forced_tier or plan.light
+    image_s = outlook.first_image_s(job, tier)
+    shares.ask(job.client, len(jobs) * image_s, outlook.now)
+    waiting_s = outlook.unmade_s(job.client)
+    if len(shares) < 2 or not waiting_s:
+        return
+    room_s = sum(sum(queue.unmade_s.values()) for queue in outlook.queues.values())
+    room_s += _spare_s(job, outlook, tier, queue_limit)
+    limit_s = shares.limit_s(job.client, room_s, outlook.now)
+    if waiting_s + len(jobs) * image_s > limit_s:
+        least_s = max(limit_s, image_s)
+        beyond = shares.demand_s(job.client, outlook.now) / least_s - 1
+        raise refusals.over_share(beyond * shares.horizon_s)
+
+
+def _spare_s(job: Job, outlook: Outlook, tier: str, queue_limit: int) -> float:
+    """Return the GPU seconds of jobs like one that could be admitted now beside all that wait."""
+    image_s = outlook.first_image_s(job, tier)
+    in_time_s = (job.deadline - outlook.ends_at(job.deadline, tier, job.client)) * len(outlook.workers)
+    spare_s = min(in_time_s, (queue_limit - outlook.waiting()) * image_s)
+    if job.forced_tier is None and outlook.guards_light:
+        spare_s = min(spare_s, LightReserve(outlook, tier).spare(job.deadline) * image_s)
+    return spare_s
 
 
 def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int) -> Admission:
@@ -49,7 +86,7 @@ def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
     An image of a lighter tier in time is worth more than a better one too late. Whoever the client lets have a light
     image is admitted only where the light tier can be sure to make one, whatever happens to the heavy one.
     """
-    late_s = outlook.ends_at(job.deadline, tier) - job.deadline
+    late_s = outlook.ends_at(job.deadline, tier, job.client) - job.deadline
     if job.forced_tier is not None:
         if late_s > 0:
             raise refusals.too_late(late_s)
@@ -62,7 +99,7 @@ def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
         if reserve is not None and not outlook.lighter(plan.light, other):
             in_time = (reserve if other == plan.light else LightReserve(outlook, other)).takes(job.deadline)
         else:
-            in_time = outlook.ends_at(job.deadline, other) <= job.deadline
+            in_time = outlook.ends_at(job.deadline, other, job.client) <= job.deadline
         if in_time and outlook.workers.having(other):
             return other
     raise refusals.too_late(late_s)

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from hadis_router import refusals
 from hadis_router.answer import ServeError
+from hadis_router.clients import client_key
 from hadis_router.forwarding import hand_on, until_disconnected
 from hadis_router.gateway import Gateway
 from hadis_router.images import GenerateRequest, answer_body, answer_headers, read_request
@@ -53,7 +54,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     404: {"description": "No such model"},
     413: {"description": "The body is too large"},
     415: {"description": "The body is not declared as JSON"},
-    429: {"description": "The queue is full or too long; Retry-After says when to try again"},
+    429: {"description": "The queue is too long, or your share of it in use; Retry-After says when to try again"},
     500: {"description": "The image failed"},
     503: {"description": "No worker can make the image now; Retry-After says when to try again"},
     504: {"description": "The deadline passed"},
@@ -73,7 +74,8 @@ async def generate(request: Request) -> Response:
         return answer
     body = read_request(content)
     gateway.metrics.arrived(body.n)
-    jobs = await gateway.jobs(body, asyncio.get_running_loop().time() - arrived)
+    client = client_key(request.headers, body.user, request.client.host if request.client else None)
+    jobs = await gateway.jobs(body, client, asyncio.get_running_loop().time() - arrived)
     request_id = request.headers.get("x-request-id")
     disconnected = asyncio.ensure_future(until_disconnected(request))
     if body.stream:

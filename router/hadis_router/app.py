@@ -78,6 +78,7 @@ def _gateway(
         transport,
         slo_s=parse_duration_s(spec.objective.latency),
         queue_limit=spec.queue.limit,
+        weights=spec.queue.weights,
         on_done=metrics.ended,
     )
     gateway = Gateway(profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping, Peers(own_url))

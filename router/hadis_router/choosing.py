@@ -41,7 +41,7 @@ def choose(outlook: Outlook) -> Choice | StepDown | None:
             return Choice(worker, tier, size)
         reserve = LightReserve(outlook, light)
         ratio = outlook.estimates.worker_ratio(worker.url)
-        head = outlook.queues[tier].head()
+        head = outlook.queues[tier].first()
         if head and head.needy and outlook.now + outlook.slack * outlook.batch_s(tier, 1) * ratio > head.deadline:
             continue  # a faster worker, or the light tier, will see to it
         while size and not reserve.allows(worker, outlook.batch_s(tier, size) * ratio):
@@ -74,15 +74,12 @@ def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> 
     """Return the plan's batch, or less: `idle` workers share what waits, and the first job must not be late."""
     queue = outlook.queues[tier]
     size = min(outlook.batch_limit(tier), math.ceil(len(queue) / max(1, idle)))
-    head = queue.head()
     ratio = outlook.estimates.worker_ratio(worker.url)
-    # A deferred job at the head has its light image; the first one behind it that has none needs the slack.
-    needy = queue.needy[0] if queue.needy else math.inf
-    before_needy = queue.ahead_of(math.nextafter(needy, -math.inf))
-    while size > 1 and head:
+    while size > 1:
         batch_s = outlook.batch_s(tier, size) * ratio
-        late_for_needy = before_needy < size and outlook.now + outlook.slack * batch_s > needy
-        if outlook.now + batch_s <= head.deadline and not late_for_needy:
+        # A deferred job at the head has its light image; the first one behind it that has none needs the slack.
+        due, needy_due = queue.dues(size)
+        if outlook.now + batch_s <= due and outlook.now + outlook.slack * batch_s <= needy_due:
             break
         size -= 1
     return max(1, size)

@@ -11,19 +11,20 @@ task; everything else is a short callback on the loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 
 from hadis_router import refusals
-from hadis_router.admission import admit
+from hadis_router.admission import admit, check_share
 from hadis_router.answer import ServeError, ServingPath
 from hadis_router.cascade import Cascade
 from hadis_router.choosing import Choice, StepDown, choose
 from hadis_router.deadlines import Deadlines
 from hadis_router.estimates import Estimates
+from hadis_router.fair_share import FairShares
 from hadis_router.job import Job, Stage, TierReason
 from hadis_router.outlook import Outlook
 from hadis_router.queue import TierQueue
@@ -47,15 +48,20 @@ class Dispatcher:
         *,
         slo_s: float,
         queue_limit: int,
+        weights: Mapping[str, float] | None = None,
         on_done: Callable[[Job, str], None] = lambda job, how: None,
     ) -> None:
-        """`on_done` gets every job that ends and how: by which path, or its error's code, or "cancelled"."""
+        """`weights` of the clients by key, 1 where left out.
+
+        `on_done` gets every job that ends and how: by which path, or its error's code, or "cancelled".
+        """
         self.slo_s, self._queue_limit, self._on_done = slo_s, queue_limit, on_done
         self.plan: Plan | None = None
         self.workers = RemoteWorkers()
         self.cascade = Cascade(profile)
         self.recent = RecentJobs()
-        self._queues = {tier: TierQueue() for tier in profile.tiers}
+        self.shares = FairShares(weights or {}, slo_s)
+        self._queues = {tier: TierQueue(self.shares.weight) for tier in profile.tiers}
         self._estimates = Estimates(profile)
         self._deadlines = Deadlines(slo_s, self._expired, self._late)
         self._runner = Runner(transport, self._estimates, self)
@@ -81,12 +87,20 @@ class Dispatcher:
         """GPU seconds of the work that waits, by tier, in batches of the plan's size."""
         return self._outlook().queued_s()
 
+    @property
+    def clients(self) -> int:
+        """How many clients asked for something within the last minute."""
+        self.shares.forget_idle(asyncio.get_running_loop().time())
+        return len(self.shares)
+
     # What comes in
 
     def set_plan(self, plan: Plan) -> None:
         """Follow another plan at once; what waits for a tier that it does not use goes to the tier in its place."""
         self.plan = plan
+        outlook = self._outlook()
         for tier, queue in self._queues.items():
+            queue.by_turns = outlook.lighter(plan.light, tier)
             if tier not in (plan.light, plan.heavy):
                 for job in [job for job in queue.drain() if not job.done]:
                     stays = job.forced_tier is not None or job.tier_reason is TierReason.STEPPED_DOWN
@@ -99,12 +113,16 @@ class Dispatcher:
         self._estimates.keep_workers({worker.url for worker in self.workers})
         self._dispatch()
 
-    def submit(self, job: Job) -> None:
-        """Queue a job; raise ServeError where it cannot be served in time, with when to try again."""
-        outlook = self._outlook()
-        job.admit(admit(job, outlook, self.cascade, self._queue_limit))
-        self._put(job, job.first_tier)
-        self._dispatch()
+    def submit(self, *jobs: Job) -> None:
+        """Queue the jobs of one request; raise ServeError, with when to try again, for the first that must be refused.
+
+        That is one that cannot be served in time, or whose client has its share; those before it stay queued.
+        """
+        check_share(jobs, self._outlook(), self.shares, self._queue_limit)
+        for job in jobs:
+            job.admit(admit(job, self._outlook(), self.cascade, self._queue_limit))
+            self._put(job, job.first_tier)
+            self._dispatch()
 
     def cancel(self, job: Job) -> None:
         """Forget a job that nobody waits for; a batch that runs goes on without it."""
@@ -119,8 +137,8 @@ class Dispatcher:
         outlook = self._outlook()
         if job.stage is Stage.RUNNING:
             return 0, outlook.batch_s(job.tier, 1)
-        ahead = max(0, self._queues[job.tier].ahead_of(job.deadline) - 1)
-        return ahead, max(0.0, outlook.ends_at(job.deadline, job.tier) - outlook.now)
+        ahead = max(0, self._queues[job.tier].ahead_of(job.deadline, job.client) - 1)
+        return ahead, max(0.0, outlook.ends_at(job.deadline, job.tier, job.client) - outlook.now)
 
     async def drain(self) -> None:
         """Wait for the batches that run."""
@@ -130,12 +148,13 @@ class Dispatcher:
 
     def _put(self, job: Job, tier: str) -> None:
         """Queue a job for a tier, and see to it that it does not wait too long."""
-        job.wait_for(tier, asyncio.get_running_loop().time())
-        self._queues[tier].put(job)
+        outlook = self._outlook()
+        job.wait_for(tier, outlook.now)
+        self._queues[tier].put(job, outlook.first_image_s(job, tier))
         if job.light_image is not None:
             return  # its end is watched already
         if job.needy and self._fallback(tier, running=False) is not None:
-            self._deadlines.watch_lateness(job, self._outlook().slack * self._estimates.latency_s(tier, 1))
+            self._deadlines.watch_lateness(job, outlook.slack * self._estimates.latency_s(tier, 1))
         else:
             self._deadlines.watch(job)
 

@@ -95,8 +95,8 @@ class Gateway:
             return "no plan yet"
         return None if len(self.dispatcher.workers) else "no worker is ready"
 
-    async def jobs(self, request: GenerateRequest, age_s: float = 0.0) -> list[Job]:
-        """Return the jobs of a request that arrived `age_s` ago; raise ServeError for what cannot be made."""
+    async def jobs(self, request: GenerateRequest, client: str, age_s: float = 0.0) -> list[Job]:
+        """Return the jobs of a client's request that arrived `age_s` ago; raise ServeError for what cannot be made."""
         if age_s >= self.slo_s:
             raise refusals.expired(self.slo_s)
         tiers, plan = self.profile.tiers, self.dispatcher.plan
@@ -126,6 +126,7 @@ class Gateway:
                 forced_tier=forced,
                 preference=request.preference,
                 difficulty=difficulty,
+                client=client,
             )
             for i in range(request.n)
         ]
@@ -160,8 +161,7 @@ class Gateway:
         # Its exception is retrieved also when nobody awaits it: asyncio would log it otherwise.
         everything.add_done_callback(lambda future: future.cancelled() or future.exception())
         try:
-            for job in jobs:
-                self._submit(job)
+            self._submit(jobs)
             await asyncio.wait((everything, disconnected), return_when=asyncio.FIRST_COMPLETED)
             if not everything.done():
                 raise refusals.client_gone()
@@ -170,9 +170,9 @@ class Gateway:
             for job in jobs:
                 self.dispatcher.cancel(job)
 
-    def _submit(self, job: Job) -> None:
+    def _submit(self, jobs: list[Job]) -> None:
         try:
-            self.dispatcher.submit(job)
+            self.dispatcher.submit(*jobs)
         except ServeError as error:
             self.metrics.refused(error.code)
             raise

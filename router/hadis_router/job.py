@@ -90,6 +90,8 @@ class Job:
     """The tier that the client named: no other may make the image."""
     preference: Preference | None = None
     difficulty: float | None = None
+    client: str = ""
+    """Its client's key; jobs of one key share a fair share."""
     on_light: Callable[[], None] | None = None
     """Called when `light_image` is kept and the heavy tier makes another."""
 
@@ -156,7 +158,9 @@ class Job:
 
     def make_stand_in(self, light: str, future: asyncio.Future[Answer]) -> Job:
         """Return a job of the light tier that makes an image for this one."""
-        self.stand_in = Job(f"{self.id}-light", self.params, self.arrived, self.deadline, future, forced_tier=light)
+        self.stand_in = Job(
+            f"{self.id}-light", self.params, self.arrived, self.deadline, future, forced_tier=light, client=self.client
+        )
         self.stand_in.stands_in_for = self
         self.stand_in.admit(replace(self.admission, tier=light, tier_reason=TierReason.STEPPED_DOWN))
         return self.stand_in

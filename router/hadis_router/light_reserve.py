@@ -14,6 +14,7 @@ without an image: a test holds it for arbitrary times within that bound.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 
 from hadis_router.outlook import SLACK, Outlook
@@ -43,6 +44,11 @@ class LightReserve:
         """
         later = [(due, to) for due, to in self._checked() if due > deadline]
         return all(self._keeps(due, to, None, 0.0, 1.0) for due, to in ((deadline, deadline), *later))
+
+    def spare(self, deadline: float) -> float:
+        """Return how many more jobs, with a deadline (loop time) that is not before the others', can be promised."""
+        waiting = sum(part * bisect_right(queue, deadline) for queue, part in self._queues)
+        return self._made_by(deadline, None, 0.0, math.inf) - waiting
 
     def allows(self, worker: RemoteWorker, busy_s: float) -> bool:
         """Return whether a worker may be busy for `busy_s` (as expected) from now on with other than light work."""

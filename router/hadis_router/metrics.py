@@ -110,6 +110,7 @@ class _Gauges:
         """Yield name, help and value of each gauge without labels."""
         yield "workers", "Workers that are ready, busy or not.", len(self._dispatcher.workers)
         yield "objective_seconds", "Latency objective.", self._dispatcher.slo_s
+        yield "clients", "Clients that asked within the last minute.", self._dispatcher.clients
         yield "forecast_rps", "Forecast demand in requests per second.", self._forecast_rps()
         if plan := self._dispatcher.plan:
             yield "plan_generation", "Generation of the plan in force.", plan.generation

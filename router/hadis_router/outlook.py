@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hadis.planning.plan import Plan
 
 from hadis_router.estimates import Estimates
+from hadis_router.job import Job
 from hadis_router.queue import TierQueue
 from hadis_router.workers import RemoteWorkers
 
@@ -82,19 +83,31 @@ class Outlook:
         """Return the GPU seconds of the work that waits, by tier, in batches of the plan's size."""
         return {tier: len(queue) * self.image_s(tier) if len(queue) else 0.0 for tier, queue in self.queues.items()}
 
-    def ends_at(self, deadline: float, tier: str) -> float:
-        """Return about when (loop time) a job with a deadline, put into a tier's queue now, would be made."""
+    def first_image_s(self, job: Job, tier: str) -> float:
+        """Return the GPU seconds that the first image of a job for a tier takes at the least; 0 where it has one."""
+        if job.light_image is not None:
+            return 0.0
+        if job.forced_tier is None and self.plan is not None and self.lighter(self.plan.light, tier):
+            tier = self.plan.light
+        return self.image_s(tier)
+
+    def unmade_s(self, client: str) -> float:
+        """Return the GPU seconds that the first images of a client's waiting jobs take at the least."""
+        return sum(queue.unmade_s.get(client, 0.0) for queue in self.queues.values())
+
+    def ends_at(self, deadline: float, tier: str, client: str) -> float:
+        """Return about when (loop time) a client's job with a deadline, put into a tier's queue now, would be made."""
         service = self.batch_s(tier, 1)
         if any(tier in worker.tiers for worker in self.workers.idle(self.now)):
             return self.now + service
-        return self.now + self._wait_s(deadline, tier) + service
+        return self.now + self._wait_s(deadline, tier, client) + service
 
     def drain_s(self) -> float:
         """Return the seconds until everything that runs or waits is made."""
-        return self._wait_s(math.inf, None)
+        return self._wait_s(math.inf, None, None)
 
-    def _wait_s(self, deadline: float, for_tier: str | None) -> float:
-        """Return the seconds until the workers are through with what runs and what is due before a deadline.
+    def _wait_s(self, deadline: float, for_tier: str | None, client: str | None) -> float:
+        """Return the seconds until the workers are through with what runs and what goes before a client's job.
 
         The light tier does not wait for what the heavy one has queued: a heavy job that gets late is answered with its
         light image, or steps down.
@@ -106,5 +119,6 @@ class Outlook:
             only_own_queue = for_tier in names[: names.index(self.plan.light) + 1]
         for tier, queue in self.queues.items():
             if len(queue) and (tier == for_tier or not only_own_queue):
-                work += queue.ahead_of(deadline) * self.image_s(tier)
+                ahead = queue.ahead_of(deadline, client if tier == for_tier else None)
+                work += ahead * self.image_s(tier)
         return work / max(1, len(self.workers))

@@ -17,6 +17,8 @@ WORKERS_FAILED_S = 2
 """A worker that failed is left alone for at least half a second; others may be ready before."""
 LISTENERS_S = 10
 """Pages are closed seldom."""
+_LONGEST_S = 60
+"""OpenAI's official client does not wait for longer when it is told to."""
 
 
 def stopping() -> ServeError:
@@ -42,6 +44,12 @@ def queue_full(waiting: int, drain_s: float) -> ServeError:
 def too_late(late_s: float) -> ServeError:
     """Return the refusal of a job whose image would come `late_s` seconds after its deadline."""
     return ServeError(429, "too_late", "the queue is too long to answer in time", _whole_seconds(late_s))
+
+
+def over_share(free_s: float) -> ServeError:
+    """Return the refusal of a client that has its share: what it asked for beyond it is worked off in `free_s`."""
+    message = "your share of the service is in use, and others want theirs; send less, or later"
+    return ServeError(429, "over_share", message, min(_LONGEST_S, _whole_seconds(free_s)))
 
 
 def expired(slo_s: float) -> ServeError:

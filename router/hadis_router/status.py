@@ -9,8 +9,12 @@ from typing import Any
 
 from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date, worst_by_tier
 
+from hadis_router.clients import shown_key
+from hadis_router.dispatch import Dispatcher
 from hadis_router.gateway import Gateway
 from hadis_router.workers import RemoteWorker
+
+_SHOWN_CLIENTS = 5
 
 
 def status_document(gateway: Gateway) -> dict[str, Any]:
@@ -36,6 +40,7 @@ def status_document(gateway: Gateway) -> dict[str, Any]:
         "batch_time_ratios": ratios,
         "tiers": _tiers(ratios),
         "workers": [_worker(worker, worker_ratios[worker.url]) for worker in dispatcher.workers],
+        "clients": {"active": dispatcher.clients, "busiest": _busiest(dispatcher, now)},
         "answers": dict(dispatcher.recent.answers),
         "changes": [asdict(change) for change in gateway.state.changes],
     }
@@ -44,6 +49,14 @@ def status_document(gateway: Gateway) -> dict[str, Any]:
 def _tiers(ratios: Ratios) -> dict[str, dict[str, Any]]:
     stale = out_of_date(ratios)
     return {tier: {"time_ratio": ratio, "stale": tier in stale} for tier, ratio in worst_by_tier(ratios).items()}
+
+
+def _busiest(dispatcher: Dispatcher, now: float) -> list[dict[str, Any]]:
+    """Return the clients that ask for most, with the GPUs that it would take to serve all that they ask for."""
+    return [
+        {"client": shown_key(client), "weight": weight, "gpus": work_s / dispatcher.shares.horizon_s}
+        for client, work_s, weight in dispatcher.shares.busiest(_SHOWN_CLIENTS, now)
+    ]
 
 
 def _worker(worker: RemoteWorker, ratio: float) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from hadis.api.fields import Fields, PositiveDuration
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
@@ -20,6 +21,7 @@ API_VERSION = "hadis.dev/v1alpha1"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+_CLIENT_KEY = re.compile(r"sha256:[0-9a-f]{16}|user:.+|address:.+", re.DOTALL)
 
 
 class Metadata(Fields):
@@ -78,9 +80,23 @@ class Gpus(Fields):
 
 
 class Queue(Fields):
-    """Bounds of the router's queues."""
+    """Bounds of the router's queues, and what share of them clients have."""
 
     limit: int = Field(512, ge=1, le=100_000, description="Most jobs that may wait in the router at one time.")
+    weights: dict[str, Positive] = Field(
+        {},
+        description="Weight of a client's fair share, by the client's key; 1 for every other. A key is sha256:DIGITS "
+        "for an API key (the first 16 hex digits that `printf %s APIKEY | sha256sum` prints), user:NAME for a "
+        "request's `user`, or address:IP.",
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _are_keys(cls, weights: dict[str, float]) -> dict[str, float]:
+        if not all(map(_CLIENT_KEY.fullmatch, weights)):
+            # Not saying which: it may be an API key.
+            raise ValueError("a key is none of sha256: with 16 hex digits, user:NAME, address:IP")
+        return weights
 
 
 class ServiceSpec(Fields):

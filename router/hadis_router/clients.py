@@ -1,0 +1,42 @@
+"""Who sends a request: the key by which clients are told apart for their fair shares of the service.
+
+Nobody checks the keys here: a gateway in front of the router does, where callers are not trusted. A key never holds an
+API key itself, only a digest of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+_NO_KEYS = ("", "none")
+"""What clients write where they have no API key; the official one wants something to be there."""
+_DIGITS = 16
+
+
+def client_key(headers: Mapping[str, str], user: str | None, peer: str | None) -> str:
+    """Return the key of a request's client: by its API key, else the body's `user`, else its address.
+
+    `headers` have names in lower case. The address is that of the peer or, of a request that another router forwarded,
+    the first one in X-Forwarded-For.
+    """
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    if scheme.lower() == "bearer" and token not in _NO_KEYS:
+        return digest(token)
+    if user:
+        return f"user:{user}"
+    if "hadis-forwarded" in headers:
+        peer = headers.get("x-forwarded-for", "").split(",")[0].strip() or peer
+    return f"address:{peer or 'unknown'}"
+
+
+def shown_key(key: str) -> str:
+    """Return a client's key as it may be shown: users and addresses as digests too."""
+    kind, _, name = key.partition(":")
+    return key if kind == "sha256" else f"{kind}:{digest(name)}"
+
+
+def digest(text: str) -> str:
+    """Return the key of an API key; `spec.queue.weights` of a DiffusionService says how people get it."""
+    return "sha256:" + hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
