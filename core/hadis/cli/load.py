@@ -76,6 +76,7 @@ def load(
     rps: Annotated[str, typer.Option(help="Requests per second: 4, or a ramp 1..12.")] = "1..12",
     minutes: Annotated[float, typer.Option(min=0.01, help="How long.")] = 3,
     seed: Annotated[int, typer.Option(help="Of arrivals and prompts.")] = 0,
+    user: Annotated[str | None, typer.Option(help="Send as this client (the request's `user`).")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write one row per request to this file.")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -88,7 +89,7 @@ def load(
     run = LoadRun(start, end, minutes * 60, status["slo_s"])
     console = Console()
     with Live(console=console, refresh_per_second=2, get_renderable=lambda: progress(run), transient=True):
-        asyncio.run(_drive(run, url, random.Random(seed)))
+        asyncio.run(_drive(run, url, user, random.Random(seed)))
     console.print(summary(run))
     if csv_file:
         with csv_file.open("w", newline="") as out:
@@ -97,28 +98,28 @@ def load(
             writer.writerows([s.at_s, s.status, s.latency_s, s.path, s.generation] for s in run.samples)
 
 
-async def _drive(run: LoadRun, url: str, rng: random.Random) -> None:
+async def _drive(run: LoadRun, url: str, user: str | None, rng: random.Random) -> None:
     times = arrivals(run, rng)
-    prompts = [str(random_scene(rng)) for _ in times]
+    bodies = [{"prompt": str(random_scene(rng)), "user": user} for _ in times]
     limits = httpx.Limits(max_connections=_MOST_IN_FLIGHT, max_keepalive_connections=100)
     async with httpx.AsyncClient(base_url=url, timeout=max(60.0, 3 * run.slo_s), limits=limits) as client:
         watcher = asyncio.create_task(_watch(run, client))
         loop = asyncio.get_running_loop()
         start = loop.time()
         async with asyncio.TaskGroup() as group:
-            for at, prompt in zip(times, prompts, strict=True):
+            for at, body in zip(times, bodies, strict=True):
                 await asyncio.sleep(start + at - loop.time())
                 run.in_flight += 1
-                group.create_task(_send(run, client, at, prompt))
+                group.create_task(_send(run, client, at, body))
         watcher.cancel()
 
 
-async def _send(run: LoadRun, client: httpx.AsyncClient, at_s: float, prompt: str) -> None:
+async def _send(run: LoadRun, client: httpx.AsyncClient, at_s: float, body: dict[str, str | None]) -> None:
     clock = asyncio.get_running_loop().time
     began = clock()
     status, path, generation = 0, "", ""
     try:
-        answer = await client.post("/v1/images/generations", json={"prompt": prompt})
+        answer = await client.post("/v1/images/generations", json=body)
         status = answer.status_code
         path, generation = (answer.headers.get(f"x-hadis-{name}", "") for name in ("path", "plan-generation"))
     except httpx.HTTPError:

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hadis_profiler.replay.clients import ClientMix, read_clients
 from hadis_profiler.replay.disturbances import Disturbances, disturbed_arrivals, read_disturbances
 from hadis_profiler.replay.inputs import InputError, ScoredPrompts, drawn_prompts, read_prompts, read_trace
 from hadis_profiler.replay.log import Log
@@ -80,6 +81,7 @@ class Inputs:
     attainment: float
     stretch: float = 1.0
     disturbances: Disturbances = Disturbances()
+    clients: ClientMix = ClientMix()
 
     @cached_property
     def end_s(self) -> float:
@@ -123,7 +125,7 @@ class Inputs:
             self.disturbances.check(list(profile.tiers), gpus, self.end_s)
             by_difficulty = self.prompts.difficulty.argsort(kind="stable").tolist()
             arrivals = disturbed_arrivals(arrivals, self.disturbances, by_difficulty, self.end_s, seed)
-        setting = Setting(profile, spec, change_cost_s, disturbances=self.disturbances, seed=seed)
+        setting = Setting(profile, spec, change_cost_s, disturbances=self.disturbances, seed=seed, clients=self.clients)
         planned = timeline.planned if timeline else lambda at, plan: None
         ran = replay(setting, named.policy, arrivals, self.prompts, take, named.score, planned)
         return judge.summary(), ran
@@ -174,7 +176,14 @@ def replay_command(
     lose: LoseOption = None,
     burst: BurstOption = None,
     drift: DriftOption = False,
-    routers: Annotated[int, typer.Option(min=1, max=64, help="Routers at which requests arrive; one owns the queue of up to 127 workers.")] = 1,
+    routers: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Routers at which requests arrive; one owns the queue of up to 127 workers."),
+    ] = 1,
+    clients: Annotated[
+        str | None, typer.Option(help="Shares of the requests by client: 50:1. Each is told of in the summary.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of these clients' fair shares, else 1: 1:2.")] = None,
     log: Annotated[Path | None, typer.Option(help="Write a CSV row per request here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the run here (PNG, SVG or PDF).")] = None,
 ) -> None:
@@ -186,7 +195,8 @@ def replay_command(
             speed=speed or (), noise=noise, slow_batches=slow_batches or (), slow_workers=slow_workers or (),
             throttle=throttle or (), lose=lose or (), burst=burst or (), drift=drift, routers=routers,
         )  # fmt: skip
-        inputs = replace(_read(profile, trace, prompts, slo, attainment, seed), disturbances=disturbances)
+        mix = read_clients(clients, weights)
+        inputs = replace(_read(profile, trace, prompts, slo, attainment, seed), disturbances=disturbances, clients=mix)
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": gpus}, "objective": {"latency": slo}})
         shared = placement == "shared" if placement else is_shared(spec, inputs.profile)
         change_s = 0.0 if shared else parse_duration_s(change_cost)
@@ -233,6 +243,11 @@ def _table(s: Summary, ran: Ran) -> Table:
         "handed on": f"{ran.forwarded} requests, by routers that do not own their queue",
         "speed": f"{ran.virtual_s:.0f} s in {ran.wall_s:.1f} s: {ran.virtual_s / ran.wall_s:.0f} times real time",
     }
+    for name, served in s.clients.items() if any(s.clients) else ():
+        facts[name] = (
+            f"{served.requests} requests, {served.in_time / served.requests:.2%} in time, "
+            f"{served.refused / served.requests:.2%} refused"
+        )
     for name, value in facts.items():
         table.add_row(name, value)
     return table

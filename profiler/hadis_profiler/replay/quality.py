@@ -24,6 +24,15 @@ _STEP = math.log(1.001)
 Array = NDArray[np.float64]
 
 
+@dataclass
+class Served:
+    """How many requests of a client there were, were answered in time, and were refused at once."""
+
+    requests: int = 0
+    in_time: int = 0
+    refused: int = 0
+
+
 @dataclass(frozen=True)
 class Summary:
     """A replay in numbers; latencies in seconds, shares from 0 to 1."""
@@ -35,6 +44,7 @@ class Summary:
     p50_s: float
     p99_s: float
     paths: dict[str, int]
+    clients: dict[str, Served]
 
 
 class Grid:
@@ -75,6 +85,7 @@ class Judge:
         self._latencies: Counter[int] = Counter()
         self._waiting: list[Outcome] = []
         self._paths: Counter[str] = Counter()
+        self._clients: defaultdict[str, Served] = defaultdict(Served)
         self._quality, self._weight, self._late, self._never, self._count = 0.0, 0, 0, 0, 0
 
     def add(self, outcome: Outcome) -> None:
@@ -82,12 +93,17 @@ class Judge:
         self._count += 1
         self._paths[outcome.how] += 1
         self._waiting.append(outcome)
+        client = self._clients[outcome.client]
+        client.requests += 1
         if outcome.answered_s is None:
             self._never += 1
+            client.refused += not outcome.first
         else:
             latency = outcome.answered_s - outcome.arrival_s
             self._latencies[round(math.log(max(latency, 1e-6)) / _STEP)] += 1
-            self._late += latency > self._slo_s + 1e-9
+            late = latency > self._slo_s + 1e-9
+            self._late += late
+            client.in_time += not late
         if len(self._waiting) >= 64 * self._block:
             self._close(32)
 
@@ -103,6 +119,7 @@ class Judge:
             self._quantile(0.5),
             self._quantile(0.99),
             dict(self._paths),
+            dict(sorted(self._clients.items())),
         )
 
     def _quantile(self, q: float) -> float:

@@ -24,6 +24,7 @@ from hadis_router.answer import ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import ImageParams, Job
 
+from hadis_profiler.replay.clients import ClientMix
 from hadis_profiler.replay.disturbances import BatchFactors, Disturbances
 from hadis_profiler.replay.fleet import DedicatedFleet, Fleet, SharedFleet, TableTransport
 from hadis_profiler.replay.inputs import ScoredPrompts
@@ -50,6 +51,7 @@ class Outcome:
     first: str
     final: str
     how: str
+    client: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Setting:
     queue_limit: int = 100_000
     disturbances: Disturbances = Disturbances()
     seed: int = 0
-    """Of what the disturbances draw."""
+    """Of what the disturbances and the clients draw."""
+    clients: ClientMix = ClientMix()
 
     @property
     def gpus(self) -> int:
@@ -132,6 +135,7 @@ class _Replay:
         self._difficulty = score or prompts.difficulty.tolist().__getitem__
         factors = BatchFactors(setting.disturbances, setting.seed)
         self.transport = TableTransport(setting.profile, prompts, factors)
+        self._client = setting.clients.drawn(setting.seed)
         self._memory = Memory()
         self._arrivals = 0
         self._open = 0
@@ -177,27 +181,29 @@ class _Replay:
     def _make_dispatcher(self) -> Dispatcher:
         setting = self._setting
         return Dispatcher(
-            setting.profile, self.transport, slo_s=setting.slo_s, queue_limit=setting.queue_limit, on_done=self._done
-        )
+            setting.profile, self.transport, slo_s=setting.slo_s, queue_limit=setting.queue_limit,
+            weights=setting.clients.weight_by_name, on_done=self._done,
+        )  # fmt: skip
 
     def _arrive(self, loop: asyncio.AbstractEventLoop, at: float, prompt: int) -> None:
         self._arrivals += 1
         params = ImageParams(prompt="", seed=prompt)
         job = Job(str(self._arrivals), params, at, at + self._setting.slo_s, loop.create_future(),
-                  difficulty=self._difficulty(prompt))  # fmt: skip
+                  difficulty=self._difficulty(prompt), client=self._client())  # fmt: skip
         self._open += 1
         self.routers.submit(job, self._refused)
 
     def _refused(self, job: Job, error: ServeError) -> None:
         self._open -= 1
-        self._record(Outcome(job.arrived, None, "", "", "", "", error.code))
+        self._record(Outcome(job.arrived, None, "", "", "", "", error.code, job.client))
 
     def _done(self, job: Job, how: str) -> None:
         self._open -= 1
         failed = job.future.exception() is not None
         now = asyncio.get_running_loop().time()
         final = "" if failed else job.attempts[-1].tier
-        self._record(Outcome(job.arrived, None if failed else now, *job.cascade, job.first_tier, final, how))
+        answered_s = None if failed else now
+        self._record(Outcome(job.arrived, answered_s, *job.cascade, job.first_tier, final, how, job.client))
 
     def _control(self, now: float) -> None:
         """Take one control step: observe the fleet, decide, act."""
