@@ -17,6 +17,8 @@ from hadis_router.job import Admission, Job, TierReason
 from hadis_router.light_reserve import LightReserve
 from hadis_router.outlook import Outlook
 
+_ROUNDING = 1e-9
+
 
 def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue_limit: int) -> None:
     """Count the jobs of one request as its client's demand; raise ServeError 429 where it has its share already.
@@ -35,7 +37,7 @@ def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue
     room_s = sum(sum(queue.unmade_s.values()) for queue in outlook.queues.values())
     room_s += _spare_s(job, outlook, tier, queue_limit)
     limit_s = shares.limit_s(job.client, room_s, outlook.now)
-    if waiting_s + len(jobs) * image_s > limit_s:
+    if waiting_s + len(jobs) * image_s > limit_s * (1 + _ROUNDING):
         least_s = max(limit_s, image_s)
         beyond = shares.demand_s(job.client, outlook.now) / least_s - 1
         raise refusals.over_share(beyond * shares.horizon_s)

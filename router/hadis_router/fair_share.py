@@ -16,10 +16,11 @@ their largest request. Room that is left is no GPU that idles: it is only the qu
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -33,20 +34,9 @@ _DEVIATIONS = 3.0
 _STALE = 0.1
 """Share of the horizon for which the levels are used again while many clients ask."""
 Array = NDArray[np.float64]
-
-
-@dataclass(slots=True)
-class _Demand:
-    """What a client asked for, faded to the time `at`: GPU seconds, and the sum of the squares of its requests'."""
-
-    at: float
-    work_s: float = 0.0
-    squares: float = 0.0
-    largest_s: float = 0.0
-
-    def fade(self, now: float, horizon_s: float) -> None:
-        faded = math.exp((self.at - now) / horizon_s)
-        self.at, self.work_s, self.squares = now, self.work_s * faded, self.squares * faded
+_AT, _WORK, _SQUARES, _LARGEST, _WEIGHT = range(5)
+"""Columns of what is known of a client: when it asked last (loop time); what it asked for, faded to that time, in GPU
+seconds and as the sum of the squares of its requests; its largest request; its weight."""
 
 
 class ClientDemand(NamedTuple):
@@ -70,14 +60,16 @@ class FairShares:
     def __init__(self, weights: Mapping[str, float], horizon_s: float) -> None:
         """`weights` by client key; 1 for every other. `horizon_s` is the latency objective."""
         self._weights, self.horizon_s = weights, horizon_s
-        self._demands: OrderedDict[str, _Demand] = OrderedDict()
-        """In order of their last requests."""
+        self._rows: OrderedDict[str, int] = OrderedDict()
+        """Each client's row in the table, in order of their last requests."""
+        self._table = np.zeros((MOST_CLIENTS, 5))
+        self._free = list(range(MOST_CLIENTS))
         self._levels = _Levels(np.zeros(1), np.ones(1))
         self._asks_left, self._stale_at = 0, 0.0
 
     def __len__(self) -> int:
         """Return how many clients are remembered."""
-        return len(self._demands)
+        return len(self._rows)
 
     def weight(self, client: str) -> float:
         """Return a client's weight."""
@@ -85,49 +77,57 @@ class FairShares:
 
     def ask(self, client: str, work_s: float, now: float) -> None:
         """Note a request for so much work at `now` (loop time), whatever becomes of it."""
-        demand = self._demands.setdefault(client, _Demand(now))
-        self._demands.move_to_end(client)
-        demand.fade(now, self.horizon_s)
-        demand.work_s += work_s
-        demand.squares += work_s**2
-        demand.largest_s = max(demand.largest_s, work_s)
-        self._asks_left -= 1
-        if len(self._demands) > MOST_CLIENTS:
-            self._demands.popitem(last=False)
         self.forget_idle(now)
+        if client not in self._rows:
+            if not self._free:
+                self._forget(next(iter(self._rows)))
+            self._rows[client] = self._free.pop()
+            self._table[self._rows[client]] = now, 0.0, 0.0, 0.0, self.weight(client)
+        self._rows.move_to_end(client)
+        row = self._table[self._rows[client]]
+        at, work, squares, largest, weight = row.tolist()
+        faded = math.exp((at - now) / self.horizon_s)
+        row[:] = now, work * faded + work_s, squares * faded + work_s**2, max(largest, work_s), weight
+        self._asks_left -= 1
 
     def forget_idle(self, now: float) -> None:
         """Forget who asked for nothing for long."""
-        while self._demands and (first := next(iter(self._demands.items())))[1].at < now - IDLE_S:
-            del self._demands[first[0]]
-            self._asks_left = 0
+        while self._rows:
+            client, row = next(iter(self._rows.items()))
+            if self._table[row, _AT] >= now - IDLE_S:
+                break
+            self._forget(client)
+
+    def _forget(self, client: str) -> None:
+        self._free.append(self._rows.pop(client))
 
     def limit_s(self, client: str, room_s: float, now: float) -> float:
         """Return the GPU seconds of work that a client may have waiting; `room_s` is what may wait of all together."""
-        if len(self._demands) < 2:
+        if len(self) < 2:
             return math.inf
         if self._asks_left <= 0 or now >= self._stale_at:
             self._levels = self._levels_at(now)
             # A pass over all clients is paid for by as many requests as there are clients, but for a factor.
-            self._asks_left, self._stale_at = len(self._demands) // 8, now + _STALE * self.horizon_s
+            self._asks_left, self._stale_at = len(self) // 8, now + _STALE * self.horizon_s
         level = float(np.max((room_s - self._levels.left_s) / self._levels.weights))
         return self.weight(client) * level
 
     def demand_s(self, client: str, now: float) -> float:
         """Return the work that a client asked for in the last horizon, in GPU seconds."""
-        demand = self._demands.get(client)
-        return demand.work_s * math.exp((demand.at - now) / self.horizon_s) if demand else 0.0
+        if client not in self._rows:
+            return 0.0
+        row = self._table[self._rows[client]]
+        return float(row[_WORK] * math.exp((row[_AT] - now) / self.horizon_s))
 
     def busiest(self, count: int, now: float) -> list[ClientDemand]:
         """Return the clients that asked for most."""
-        everybody = (ClientDemand(name, self.demand_s(name, now), self.weight(name)) for name in self._demands)
-        return sorted(everybody, key=lambda each: -each.work_s)[:count]
+        everybody = (ClientDemand(name, self.demand_s(name, now), self.weight(name)) for name in self._rows)
+        return heapq.nlargest(count, everybody, key=attrgetter("work_s"))
 
     def _levels_at(self, now: float) -> _Levels:
-        rows = [(d.at, d.work_s, d.squares, d.largest_s, self.weight(name)) for name, d in self._demands.items()]
-        at, work, squares, largest, weights = np.array(rows).T
-        faded = np.exp((at - now) / self.horizon_s)
-        order = np.argsort(work * faded / weights, kind="stable")
-        work, squares, largest, weights = np.array([work * faded, squares * faded, largest, weights])[:, order]
-        left = np.cumsum(work) + _DEVIATIONS * np.sqrt(np.cumsum(squares)) + np.maximum.accumulate(largest)
-        return _Levels(np.concatenate(([0.0], left[:-1])), np.cumsum(weights[::-1])[::-1])
+        table = self._table[list(self._rows.values())]
+        table[:, (_WORK, _SQUARES)] *= np.exp((table[:, _AT, None] - now) / self.horizon_s)
+        table = table[np.argsort(table[:, _WORK] / table[:, _WEIGHT], kind="stable")]
+        left = np.cumsum(table[:, _WORK]) + _DEVIATIONS * np.sqrt(np.cumsum(table[:, _SQUARES]))
+        left += np.maximum.accumulate(table[:, _LARGEST])
+        return _Levels(np.concatenate(([0.0], left[:-1])), np.cumsum(table[::-1, _WEIGHT])[::-1])

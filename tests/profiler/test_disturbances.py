@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from pathlib import Path
 
 import pytest
 from hadis.cli import make_app
+from hadis_profiler.replay.clients import read_clients
 from hadis_profiler.replay.disturbances import (
     BatchFactors,
     Burst,
@@ -105,6 +107,13 @@ def test_a_burst_arrives_on_top_in_order_and_drift_brings_the_harder_half() -> N
         ("--burst", "-5@0..1", "100@150..165"),
         ("--burst", "1e9@0..1", "100@150..165"),
         ("--routers", "0", "--routers"),
+        ("--clients", "50:-1", "must be numbers over 0"),
+        ("--clients", "0:1", "must be numbers over 0"),
+        ("--clients", "50:", "for example 50:1"),
+        ("--clients", "many", "for example 50:1"),
+        ("--clients", "nan", "must be numbers over 0"),
+        ("--clients", "inf:1", "must be numbers over 0"),
+        ("--weights", "1:2", "says nothing without --clients"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_exit_code_2(option: str, text: str, words: str, tmp_path: Path) -> None:
@@ -113,6 +122,38 @@ def test_what_cannot_be_meant_is_one_line_and_exit_code_2(option: str, text: str
     result = CliRunner().invoke(make_app(), ["replay", *fixed, f"{option}={text}"])
     assert result.exit_code == 2
     assert words in " ".join((result.stderr + result.output).replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"), [("1:1:1", "names 3 clients, but there are 2"), ("0", "1:2"), ("", "1:2")]
+)
+def test_weights_are_those_of_the_clients(weights: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        read_clients("50:1", weights)
+
+
+def test_clients_are_drawn_by_their_shares_the_same_each_time() -> None:
+    mix = read_clients("3:1", "2")
+    draw = mix.drawn(seed=0)
+    drawn = [draw() for _ in range(4000)]
+    assert drawn.count("client 1") == pytest.approx(3000, rel=0.03)
+    assert set(drawn) == {"client 1", "client 2"}
+    again = mix.drawn(seed=0)
+    assert [again() for _ in range(4000)] == drawn
+    assert mix.weight_by_name == {"client 1": 2.0}
+    assert read_clients(None, None).drawn(seed=0)() == ""
+
+
+def test_a_flooding_client_costs_itself_alone(tmp_path: Path) -> None:
+    """One GPU cannot make half of 120 requests/s. A client that was not there before may be refused once."""
+    (tmp_path / "trace.txt").write_text("".join(f"{i * 25 / 3:.1f}\n" for i in range(1200)))
+    fixed = ["--profile", str(EXAMPLE), "--trace", str(tmp_path / "trace.txt"), "--gpus", "1", "--slo", "6s"]
+    result = CliRunner().invoke(make_app(), ["replay", *fixed, "--clients", "50:1"])
+    assert result.exit_code == 0, result.stderr
+    rows = re.findall(r"client \d +(\d+) requests, (.*)% in time, .* refused", result.output)
+    flood, small = (int(requests) * (1 - float(in_time) / 100) for requests, in_time in rows)
+    assert flood > 500
+    assert small < 1.5
 
 
 def test_disturbances_mix_and_show_in_the_answers(tmp_path: Path) -> None:

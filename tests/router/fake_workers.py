@@ -77,7 +77,9 @@ def make_dispatcher(
     return dispatcher
 
 
-def make_job(name: str = "a", difficulty: float = 1.0, slo_s: float = SLO_S, tier: str | None = None) -> Job:
+def make_job(
+    name: str = "a", difficulty: float = 1.0, slo_s: float = SLO_S, tier: str | None = None, client: str = ""
+) -> Job:
     loop = asyncio.get_running_loop()
-    now = loop.time()
-    return Job(name, ImageParams("p", 1), now, now + slo_s, loop.create_future(), tier, difficulty=difficulty)
+    now, future = loop.time(), loop.create_future()
+    return Job(name, ImageParams("p", 1), now, now + slo_s, future, tier, difficulty=difficulty, client=client)

@@ -271,6 +271,58 @@ async def test_without_workers_it_is_alive_but_not_ready(profile: Profile, trans
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
 
 
+class TenthOfASecond(Instant):
+    """Workers that take 0.1 s for each light image."""
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+    ) -> list[Result]:
+        """Return one picture per job, after its time."""
+        await asyncio.sleep(0.1 * len(jobs))
+        return await super().generate(url, tier, jobs, discriminate, timeout_s)
+
+
+@virtual
+async def test_a_client_keeps_its_objective_while_another_floods() -> None:
+    """One worker makes 10 images/s; one key asks for 50 per second, another for 1."""
+    profile = Profile(CascadeProfile.read(profile_document()))
+    app = make_app(profile, TenthOfASecond())
+    clock = asyncio.get_running_loop().time
+    answers: dict[str, list[tuple[httpx.Response, float]]] = {"flood": [], "small": []}
+
+    async def ask(client: httpx.AsyncClient, key: str) -> None:
+        began = clock()
+        answer = await client.post(
+            "/v1/images/generations", json={"prompt": "a"}, headers={"authorization": f"Bearer {key}"}
+        )
+        answers[key].append((answer, clock() - began))
+
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client:
+            async with asyncio.TaskGroup() as group:
+                for i in range(50 * 30):
+                    if i % 50 == 0:
+                        group.create_task(ask(client, "small"))
+                    group.create_task(ask(client, "flood"))
+                    await asyncio.sleep(0.02)
+            status = (await client.get("/v1/hadis/status")).json()
+            metrics = (await client.get("/metrics")).text
+    assert [answer.status_code for answer, _ in answers["small"]] == [200] * 30
+    assert max(seconds for _, seconds in answers["small"]) <= 60
+    refused = [answer for answer, _ in answers["flood"] if answer.status_code == 429]
+    assert {answer.json()["error"]["code"] for answer in refused} == {"over_share"}
+    assert max(int(answer.headers["retry-after"]) for answer in refused) > 10
+    assert len(answers["flood"]) == 1500
+    assert status["clients"]["active"] == 2
+    assert [each["weight"] for each in status["clients"]["busiest"]] == [1.0, 1.0]
+    flood, small = (each["gpus"] for each in status["clients"]["busiest"])
+    assert flood == pytest.approx(50 * small, rel=0.1)
+    assert "flood" not in json.dumps(status) + metrics
+    assert f'hadis_router_failures_total{{code="over_share"}} {len(refused)}.0' in metrics
+    assert "hadis_router_clients 2.0" in metrics
+
+
 async def test_status_and_metrics(client: httpx.AsyncClient) -> None:
     await post(client, prompt="a", n=2)
     status = (await client.get("/v1/hadis/status")).json()

@@ -45,7 +45,7 @@ def read_clients(shares: str | None, weights: str | None) -> ClientMix:
         if weights is not None:
             raise ValueError("--weights: says nothing without --clients, for example --clients 50:1 --weights 1:2")
         return ClientMix()
-    mix = ClientMix(_numbers("clients", shares, "50:1"), _numbers("weights", weights, "1:2") if weights else ())
+    mix = ClientMix(_numbers("clients", shares, "50:1"), () if weights is None else _numbers("weights", weights, "1:2"))
     if len(mix.weights) > len(mix.shares):
         raise ValueError(f"--weights {weights}: names {len(mix.weights)} clients, but there are {len(mix.shares)}")
     return mix
