@@ -38,5 +38,5 @@ def shown_key(key: str) -> str:
 
 
 def digest(text: str) -> str:
-    """Return the key of an API key; `spec.queue.weights` of a DiffusionService says how people get it."""
+    """Return the key of an API key."""
     return "sha256:" + hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
