@@ -50,7 +50,7 @@ class GenerateRequest(Fields):
         "auto",
         description="low asks for the light tier, high and hd for the heavy one; else the plan decides.",
     )
-    user: str | None = Field(None, max_length=512)
+    user: str | None = Field(None, max_length=512, description="Whose share the request is of, without an API key.")
     negative_prompt: str | None = Field(None, max_length=MOST_CHARACTERS)
     seed: int | None = Field(None, ge=0, lt=_SEEDS, strict=True, description="Image i has the seed `seed + i`.")
     num_inference_steps: int | None = Field(None, ge=1, le=1000, strict=True)

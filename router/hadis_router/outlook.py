@@ -84,7 +84,7 @@ class Outlook:
         return {tier: len(queue) * self.image_s(tier) if len(queue) else 0.0 for tier, queue in self.queues.items()}
 
     def first_image_s(self, job: Job, tier: str) -> float:
-        """Return the GPU seconds that the first image of a job for a tier takes at the least; 0 where it has one."""
+        """Return the GPU seconds that the first image of a job for a tier takes; 0 where it has one."""
         if job.light_image is not None:
             return 0.0
         if job.forced_tier is None and self.plan is not None and self.lighter(self.plan.light, tier):
@@ -92,7 +92,7 @@ class Outlook:
         return self.image_s(tier)
 
     def unmade_s(self, client: str) -> float:
-        """Return the GPU seconds that the first images of a client's waiting jobs take at the least."""
+        """Return the GPU seconds that the first images of a client's waiting jobs take."""
         return sum(queue.unmade_s.get(client, 0.0) for queue in self.queues.values())
 
     def ends_at(self, deadline: float, tier: str, client: str) -> float:
