@@ -15,7 +15,7 @@ from hadis_router.forwarding import hand_on, until_disconnected
 from hadis_router.gateway import Gateway
 from hadis_router.images import GenerateRequest, answer_body, answer_headers, read_request
 from hadis_router.metrics import CONTENT_TYPE
-from hadis_router.peer_client import age_s
+from hadis_router.peer_client import address_of, age_s
 from hadis_router.status import status_document
 from hadis_router.streaming import stream_images
 
@@ -74,7 +74,7 @@ async def generate(request: Request) -> Response:
         return answer
     body = read_request(content)
     gateway.metrics.arrived(body.n)
-    client = client_key(request.headers, body.user, request.client.host if request.client else None)
+    client = client_key(request.headers, body.user, address_of(request, gateway.peers))
     jobs = await gateway.jobs(body, client, asyncio.get_running_loop().time() - arrived)
     request_id = request.headers.get("x-request-id")
     disconnected = asyncio.ensure_future(until_disconnected(request))

@@ -14,11 +14,10 @@ _NO_KEYS = ("", "none")
 _DIGITS = 16
 
 
-def client_key(headers: Mapping[str, str], user: str | None, peer: str | None) -> str:
+def client_key(headers: Mapping[str, str], user: str | None, address: str | None) -> str:
     """Return the key of a request's client: by its API key, else the body's `user`, else its address.
 
-    `headers` have names in lower case. The address is that of the peer or, of a request that another router forwarded,
-    the first one in X-Forwarded-For.
+    `headers` have names in lower case.
     """
     scheme, _, token = headers.get("authorization", "").partition(" ")
     token = token.strip()
@@ -26,9 +25,7 @@ def client_key(headers: Mapping[str, str], user: str | None, peer: str | None) -
         return digest(token)
     if user:
         return f"user:{user}"
-    if "hadis-forwarded" in headers:
-        peer = headers.get("x-forwarded-for", "").split(",")[0].strip() or peer
-    return f"address:{peer or 'unknown'}"
+    return f"address:{address or 'unknown'}"
 
 
 def shown_key(key: str) -> str:

@@ -16,9 +16,10 @@ import aiohttp
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
+from hadis_router.peers import Peers
 from hadis_router.worker_client import IDLE_S
 
-FORWARDED, AGE = "hadis-forwarded", "hadis-age-seconds"
+FORWARDED, AGE, CLIENT = "hadis-forwarded", "hadis-age-seconds", "x-forwarded-for"
 _CONNECT_S, _MARGIN_S = 1.0, 5.0
 _TELL_OF_CONNECTION = frozenset(
     {
@@ -59,7 +60,7 @@ class PeerClient:
         """Return a router's answer to a request; raise PeerUnavailable where it has none."""
         headers = _passed_on(request.headers) | {FORWARDED: "1", AGE: f"{age_s:.6f}"}
         if request.client is not None:
-            headers["x-forwarded-for"] = request.client.host
+            headers[CLIENT] = request.client.host
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self._slo_s + _MARGIN_S)
         method, url = request.method, owner + request.url.path
         async with AsyncExitStack() as stack:
@@ -89,6 +90,16 @@ def age_s(request: Request) -> float:
     except ValueError:
         return 0.0
     return age if math.isfinite(age) and age > 0 else 0.0
+
+
+def address_of(request: Request, peers: Peers) -> str | None:
+    """Return the address of a request's client: as another router says, or of whoever sent it.
+
+    Others than routers are not believed, else a client could give itself a new address with each request.
+    """
+    peer = request.client.host if request.client else None
+    said = request.headers.get(CLIENT) if is_forwarded(request) and peers.is_router(peer) else None
+    return said or peer
 
 
 def _stream(answer: aiohttp.ClientResponse, stack: AsyncExitStack) -> Response:

@@ -6,6 +6,7 @@ On one machine there is one router, and everything is its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from hadis.protocol.run_state import WorkerAddress
 
@@ -47,6 +48,10 @@ class Peers:
         self._suspects = trusted
         self._part()
         return True
+
+    def is_router(self, host: str | None) -> bool:
+        """Return whether a host is that of a router of the service."""
+        return host in {urlsplit(url).hostname for url in self._routers}
 
     @property
     def alone(self) -> bool:

@@ -84,7 +84,7 @@ async def running(profile: Profile, count: int, latency: str = "60s", **plan: An
     for url, listening in zip(urls, sockets, strict=True):
         workers = Instant()
         app = create_app(manifest_of(profile, latency), states, LengthScorer(), workers, own_url=url)
-        server = Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=0))
+        server = Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=0, proxy_headers=False))
         serving = asyncio.create_task(server.serve([listening]))
         routers.append(Router(url, app, server, workers, serving))
     try:
@@ -194,6 +194,21 @@ async def test_the_deadline_counts_from_the_first_router(
         assert (await http.post(owner.url + PATH, json={"prompt": "x"}, headers=headers)).status_code == status
         headers = {AGE: "61"}  # only another router knows how old a request is
         assert (await http.post(owner.url + PATH, json={"prompt": "x"}, headers=headers)).status_code == 200
+
+
+async def test_a_client_keeps_its_address_at_the_owner_and_only_routers_are_believed(
+    profile: Profile, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(profile, 2) as (owner, other):
+        lying = {"x-forwarded-for": "6.6.6.6"}
+        await http.post(other.url + PATH, json={"prompt": "x"}, headers=lying)
+        assert owner.workers.jobs[-1].client == "address:127.0.0.1"
+        handed_on = {FORWARDED: "1", "x-forwarded-for": "1.2.3.4"}
+        await http.post(owner.url + PATH, json={"prompt": "x"}, headers=handed_on)
+        assert owner.workers.jobs[-1].client == "address:1.2.3.4", "127.0.0.1 is a router's here"
+        monkeypatch.setattr(owner.gateway.peers, "_routers", ("http://10.0.0.1:8080",))
+        await http.post(owner.url + PATH, json={"prompt": "x"}, headers=handed_on)
+        assert owner.workers.jobs[-1].client == "address:127.0.0.1"
 
 
 async def test_progress_and_the_pages_events_are_the_owners(profile: Profile, http: httpx.AsyncClient) -> None:
