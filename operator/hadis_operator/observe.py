@@ -67,6 +67,7 @@ def groups_of(
                 replicas=deployment.replicas,
                 created=deployment.created,
                 observed=deployment.observed,
+                as_made=deployment.as_made,
                 stale=stale,
                 refused=deployment.refused,
             )

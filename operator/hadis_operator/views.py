@@ -45,6 +45,8 @@ class DeploymentView:
     """Pods that its controllers count."""
     observed: bool
     """Whether its controller has seen the spec as it is."""
+    as_made: bool
+    """Whether its spec was never changed."""
     deleting: bool
     refused: Problem | None
     config_maps: tuple[str, ...]
@@ -139,6 +141,7 @@ def deployment_view(item: Object) -> DeploymentView:
         replicas=int(spec.get("replicas", 0)),
         created=int(status.get("replicas", 0)),
         observed=status.get("observedGeneration", 0) >= meta.get("generation", 0),
+        as_made=meta.get("generation") == 1,
         deleting="deletionTimestamp" in meta,
         refused=_refused(meta["name"], status),
         config_maps=tuple(_config_maps(spec)),

@@ -58,6 +58,7 @@ class Deployment:
             replicas=self.replicas,
             created=self.status_replicas,
             observed=self.observed_generation >= self.generation,
+            as_made=self.generation == 1,
         )
 
 

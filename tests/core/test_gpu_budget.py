@@ -135,6 +135,8 @@ def test_a_lower_count_is_believed_when_controllers_have_said_so_for_some_time()
         ((replace(A, observed=False),), 60.0, {}, False),
         ((replace(A, observed=False),), 60.0, {"a": Lowered(5)}, True),
         ((replace(A, created=3),), 60.0, {}, False),
+        ((replace(A, observed=False, as_made=True),), 0.0, {}, True),
+        ((replace(A, observed=False, as_made=True), replace(A, name="b")), 0.0, {}, False),
         ((replace(A, exists=False, created=0),), 0.0, {}, True),
     ],
 )

@@ -60,6 +60,13 @@ def test_a_deployment_is_observed_when_its_controller_has_seen_its_spec() -> Non
     assert deployment_view(deployment_object("r")).observed
 
 
+def test_a_deployment_of_the_first_generation_is_as_it_was_made() -> None:
+    document = deployment_object("r", observed=False)
+    assert not deployment_view(document).as_made
+    document["metadata"]["generation"] = 1
+    assert deployment_view(document).as_made
+
+
 def test_config_maps_that_pods_mount_are_found_in_projected_volumes_too() -> None:
     document = deployment_object("r", config_map="profile-1")
     projected = {"sources": [{"configMap": {"name": "router-1"}}, {"secret": {"name": "s"}}]}

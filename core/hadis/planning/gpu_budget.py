@@ -104,16 +104,16 @@ def may_add(snapshot: Snapshot, memory: Memory) -> bool:
     """Return whether enough is known of what controllers may still create for anything to be added.
 
     Only what was lowered before a restart is not known: a controller that has not seen the present count, or that has
-    more workers than it is asked for, may be at work on a larger one.
+    more workers than it is asked for, may be at work on a larger one. Of a group that is as it was made there is none.
     """
     began_s = snapshot.now_s if memory.began_s is None else memory.began_s
-    asked_for = [group for group in snapshot.groups if group.exists]
+    changed = [group for group in snapshot.groups if group.exists and not group.as_made]
     unknown = [
         group
-        for group in asked_for
+        for group in changed
         if group.name not in memory.lowered and not (group.observed and group.created <= group.replicas)
     ]
-    return not unknown and (not asked_for or snapshot.now_s - began_s > SETTLE_S)
+    return not unknown and (not changed or snapshot.now_s - began_s > SETTLE_S)
 
 
 def next_replicas(

@@ -74,6 +74,8 @@ class WorkerGroup:
     """Workers that its controller counts, as of the last status that was seen."""
     observed: bool = True
     """Whether its controller has seen the present `replicas`."""
+    as_made: bool = False
+    """Whether it was never asked for anything else than now."""
     stale: bool = False
     """Whether its template is not what the spec asks for any more."""
     exists: bool = True
