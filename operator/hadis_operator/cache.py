@@ -102,8 +102,8 @@ class Cache:
         before = self._documents[kind].get(name)
         if event == "DELETED":
             self._forget(kind, name, owner)
-        elif before is not None and _version(item) < _version(before):
-            return  # an event from before our own last write, whose answer is here already
+        elif before is not None and _version(item) and _version(item) <= _version(before):
+            return  # an event of our own last write, whose answer is here already, or from before it
         else:
             self._documents[kind][name] = _kept(kind, item)
             self._views[kind][name] = _PARSERS[kind](item)

@@ -54,6 +54,12 @@ def test_an_event_from_before_what_is_known_is_left_out() -> None:
     assert woken.since() == [KEY]
 
 
+def test_the_watch_tells_nothing_new_of_an_object_as_it_is_known() -> None:
+    cache, woken = cache_with(("services", service_object()), ("pods", pod_object("p", version=10)))
+    cache.saw("pods", "MODIFIED", pod_object("p", version=10))
+    assert woken.since() == []
+
+
 def test_versions_are_compared_as_numbers() -> None:
     cache, _ = cache_with(("pods", pod_object("p", ready=True, version=10)))
     cache.saw("pods", "MODIFIED", pod_object("p", version=9))
