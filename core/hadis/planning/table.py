@@ -39,9 +39,13 @@ class Table:
         self.light_s = self._seconds[pair.astype(int), self.light]
         self.heavy_s = self._seconds[0, self.heavy]
         within_slo = np.where(self._seconds <= slo_s, self._seconds / self.batches, np.inf)
-        # GPU seconds per image of each row's tiers, in the batches of most throughput within the SLO.
-        self.light_image_s = within_slo.min(-1)[pair.astype(int), self.light]
-        self.heavy_image_s = within_slo.min(-1)[0, self.heavy]
+        # GPU seconds per request of each row's tiers, in the batches of most throughput within the SLO.
+        image_s = within_slo.min(-1)
+        with np.errstate(invalid="ignore"):  # a share of 0 of a tier that is too slow
+            light_s = self.light_share * image_s[pair.astype(int), self.light]
+            heavy_s = self.heavy_share * image_s[0, self.heavy]
+        self._light_load_s = np.where(self.light_share > 0, light_s, 0.0)
+        self._heavy_load_s = np.where(self.heavy_share > 0, heavy_s, 0.0)
         # Joules per request of each row, in those batches; infinite where the profile does not tell.
         self.energy_j = self._energy_j(within_slo, pair)
 
@@ -64,13 +68,8 @@ class Table:
 
     def load(self, rows: Rows, demand_rps: float) -> tuple[Array, Array]:
         """Return the GPU seconds per second of light and heavy, in the batches of most throughput within the SLO."""
-        with np.errstate(invalid="ignore"):
-            loads = (
-                np.where(share[rows] > 0, demand_rps * share[rows] * image_s[rows], 0.0)
-                for share, image_s in ((self.light_share, self.light_image_s), (self.heavy_share, self.heavy_image_s))
-            )
-            light, heavy = (np.nan_to_num(load, nan=np.inf, posinf=np.inf) for load in loads)
-        return light, heavy
+        demand_rps = max(demand_rps, np.finfo(float).tiny)  # infinite stays infinite where there is no demand
+        return demand_rps * self._light_load_s[rows], demand_rps * self._heavy_load_s[rows]
 
     def load_without_slo(self, rows: Rows | slice = slice(None)) -> tuple[Array, Array]:
         """Return the GPU seconds per request of light and heavy, in the batches of most throughput of all."""
