@@ -83,10 +83,9 @@ class Controller:
         failures = 0
         while True:
             self._events[service].clear()
-            wait = reconciler.every_s
             try:
                 with metrics.SECONDS.time():
-                    await asyncio.wait_for(reconciler.reconcile(), _RECONCILE_S)
+                    wait = await asyncio.wait_for(reconciler.reconcile(), _RECONCILE_S)
                 failures = 0
                 metrics.RECONCILES.labels("ok").inc()
             except asyncio.CancelledError:

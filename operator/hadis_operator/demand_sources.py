@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 ARRIVALS, QUEUED = "hadis_router_arrivals_total", "hadis_router_queued_seconds"
 BATCH_RATIO, WORKER_RATIO = "hadis_router_batch_time_ratio", "hadis_router_worker_time_ratio"
+_READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO)
 STALE_S = 60.0
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
 
@@ -104,8 +105,9 @@ async def _ask(http: aiohttp.ClientSession, address: str) -> RouterReading:
     found = RouterReading(math.nan)
     try:
         async with http.get(f"{address}/metrics", timeout=_TIMEOUT) as answer:
-            text = await answer.text()
-        for family in text_string_to_metric_families(text):
+            lines = (await answer.text()).splitlines(keepends=True)
+        read = "".join(line for line in lines if line.startswith(_READ))  # to parse all takes milliseconds
+        for family in text_string_to_metric_families(read):
             for sample in family.samples:
                 _take(sample.name, sample.labels, sample.value, found)
     except (TimeoutError, aiohttp.ClientError, ValueError, KeyError, OSError) as error:

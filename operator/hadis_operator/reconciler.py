@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from dataclasses import replace
@@ -29,9 +30,16 @@ from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import StatusWriter
 from hadis_operator.views import ServiceView
 
+_NOT_READ = Problem("NotRead", "nothing is planned")
+_NOT_PLANNED_EVERY_S = 2.0
+
 
 class Reconciler:
-    """Takes the control steps of one service; keeps what is remembered between them."""
+    """Takes the control steps of one service; keeps what is remembered between them.
+
+    The demand is read once per `planEvery`. A step that an event woke goes on with the last reading: the event says
+    nothing of the demand, and what it does say should not wait for the answers of others.
+    """
 
     def __init__(
         self, key: str, settings: OperatorSettings, kube: Kube, http: aiohttp.ClientSession, cache: Cache
@@ -40,37 +48,40 @@ class Reconciler:
         self._key = key
         self._namespace, self._name = key.split("/", 1)
         self._settings, self._http, self._cache = settings, http, cache
-        self.every_s = 2.0
+        self._reading: DemandReading | Problem = _NOT_READ
+        self._read_s = 0.0
         self._applier = Applier(self._namespace, self._name, kube, http, cache)
         self._writer = StatusWriter(self._namespace, self._name, kube, cache)
         self._memory: Memory | None = None
         self._children: tuple[tuple[object, ...], Children] | None = None
 
-    async def reconcile(self) -> None:
-        """Bring everything one step nearer to what the spec asks for."""
+    async def reconcile(self) -> float:
+        """Bring everything one step nearer to what the spec asks for; return the seconds until the next step is due."""
         service = self._cache.service(self._key)
         if service is None or service.deleting:
-            return
+            return _NOT_PLANNED_EVERY_S
         await self._applier.list_once()
         if isinstance(service.spec, Problem):
             invalid = condition("Ready", False, service.spec.reason, service.spec.message)
             await self._writer.write_conditions(service, (invalid,))
-            return
-        self.every_s = parse_duration_s(service.spec.plan_every)
+            return _NOT_PLANNED_EVERY_S
         snapshot, desired = await self._observe(service, service.spec)
         decision = decide(snapshot, self._memory or memory_of(service))
         self._memory = decision.memory
         if desired is not None and decision.replicas is not None:
             await self._applier.apply(desired, decision.replicas)
         await self._writer.write(service, snapshot, decision)
+        return max(0.0, self._due_s(service.spec) - asyncio.get_running_loop().time())
 
     async def _observe(self, service: ServiceView, spec: ServiceSpec) -> tuple[Snapshot, Children | None]:
         profile = self._cache.profile(self._namespace, spec.profile)
-        reading: DemandReading | Problem = Problem("NotRead", "nothing is planned")
         desired = None
         if isinstance(profile, Profile) and spec.mode != "Paused":
             desired = self._desired(service, spec, profile)
-            reading = await self._read_demand(spec)
+        clock = asyncio.get_running_loop().time
+        if isinstance(self._reading, Problem) or clock() >= self._due_s(spec):
+            self._reading = _NOT_READ if desired is None else await self._read_demand(spec)
+            self._read_s = clock()
         of_service = self._namespace, label(self._name)
         routers = sum(pod.ready for pod in self._cache.pods(*of_service, "router"))
         snapshot = snapshot_of(
@@ -78,13 +89,17 @@ class Reconciler:
             spec=spec,
             profile=profile,
             children=desired,
-            reading=reading,
+            reading=self._reading,
             deployments=self._cache.deployments(*of_service, "worker"),
             worker_pods=self._cache.pods(*of_service, "worker"),
             routers=routers,
             late_s=self._settings.worker_late_s,
         )
         return snapshot, desired
+
+    def _due_s(self, spec: ServiceSpec) -> float:
+        """Return when the demand is to be read again, on the event loop's clock."""
+        return self._read_s + parse_duration_s(spec.plan_every)
 
     async def _read_demand(self, spec: ServiceSpec) -> DemandReading | Problem:
         """Return the demand from Prometheus where there is one, else from the routers themselves; or why not."""

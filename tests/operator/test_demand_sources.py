@@ -73,7 +73,7 @@ async def test_of_what_routers_say_each_size_is_kept_and_nonsense_is_not() -> No
     [
         (None, r"http://r/metrics: nobody"),
         ("up 1\n", "has no hadis_router_arrivals_total"),
-        ("{", "http://r/metrics: "),
+        ("hadis_router_arrivals_total{ 5\n", "http://r/metrics: "),
         (METRICS + 'hadis_router_batch_time_ratio{tier="light"} 1.0\n', "http://r/metrics: 'batch'"),
         (METRICS + 'hadis_router_batch_time_ratio{tier="light",batch="a"} 1.0\n', "http://r/metrics: invalid literal"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from kube_objects import (
     profile_object,
     service_object,
 )
+from virtual import virtual
 
 KEY = f"{NAMESPACE}/{NAME}"
 PROMETHEUS = "http://prometheus:9090"
@@ -36,6 +38,8 @@ PLAN = Plan(
     "light", "heavy", 0.10625, 0.5, (TierPlan("light", 2, 1), TierPlan("heavy", 2, 4)), 1.0, 25.0, 0.1, 1.1,
     reason="best quality", generation=5,
 )  # fmt: skip
+EVERY_S = 2.0
+"""planEvery where a service says nothing else."""
 BEFORE = {"plan": {"active": plan_document(PLAN)}, "wantedByTier": {"light": 2, "heavy": 2}}
 
 
@@ -174,6 +178,7 @@ async def test_after_a_restart_plan_and_workers_of_the_status_are_held_until_dem
     assert operator.status.gpus == "4 / 4 / 4"
 
 
+@virtual
 async def test_a_prometheus_that_does_not_answer_is_told_and_nothing_is_lost() -> None:
     operator = Operator(service_object(status=BEFORE, **METRICS))
     await operator.reconcile()
@@ -183,6 +188,7 @@ async def test_a_prometheus_that_does_not_answer_is_told_and_nothing_is_lost() -
     assert operator.condition("MetricsAvailable").status == "True"
     operator.http.answers.clear()
     for _ in range(3):
+        await asyncio.sleep(EVERY_S)
         assert await operator.reconcile() == []
     metrics = operator.condition("MetricsAvailable")
     assert (metrics.status, metrics.reason) == ("False", "Unreachable")
@@ -242,6 +248,38 @@ async def test_what_routers_learn_is_told_and_outlives_a_restart() -> None:
     assert operator.condition("MetricsAvailable").status == "True"
     assert operator.condition("ProfileFresh").reason == "Stale"
     assert operator.condition("Degraded").status == "False"
+
+
+async def test_a_deployment_that_was_just_made_may_grow_before_its_controller_has_seen_it() -> None:
+    operator = Operator(service_object())
+    await operator.reconcile()
+    operator.cluster.put(service_object(generation=2, gpus={"min": 4, "max": 4}))
+    await operator.reconcile()
+    assert sum(operator.replicas.values()) == 4
+
+
+@virtual
+async def test_the_demand_is_read_once_per_period_whatever_events_come() -> None:
+    operator = Operator(service_object(**METRICS))
+    operator.prometheus()
+    assert await operator.reconciler.reconcile() == EVERY_S
+    asked = list(operator.http.asked)
+    await asyncio.sleep(EVERY_S / 2)
+    assert await operator.reconciler.reconcile() == EVERY_S / 2
+    assert operator.http.asked == asked
+    await asyncio.sleep(EVERY_S / 2)
+    assert await operator.reconciler.reconcile() == EVERY_S
+    assert operator.http.asked == asked * 2
+
+
+@virtual
+async def test_what_could_not_be_read_is_asked_for_again_at_the_next_event() -> None:
+    operator = Operator(service_object(**METRICS))
+    await operator.reconcile()
+    assert operator.condition("MetricsAvailable").reason == "Unreachable"
+    operator.prometheus()
+    await operator.reconcile()
+    assert operator.condition("MetricsAvailable").status == "True"
 
 
 async def test_a_changed_service_has_other_children() -> None:
