@@ -22,11 +22,26 @@ from hadis_operator.settings import OperatorSettings
 _OURS = {SERVICE: kopf.PRESENT}
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Keeps no object's former state: `on.event` handlers get no diff, and kopf's own copies each object for one."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Return what is compared: nothing."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        """Return what was stored: nothing."""
+
+    def store(self, **_: Any) -> None:
+        """Store nothing."""
+
+
 @kopf.on.startup()
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
     """Connect and begin to reconcile services."""
     ours = OperatorSettings()
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoDiffs()
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line for every event of every pod
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
