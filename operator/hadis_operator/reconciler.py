@@ -37,8 +37,8 @@ _NOT_PLANNED_EVERY_S = 2.0
 class Reconciler:
     """Takes the control steps of one service; keeps what is remembered between them.
 
-    The demand is read once per `planEvery`. A step that an event woke goes on with the last reading: the event says
-    nothing of the demand, and what it does say should not wait for the answers of others.
+    The demand is read once per `planEvery`, once enough was read to know it. A step that an event woke goes on with the
+    last reading: the event says nothing of the demand, and what it does say should not wait for the answers of others.
     """
 
     def __init__(
@@ -79,7 +79,8 @@ class Reconciler:
         if isinstance(profile, Profile) and spec.mode != "Paused":
             desired = self._desired(service, spec, profile)
         clock = asyncio.get_running_loop().time
-        if isinstance(self._reading, Problem) or clock() >= self._due_s(spec):
+        known = isinstance(self._reading, DemandReading) and self._memory and self._memory.demand.informed
+        if not known or clock() >= self._due_s(spec):
             self._reading = _NOT_READ if desired is None else await self._read_demand(spec)
             self._read_s = clock()
         of_service = self._namespace, label(self._name)
