@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fake_workers import make_job, make_outlook, make_plan
+from hadis.planning.plan import TierPlan
 from hadis.planning.profile import Profile
 from hadis_router.choosing import StepDown, batch_size, choose
 from hadis_router.outlook import Outlook
@@ -49,6 +52,18 @@ async def test_a_tier_at_its_count_waits_for_the_other_one_but_not_for_nobody(pr
     assert chosen(outlook) == ("w1", "heavy", 1)
     put(outlook, "light", 4)
     assert chosen(outlook) == ("w1", "light", 1)
+
+
+@virtual
+async def test_a_tier_that_the_plan_does_not_use_goes_by_its_jobs_time_alone(profile: Profile) -> None:
+    """What waits for it stands in for images that are late, so it must not wait until all others had their turn."""
+    plan = make_plan(light="heavy", heavy="heavy")
+    plan = replace(plan, tiers=(TierPlan("heavy", 1, 1),))
+    for light_slo_s, tier in ((3.0, "light"), (3.2, "heavy")):
+        outlook = make_outlook(profile, plan, tiers=(BOTH,))
+        put(outlook, "light", light_slo_s)
+        put(outlook, "heavy", 4)
+        assert chosen(outlook) == ("w0", tier, 1)
 
 
 @virtual
