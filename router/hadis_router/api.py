@@ -11,11 +11,10 @@ from starlette.responses import JSONResponse
 from hadis_router import refusals
 from hadis_router.answer import ServeError
 from hadis_router.clients import client_key
-from hadis_router.forwarding import hand_on, until_disconnected
+from hadis_router.forwarding import address_of, age_s, forward, forward_reading, until_disconnected
 from hadis_router.gateway import Gateway
 from hadis_router.images import GenerateRequest, answer_body, answer_headers, read_request
 from hadis_router.metrics import CONTENT_TYPE
-from hadis_router.peer_client import address_of, age_s
 from hadis_router.status import status_document
 from hadis_router.streaming import stream_images
 
@@ -68,14 +67,14 @@ async def generate(request: Request) -> Response:
     gateway = gateway_of(request)
     if gateway.draining:
         raise refusals.stopping()
-    arrived = asyncio.get_running_loop().time() - age_s(request)
+    arrived = asyncio.get_running_loop().time() - age_s(request, gateway.peers)
     content = await _read_body(request, gateway.max_body_bytes)
-    if (answer := await hand_on(gateway, request, content, arrived)) is not None:
+    if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
     body = read_request(content)
     gateway.metrics.arrived(body.n)
     client = client_key(request.headers, body.user, address_of(request, gateway.peers))
-    jobs = await gateway.jobs(body, client, asyncio.get_running_loop().time() - arrived)
+    jobs = await gateway.jobs(body, client, arrived)
     request_id = request.headers.get("x-request-id")
     disconnected = asyncio.ensure_future(until_disconnected(request))
     if body.stream:
@@ -120,6 +119,7 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/v1/hadis/status")
-async def status(request: Request) -> JSONResponse:
+async def status(request: Request) -> Response:
     """Say what the plan is, what waits, who works, and how the objective is kept."""
-    return JSONResponse(status_document(gateway_of(request)))
+    gateway = gateway_of(request)
+    return await forward_reading(gateway, request) or JSONResponse(status_document(gateway))

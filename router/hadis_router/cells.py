@@ -40,21 +40,18 @@ def cells_of(
     `suspects` are routers that do not answer: they own nothing, but the workers are parted as if they did, so that what
     is in order stays where it is.
     """
-    able = sorted(set(routers) - set(suspects)) or sorted(routers)
-    if not able:
+    known = sorted(routers)
+    if not known:
         return ()
-    count = _count(workers, len(routers))
+    count = _count(workers, len(known))
     members: list[list[WorkerAddress]] = [[] for _ in range(count)]
     for worker in workers:
         members[_closest(worker.url, range(count))].append(worker)
-    owned = Counter[str]()
-    cells = []
-    for number, inside in enumerate(members):
-        least = min(owned[router] for router in able)
-        owner = _closest_router(number, [router for router in able if owned[router] == least])
-        owned[owner] += 1
-        cells.append(Cell(owner, tuple(inside)))
-    return tuple(cells)
+    owners = _assigned({}, range(count), known)
+    able = [router for router in known if router not in suspects] or known
+    kept = {number: owner for number, owner in owners.items() if owner in able}
+    owners = _assigned(kept, [number for number in owners if number not in kept], able)
+    return tuple(Cell(owners[number], tuple(inside)) for number, inside in enumerate(members))
 
 
 def part_of(plan: Plan, share: float) -> Plan:
@@ -65,7 +62,7 @@ def part_of(plan: Plan, share: float) -> Plan:
     return replace(plan, tiers=tiers, demand_rps=plan.demand_rps * share)
 
 
-class Turns:
+class RoundRobin:
     """Whose turn it is among names of different weight: each as often as its weight, spread evenly.
 
     Smooth weighted round robin, as nginx does it for upstream servers.
@@ -87,6 +84,16 @@ class Turns:
 def _count(workers: Iterable[WorkerAddress], routers: int) -> int:
     kinds = Counter(worker.tiers for worker in workers)
     return max(1, min(routers, *(number // LEAST_WORKERS for number in kinds.values()))) if kinds else 1
+
+
+def _assigned(kept: Mapping[int, str], cells: Iterable[int], routers: Sequence[str]) -> dict[int, str]:
+    """Return the owner of each cell: those that are kept, and for others the closest router among those with fewest."""
+    owners = dict(kept)
+    for number in cells:
+        owned = Counter(owners.values())
+        least = min(owned[router] for router in routers)
+        owners[number] = _closest_router(number, [router for router in routers if owned[router] == least])
+    return owners
 
 
 def _closest(name: str, numbers: Iterable[int]) -> int:

@@ -58,7 +58,7 @@ def by_urgency(outlook: Outlook, idle: Sequence[RemoteWorker]) -> list[str]:
     """Return the tiers that wait for workers like the idle ones, that whose first job has the least time first.
 
     A tier that already runs on as many workers as the plan gives it comes after one that does not. It still comes
-    before nothing: no worker is idle while a job waits that it can make. A tier that the plan does not use has no such
+    before nothing: no worker is idle while a job waits that it can make. A tier lighter than the plan's has no such
     count: what waits for it is the last that can still answer in time.
     """
     urgency = {}
@@ -66,7 +66,8 @@ def by_urgency(outlook: Outlook, idle: Sequence[RemoteWorker]) -> list[str]:
         head = queue.head() if len(queue) else None
         if head is None or not any(tier in worker.tiers for worker in idle):
             continue
-        over_count = outlook.has_count(tier) and outlook.workers.running(tier) >= outlook.worker_count(tier)
+        last_resort = outlook.plan is not None and outlook.lighter(tier, outlook.plan.light)
+        over_count = not last_resort and outlook.workers.running(tier) >= outlook.worker_count(tier)
         urgency[tier] = over_count, head.deadline - outlook.now - outlook.estimates.latency_s(tier, 1)
     return sorted(urgency, key=urgency.__getitem__)
 

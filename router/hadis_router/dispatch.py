@@ -79,8 +79,13 @@ class Dispatcher:
 
     @property
     def worker_ratios(self) -> dict[str, float]:
-        """By worker's URL, how many times as long as the middle one it takes for a batch."""
-        return {worker.url: self._estimates.worker_ratio(worker.url) for worker in self.workers}
+        """By URL of each worker that made a batch, how many times as long as the middle one it takes."""
+        seen = (worker.url for worker in self.workers if self._estimates.knows(worker.url))
+        return {url: self._estimates.worker_ratio(url) for url in seen}
+
+    def forget_speeds(self) -> None:
+        """Forget what was learnt of how long batches take."""
+        self._estimates.forget()
 
     @property
     def queued_s(self) -> dict[str, float]:

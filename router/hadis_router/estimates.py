@@ -40,6 +40,14 @@ class Estimates:
         if seconds > self.latency_s(tier, batch, discriminated) * self.worker_ratio(worker):
             self.learn(worker, tier, batch, discriminated, seconds)
 
+    def knows(self, worker: str) -> bool:
+        """Return whether a worker made a batch."""
+        return self._speeds.knows(worker)
+
+    def forget(self) -> None:
+        """Believe the profile again."""
+        self._speeds = Speeds()
+
     def keep_workers(self, workers: set[str]) -> None:
         """Forget what was learnt of all workers but these."""
         self._speeds.keep(workers)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 
 from hadis_router import refusals, sse
 from hadis_router.api import gateway_of
-from hadis_router.forwarding import hand_on_follower
+from hadis_router.forwarding import forward_reading
 from hadis_router.gateway import Gateway
 from hadis_router.job import Job, Stage
 from hadis_router.status import status_document
@@ -61,7 +61,7 @@ def point_of(status: Mapping[str, Any]) -> dict[str, Any]:
 async def events(request: Request) -> Response:
     """Send the history once, then the status every second."""
     gateway, history = gateway_of(request), request.app.state.history
-    if (elsewhere := await hand_on_follower(gateway, request, gateway.peers.only_owner)) is not None:
+    if (elsewhere := await forward_reading(gateway, request)) is not None:
         return elsewhere
     if history.listeners >= _MOST_LISTENERS:
         raise refusals.too_many_listeners(_MOST_LISTENERS)
@@ -70,7 +70,7 @@ async def events(request: Request) -> Response:
         history.listeners += 1
         try:
             yield sse.event("history", list(history.points))
-            while not gateway.stopping():
+            while not gateway.stopping() and gateway.peers.only_owner is None:
                 status = status_document(gateway)
                 yield sse.event("status", status | {"point": point_of(status)})
                 await asyncio.sleep(_STATUS_EVERY_S)
@@ -84,8 +84,7 @@ async def events(request: Request) -> Response:
 async def progress(request: Request, request_id: str) -> Response:
     """Send how far the request with this X-Request-Id is, until it is answered."""
     gateway = gateway_of(request)
-    owner = gateway.owner_by_request.get(request_id, gateway.peers.only_owner)
-    if (elsewhere := await hand_on_follower(gateway, request, owner)) is not None:
+    if (elsewhere := await forward_reading(gateway, request, request_id)) is not None:
         return elsewhere
 
     async def stream() -> AsyncIterator[bytes]:

@@ -16,11 +16,9 @@ their largest request. Room that is left is no GPU that idles: it is only the qu
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -121,12 +119,18 @@ class FairShares:
 
     def busiest(self, count: int, now: float) -> list[ClientDemand]:
         """Return the clients that asked for most."""
-        everybody = (ClientDemand(name, self.demand_s(name, now), self.weight(name)) for name in self._rows)
-        return heapq.nlargest(count, everybody, key=attrgetter("work_s"))
+        names, table = list(self._rows), self._faded(now)
+        first = np.argsort(-table[:, _WORK], kind="stable")[:count]
+        return [ClientDemand(names[i], float(table[i, _WORK]), float(table[i, _WEIGHT])) for i in first]
 
-    def _levels_at(self, now: float) -> _Levels:
+    def _faded(self, now: float) -> Array:
+        """Return the rows in the order of `_rows`, with what was asked for faded to a time."""
         table = self._table[list(self._rows.values())]
         table[:, (_WORK, _SQUARES)] *= np.exp((table[:, _AT, None] - now) / self.horizon_s)
+        return table
+
+    def _levels_at(self, now: float) -> _Levels:
+        table = self._faded(now)
         table = table[np.argsort(table[:, _WORK] / table[:, _WEIGHT], kind="stable")]
         left = np.cumsum(table[:, _WORK]) + _DEVIATIONS * np.sqrt(np.cumsum(table[:, _SQUARES]))
         left += np.maximum.accumulate(table[:, _LARGEST])

@@ -18,10 +18,9 @@ from hadis.protocol.run_state import RunState
 
 from hadis_router import refusals
 from hadis_router.answer import Answer, ServeError
-from hadis_router.cells import part_of
 from hadis_router.dispatch import Dispatcher
 from hadis_router.images import GenerateRequest, check_for_tiers, image_params
-from hadis_router.job import Job
+from hadis_router.job import Job, Stage
 from hadis_router.metrics import RouterMetrics
 from hadis_router.peer_client import PeerClient
 from hadis_router.peers import Peers
@@ -61,7 +60,7 @@ class Gateway:
         self.jobs_by_request: dict[str, list[Job]] = {}
         """Jobs under way of requests that came with an id, for those who ask for their progress."""
         self.owner_by_request: dict[str, str] = {}
-        """For requests with an id that were handed on: the router that they are at."""
+        """For requests with an id that were forwarded: the router that they are at."""
 
     def take_state(self, state: RunState) -> None:
         """Follow what the source of plans and workers says."""
@@ -69,23 +68,24 @@ class Gateway:
         self.peers.update(state.routers, state.workers, asyncio.get_running_loop().time())
         self._follow_peers()
 
-    def next_owner(self) -> str | None:
-        """Return the URL of the router to hand the next request on to; None where this one serves it."""
+    def owns_all(self) -> bool:
+        """Return whether this router owns every queue now."""
         if self.peers.reconsider(asyncio.get_running_loop().time()):
             self._follow_peers()
-        return self.peers.next_owner()
+        return self.peers.owns_all
+
+    def next_owner(self) -> str | None:
+        """Return the URL of the router to forward the next request to; None where this one serves it."""
+        return None if self.owns_all() else self.peers.next_owner()
 
     def suspect(self, owner: str) -> None:
-        """Pass over a router that did not answer, for a while."""
+        """Pass over a router that did not answer, for a while; what waits for it goes elsewhere, too."""
         self.peers.suspect(owner, asyncio.get_running_loop().time())
+        self.peer_client.give_up(owner)
         self._follow_peers()
 
     def _follow_peers(self) -> None:
-        """Give this router's own workers their part of the plan."""
-        self.dispatcher.set_workers(self.peers.own_workers)
-        plan = self.state.plan and part_of(self.state.plan, self.peers.share)
-        if plan is not None and plan != self.dispatcher.plan:
-            self.dispatcher.set_plan(plan)
+        self.peers.follow(self.dispatcher, self.state.plan)
 
     def why_not_ready(self) -> str | None:
         """Return why requests cannot be served now, or None."""
@@ -95,10 +95,8 @@ class Gateway:
             return "no plan yet"
         return None if len(self.dispatcher.workers) else "no worker is ready"
 
-    async def jobs(self, request: GenerateRequest, client: str, age_s: float = 0.0) -> list[Job]:
-        """Return the jobs of a client's request that arrived `age_s` ago; raise ServeError for what cannot be made."""
-        if age_s >= self.slo_s:
-            raise refusals.expired(self.slo_s)
+    async def jobs(self, request: GenerateRequest, client: str, arrived: float) -> list[Job]:
+        """Return the jobs of a client's request; raise ServeError for what cannot be made. `arrived` is loop time."""
         tiers, plan = self.profile.tiers, self.dispatcher.plan
         forced = None if request.model == "auto" else request.model
         if forced is not None and forced not in tiers:
@@ -113,15 +111,18 @@ class Gateway:
         check_for_tiers(request, candidates, forced is not None)
         difficulty = None if forced else await self.scorer.score_off_loop_if_long(request.prompt)
         loop, seed = asyncio.get_running_loop(), request.seed
-        now = loop.time() - age_s
+        deadline = arrived + self.slo_s
+        if loop.time() >= deadline:
+            self.metrics.refused("deadline_expired", request.n)
+            raise refusals.expired(self.slo_s)
         if seed is None:
             seed = secrets.randbits(63)
         return [
             Job(
                 id=uuid.uuid4().hex,
                 params=image_params(request, seed, i),
-                arrived=now,
-                deadline=now + self.slo_s,
+                arrived=arrived,
+                deadline=deadline,
                 future=loop.create_future(),
                 forced_tier=forced,
                 preference=request.preference,
@@ -132,7 +133,7 @@ class Gateway:
         ]
 
     @contextlib.contextmanager
-    def whereabouts_shown(self, request_id: str | None, owner: str) -> Iterator[None]:
+    def owner_shown(self, request_id: str | None, owner: str) -> Iterator[None]:
         """Let others ask by the request's id, if it has one that is not in use, which router serves it."""
         if request_id is None or not 0 < len(request_id) <= _LONGEST_ID or request_id in self.owner_by_request:
             yield
@@ -174,5 +175,5 @@ class Gateway:
         try:
             self.dispatcher.submit(*jobs)
         except ServeError as error:
-            self.metrics.refused(error.code)
+            self.metrics.refused(error.code, sum(job.stage is Stage.NEW for job in jobs))
             raise

@@ -27,7 +27,7 @@ class RouterMetrics:
         self._answers = Counter("hadis_router_answers", "Images answered.", ["path"], registry=self.registry)
         self._failures = Counter("hadis_router_failures", "Images without an answer.", ["code"], registry=self.registry)
         self._forwarded = Counter(
-            "hadis_router_forwarded", "Requests handed on to the router that owns their queue.", registry=self.registry
+            "hadis_router_forwarded", "Requests forwarded to the router that owns their queue.", registry=self.registry
         )
         self._latency = Histogram(
             "hadis_router_latency_seconds",
@@ -57,9 +57,9 @@ class RouterMetrics:
         else:
             self._failures.labels(how).inc()
 
-    def refused(self, code: str) -> None:
-        """Count a job that was not admitted."""
-        self._failures.labels(code).inc()
+    def refused(self, code: str, count: int) -> None:
+        """Count jobs of a request that were not admitted."""
+        self._failures.labels(code).inc(count)
 
     def watch(self, dispatcher: Dispatcher, forecast_rps: Callable[[], float]) -> None:
         """Show the dispatcher's queues, workers and plan too."""

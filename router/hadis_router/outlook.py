@@ -55,10 +55,6 @@ class Outlook:
         """Return how many jobs wait in all queues."""
         return sum(map(len, self.queues.values()))
 
-    def has_count(self, tier: str) -> bool:
-        """Return whether the plan says how many workers may run a tier."""
-        return self.plan is not None and self.plan.tier(tier) is not None
-
     def worker_count(self, tier: str) -> int:
         """Return how many workers the plan gives a tier; 0 for a tier that it does not use."""
         tier_plan = self.plan.tier(tier) if self.plan else None

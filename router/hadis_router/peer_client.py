@@ -1,14 +1,10 @@
-"""One router's calls to another: a request is passed on as it came, and its answer back.
-
-A forwarded request says so in its headers, and is served where it arrives: routers that see different lists for a
-moment cannot send it in circles. It says how old it is, too, for its deadline counts from its first arrival.
-"""
+"""One router's calls to another: a request is passed on as it came, and its answer back."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -16,25 +12,14 @@ import aiohttp
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
-from hadis_router.peers import Peers
-from hadis_router.worker_client import IDLE_S
+from hadis_router.worker_client import KEEP_ALIVE_S
 
-FORWARDED, AGE, CLIENT = "hadis-forwarded", "hadis-age-seconds", "x-forwarded-for"
-_CONNECT_S, _MARGIN_S = 1.0, 5.0
-_TELL_OF_CONNECTION = frozenset(
-    {
-        "connection",
-        "content-length",
-        "date",
-        "expect",
-        "host",
-        "keep-alive",
-        "server",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
+HOPS, AGE, CLIENT = "hadis-forwarded", "hadis-age-seconds", "x-forwarded-for"
+"""Headers of a forwarded request: by how many routers; how old it is; the address that it came from."""
+_CONNECT_S, _MARGIN_S, _CHECK_S = 1.0, 1.0, 1.0
+_OF_THE_CONNECTION = frozenset(
+    {"connection", "content-length", "date", "expect", "host", "keep-alive", "server", "te", "trailer"}
+    | {"transfer-encoding", "upgrade"}
 )
 
 
@@ -49,63 +34,84 @@ class PeerClient:
         """`slo_s` bounds how long an answer may take."""
         self._slo_s = slo_s
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S), auto_decompress=False
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S), auto_decompress=False
         )
+        self._waiting: dict[str, set[asyncio.Task[Response]]] = {}
+        """By router, the requests that it has not begun to answer."""
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
 
-    async def forward(self, request: Request, body: bytes, owner: str, age_s: float) -> Response:
-        """Return a router's answer to a request; raise PeerUnavailable where it has none."""
-        headers = _passed_on(request.headers) | {FORWARDED: "1", AGE: f"{age_s:.6f}"}
+    async def ask(
+        self,
+        request: Request,
+        body: bytes,
+        router: str,
+        age_s: float,
+        hops: int,
+        ended: Callable[[], bool] = lambda: False,
+    ) -> Response:
+        """Return a router's answer to a request that is `age_s` old; raise PeerUnavailable where it has none.
+
+        A stream of events goes on until it, or who reads it, ends, or `ended` says so.
+        """
+        task = asyncio.ensure_future(self._ask(request, body, router, age_s, hops, ended))
+        waiting = self._waiting.setdefault(router, set())
+        waiting.add(task)
+        try:
+            await asyncio.wait({task})
+            if task.cancelled():
+                raise PeerUnavailable(f"{router} is given up")
+            return task.result()
+        finally:
+            task.cancel()
+            waiting.discard(task)
+            if not waiting:
+                self._waiting.pop(router, None)
+
+    def give_up(self, router: str) -> None:
+        """Let all who wait for a router's answer ask another one."""
+        for task in self._waiting.get(router, ()):
+            task.cancel()
+
+    async def _ask(
+        self, request: Request, body: bytes, router: str, age_s: float, hops: int, ended: Callable[[], bool]
+    ) -> Response:
+        headers = _passed_on(request.headers) | {HOPS: str(hops), AGE: f"{age_s:.6f}"}
         if request.client is not None:
             headers[CLIENT] = request.client.host
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self._slo_s + _MARGIN_S)
-        method, url = request.method, owner + request.url.path
+        left_s = max(0.0, self._slo_s - age_s) + _MARGIN_S
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=left_s)
         async with AsyncExitStack() as stack:
             try:
                 answer = await stack.enter_async_context(
-                    self._session.request(method, url, headers=headers, data=body, timeout=timeout)
+                    self._session.request(
+                        request.method, router + request.url.path, headers=headers, data=body, timeout=timeout
+                    )
                 )
                 if answer.content_type == "text/event-stream":
-                    return _stream(answer, stack.pop_all())
+                    return _stream(answer, stack.pop_all(), ended)
                 content = await answer.read()
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
-                raise PeerUnavailable(f"{url}: {type(error).__name__}: {error}") from None
+                raise PeerUnavailable(f"{router}: {type(error).__name__}: {error}") from None
             if answer.status == 503 and _code(content) == "stopping":
-                raise PeerUnavailable(f"{url}: stopping")
+                raise PeerUnavailable(f"{router} is stopping")
             return Response(content, answer.status, _passed_on(answer.headers))
 
 
-def is_forwarded(request: Request) -> bool:
-    """Return whether another router has handed a request on."""
-    return FORWARDED in request.headers
-
-
-def age_s(request: Request) -> float:
-    """Return how long ago (seconds) a forwarded request arrived at its first router; 0 for any other."""
-    try:
-        age = float(request.headers.get(AGE, "0")) if is_forwarded(request) else 0.0
-    except ValueError:
-        return 0.0
-    return age if math.isfinite(age) and age > 0 else 0.0
-
-
-def address_of(request: Request, peers: Peers) -> str | None:
-    """Return the address of a request's client: as another router says, or of whoever sent it.
-
-    Others than routers are not believed, else a client could give itself a new address with each request.
-    """
-    peer = request.client.host if request.client else None
-    said = request.headers.get(CLIENT) if is_forwarded(request) and peers.is_router(peer) else None
-    return said or peer
-
-
-def _stream(answer: aiohttp.ClientResponse, stack: AsyncExitStack) -> Response:
+def _stream(answer: aiohttp.ClientResponse, stack: AsyncExitStack, ended: Callable[[], bool]) -> Response:
     async def parts() -> AsyncIterator[bytes]:
         async with stack:
-            async for part in answer.content.iter_any():
+            while not ended():
+                try:
+                    part = await asyncio.wait_for(answer.content.readany(), _CHECK_S)
+                except aiohttp.ClientError:  # the router is gone; who reads asks again
+                    return
+                except TimeoutError:
+                    continue
+                if not part:
+                    return
                 yield part
 
     return StreamingResponse(parts(), answer.status, _passed_on(answer.headers))
@@ -113,7 +119,7 @@ def _stream(answer: aiohttp.ClientResponse, stack: AsyncExitStack) -> Response:
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers that are of the message, not of the connection that it came by."""
-    return {name.lower(): value for name, value in headers.items() if name.lower() not in _TELL_OF_CONNECTION}
+    return {name.lower(): value for name, value in headers.items() if name.lower() not in _OF_THE_CONNECTION}
 
 
 def _code(content: bytes) -> Any:

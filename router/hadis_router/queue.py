@@ -95,7 +95,7 @@ class TierQueue:
         ahead = bisect_right(self._entries, deadline, key=_deadline)
         if client is None or not self.by_turns or not self._turns.others_than(client):
             return ahead
-        return min(ahead, len(self) - self._turns.jobs + self._turns.ahead_of(client, deadline))
+        return len(self) - self._turns.jobs + self._turns.ahead_of(client, deadline)
 
     def take(self, limit: int) -> list[Job]:
         """Take the next job and up to `limit` - 1 more of the same size, steps and guidance, in order."""

@@ -26,6 +26,11 @@ def stopping() -> ServeError:
     return ServeError(503, "stopping", "this router is stopping; try again", STOPPING_S)
 
 
+def no_owner() -> ServeError:
+    """Return the refusal of a request that routers send in circles: they will agree when they see the same list."""
+    return ServeError(503, "no_owner", "the routers do not agree on who serves; try again", STOPPING_S)
+
+
 def no_worker() -> ServeError:
     """Return the refusal while there is no plan, or no worker at all."""
     return ServeError(503, "no_workers", "no worker is ready yet; try again soon", NO_WORKER_S)

@@ -105,6 +105,10 @@ class Speeds:
         for worker in gone:
             del self._workers[worker], self._worker_ratios[worker]
 
+    def knows(self, worker: str) -> bool:
+        """Return whether any batch of a worker was seen."""
+        return worker in self._workers
+
     def ran(self, tier: str) -> bool:
         """Return whether any batch of a tier was seen."""
         return tier in self._tiers

@@ -39,7 +39,7 @@ def status_document(gateway: Gateway) -> dict[str, Any]:
         "queued_s": dispatcher.queued_s,
         "batch_time_ratios": ratios,
         "tiers": _tiers(ratios),
-        "workers": [_worker(worker, worker_ratios[worker.url]) for worker in dispatcher.workers],
+        "workers": [_worker(worker, worker_ratios.get(worker.url, 1.0)) for worker in dispatcher.workers],
         "clients": {"active": dispatcher.clients, "busiest": _busiest(dispatcher, now)},
         "answers": dict(dispatcher.recent.answers),
         "changes": [asdict(change) for change in gateway.state.changes],

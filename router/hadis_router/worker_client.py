@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from hadis_router.job import Job
 from hadis_router.transport import Result, WorkerBusy, WorkerGone
 
-IDLE_S = 3.0
+KEEP_ALIVE_S = 3.0
 """An idle connection is kept for less than its server keeps it (uvicorn: 5 s): used just as the server closes it, it
 would look like the server's end."""
 _CONNECT_S = 2.0
@@ -23,7 +23,7 @@ class HttpTransport:
 
     def __init__(self) -> None:
         """Open no connection yet."""
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S))
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -57,7 +57,7 @@ def test_a_pod_that_serves_is_seen_within_a_second_and_may_take_long_to_start(pr
         [container] = deployment["spec"]["template"]["spec"]["containers"]
         startup, ready = container["startupProbe"], container["readinessProbe"]
         # A worker that loads is not asked whether it lives; a router may wait for workers.
-        path, limit_s = {"worker": ("/readyz", 1800), "router": ("/healthz", 120)}[container["name"]]
+        path, limit_s = {"worker": ("/readyz", 4 * 3600), "router": ("/healthz", 120)}[container["name"]]
         assert startup["httpGet"]["path"] == path
         assert (startup["periodSeconds"], startup["failureThreshold"]) == (1, limit_s)
         assert (ready["httpGet"]["path"], ready["periodSeconds"]) == ("/readyz", 1)

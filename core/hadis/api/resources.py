@@ -90,10 +90,10 @@ class Queue(Fields):
         "request's `user`, or address:IP.",
     )
 
-    @field_validator("weights")
+    @field_validator("weights", mode="before")
     @classmethod
-    def _are_keys(cls, weights: dict[str, float]) -> dict[str, float]:
-        if not all(map(_CLIENT_KEY.fullmatch, weights)):
+    def _are_keys(cls, weights: Any) -> Any:
+        if isinstance(weights, dict) and not all(_CLIENT_KEY.fullmatch(str(key)) for key in weights):
             # Not saying which: it may be an API key.
             raise ValueError("a key is none of sha256: with 16 hex digits, user:NAME, address:IP")
         return weights

@@ -31,7 +31,7 @@ PORT = 8100
 _MODELS = "/models"
 _GRACE_S = 15
 """Seconds on top of the longest batch in which a worker ends after SIGTERM."""
-_STARTUP_S = 1800
+_STARTUP_S = 4 * 3600
 """Models may have to be fetched first; while libraries are read from a slow disk, nothing is answered for long."""
 
 

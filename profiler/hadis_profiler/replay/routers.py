@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from hadis.planning.plan import Plan
 from hadis.protocol.run_state import WorkerAddress
 from hadis_router.answer import ServeError
-from hadis_router.cells import part_of
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import Job
 from hadis_router.peers import Peers
@@ -29,7 +28,7 @@ class Routers:
         self._turn = 0
         self.plan: Plan | None = None
         self.forwarded = 0
-        """Requests that were handed on."""
+        """Requests that went from one router to another."""
 
     def __iter__(self) -> Iterator[Dispatcher]:
         """Go through the dispatchers."""
@@ -37,19 +36,18 @@ class Routers:
 
     def set_workers(self, workers: Sequence[WorkerAddress]) -> None:
         """Tell every router which workers are ready."""
-        for url, peers in self._peers.items():
+        for peers in self._peers.values():
             peers.update(self._urls, workers, asyncio.get_running_loop().time())
-            self._dispatchers[url].set_workers(peers.own_workers)
-        if self.plan is not None:
-            self.set_plan(self.plan)
+        self._follow()
 
     def set_plan(self, plan: Plan) -> None:
         """Give every router its part of a plan."""
         self.plan = plan
+        self._follow()
+
+    def _follow(self) -> None:
         for url, dispatcher in self._dispatchers.items():
-            part = part_of(plan, self._peers[url].share)
-            if part != dispatcher.plan:
-                dispatcher.set_plan(part)
+            self._peers[url].follow(dispatcher, self.plan)
 
     def submit(self, job: Job, refused: Callable[[Job, ServeError], None]) -> None:
         """Let a job arrive at the next router, and at the one that owns its queue; `refused` gets one not admitted."""
