@@ -2,7 +2,7 @@
 
 Earliest deadline first, batches and the light reserve ask for one owner of a queue. So the workers of a service are
 parted into cells, each with its queues in one router, its owner, which alone gives these workers batches; every other
-router hands requests on to an owner. While a cell is large, nothing is lost by there being several: so there is one
+router forwards requests to an owner. While a cell is large, nothing is lost by there being several: so there is one
 cell as long as two would have fewer than LEAST_WORKERS of some kind of worker each.
 
 Every router computes this for itself from the same two lists, by rendezvous hashing (Thaler and Ravishankar 1998,

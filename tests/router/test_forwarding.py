@@ -179,7 +179,7 @@ async def test_what_waits_at_a_router_that_is_suspected_goes_elsewhere_and_later
         assert [owner.arrivals, other.arrivals] == [2, 1]
 
 
-async def test_a_router_that_stops_hands_on_no_refusal(profile: Profile, http: httpx.AsyncClient) -> None:
+async def test_a_router_that_stops_forwards_no_refusal(profile: Profile, http: httpx.AsyncClient) -> None:
     async with running(profile, 2) as (owner, other):
         owner.gateway.draining = True
         assert (await http.post(other.url + PATH, json={"prompt": "x"})).status_code == 200

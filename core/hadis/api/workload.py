@@ -45,7 +45,12 @@ class Resources(Fields):
 class RouterPods(Fields):
     """The routers of a service."""
 
-    replicas: int = Field(2, ge=1, le=100, description="Routers to run; with autoscaling the fewest.")
+    replicas: int = Field(
+        2,
+        ge=1,
+        le=100,
+        description="Routers to run; with autoscaling the fewest. Up to 127 workers one serves, others stand by.",
+    )
     autoscaling: Autoscaling | None = Field(None, description="Let a HorizontalPodAutoscaler move the replicas.")
     resources: Resources = Resources(cpu="500m", memory="512Mi")
     allow_from_anywhere: bool = Field(

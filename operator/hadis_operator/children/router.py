@@ -111,7 +111,7 @@ def _deployment(
         "HADIS_ROUTER_PORT": str(PORT),
     }
     only = container("router", settings.router_image, settings, PORT, env, [], started="/healthz", startup_s=120)
-    # Routers hand requests on to each other.
+    # Routers forward requests to each other.
     only["env"].append({"name": "HADIS_ROUTER_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     only |= {
         # A pod is taken from the Service's addresses while it stops; until that is known everywhere it goes on.

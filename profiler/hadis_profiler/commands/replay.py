@@ -240,7 +240,7 @@ def _table(s: Summary, ran: Ran) -> Table:
         "answers": ", ".join(f"{name} {count}" for name, count in sorted(s.paths.items())),
         "GPUs busy": f"{ran.busy_share:.1%}",
         "calls": f"{ran.calls / max(1, ran.batches):.2f} per batch, those that a busy worker refused included",
-        "handed on": f"{ran.forwarded} requests, by routers that do not own their queue",
+        "forwarded": f"{ran.forwarded} requests, by routers that do not own their queue",
         "speed": f"{ran.virtual_s:.0f} s in {ran.wall_s:.1f} s: {ran.virtual_s / ran.wall_s:.0f} times real time",
     }
     for name, served in s.clients.items() if any(s.clients) else ():

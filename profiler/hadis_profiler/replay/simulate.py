@@ -89,7 +89,7 @@ class Ran:
     """Calls to workers, those that were refused included."""
     batches: int
     forwarded: int
-    """Requests that a router handed on to another one."""
+    """Requests that a router forwarded to another one."""
 
 
 def replay(
