@@ -267,8 +267,11 @@ async def test_without_workers_it_is_alive_but_not_ready(profile: Profile, trans
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client:
             assert (await client.get("/healthz")).status_code == 200
             assert (await client.get("/readyz")).status_code == 503
-            refused = await post(client, prompt="a")
+            refused = await post(client, prompt="a", n=3)
+            metrics = (await client.get("/metrics")).text
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert "hadis_router_arrivals_total 3.0" in metrics
+    assert 'hadis_router_failures_total{code="no_workers"} 3.0' in metrics, "images, as arrivals are"
 
 
 class TenthOfASecond(Instant):
