@@ -20,11 +20,11 @@ from hadis.api.resources import BatchLatency
 from hadis.planning.profile import Profile
 from hadis.planning.speeds import corrected
 from hadis.planning.tuning import Tuning
-from hadis_profiler.commands.replay import Inputs
 from hadis_profiler.replay.disturbances import read_disturbances
 from hadis_profiler.replay.inputs import read_prompts
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import POLICIES
+from hadis_profiler.replay.run import Inputs
 
 TRACES = ("1to20", "1to32", "1to40", "1to64")
 GPUS, SEEDS = 16, (0, 1, 2)

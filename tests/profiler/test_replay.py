@@ -20,7 +20,7 @@ from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Memory, Snapshot
 from hadis.planning.tuning import Tuning
 from hadis.protocol.run_state import WorkerAddress
-from hadis_profiler.commands.replay import fewest_gpus
+from hadis_profiler.commands.size import fewest_gpus
 from hadis_profiler.paper.profile import build
 from hadis_profiler.replay.disturbances import BatchFactors, Disturbances
 from hadis_profiler.replay.fleet import TableTransport

@@ -1,0 +1,81 @@
+"""`hadis size`: the fewest GPUs on which a trace is served well enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from hadis.api.resources import ServiceSpec
+from hadis.cli import fail
+from hadis.planning.fleet import is_shared
+from rich.console import Console
+from rich.table import Table
+
+from hadis_profiler.commands.trace_options import (
+    AttainmentOption,
+    ProfileOption,
+    PromptsOption,
+    SloOption,
+    TraceOption,
+    one_line,
+    read_inputs,
+)
+from hadis_profiler.replay.plot import draw_sizes
+from hadis_profiler.replay.quality import Summary
+
+
+def size_command(
+    profile: ProfileOption,
+    trace: TraceOption,
+    slo: SloOption,
+    quality: Annotated[float, typer.Option(min=0, help="Quality to reach (a distance, lower is better).")],
+    prompts: PromptsOption = None,
+    max_gpus: Annotated[int, typer.Option(min=1, max=4096, help="Look no further than this.")] = 256,
+    attainment: AttainmentOption = 0.99,
+    seed: Annotated[int, typer.Option(help="Of drawn prompts.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Picture of quality and violations against GPUs.")] = Path(
+        "size.png"
+    ),
+) -> None:
+    """Find the fewest GPUs on which a trace is served at a quality within the SLO."""
+    with one_line():
+        inputs = read_inputs(profile, trace, prompts, slo, attainment, seed)
+        spec = ServiceSpec.read({"profile": "p", "gpus": {"max": 1}, "objective": {"latency": slo}})
+        shared = is_shared(spec, inputs.profile)
+        with Console(stderr=True).status("replaying") as status:
+            seen: dict[int, Summary] = {}
+
+            def enough(gpus: int) -> bool:
+                if gpus not in seen:
+                    status.update(f"replaying on {gpus} GPUs")
+                    seen[gpus] = inputs.run("hadis", gpus, shared, 0.0, seed, lambda o: None)[0]
+                return seen[gpus].quality <= quality and seen[gpus].violations <= 1 - attainment
+
+            fewest = fewest_gpus(enough, max_gpus)
+        rows = [(n, s.quality, s.violations) for n, s in sorted(seen.items())]
+        if plot:
+            draw_sizes(plot, rows, quality, 1 - attainment)
+    table = Table("GPUs", "quality", "violations", "p99 s", "enough")
+    for n, s in sorted(seen.items()):
+        good = s.quality <= quality and s.violations <= 1 - attainment
+        table.add_row(str(n), f"{s.quality:.3f}", f"{s.violations:.2%}", f"{s.p99_s:.2f}", "yes" if good else "no")
+    Console().print(table)
+    if fewest is None:
+        raise fail(f"{max_gpus} GPUs do not reach quality {quality:g} within {slo}; ask for less, or raise --max-gpus")
+    Console().print(f"{fewest} GPUs" + (f"; picture: {plot}" if plot else ""))
+
+
+def fewest_gpus(enough: Callable[[int], bool], most: int) -> int | None:
+    """Return the fewest GPUs that are enough, by doubling and halving; None where `most` are not."""
+    high = 1
+    while not enough(high):
+        if high == most:
+            return None
+        high = min(most, 2 * high)
+    low = high // 2 + 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return high

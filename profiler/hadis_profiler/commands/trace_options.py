@@ -1,0 +1,44 @@
+"""The options of every command that replays a trace, and how they are read."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from hadis.api.fields import parse_duration_s
+from hadis.api.manifest import ManifestError, read_profile
+from hadis.cli import fail
+from hadis.planning.profile import Profile
+
+from hadis_profiler.replay.inputs import InputError, drawn_prompts, read_prompts
+from hadis_profiler.replay.run import Inputs
+
+ProfileOption = Annotated[Path, typer.Option("--profile", help="YAML with a CascadeProfile.")]
+TraceOption = Annotated[Path, typer.Option("--trace", help="Lines of arrival_ms,prompt_index (the index may lack).")]
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option("--prompts", help="Folder with prompt_features.csv and confidence/model_K.txt; default: drawn."),
+]
+SloOption = Annotated[str, typer.Option("--slo", help="Latency objective, for example 6s.")]
+AttainmentOption = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of requests within the SLO.")]
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+    """Turn what a person can mend into one line and exit code 2."""
+    try:
+        yield
+    except (InputError, ManifestError, ValueError, OSError) as error:
+        raise fail(str(error).replace("\n", "; ")) from None
+
+
+def read_inputs(profile: Path, trace: Path, prompts: Path | None, slo: str, attainment: float, seed: int) -> Inputs:
+    """Return what options say of a replay; raise ValueError, or what the readers raise, for what is wrong."""
+    found = Profile(read_profile(profile))
+    some = read_prompts(prompts, found) if prompts else drawn_prompts(found, seed)
+    if parse_duration_s(slo) <= 0:
+        raise ValueError(f"--slo {slo}: must be longer than nothing")
+    return Inputs(found, some, trace, slo, attainment)
