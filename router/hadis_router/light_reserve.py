@@ -64,9 +64,14 @@ class LightReserve:
         return all(self._keeps(due, to, worker, busy_s) for due, to in self._checked())
 
     def _part(self, tier: str) -> float:
-        """Return how many images of `light` a job that waits for a tier counts as."""
+        """Return how many images of `light` a job that waits for a tier counts as.
+
+        A tier lighter than the plan's is the last resort of all: each of them could step down to it.
+        """
         outlook = self._outlook
         plan_light = outlook.plan.light if outlook.plan else self._light
+        if outlook.lighter(self._light, plan_light):
+            return 1.0
         made_by = plan_light if outlook.lighter(plan_light, tier) else tier
         return 1.0 if made_by == self._light else outlook.image_s(made_by) / outlook.image_s(self._light)
 

@@ -78,6 +78,21 @@ async def test_a_tier_outside_of_the_plan_is_a_step_down(profile: Profile) -> No
 
 
 @virtual
+async def test_nobody_is_refused_for_those_who_could_do_with_a_lighter_tier(profile: Profile) -> None:
+    """The plan's light tier is full with what waits, and each of those could step down to one that has room."""
+    outlook = make_outlook(profile, make_plan(light="heavy"))
+    taken = 0
+    while (admission := admitted(profile, make_job(), outlook)).tier == "heavy":
+        outlook.queues["heavy"].put(make_job(f"heavy{taken}"))
+        taken += 1
+    assert taken > 1
+    assert (admission.tier, admission.tier_reason) == ("light", TierReason.STEPPED_DOWN)
+    for i in range(100):
+        outlook.queues["heavy"].put(make_job(f"more{i}"))
+    assert refused(profile, make_job(), outlook, limit=1000)[:2] == (429, "too_late"), "not all of them could"
+
+
+@virtual
 async def test_what_no_tier_can_answer_in_time_comes_again_when_it_could_be(profile: Profile) -> None:
     busy, idle = make_outlook(profile, make_plan(), busy_s=7.5), make_outlook(profile, make_plan())
     # 7.5 s of work before it and 0.1 s of its own, 4 s until its deadline.
