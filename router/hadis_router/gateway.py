@@ -7,7 +7,8 @@ import contextlib
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
@@ -26,6 +27,7 @@ from hadis_router.peer_client import PeerClient
 from hadis_router.peers import Peers
 
 _LONGEST_ID = 64
+_Listed = TypeVar("_Listed")
 
 
 class PromptScorer(Protocol):
@@ -132,29 +134,13 @@ class Gateway:
             for i in range(request.n)
         ]
 
-    @contextlib.contextmanager
-    def owner_shown(self, request_id: str | None, owner: str) -> Iterator[None]:
+    def owner_shown(self, request_id: str | None, owner: str) -> AbstractContextManager[None]:
         """Let others ask by the request's id, if it has one that is not in use, which router serves it."""
-        if request_id is None or not 0 < len(request_id) <= _LONGEST_ID or request_id in self.owner_by_request:
-            yield
-            return
-        self.owner_by_request[request_id] = owner
-        try:
-            yield
-        finally:
-            del self.owner_by_request[request_id]
+        return _listed(self.owner_by_request, request_id, owner)
 
-    @contextlib.contextmanager
-    def progress_shown(self, request_id: str | None, jobs: list[Job]) -> Iterator[None]:
+    def progress_shown(self, request_id: str | None, jobs: list[Job]) -> AbstractContextManager[None]:
         """Let others ask by the request's id, if it has one that is not in use, how far its jobs are."""
-        if request_id is None or not 0 < len(request_id) <= _LONGEST_ID or request_id in self.jobs_by_request:
-            yield
-            return
-        self.jobs_by_request[request_id] = jobs
-        try:
-            yield
-        finally:
-            del self.jobs_by_request[request_id]
+        return _listed(self.jobs_by_request, request_id, jobs)
 
     async def make(self, jobs: list[Job], disconnected: asyncio.Task[None]) -> list[Answer]:
         """Return all answers, or none: the first job that fails, or a client that disconnects, cancels the others."""
@@ -177,3 +163,15 @@ class Gateway:
         except ServeError as error:
             self.metrics.refused(error.code, sum(job.stage is Stage.NEW for job in jobs))
             raise
+
+
+@contextlib.contextmanager
+def _listed(table: dict[str, _Listed], request_id: str | None, value: _Listed) -> Iterator[None]:
+    if request_id is None or not 0 < len(request_id) <= _LONGEST_ID or request_id in table:
+        yield
+        return
+    table[request_id] = value
+    try:
+        yield
+    finally:
+        del table[request_id]
