@@ -66,11 +66,12 @@ def test_prometheus_sees_router_workers_and_operator(scene: Scene) -> None:
 
 
 def test_gpus_follow_the_load_within_the_budget(scene: Scene) -> None:
-    scene.change(objective={"latency": "1s"}, scaleDownAfter="15s")
+    scene.change(objective={"latency": "3s"}, scaleDownAfter="15s")
     scene.wait_until_ready()
     watch, most, plans = BudgetWatch(scene.node, PICTURES), 0, set()
     try:
-        # 4 requests per second need all four at this objective, and one in five seconds only one: `hadis plan`.
+        # 4 requests per second need three or four at this objective, on a machine up to four times slower than the
+        # profile's, too, and one in five seconds fewer: `hadis plan`. A shorter one rules out the best tier there.
         command = ("hadis", "load", "--rps", "0.2..4", "--minutes", "1.5", "--url", ADDRESS)
         load = threading.Thread(target=lambda: print(scene.application(*command, seconds=300)))
         load.start()
