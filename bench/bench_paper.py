@@ -7,6 +7,7 @@ a folder with the public artifact's traces, prompt features and confidences.
 from __future__ import annotations
 
 import csv
+import math
 import statistics
 import sys
 from collections.abc import Iterator
@@ -105,9 +106,14 @@ def table(pool: ProcessPoolExecutor, cases: list[Case]) -> Iterator[str]:
         cells = []
         for i in range(len(cases)):
             results = [job.result() for job in jobs[policy, i]]
-            cells.append(" / ".join(f"{statistics.mean(values):.2f}" for values in zip(*results, strict=True)))
+            cells.append(" / ".join(number(statistics.mean(values)) for values in zip(*results, strict=True)))
         yield f"| {policy} | " + " | ".join(cells) + " |"
         print(policy, *cells, file=sys.stderr, flush=True)
+
+
+def number(value: float) -> str:
+    """Return a number as the tables have it."""
+    return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 def otherwise(pool: ProcessPoolExecutor, case: Case) -> Iterator[str]:
@@ -197,8 +203,9 @@ paper's measured table at the ratios that were realised, in blocks of 200 reques
 light image counts as not deferred. The table knows only prompts that were routed by difficulty: for `random-mix` and
 `proteus`, which route at random, it is an upper bound of what they reach.
 
-All policies use this project's dispatcher: central queues, earliest deadline first, light answer where the heavy one
-would be late. Where a policy's rule comes from stands in `profiler/hadis_profiler/replay/policies.py`.
+All policies use this project's dispatcher: central queues, earliest deadline first, a lighter answer where the chosen
+tier would be late ("–" where that is a tier that the table does not have). Where a policy's rule comes from stands in
+`profiler/hadis_profiler/replay/policies.py`.
 """
 
 if __name__ == "__main__":
