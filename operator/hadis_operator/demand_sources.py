@@ -102,27 +102,27 @@ class RouterReading:
 
 async def _ask(http: aiohttp.ClientSession, address: str) -> RouterReading:
     """Return what a router's metrics say."""
-    found = RouterReading(math.nan)
+    reading = RouterReading(math.nan)
     try:
         async with http.get(f"{address}/metrics", timeout=_TIMEOUT) as answer:
             lines = (await answer.text()).splitlines(keepends=True)
         read = "".join(line for line in lines if line.startswith(_READ))  # to parse all takes milliseconds
         for family in text_string_to_metric_families(read):
             for sample in family.samples:
-                _take(sample.name, sample.labels, sample.value, found)
+                _take(sample.name, sample.labels, sample.value, reading)
     except (TimeoutError, aiohttp.ClientError, ValueError, KeyError, OSError) as error:
         raise DemandError("NoRouter", f"{address}/metrics: {error or 'timeout'}") from None
-    if math.isnan(found.arrivals):
+    if math.isnan(reading.arrivals):
         raise DemandError("NoRouter", f"{address}/metrics has no {ARRIVALS}")
-    return found
+    return reading
 
 
-def _take(name: str, labels: Mapping[str, str], value: float, found: RouterReading) -> None:
+def _take(name: str, labels: Mapping[str, str], value: float, reading: RouterReading) -> None:
     if name == ARRIVALS:
-        found.arrivals = value
+        reading.arrivals = value
     elif name == QUEUED:
-        found.queued_s[labels["tier"]] = value
+        reading.queued_s[labels["tier"]] = value
     elif name == BATCH_RATIO and value > 0:
-        found.ratios.setdefault(labels["tier"], {})[int(labels["batch"])] = value
+        reading.ratios.setdefault(labels["tier"], {})[int(labels["batch"])] = value
     elif name == WORKER_RATIO and value > 0:
-        found.worker_ratios[labels["worker"]] = value
+        reading.worker_ratios[labels["worker"]] = value
