@@ -163,6 +163,20 @@ async def test_a_request_under_way_at_a_router_that_dies_is_served_by_the_next(
         assert abs(other.workers.jobs[0].deadline - owner.workers.jobs[0].deadline) < 0.9
 
 
+async def test_the_next_owner_is_told_how_old_a_request_is(profile: Profile, http: httpx.AsyncClient) -> None:
+    async with running(profile, 3) as (owner, *others):
+        urls = [router.url for router in (owner, *others)]
+        (cell,) = cells_of(WORKERS, urls, [owner.url])
+        successor, asked_at = sorted(others, key=lambda router: router.url != cell.owner)
+        owner.workers.gate = asyncio.Event()
+        asked = asyncio.create_task(http.post(asked_at.url + PATH, json={"prompt": "x"}))
+        await until(lambda: bool(owner.workers.jobs))
+        await asyncio.sleep(1.0)
+        await owner.end()
+        assert (await asked).status_code == 200
+        assert abs(successor.workers.jobs[0].deadline - owner.workers.jobs[0].deadline) < 0.9
+
+
 async def test_what_waits_at_a_router_that_is_suspected_goes_elsewhere_and_later_requests_come_back(
     profile: Profile, http: httpx.AsyncClient
 ) -> None:
