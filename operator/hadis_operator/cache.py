@@ -47,6 +47,8 @@ class Cache:
         self._documents: dict[str, dict[str, Object]] = {kind: {} for kind in _PARSERS}
         self._views: dict[str, dict[str, Any]] = {kind: {} for kind in _PARSERS}
         self._of_service: dict[str, dict[str, set[str]]] = {kind: defaultdict(set) for kind in _PARSERS}
+        self._met: dict[str, tuple[Object, Object]] = {}
+        """By kind and name, an object and the last document that it was seen to lack nothing of."""
 
     # What is known
 
@@ -85,8 +87,17 @@ class Cache:
     def lacks(self, document: Object) -> bool:
         """Return whether an object is not there, or not as a document of it wants it."""
         kind = "deployments" if document["kind"] == "Deployment" else "others"
-        known = self._documents[kind].get(_name(kind, document))
-        return known is None or differs(slim(document), known)
+        name = _name(kind, document)
+        known = self._documents[kind].get(name)
+        if known is None:
+            return True
+        compared = self._met.get(f"{kind}/{name}")
+        if compared is not None and compared[0] is known and compared[1] == document:
+            return False
+        if differs(slim(document), known):
+            return True
+        self._met[f"{kind}/{name}"] = known, document
+        return False
 
     def knows(self, document: Object) -> bool:
         """Return whether an object is there."""
@@ -130,6 +141,7 @@ class Cache:
 
     def _forget(self, kind: str, name: str, owner: str) -> None:
         self._documents[kind].pop(name, None)
+        self._met.pop(f"{kind}/{name}", None)
         self._views[kind].pop(name, None)
         self._of_service[kind][owner].discard(name)
 

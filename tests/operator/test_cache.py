@@ -155,6 +155,19 @@ def test_an_object_lacks_what_it_has_not(kind: str) -> None:
     assert cache.lacks({**document, "metadata": {**document["metadata"], "labels": labels}})
 
 
+def test_what_was_compared_once_is_compared_again_when_somebody_changes_it() -> None:
+    document = deployment_object("l1", replicas=1, version=1)
+    desired = {**document, "metadata": {"name": document["metadata"]["name"], "namespace": NAMESPACE}}
+    cache, _ = cache_with(("deployments", document))
+    assert not cache.lacks(desired)
+    cache.saw("deployments", "MODIFIED", deployment_object("l1", replicas=5, version=2))
+    assert cache.lacks(desired)
+    cache.saw("deployments", "MODIFIED", deployment_object("l1", replicas=1, version=3))
+    assert not cache.lacks(desired)
+    cache.saw("deployments", "DELETED", deployment_object("l1", replicas=1, version=4))
+    assert cache.lacks(desired)
+
+
 def test_others_of_one_name_are_kept_apart_by_kind() -> None:
     cache, _ = cache_with(("others", child_object("Role", "images")), ("others", child_object("Service", "images")))
     (role, _) = cache.others(NAMESPACE, NAME)

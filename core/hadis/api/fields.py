@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -12,6 +13,7 @@ from pydantic.alias_generators import to_camel
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 
 
+@lru_cache(maxsize=256)
 def parse_duration_s(text: str) -> float:
     """Return the seconds in a duration such as "30s", "1m30s" or "500ms"; raise ValueError for anything else."""
     match = _DURATION.fullmatch(text.strip())
