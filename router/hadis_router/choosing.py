@@ -40,11 +40,11 @@ def choose(outlook: Outlook) -> Choice | StepDown | None:
         if light is None or not outlook.lighter(light, tier):
             return Choice(worker, tier, size)
         reserve = LightReserve(outlook, light)
-        ratio = outlook.estimates.worker_ratio(worker.url)
-        head = outlook.queues[tier].first()
-        if head and head.needy and outlook.now + outlook.slack * outlook.batch_s(tier, 1) * ratio > head.deadline:
+        head, single_s = outlook.queues[tier].first(), outlook.batch_s(tier, 1)
+        longest_s = outlook.longest_s(tier, single_s * outlook.estimates.worker_ratio(worker.url))
+        if head and head.needy and outlook.now + longest_s > head.deadline:
             continue  # a faster worker, or the light tier, will see to it
-        while size and not reserve.allows(worker, outlook.batch_s(tier, size) * ratio):
+        while size and not reserve.allows(worker, tier, size):
             size //= 2
         if size:
             return Choice(worker, tier, size)
@@ -81,7 +81,7 @@ def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> 
         batch_s = outlook.batch_s(tier, size) * ratio
         # A deferred job at the head has its light image; the first one behind it that has none needs the slack.
         due, needy_due = queue.dues(size)
-        if outlook.now + batch_s <= due and outlook.now + outlook.slack * batch_s <= needy_due:
+        if outlook.now + batch_s <= due and outlook.now + outlook.longest_s(tier, batch_s) <= needy_due:
             break
         size -= 1
     return max(1, size)

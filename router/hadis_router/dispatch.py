@@ -159,7 +159,7 @@ class Dispatcher:
         if job.light_image is not None:
             return  # its end is watched already
         if job.needy and self._fallback(tier, running=False) is not None:
-            self._deadlines.watch_lateness(job, outlook.slack * self._estimates.latency_s(tier, 1))
+            self._deadlines.watch_lateness(job, outlook.longest_s(tier, outlook.batch_s(tier, 1)))
         else:
             self._deadlines.watch(job)
 
@@ -259,8 +259,8 @@ class Dispatcher:
         for job in jobs:
             if job.needy and lighter is not None:
                 # One batch of the lighter tier may have begun just then; the stand-in is in the next.
-                batch_s = outlook.batch_s(lighter, outlook.batch_limit(lighter))
-                self._deadlines.watch_lateness(job, 2 * outlook.slack * batch_s, not_before=outlook.now + expected_s)
+                longest_s = outlook.longest_s(lighter, outlook.batch_s(lighter, outlook.batch_limit(lighter)))
+                self._deadlines.watch_lateness(job, 2 * longest_s, not_before=outlook.now + expected_s)
         self._runner.start(Batch(worker, tier, jobs, outlook.discriminates(tier), expected_s, outlook.now))
 
     def _wake_up_after_backoff(self, now: float) -> None:

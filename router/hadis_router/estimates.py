@@ -12,6 +12,8 @@ from hadis_router.speeds import Speeds
 
 _LEAST, _MOST = 0.1, 100.0
 """One batch that took more or less than this many times the profile's latency counts as this."""
+_SURE = 5
+"""Batches of a tier after which its times are no surprise."""
 
 
 class Estimates:
@@ -44,6 +46,10 @@ class Estimates:
         """Return whether a worker made a batch."""
         return self._speeds.knows(worker)
 
+    def is_sure(self, tier: str) -> bool:
+        """Return whether enough batches of a tier ran for the next ones to be foreseen."""
+        return self._speeds.batches(tier) >= _SURE
+
     def forget(self) -> None:
         """Believe the profile again."""
         self._speeds = Speeds()
@@ -58,7 +64,7 @@ class Estimates:
         return {
             tier: {size: self._speeds.tier_ratio(tier, size) for size in self._profile.batch_sizes(tier)}
             for tier in self._profile.tiers
-            if self._speeds.ran(tier)
+            if self._speeds.batches(tier)
         }
 
     def _profiled_s(self, tier: str, batch: int, discriminated: bool) -> float:

@@ -8,8 +8,8 @@ for each deadline d there are enough batches that end by d (Liu and Layland's de
 
     waiting(d) <= sum over workers of jobs in batches that end by d
 
-Every batch is taken to last up to SLACK times what is expected. While none lasts longer, nobody who is admitted goes
-without an image: a test holds it for arbitrary times within that bound.
+Every batch is taken to last up to `Outlook.longest_s`. While none lasts longer, nobody who is admitted goes without an
+image: a test holds it for arbitrary times within that bound.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 
-from hadis_router.outlook import SLACK, Outlook
+from hadis_router.outlook import Outlook
 from hadis_router.workers import RemoteWorker
 
 HEADROOM = 0.1
@@ -34,7 +34,7 @@ class LightReserve:
         """Look at the workers that have `light`, and at the deadlines of the jobs without an image."""
         self._outlook, self._light = outlook, light
         sizes = range(1, outlook.batch_limit(light) + 1)
-        self._sizes_s = [SLACK * outlook.batch_s(light, size) for size in sizes]
+        self._sizes_s = [outlook.longest_s(light, outlook.batch_s(light, size)) for size in sizes]
         self._queues = [(queue.needy, self._part(tier)) for tier, queue in outlook.queues.items() if queue.needy]
 
     def takes(self, deadline: float) -> bool:
@@ -50,12 +50,14 @@ class LightReserve:
         waiting = sum(part * bisect_right(queue, deadline) for queue, part in self._queues)
         return self._made_by(deadline, None, 0.0, math.inf) - waiting
 
-    def allows(self, worker: RemoteWorker, busy_s: float) -> bool:
-        """Return whether a worker may be busy for `busy_s` (as expected) from now on with other than light work."""
+    def allows(self, worker: RemoteWorker, tier: str, size: int) -> bool:
+        """Return whether a worker may begin a batch of `size` jobs of a heavier tier now."""
         if self._light not in worker.tiers:
             return True
-        outlook, busy_s = self._outlook, SLACK * busy_s
-        until_s = min(busy_s, outlook.workers.next_free_s(self._light, outlook.now, SLACK, worker))
+        outlook = self._outlook
+        ratio = outlook.estimates.worker_ratio(worker.url)
+        busy_s = outlook.longest_s(tier, outlook.batch_s(tier, size) * ratio)
+        until_s = min(busy_s, outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker))
         coming = 1 + (outlook.plan.demand_rps if outlook.plan else 0.0) * until_s
         newest = outlook.now + (1 - HEADROOM) * outlook.slo_s
         everybody = sum(part * len(queue) for queue, part in self._queues) + coming
@@ -106,7 +108,7 @@ class LightReserve:
         for worker in outlook.workers:
             if self._light not in worker.tiers:
                 continue
-            busy_s = gone_s if worker is gone else worker.left_s(outlook.now, SLACK)
+            busy_s = gone_s if worker is gone else worker.left_s(outlook.now, outlook.longest_s)
             left_s = (deadline - outlook.now - busy_s) / outlook.estimates.worker_ratio(worker.url)
             if left_s < self._sizes_s[0]:
                 continue

@@ -15,6 +15,9 @@ from hadis_router.workers import RemoteWorkers
 
 SLACK = 1.3
 """How many times as long as expected a batch may take for the promise of a light image to hold."""
+MOST_SLACK = 0.1
+"""No more than this share of the SLO is kept back for it: long batches would have to be begun without waiting for
+company. While the times of a tier are a surprise still, there is no such limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,15 @@ class Outlook:
         """Whether heavy work leaves the light tier a reserve: where every worker has that tier."""
         return self.plan is not None and self.plan.light in self.workers.common_tiers
 
-    @property
-    def slack(self) -> float:
-        """How many times as long as expected a batch may take where the light tier's images are promised, else 1."""
-        return SLACK if self.guards_light else 1.0
+    def longest_s(self, tier: str, expected_s: float) -> float:
+        """Return the seconds that are set aside for a batch that should take `expected_s`.
+
+        They are more than expected where the light tier's images are promised.
+        """
+        if not self.guards_light:
+            return expected_s
+        most_s = MOST_SLACK * self.slo_s if self.estimates.is_sure(tier) else math.inf
+        return min(SLACK * expected_s, expected_s + most_s)
 
     def lighter(self, tier: str, than: str) -> bool:
         """Return whether one tier is lighter than another."""

@@ -109,9 +109,9 @@ class Speeds:
         """Return whether any batch of a worker was seen."""
         return worker in self._workers
 
-    def ran(self, tier: str) -> bool:
-        """Return whether any batch of a tier was seen."""
-        return tier in self._tiers
+    def batches(self, tier: str) -> int:
+        """Return how many batches of a tier what is known of it comes from."""
+        return len(self._tiers[tier].seen) if tier in self._tiers else 0
 
     def tier_ratio(self, tier: str, batch: int) -> float:
         """Return the ratio of a batch of a tier on the middle worker; 1 where nothing was learnt at all."""

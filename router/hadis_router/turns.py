@@ -20,6 +20,7 @@ _MOST_REMEMBERED = 4096
 """Passes of clients that do not wait, so that nobody gains by coming and going."""
 _LOOKED_AT = 32
 """Of many clients only about so many are looked at to estimate what is ahead of a job."""
+_ROUNDING = 1e-9
 
 
 class QueueEntry(NamedTuple):
@@ -127,6 +128,7 @@ class Turns:
         """Return about how many entries would be served before one more of a client, with a deadline."""
         own = bisect_right(self._lines.get(client, []), deadline, key=_deadline)
         start = self._passes.get(client, max(self._now, self._left.get(client, 0.0))) + own / self._weight(client)
+        start += _ROUNDING * (1 + start)  # passes that are equal are sums of other steps
         earlier = bisect_right(self._turns, start, key=_start)
         step = max(1, earlier // _LOOKED_AT)
         others = (turn for turn in self._turns[:earlier:step] if turn.client != client)

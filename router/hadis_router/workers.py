@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from hadis.protocol.run_state import WorkerAddress
@@ -42,14 +42,16 @@ class RemoteWorker:
         """Note the batch that it was given."""
         self.tier, self.began, self.free_at = tier, began, free_at
 
-    def left_s(self, now: float, slack: float = 1.0) -> float:
-        """Return the seconds until its batch is done, if that lasts up to `slack` times as long as expected; 0 if idle.
+    def left_s(
+        self, now: float, longest_s: Callable[[str, float], float] = lambda tier, expected_s: expected_s
+    ) -> float:
+        """Return the seconds until its batch is done, if that lasts as long as `longest_s` says; 0 if idle.
 
         One that is late already is taken to last some more, by how long it has lasted.
         """
         if self.tier is None:
             return max(0.0, self.backoff_until - now)
-        return max(self.began + slack * (self.free_at - self.began) - now, _OVERRUN * (now - self.began))
+        return max(self.began + longest_s(self.tier, self.free_at - self.began) - now, _OVERRUN * (now - self.began))
 
     def end(self) -> None:
         """Note that its batch ended, however."""
@@ -117,10 +119,10 @@ class RemoteWorkers:
         """Return the seconds until the running batches are done, over all workers."""
         return sum(worker.left_s(now) for worker in self._by_url.values() if worker.tier is not None)
 
-    def next_free_s(self, tier: str, now: float, slack: float, but: RemoteWorker) -> float:
+    def next_free_s(self, tier: str, now: float, longest_s: Callable[[str, float], float], but: RemoteWorker) -> float:
         """Return the seconds until the first worker that has a tier is free, one left out; infinite without any."""
         others = (w for w in self._by_url.values() if w is not but and tier in w.tiers)
-        return min((w.left_s(now, slack) for w in others), default=math.inf)
+        return min((w.left_s(now, longest_s) for w in others), default=math.inf)
 
     def next_backoff_end(self, now: float) -> float | None:
         """Return when (loop time) the first of those that are left alone may be given a batch; None without any."""

@@ -89,7 +89,7 @@ def test_a_tier_that_never_ran_takes_after_the_others() -> None:
     speeds = Speeds()
     learn(speeds, 40, 2.0, tier="light")
     assert speeds.tier_ratio("heavy", 4) == pytest.approx(2, rel=0.1)
-    assert not speeds.ran("heavy")
+    assert not speeds.batches("heavy")
 
 
 def test_workers_that_are_gone_are_forgotten() -> None:

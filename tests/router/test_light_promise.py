@@ -1,8 +1,9 @@
-"""The promise: whoever is admitted gets an image while no batch lasts longer than SLACK times what is expected."""
+"""The promise: whoever is admitted gets an image while no batch lasts longer than `Outlook.longest_s`."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from hadis_router.answer import Answer, ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.estimates import Estimates
 from hadis_router.job import Job
-from hadis_router.outlook import SLACK
+from hadis_router.outlook import MOST_SLACK, SLACK
 from hadis_router.transport import Result, WorkerGone
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -28,15 +29,17 @@ PROFILE = Profile(CascadeProfile.read(profile_document()))
 
 
 class SlowAtWill:
-    """Batches last as long as the profile says, times a factor that is drawn from a range for each."""
+    """Each batch lasts as long as is drawn from a range: from `least` times what the profile says to the bound."""
 
-    def __init__(self, draw: random.Random, least: float, most: float) -> None:
-        self._draw, self._range = draw, (least, most)
+    def __init__(self, draw: random.Random, least: float, most_more_s: float) -> None:
+        self._draw, self._least, self._most_more_s = draw, least, most_more_s
 
     async def generate(
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
     ) -> list[Result]:
-        seconds = PROFILE.latency_s(tier, len(jobs), discriminate) * self._draw.uniform(*self._range)
+        expected_s = PROFILE.latency_s(tier, len(jobs), discriminate)
+        longest_s = min(SLACK * expected_s, expected_s + self._most_more_s)
+        seconds = self._draw.uniform(min(self._least * expected_s, longest_s), longest_s)
         await asyncio.sleep(seconds)
         return [(JobResult(id=j.id, confidence=0.5, service_s=seconds), tier.encode()) for j in jobs]
 
@@ -50,17 +53,18 @@ class SlowAtWill:
     deferral=st.floats(0, 1),
     batch=st.sampled_from([1, 2, 4]),
     least=st.floats(0, SLACK),
+    sure=st.booleans(),
 )
-@example(seed=0, workers=4, rps=7.706512329510717, direct=0.75, deferral=0.5, batch=4, least=0.0)
+@example(seed=0, workers=4, rps=7.706512329510717, direct=0.75, deferral=0.5, batch=4, least=0.0, sure=False)
 def test_nobody_who_is_admitted_goes_without_an_image(
-    seed: int, workers: int, rps: float, direct: float, deferral: float, batch: int, least: float
+    seed: int, workers: int, rps: float, direct: float, deferral: float, batch: int, least: float, sure: bool
 ) -> None:
     """The router believes the profile all the time: what it learns would only make it more careful."""
 
     @virtual
     async def serve() -> None:
         draw = random.Random(seed)
-        transport = SlowAtWill(draw, least, SLACK)
+        transport = SlowAtWill(draw, least, MOST_SLACK * SLO_S if sure else math.inf)
         ends: Counter[str] = Counter()
         dispatcher = Dispatcher(
             PROFILE, transport, slo_s=SLO_S, queue_limit=1000, on_done=lambda job, how: ends.update([how])
@@ -82,6 +86,7 @@ def test_nobody_who_is_admitted_goes_without_an_image(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Estimates, "learn", lambda *_: None)
+        patch.setattr(Estimates, "is_sure", lambda *_: sure)
         serve()
 
 

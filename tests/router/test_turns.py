@@ -8,7 +8,7 @@ from typing import cast
 
 from hadis_router.job import Job
 from hadis_router.turns import QueueEntry, Turns
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 _WEIGHTS = st.dictionaries(st.sampled_from("abcde"), st.floats(0.1, 10), min_size=2)
@@ -51,6 +51,7 @@ def test_while_all_wait_each_is_served_by_its_weight_and_in_order(
     served=st.integers(0, 10),
     deadline=st.floats(0, 100),
 )
+@example(weights={"a": 0.6875, "b": 0.6875}, waiting=[(n // 3, 0.0) for n in range(6)], served=2, deadline=0.0)
 def test_how_many_are_ahead_is_where_one_more_would_stand(
     weights: dict[str, float], waiting: list[tuple[int, float]], served: int, deadline: float
 ) -> None:
