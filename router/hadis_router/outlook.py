@@ -7,17 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hadis.planning.plan import Plan
+from hadis.planning.reserve import longest_s
 
 from hadis_router.estimates import Estimates
 from hadis_router.job import Job
 from hadis_router.queue import TierQueue
 from hadis_router.workers import RemoteWorkers
-
-SLACK = 1.3
-"""How many times as long as expected a batch may take for the promise of a light image to hold."""
-MOST_SLACK = 0.1
-"""No more than this share of the SLO is kept back for it: long batches would have to be begun without waiting for
-company. While the times of a tier are a surprise still, there is no such limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +46,7 @@ class Outlook:
         """
         if not self.guards_light:
             return expected_s
-        most_s = MOST_SLACK * self.slo_s if self.estimates.is_sure(tier) else math.inf
-        return min(SLACK * expected_s, expected_s + most_s)
+        return float(longest_s(expected_s, self.slo_s if self.estimates.is_sure(tier) else math.inf))
 
     def lighter(self, tier: str, than: str) -> bool:
         """Return whether one tier is lighter than another."""

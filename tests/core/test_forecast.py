@@ -55,10 +55,10 @@ def test_the_demand_is_known_when_readings_reach_over_the_fast_window() -> None:
     assert read((0.0, 0.0), (120.0, 60.0)).observed_rps == pytest.approx(0.5)
 
 
-def test_readings_are_kept_for_the_slow_window() -> None:
+def test_readings_are_kept_for_the_longest_window() -> None:
     demand = read(*steady(3.0, 1000))
-    assert demand.readings[0] == (970.0, 3.0 * 970)
-    assert len(demand.readings) == 31
+    assert demand.readings[0] == (955.0, 3.0 * 955)
+    assert len(demand.readings) == 46
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 from fake_workers import SLO_S, FakeWorkers, make_dispatcher, make_job, make_plan
 from hadis.planning.profile import Profile
+from hadis.planning.reserve import SLACK
 from hadis.protocol.run_state import WorkerAddress
 from hadis_router.answer import Answer, ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import Job
-from hadis_router.outlook import SLACK
 from hadis_router.transport import Result, WorkerBusy, WorkerGone
 from virtual import virtual
 

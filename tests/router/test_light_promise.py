@@ -13,13 +13,13 @@ from documents import profile_document
 from fake_workers import SLO_S, FakeWorkers, make_dispatcher, make_job, make_plan
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
+from hadis.planning.reserve import MOST_SLACK, SLACK
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult
 from hadis_router.answer import Answer, ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.estimates import Estimates
 from hadis_router.job import Job
-from hadis_router.outlook import MOST_SLACK, SLACK
 from hadis_router.transport import Result, WorkerGone
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

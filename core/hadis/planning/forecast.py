@@ -27,7 +27,7 @@ class Demand:
     total: float = 0.0
     """Arrivals since the first reading."""
     readings: tuple[tuple[float, float], ...] = ()
-    """(seconds, total), of the slow window and one before it."""
+    """(seconds, total), of the longest window and one before it."""
 
     def add(self, at_s: float, series: Mapping[str, float]) -> Demand:
         """Return the demand with one more reading of the counters.
@@ -41,7 +41,8 @@ class Demand:
         total = self.total + sum(_rise(self.series.get(name), value) for name, value in finite.items())
         known = {name: value for name, value in self.series.items() if name not in finite} | finite
         readings = (*self.readings, (at_s, total))
-        while len(readings) > 2 and readings[1][0] <= at_s - self.tuning.slow_window_s:
+        longest_s = max(self.tuning.slow_window_s, self.tuning.steady_window_s)
+        while len(readings) > 2 and readings[1][0] <= at_s - longest_s:
             readings = readings[1:]
         return replace(self, series=dict(list(known.items())[-_MOST_SERIES:]), total=total, readings=readings)
 
@@ -57,15 +58,15 @@ class Demand:
 
     @property
     def current_rps(self) -> float:
-        """Requests per second now: the slow mean, and the fast one as far as counting noise does not explain it.
+        """Requests per second now: the steady mean, and the fast one as far as counting noise does not explain it.
 
         The fast mean of Poisson arrivals differs from the true rate by sqrt(rate / window) as a rule: up to that it
         says nothing, and from twice that on it is believed.
         """
-        fast, slow = self._mean(self.tuning.fast_window_s), self._mean(self.tuning.slow_window_s)
-        deviation = math.sqrt(max(fast, slow) / self.tuning.fast_window_s)
-        believed = min(1.0, max(0.0, abs(fast - slow) / deviation - 1)) if deviation else 0.0
-        return slow + believed * (fast - slow)
+        fast, steady = self._mean(self.tuning.fast_window_s), self._mean(self.tuning.steady_window_s)
+        deviation = math.sqrt(max(fast, steady) / self.tuning.fast_window_s)
+        believed = min(1.0, max(0.0, abs(fast - steady) / deviation - 1)) if deviation else 0.0
+        return steady + believed * (fast - steady)
 
     def forecast_rps(self, horizon_s: float) -> float:
         """Return the demand to be ready for over the next `horizon_s` seconds."""

@@ -6,8 +6,9 @@ is answered with its light image, and a direct one that would be late goes to th
 no reserve against bursts: a small queue keeps it busy, and the queue's length says whether the plan asks too much.
 
 Per second, a configuration needs `demand * (light share * light seconds + heavy share * heavy seconds)` GPU seconds
-(the paper's section 4.2, by tier for dedicated GPUs). It may take what the GPUs give, plus or minus what brings the
-queue to its target within a horizon: a proportional controller on the queued work, with the demand fed forward.
+(the paper's section 4.2, by tier for dedicated GPUs), on shared ones in the heavy batches that begin as a rule
+(`reserve`). It may take what the GPUs give, plus or minus what brings the queue to its target within a horizon: a
+proportional controller on the queued work, with the demand fed forward.
 
 The queue integrates what the plan asks too much, with a dead time theta: a plan holds for a period, half of which has
 passed on average. For such a plant the gain is 1 / (2 theta) (Skogestad 2003, "Simple analytic rules for model
@@ -26,9 +27,11 @@ force is kept while its work is within that, per horizon, of what it may take.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +40,14 @@ from hadis.planning.objectives import Criterion
 from hadis.planning.placement import slowest_path_s
 from hadis.planning.plan import Plan
 from hadis.planning.queueing import Array
+from hadis.planning.reserve import oldest_done_s
 from hadis.planning.table import Table
 from hadis.planning.tuning import Tuning
 
-_STEP = 0.2
+_STEP = 0.1
 """Share of what the GPUs give by which one batch that is begun may move the plan."""
+_DEMAND_STEP = 1.05
+"""Demands within this factor are taken to begin the same batches."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,15 @@ class Route:
     """Latency of the slowest path, likewise."""
 
 
+class Begun(NamedTuple):
+    """By row, what follows from the size of the heavy batches that begin as a rule."""
+
+    heavy_work: Array
+    """GPU seconds per request."""
+    longest_s: Array
+    """Seconds of the longer batch of the two tiers."""
+
+
 class Routing:
     """Chooses rows of one table for GPUs that are ready."""
 
@@ -78,24 +93,25 @@ class Routing:
         limit_s = (1 - tuning.wait_reserve) * table.slo_s
         defers = table.deferred_share > 0
         # The light batch counts as one image first, so that the heavy batch may be as large as the SLO allows.
-        before_s = np.where(defers, table.light_s[:, 0], 0.0)
-        self._heavy, heavy_ok = self._batches(table.heavy_s, limit_s - before_s)
+        self._heavy_limit_s = limit_s - np.where(defers, table.light_s[:, 0], 0.0)
+        self._heavy, heavy_ok = self._batches(table.heavy_s, table.heavy_s, self._heavy_limit_s)
         self._heavy_s = np.take_along_axis(table.heavy_s, self._heavy[:, None], 1)[:, 0]
         after_s = np.where(defers, self._heavy_s, 0.0)
-        self._light, light_ok = self._batches(table.light_s, limit_s - after_s)
+        self._light, light_ok = self._batches(table.light_s, table.light_s, limit_s - after_s)
         self._light_s = np.take_along_axis(table.light_s, self._light[:, None], 1)[:, 0]
         uses_light, uses_heavy = table.light_share > 0, table.heavy_share > 0
         self._light_s = np.where(uses_light, self._light_s, 0.0)
         self._heavy_s = np.where(uses_heavy, self._heavy_s, 0.0)
         self._possible = (light_ok | ~uses_light) & (heavy_ok | ~uses_heavy)
         self._slowest_s = slowest_path_s(defers, self._light_s, self._heavy_s)
-        self._longest_s = np.maximum(self._light_s, self._heavy_s)
         self._least_horizon_s = tuning.queue_horizon_slos * table.slo_s
         if shared:
             self._least_horizon_s = max(self._least_horizon_s, every_s)
         self._wait_s = tuning.target_wait * np.maximum(0.0, table.slo_s - self._slowest_s)
         self._light_work = table.light_share * self._light_s / table.batches[self._light]
         self._heavy_work = table.heavy_share * self._heavy_s / table.batches[self._heavy]
+        self._full = Begun(self._heavy_work, np.maximum(self._light_s, self._heavy_s))
+        self._begun_at = lru_cache(maxsize=64)(self._begun)
 
     def choose(
         self, demand_rps: float, ready: Mapping[str, float], queued_s: Mapping[str, float], former: Plan | None
@@ -109,7 +125,8 @@ class Routing:
         table, names = self._table, self._table.names
         gpus = np.array([ready.get(name, 0) for name in names], float)
         queue = np.array([queued_s.get(name, 0.0) for name in names])
-        light, heavy = demand_rps * self._light_work, demand_rps * self._heavy_work
+        begun = self._as_begun(demand_rps)
+        light, heavy = demand_rps * self._light_work, demand_rps * begun.heavy_work
         runnable = self._possible.copy()
         for share, tier in ((table.light_share, table.light), (table.heavy_share, table.heavy)):
             runnable &= (share == 0) | (gpus[tier] > 0)
@@ -123,11 +140,11 @@ class Routing:
         of_all = np.zeros(len(light))  # and of all that the GPUs give
         for load, count, waiting in parts:
             with np.errstate(divide="ignore", invalid="ignore"):
-                spare = self._spare(count, waiting)
+                spare = self._spare(begun, count, waiting)
                 of_spare = np.maximum(of_spare, np.where(load > 0, load / spare, 0.0))
                 of_all = np.maximum(of_all, np.where(load > 0, load / count, 0.0))
         keeps_up = of_spare <= 1
-        row = self._kept(of_spare, float(gpus.max(initial=0.0)), former)
+        row = self._kept(begun, of_spare, float(gpus.max(initial=0.0)), former)
         if row is None:
             pair = (former.light, former.heavy) if former else None
             row = self._best(keeps_up, pair) if keeps_up.any() else int(of_spare.argmin())
@@ -154,14 +171,14 @@ class Routing:
         beyond = float(values.max()) * (2 + np.minimum(excess.min(1), 1e6))
         return np.asarray(np.where(np.isfinite(best), best, beyond))
 
-    def _kept(self, of_spare: Array, gpus: float, former: Plan | None) -> int | None:
+    def _kept(self, begun: Begun, of_spare: Array, gpus: float, former: Plan | None) -> int | None:
         """Return the row in force if its work is what it may take, as far as queues can tell."""
         if former is None or not self._shared:
             return None
         row = self._table.find(former.light, former.heavy, former.direct_ratio, former.deferral_ratio)
         if row is None:
             return None
-        band = self._longest_s[row] / (max(gpus, 1e-9) * self._horizon_s(gpus)[row])
+        band = begun.longest_s[row] / (max(gpus, 1e-9) * self._horizon_s(begun, gpus)[row])
         return row if 1 - band <= of_spare[row] <= 1 + band / 2 else None
 
     def _best(self, allowed: NDArray[np.bool_], pair: tuple[str, str] | None) -> int:
@@ -191,23 +208,41 @@ class Routing:
             heavy_latency_s=float(self._slowest_s[row]) + wait_s * waits,
         )
 
-    def _spare(self, gpus: float | Array, queue_s: float | Array) -> Array:
+    def _spare(self, begun: Begun, gpus: float | Array, queue_s: float | Array) -> Array:
         """Return the GPU seconds per second that new work may take: never 0 where there is a GPU."""
         target_s = gpus * self._wait_s
         if self._shared:
-            target_s = np.maximum(target_s, self._longest_s)  # a queue that is to fill batches holds one at least
-        spare = gpus + (target_s - queue_s) / self._horizon_s(gpus)
+            target_s = np.maximum(target_s, begun.longest_s)  # a queue that is to fill batches holds one at least
+        spare = gpus + (target_s - queue_s) / self._horizon_s(begun, gpus)
         return np.asarray(np.maximum(self._tuning.least_spare * gpus, spare))
 
-    def _horizon_s(self, gpus: float | Array) -> Array:
+    def _horizon_s(self, begun: Begun, gpus: float | Array) -> Array:
         """Return each row's seconds in which the queue is brought to its target."""
         if not self._shared:
-            return np.full(len(self._longest_s), self._least_horizon_s)
-        return np.asarray(np.maximum(self._least_horizon_s, self._longest_s / (_STEP * np.maximum(gpus, 1e-9))))
+            return np.full(len(begun.longest_s), self._least_horizon_s)
+        return np.asarray(np.maximum(self._least_horizon_s, begun.longest_s / (_STEP * np.maximum(gpus, 1e-9))))
 
-    def _batches(self, seconds: Array, limit_s: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Return each row's batch index and whether any batch is within its limit."""
-        within = np.where(seconds <= limit_s[:, None], seconds / self._table.batches, np.inf)
+    def _as_begun(self, demand_rps: float) -> Begun:
+        """Return what begins as a rule: full batches, but on shared GPUs what the light reserve lets begin."""
+        if not self._shared or demand_rps <= 0:
+            return self._full
+        return self._begun_at(math.floor(math.log(demand_rps, _DEMAND_STEP)))
+
+    def _begun(self, step: int) -> Begun:
+        """Return what begins on shared GPUs at a step of the demand.
+
+        The plan's batch is as ever: one that happens to be full is the best there is.
+        """
+        table = self._table
+        rate_rps = _DEMAND_STEP**step * table.heavy_share[:, None]
+        done_s = oldest_done_s(table.heavy_s, table.batches, rate_rps, table.direct[:, None] > 0, table.slo_s)
+        begun, _ = self._batches(table.heavy_s, done_s, self._heavy_limit_s)
+        heavy_s = np.where(table.heavy_share > 0, np.take_along_axis(table.heavy_s, begun[:, None], 1)[:, 0], 0.0)
+        return Begun(table.heavy_share * heavy_s / table.batches[begun], np.maximum(self._light_s, heavy_s))
+
+    def _batches(self, seconds: Array, path_s: Array, limit_s: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Return each row's batch index, the first where no batch's path is within its limit, and whether one is."""
+        within = np.where(path_s <= limit_s[:, None], seconds / self._table.batches, np.inf)
         least = within.min(-1, keepdims=True)
         return (within <= least * self._tuning.near_best_batch).argmax(-1), np.isfinite(least[:, 0])
 

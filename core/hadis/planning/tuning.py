@@ -60,3 +60,7 @@ class Tuning:
 
     slow_window_s: float = 30.0
     """Window of the forecast's slow mean, which does not forget a burst in the next lull."""
+
+    steady_window_s: float = 45.0
+    """Window of the mean that is routed for while nothing says that the demand has changed: at 12 requests/s it is off
+    by 4%, and what is left for the heavy tier by three times that."""
