@@ -20,7 +20,12 @@ def memory_of(service: ServiceView) -> Memory:
     """Return what is remembered of a service after a restart: its status says it."""
     status = service.status
     ratios = read_ratios(status.batch_time_ratios)
-    return Memory(plan=status.plan.active, workers_by_tier=status.wanted_by_tier or None, ratios=ratios)
+    return Memory(
+        plan=status.plan.active,
+        workers_by_tier=status.wanted_by_tier or None,
+        ratios=ratios,
+        profile_hash=status.profile_hash,
+    )
 
 
 def snapshot_of(

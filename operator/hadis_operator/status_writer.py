@@ -124,6 +124,7 @@ def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]
         "gpus": "{ready} / {existing} / {budget}".format(**gpus),
         "wanted_by_tier": dict(decision.workers_by_tier),
         "ready_by_tier": dict(decision.ready_by_tier),
+        "profile_hash": decision.memory.profile_hash,
         "batch_time_ratios": {
             tier: {str(batch): _short(ratio) for batch, ratio in by_batch.items()}
             for tier, by_batch in decision.memory.ratios.items()

@@ -50,6 +50,8 @@ def test_a_slower_world_gets_a_lighter_plan_and_a_stale_profile(profile: Profile
 def test_what_was_learnt_outlives_a_restart_and_not_another_profile(profile: Profile) -> None:
     ratios = {"heavy": {1: 2.5, 2: 2.5, 4: 2.5}}
     assert steps(profile, Memory(ratios=ratios)).memory.ratios == ratios
+    assert steps(profile, Memory(ratios=ratios, profile_hash=profile.hash)).memory.ratios == ratios
+    assert steps(profile, Memory(ratios=ratios, profile_hash="another's")).memory.ratios == {}
     other = profile.resource.model_copy(
         update={"spec": profile.resource.spec.model_copy(update={"source": "measured again"})}
     )

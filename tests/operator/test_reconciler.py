@@ -242,6 +242,7 @@ async def test_what_routers_learn_is_told_and_outlives_a_restart() -> None:
     assert operator.status.batch_time_ratios == {"heavy": {"4": 2.0}}
     assert operator.condition("ProfileFresh").reason == "Stale"
     assert operator.condition("Degraded").reason == "SlowWorker"
+    assert operator.status.profile_hash
     del operator.http.answers["http://10.0.1.1:8080/metrics"]
     operator.restart()
     await operator.reconcile()

@@ -50,4 +50,5 @@ class ServiceStatus(Fields):
     batch_time_ratios: dict[str, dict[str, float]] = Field(
         {}, description="By tier and batch size, the times that are planned with through those of the profile."
     )
+    profile_hash: str = Field("", description="Content hash of the profile that was planned with.")
     changes: tuple[PlanChangeStatus, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")

@@ -104,21 +104,21 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
 def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tuning) -> Memory:
     """Take the reading; forget what was for other tiers, or for another spec."""
     demand, reading = replace(memory.demand, tuning=tuning), snapshot.reading
+    if memory.profile_hash not in ("", profile.hash):
+        memory = replace(memory, ratios={})
     if isinstance(reading, DemandReading):
         demand = demand.add(reading.at_s, reading.series)
         memory = replace(memory, ratios=followed(memory.ratios, reading.ratios))
     plan = memory.plan if memory.plan and {memory.plan.light, memory.plan.heavy} <= set(profile.tiers) else None
     known = memory.workers_by_tier or replicas_by_tier(snapshot.groups, profile)
     desired = {tier: known.get(tier, 0) for tier in profile.tiers}
-    memory = replace(memory, demand=demand, plan=plan, workers_by_tier=desired)
+    memory = replace(memory, demand=demand, plan=plan, workers_by_tier=desired, profile_hash=profile.hash)
     spec = snapshot.spec
     planned_for = (
         profile.hash, spec.profile, spec.objective, spec.gpus, spec.placement, spec.plan_every, spec.scale_down_after,
     )  # fmt: skip
     if planned_for == memory.planned_for:
         return memory
-    if memory.planned_for and memory.planned_for[0] != profile.hash:
-        memory = replace(memory, ratios={})  # they compare with another profile
     began = ((snapshot.now_s, sum(known.values())),)
     return replace(memory, planned_for=planned_for, target=None, recent_gpus=began)
 

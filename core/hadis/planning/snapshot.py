@@ -128,6 +128,8 @@ class Memory:
     """Workers desired."""
     ratios: Ratios = field(default_factory=dict)
     """Those that are planned with, by tier and batch size."""
+    profile_hash: str = ""
+    """Of the profile that they compare with; empty where none was planned with."""
     recent_gpus: tuple[tuple[float, int], ...] = ()
     """(seconds, GPUs) that plans asked for within the scale-down window."""
     lowered: Mapping[str, Lowered] = field(default_factory=dict)
