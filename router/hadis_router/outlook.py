@@ -46,7 +46,7 @@ class Outlook:
         """
         if not self.guards_light:
             return expected_s
-        return float(longest_s(expected_s, self.slo_s if self.estimates.is_sure(tier) else math.inf))
+        return longest_s(expected_s, self.slo_s if self.estimates.is_sure(tier) else math.inf)
 
     def lighter(self, tier: str, than: str) -> bool:
         """Return whether one tier is lighter than another."""

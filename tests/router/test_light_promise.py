@@ -56,6 +56,16 @@ class SlowAtWill:
     sure=st.booleans(),
 )
 @example(seed=0, workers=4, rps=7.706512329510717, direct=0.75, deferral=0.5, batch=4, least=0.0, sure=False)
+@example(
+    seed=2920413135,
+    workers=4,
+    rps=11.514851811767258,
+    direct=0.6736562756326159,
+    deferral=0.3778612572751881,
+    batch=1,
+    least=1.299999,
+    sure=False,
+)
 def test_nobody_who_is_admitted_goes_without_an_image(
     seed: int, workers: int, rps: float, direct: float, deferral: float, batch: int, least: float, sure: bool
 ) -> None:
