@@ -17,7 +17,9 @@ A tier of which little was seen takes after the others: what slows one down ofte
 from __future__ import annotations
 
 import math
-from collections import deque
+import operator
+from collections import Counter, deque
+from functools import lru_cache
 from typing import NamedTuple
 
 _TIER_WINDOW, _WORKER_WINDOW = 64, 24
@@ -75,8 +77,10 @@ class Speeds:
         """Start by believing the profile."""
         self._tiers: dict[str, _Window] = {}
         self._workers: dict[str, _Window] = {}
-        self._worker_ratios: dict[str, float] = {}
+        self._worker_levels: dict[str, float] = {}
+        """Each worker's ratio times the level of all tiers at that time: it says the same whenever it was learnt."""
         self._middle = 1.0
+        """Of those."""
         self._cache: dict[tuple[str, int], float] = {}
 
     def learn(self, worker: str, tier: str, batch: int, ratio: float) -> None:
@@ -86,8 +90,9 @@ class Speeds:
         self._tiers.setdefault(tier, _Window(_TIER_WINDOW)).add(seen, of_tier * of_worker)
         self._workers.setdefault(worker, _Window(_WORKER_WINDOW)).add(seen, of_tier * of_worker)
         self._cache.clear()
-        self._worker_ratios[worker] = self._mean_of_worker(worker)
-        rising = sorted(self._worker_ratios.values())
+        level = self._level()
+        self._worker_levels[worker] = level * self._mean_of_worker(worker, self._middle / level)
+        rising = sorted(self._worker_levels.values())
         # The lower middle: of two workers, the fast one is as the profile says.
         self._middle = rising[(len(rising) - 1) // 2]
         self._cache.clear()
@@ -103,7 +108,7 @@ class Speeds:
                 window.seen.maxlen,
             )
         for worker in gone:
-            del self._workers[worker], self._worker_ratios[worker]
+            del self._workers[worker], self._worker_levels[worker]
 
     def knows(self, worker: str) -> bool:
         """Return whether any batch of a worker was seen."""
@@ -124,26 +129,46 @@ class Speeds:
 
     def worker_ratio(self, worker: str) -> float:
         """Return a worker's ratio to the middle worker; 1 where nothing was learnt."""
-        return self._worker_ratios.get(worker, self._middle) / self._middle
+        return self._worker_levels.get(worker, self._middle) / self._middle
 
     def _ratios(self, tier: str, batch: int) -> list[tuple[float, float]]:
         """Return the ratios of a tier's batches, freed of their workers', each with its weight for a size."""
         window = self._tiers.get(tier)
         return [
-            # Each doubling of the size between two batches halves what one says of the other.
-            (seen.ratio / self.worker_ratio(seen.worker), 2.0 ** -abs(math.log2(seen.batch / batch)))
+            (seen.ratio / self.worker_ratio(seen.worker), _nearness(seen.batch, batch))
             for seen in (window.seen if window else ())
         ]
 
-    def _mean_of_worker(self, worker: str) -> float:
+    def _level(self) -> float:
+        """Return the geometric mean of the tiers' ratios.
+
+        Only the worker that ran is looked at again. Were it set beside the others by its ratio alone, then what the
+        tiers' ratios have moved since they ran would be taken for a difference between workers, and move them again.
+        """
+        return math.exp(sum(self._log_ratio(tier) for tier in self._tiers) / len(self._tiers))
+
+    def _log_ratio(self, tier: str) -> float:
+        """Return the mean logarithm of a tier's ratios at the sizes of its batches."""
+        sizes = Counter(each.batch for each in self._tiers[tier].seen)
+        return sum(count * math.log(self.tier_ratio(tier, size)) for size, count in sizes.items()) / sizes.total()
+
+    def _mean_of_worker(self, worker: str, prior: float) -> float:
         seen = self._workers[worker].seen
         ratios = [(each.ratio / self.tier_ratio(each.tier, each.batch), 1.0) for each in seen]
-        return _clipped_mean([*ratios, (self._middle, _PRIOR)])
+        return _clipped_mean([*ratios, (prior, _PRIOR)])
+
+
+@lru_cache(maxsize=4096)
+def _nearness(batch: int, other: int) -> float:
+    """Return how much a batch says of one of another size: each doubling between them halves it."""
+    return float(2.0 ** -abs(math.log2(batch / other)))
 
 
 def _clipped_mean(weighted: list[tuple[float, float]]) -> float:
     """Return the mean of (value, weight) with values far from the median drawn in."""
-    median = sorted(weighted)[len(weighted) // 2][0]
+    values, weights = zip(*sorted(weighted), strict=True)
+    median = values[len(values) // 2]
     low, high = median / _CLIP, median * _CLIP
-    total = sum(weight for _, weight in weighted)
-    return sum(max(low, min(high, value)) * weight for value, weight in weighted) / total
+    if values[0] < low or values[-1] > high:
+        values = tuple(max(low, min(high, value)) for value in values)
+    return float(sum(map(operator.mul, values, weights)) / sum(weights))

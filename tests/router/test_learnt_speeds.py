@@ -101,3 +101,14 @@ def test_workers_that_are_gone_are_forgotten() -> None:
     assert speeds.worker_ratio("w2") == 1
     speeds.learn("w1", "heavy", 4, 1.0)
     assert speeds.tier_ratio("heavy", 4) == pytest.approx(1, rel=0.1)  # its slowness was its own
+
+
+@pytest.mark.parametrize("ratio", [0.1, 1.0, 5.0])
+def test_what_few_busy_workers_tell_stays_within_what_was_seen(ratio: float) -> None:
+    speeds, draw = Speeds(), random.Random(1)
+    learn(speeds, 200, 2.0, sigma=0.5)
+    for i in range(1000):
+        speeds.learn(WORKERS[i % 2], "heavy", 4, ratio * draw.lognormvariate(0, 0.3))
+        idle = speeds.tier_ratio("heavy", 4) * speeds.worker_ratio("w5")
+        assert min(2.0, ratio) / 2 < idle < max(2.0, ratio) * 2
+    assert speeds.tier_ratio("heavy", 4) * speeds.worker_ratio("w0") == pytest.approx(ratio, rel=0.4)
