@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import operator
+from bisect import bisect_right
 from collections import Counter, deque
 from functools import lru_cache
 from typing import NamedTuple
@@ -82,6 +83,8 @@ class Speeds:
         self._middle = 1.0
         """Of those."""
         self._cache: dict[tuple[str, int], float] = {}
+        self._means: dict[tuple[str, int], float] = {}
+        self._freed: dict[str, tuple[list[float], list[int]]] = {}
 
     def learn(self, worker: str, tier: str, batch: int, ratio: float) -> None:
         """Take a batch that took `ratio` (over 0) times the profile's time."""
@@ -89,13 +92,13 @@ class Speeds:
         of_tier, of_worker = self.tier_ratio(tier, batch), self.worker_ratio(worker)
         self._tiers.setdefault(tier, _Window(_TIER_WINDOW)).add(seen, of_tier * of_worker)
         self._workers.setdefault(worker, _Window(_WORKER_WINDOW)).add(seen, of_tier * of_worker)
-        self._cache.clear()
+        self._forget_means()
         level = self._level()
         self._worker_levels[worker] = level * self._mean_of_worker(worker, self._middle / level)
         rising = sorted(self._worker_levels.values())
         # The lower middle: of two workers, the fast one is as the profile says.
         self._middle = rising[(len(rising) - 1) // 2]
-        self._cache.clear()
+        self._forget_means()
 
     def keep(self, workers: set[str]) -> None:
         """Forget all workers but these; what the others' batches say of their tiers stays."""
@@ -122,22 +125,33 @@ class Speeds:
         """Return the ratio of a batch of a tier on the middle worker; 1 where nothing was learnt at all."""
         key = tier, batch
         if key not in self._cache:
-            kin = [_clipped_mean(self._ratios(other, batch)) for other in self._tiers if other != tier]
+            kin = [self._mean_of_tier(other, batch) for other in self._tiers if other != tier]
             prior = sum(kin) / len(kin) if kin else 1.0
-            self._cache[key] = _clipped_mean([*self._ratios(tier, batch), (prior, _KIN)])
+            ratios, sizes = self._freed_ratios(tier) if tier in self._tiers else ([], [])
+            weights = [_nearness(size, batch) for size in sizes]
+            self._cache[key] = _clipped_mean(*_with(ratios, weights, prior, _KIN))
         return self._cache[key]
 
     def worker_ratio(self, worker: str) -> float:
         """Return a worker's ratio to the middle worker; 1 where nothing was learnt."""
         return self._worker_levels.get(worker, self._middle) / self._middle
 
-    def _ratios(self, tier: str, batch: int) -> list[tuple[float, float]]:
-        """Return the ratios of a tier's batches, freed of their workers', each with its weight for a size."""
-        window = self._tiers.get(tier)
-        return [
-            (seen.ratio / self.worker_ratio(seen.worker), _nearness(seen.batch, batch))
-            for seen in (window.seen if window else ())
-        ]
+    def _freed_ratios(self, tier: str) -> tuple[list[float], list[int]]:
+        """Return the ratios of a tier's batches, freed of their workers', rising, and the batches' sizes."""
+        if tier not in self._freed:
+            rising = sorted(
+                (seen.ratio / self.worker_ratio(seen.worker), seen.batch) for seen in self._tiers[tier].seen
+            )
+            self._freed[tier] = [ratio for ratio, _ in rising], [size for _, size in rising]
+        return self._freed[tier]
+
+    def _mean_of_tier(self, tier: str, batch: int) -> float:
+        """Return what a tier's own batches say of one of a size."""
+        key = tier, batch
+        if key not in self._means:
+            ratios, sizes = self._freed_ratios(tier)
+            self._means[key] = _clipped_mean(ratios, [_nearness(size, batch) for size in sizes])
+        return self._means[key]
 
     def _level(self) -> float:
         """Return the geometric mean of the tiers' ratios.
@@ -154,8 +168,12 @@ class Speeds:
 
     def _mean_of_worker(self, worker: str, prior: float) -> float:
         seen = self._workers[worker].seen
-        ratios = [(each.ratio / self.tier_ratio(each.tier, each.batch), 1.0) for each in seen]
-        return _clipped_mean([*ratios, (prior, _PRIOR)])
+        rising = sorted(each.ratio / self.tier_ratio(each.tier, each.batch) for each in seen)
+        return _clipped_mean(*_with(rising, [1.0] * len(rising), prior, _PRIOR))
+
+    def _forget_means(self) -> None:
+        for each in (self._cache, self._means, self._freed):
+            each.clear()
 
 
 @lru_cache(maxsize=4096)
@@ -164,11 +182,16 @@ def _nearness(batch: int, other: int) -> float:
     return float(2.0 ** -abs(math.log2(batch / other)))
 
 
-def _clipped_mean(weighted: list[tuple[float, float]]) -> float:
-    """Return the mean of (value, weight) with values far from the median drawn in."""
-    values, weights = zip(*sorted(weighted), strict=True)
-    median = values[len(values) // 2]
+def _with(rising: list[float], weights: list[float], value: float, weight: float) -> tuple[list[float], list[float]]:
+    """Return values, from small to large, and weights with one more among them."""
+    place = bisect_right(rising, value)
+    return [*rising[:place], value, *rising[place:]], [*weights[:place], weight, *weights[place:]]
+
+
+def _clipped_mean(rising: list[float], weights: list[float]) -> float:
+    """Return the weighted mean of values, given from small to large, with those far from the median drawn in."""
+    median = rising[len(rising) // 2]
     low, high = median / _CLIP, median * _CLIP
-    if values[0] < low or values[-1] > high:
-        values = tuple(max(low, min(high, value)) for value in values)
-    return float(sum(map(operator.mul, values, weights)) / sum(weights))
+    if rising[0] < low or rising[-1] > high:
+        rising = [max(low, min(high, value)) for value in rising]
+    return float(sum(map(operator.mul, rising, weights)) / sum(weights))
