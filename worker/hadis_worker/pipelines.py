@@ -29,7 +29,8 @@ class Call:
     width: int
     height: int
     steps: int
-    guidance: float
+    guidance: float | None
+    """None: the pipeline's own."""
 
 
 class Painter(Protocol):
@@ -71,7 +72,8 @@ class DiffusersPainter:
         }
         if call.negative_prompts is not None:
             arguments["negative_prompt"] = list(call.negative_prompts)
-        images = self._pipeline(**{k: v for k, v in arguments.items() if k in self._accepts}).images
+        given = {name: value for name, value in arguments.items() if name in self._accepts and value is not None}
+        images = self._pipeline(**given).images
         return np.asarray(images, np.float32)
 
 

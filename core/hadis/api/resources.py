@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from hadis.api.fields import Fields, PositiveDuration
+from hadis.api.pipeline import Component, Lora, Scheduler, Text
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
@@ -146,8 +147,28 @@ class TierSettings(Fields):
 
     name: Name = Field(description="Name of the tier, by which configurations and requests call it.")
     model: str = Field(min_length=1, description="diffusers repository, or a folder relative to the manifest.")
+    revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
+    variant: Text | None = Field(None, description="Variant of the files, such as fp16.")
+    pipeline: Text | None = Field(None, description="diffusers pipeline class; default: the one that the model names.")
+    components: dict[str, Component] = Field({}, description="Parts of the pipeline from elsewhere, by name.")
+    loras: tuple[Lora, ...] = Field((), max_length=16, description="LoRAs that are fused into the weights, in order.")
+    scheduler: Scheduler = Field(default_factory=Scheduler)
     steps: int = Field(ge=1, le=1000, description="Denoising steps per image.")
-    guidance: float = Field(0.0, ge=0, le=100, description="Scale of classifier-free guidance; 0: none.")
+    guidance: float | None = Field(
+        None, ge=0, le=100, description="Scale of guidance, as the model does it; 0: none. Default: the pipeline's own."
+    )
+    true_guidance: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="Scale of classifier-free guidance beside a guidance that is distilled into the model (FLUX); "
+        "over 1, a step takes twice the time.",
+    )
+    negative_prompt: str | None = Field(None, description="Negative prompt of requests that have none.")
+    max_sequence_length: int | None = Field(
+        None, ge=1, le=8192, description="Most tokens of a prompt; default: the pipeline's own."
+    )
+    call: dict[str, Any] = Field({}, description="Further arguments of the pipeline's call, as diffusers names them.")
     size: str = Field(
         "1024x1024", pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", description="Width x height of an image, in pixels."
     )

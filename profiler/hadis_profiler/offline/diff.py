@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hadis.api.resources import Objective
+from hadis.api.resources import Objective, TierSettings
 from hadis.planning.objectives import criterion
 from hadis.planning.profile import Profile
 from hadis.planning.routing import cached_routing
@@ -75,7 +75,7 @@ def _words(row: tuple[str, str, float, float, float] | None) -> str:
 
 def _tier(old: Profile, new: Profile, name: str) -> Iterator[str]:
     a, b = old.tiers[name], new.tiers[name]
-    for field in ("model", "steps", "guidance", "size", "dtype"):
+    for field in (name for name in TierSettings.model_fields if name not in ("name", "tunable")):
         if getattr(a, field) != getattr(b, field):
             yield f"tier {name}: {field} {getattr(a, field)} -> {getattr(b, field)}"
     sizes = sorted({*old.batch_sizes(name)} & {*new.batch_sizes(name)})

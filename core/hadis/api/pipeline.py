@@ -1,0 +1,39 @@
+"""How a tier's diffusers pipeline is put together: components from elsewhere, LoRAs, and the scheduler."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from hadis.api.fields import Fields
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Component(Fields):
+    """A part of a pipeline that is taken from elsewhere, such as a distilled UNet."""
+
+    model: Text = Field(description="Repository, or a folder relative to the manifest.")
+    subfolder: Text | None = Field(None, description="Folder inside of the model.")
+    file: Text | None = Field(
+        None, description="A single .safetensors file of the model; its shape is that of the component it stands for."
+    )
+    revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
+    variant: Text | None = Field(None, description="Variant of the files, such as fp16.")
+
+
+class Lora(Fields):
+    """A LoRA, which is fused into the weights when the tier is loaded."""
+
+    model: Text = Field(description="Repository, or a folder relative to the manifest.")
+    file: Text = Field(description="The .safetensors file of the model.")
+    revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
+    scale: float = Field(1.0, ge=-10, le=10, description="Weight of the LoRA.")
+
+
+class Scheduler(Fields):
+    """The scheduler, where it is not the one that the model brings."""
+
+    class_: Text | None = Field(None, alias="class", description="diffusers class; default: the model's own.")
+    arguments: dict[str, Any] = Field({}, description="Arguments of the class that differ from the model's own.")
