@@ -36,6 +36,8 @@ def test_the_best_batch_has_the_fewest_seconds_per_image() -> None:
 
 def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Painter:
+        default_negative_prompt = None
+
         def paint(self, call: Call) -> None:
             if len(call.prompts) == 8:
                 raise MemoryError("out of memory")

@@ -15,7 +15,8 @@ from hadis.api.resources import BatchLatency, Tier
 from hadis.protocol.worker import CONTENT_TYPE, decode_answer
 from hadis_worker.app import create_app
 from hadis_worker.engine import Engine
-from hadis_worker.pipelines import Call, LoadError, Pixels
+from hadis_worker.errors import LoadError
+from hadis_worker.pipelines import Call, Pixels
 from hadis_worker.service import WorkerService
 
 TIER = Tier(name="t", model="m", steps=2, size="8x8", latency=(BatchLatency(batch=1, seconds=1),))
@@ -25,6 +26,7 @@ class HeldPainter:
     """Paints grey once `go` is set; more than two at once are out of memory."""
 
     takes_negative_prompts = False
+    default_negative_prompt: str | None = None
 
     def __init__(self) -> None:
         self.go, self.started = threading.Event(), threading.Event()

@@ -12,7 +12,7 @@ from hadis.api.manifest import read_manifest
 from hadis.api.resources import BatchLatency, Tier
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker.engine import Engine
-from hadis_worker.errors import BatchError, UnknownTierError
+from hadis_worker.errors import BatchError, LoadError, UnknownTierError
 from hadis_worker.pipelines import Call, Pixels
 from hadis_worker.settings import Models
 
@@ -23,6 +23,7 @@ class FakePainter:
     """Paints grey; `before` may raise or spoil."""
 
     takes_negative_prompts = True
+    default_negative_prompt: str | None = None
 
     def __init__(self, before: Callable[[Call, Pixels], None]) -> None:
         self.before = before
@@ -110,3 +111,33 @@ def test_the_same_seed_is_the_same_image_whatever_the_batch() -> None:
     assert among[1] is not None
     assert np.abs(np.asarray(alone[1], int) - np.asarray(among[1], int)).max() <= 1
     assert alone[0].confidence == pytest.approx(among[0].confidence, abs=0.01)
+
+
+def test_jobs_without_a_negative_prompt_join_those_with_one_where_there_is_a_default() -> None:
+    negatives: list[tuple[str, ...] | None] = []
+    engine, painter = make_engine(lambda call, _: negatives.append(call.negative_prompts))
+    jobs = (*batch(1).jobs, WireJob(id="x", prompt="p", seed=0, negative_prompt="dog"))
+    mixed = GenerateBatch(tier="t", jobs=jobs)
+    engine.generate(mixed)
+    assert negatives == [None, ("dog",)]
+    painter.default_negative_prompt = "blurry"
+    engine.generate(mixed)
+    assert negatives[2:] == [("blurry", "dog")]
+
+
+@pytest.mark.parametrize("least", [2, 3])
+def test_warm_up_makes_one_image_and_two_with_the_tiers_own_steps(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def few_steps_fail(call: Call, _: Pixels) -> None:
+        if call.steps < least:
+            raise ValueError(f"needs {least} steps")
+
+    tier = Tier(name="t", model="m", steps=2, size="8x8", latency=(BatchLatency(batch=1, seconds=1),))
+    painter = FakePainter(few_steps_fail)
+    monkeypatch.setattr("hadis_worker.engine.load_painters", lambda *_: {"t": painter})
+    models = Models((tier,), SCENES, None)
+    if least > tier.steps:
+        with pytest.raises(LoadError, match="tier t: the first batch of 1 failed: ValueError: needs 3 steps"):
+            Engine.load(models, "cpu")
+    else:
+        Engine.load(models, "cpu")
+        assert painter.sizes == [1, 2]

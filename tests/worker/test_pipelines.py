@@ -9,7 +9,8 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from hadis.api.resources import BatchLatency, Tier
-from hadis_worker.pipelines import LoadError, load_painter, load_pipeline
+from hadis_worker.errors import LoadError
+from hadis_worker.pipelines import load_painter, load_pipeline
 
 SCENES = Path(__file__).parents[2] / "examples" / "scenes"
 

@@ -19,13 +19,13 @@ from hadis.protocol.worker import GenerateBatch, JobResult, WireJob
 from PIL import Image
 
 from hadis_worker.discriminator import Discriminator, load_discriminator
-from hadis_worker.errors import BatchError, UnknownTierError
-from hadis_worker.pipelines import Call, LoadError, Painter, Pixels, load_painters
+from hadis_worker.errors import BatchError, LoadError, UnknownTierError
+from hadis_worker.pipelines import Call, Painter, Pixels, load_painters
 from hadis_worker.settings import Models
 
 log = logging.getLogger(__name__)
+_WARM_UP_BATCHES = (1, 2)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-WARM_UP_STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,14 @@ class Engine:
         return engine
 
     def _warm_up(self, tier: Tier) -> None:
+        """Make one image, then two at once, with the tier's own steps: some schedules fail with fewer."""
         started = time.perf_counter()
-        job = WireJob(id="warm-up", prompt="a red circle", seed=0)
-        batch = GenerateBatch(tier=tier.name, jobs=(job,), discriminate=self._discriminator is not None)
-        call = _call(tier, batch.jobs, min(tier.steps, WARM_UP_STEPS))
-        outcome = self._halving(batch, batch.jobs, call)[0]
-        if isinstance(outcome, Fault):
-            raise LoadError(f"tier {tier.name}: the first image failed: {outcome.message}")
+        for size in _WARM_UP_BATCHES:
+            jobs = tuple(WireJob(id=str(i), prompt="a red circle", seed=i) for i in range(size))
+            batch = GenerateBatch(tier=tier.name, jobs=jobs, discriminate=self._discriminator is not None)
+            for outcome in self._halving(batch, jobs, _call(tier, jobs, self._painters[tier.name])):
+                if isinstance(outcome, Fault):
+                    raise LoadError(f"tier {tier.name}: the first batch of {size} failed: {outcome.message}")
         log.info("tier %s is warm (%.2f s)", tier.name, time.perf_counter() - started)
 
     def check(self, batch: GenerateBatch) -> Tier:
@@ -119,13 +120,14 @@ class Engine:
         painter, started = self._painters[tier.name], time.perf_counter()
         outcomes: dict[str, JobOutcome] = {}
         # An absent negative prompt is not an empty one to every pipeline (SDXL), so the two are not made together.
+        negatives = {job.id: _negative(job, painter) for job in batch.jobs}
         for has_negative in (False, True):
-            jobs = tuple(job for job in batch.jobs if (job.negative_prompt is not None) == has_negative)
+            jobs = tuple(job for job in batch.jobs if (negatives[job.id] is not None) == has_negative)
             if has_negative and not painter.takes_negative_prompts:
                 fault = Fault("invalid", f"tier {tier.name} takes no negative prompt")
                 outcomes |= {job.id: fault for job in jobs}
             elif jobs:
-                made = self._halving(batch, jobs, _call(tier, jobs))
+                made = self._halving(batch, jobs, _call(tier, jobs, painter))
                 outcomes |= {job.id: outcome for job, outcome in zip(jobs, made, strict=True)}
         service_s = time.perf_counter() - started
         return [_result(job, outcomes[job.id], service_s) for job in batch.jobs]
@@ -183,18 +185,22 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
 
 
-def _call(tier: Tier, jobs: Sequence[WireJob], steps: int | None = None) -> Call:
+def _negative(job: WireJob, painter: Painter) -> str | None:
+    return painter.default_negative_prompt if job.negative_prompt is None else job.negative_prompt
+
+
+def _call(tier: Tier, jobs: Sequence[WireJob], painter: Painter) -> Call:
     """Return how jobs that are alike are made, the tier's settings standing in for what they leave open."""
     first = jobs[0]
     width, height = (int(side) for side in tier.size.split("x"))
-    negative = None if first.negative_prompt is None else tuple(job.negative_prompt or "" for job in jobs)
+    negatives = tuple(text for job in jobs if (text := _negative(job, painter)) is not None)
     return Call(
         prompts=tuple(job.prompt for job in jobs),
-        negative_prompts=negative,
+        negative_prompts=negatives or None,
         seeds=tuple(job.seed for job in jobs),
         width=width,
         height=height,
-        steps=steps or first.steps or tier.steps,
+        steps=first.steps or tier.steps,
         guidance=tier.guidance if first.guidance is None else first.guidance,
     )
 

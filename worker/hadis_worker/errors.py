@@ -1,6 +1,10 @@
-"""Why a batch is refused. Apart from the engine, so that the routes answer while it imports torch."""
+"""Why a model is not loaded or a batch refused. Apart from the engine: the routes answer while it imports torch."""
 
 from __future__ import annotations
+
+
+class LoadError(RuntimeError):
+    """A model that cannot be loaded or does not do what its tier says; the message is one line."""
 
 
 class UnknownTierError(LookupError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -12,8 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from hadis.api.resources import Tier
+from hadis.api.resources import Tier, TierSettings
 from numpy.typing import NDArray
+
+from hadis_worker.arguments import GUIDER, call_settings
+from hadis_worker.errors import LoadError
 
 log = logging.getLogger(__name__)
 Pixels = NDArray[np.float32]
@@ -37,23 +39,24 @@ class Painter(Protocol):
     """Makes images (n, height, width, 3) in 0..1; one that went wrong may hold NaN."""
 
     takes_negative_prompts: bool
+    """Whether they act."""
+    default_negative_prompt: str | None
+    """What a job that has none is made with; None: without one."""
 
     def paint(self, call: Call) -> Pixels:
         """Return one image per prompt; raise whatever the model raises."""
 
 
-class LoadError(RuntimeError):
-    """A model that cannot be loaded; the message is one line."""
-
-
 class DiffusersPainter:
-    """Any diffusers text-to-image pipeline."""
+    """Any diffusers text-to-image pipeline, called as a tier says."""
 
-    def __init__(self, pipeline: Any) -> None:
-        """Wrap a pipeline that is on its device."""
+    def __init__(self, pipeline: Any, tier: TierSettings) -> None:
+        """Wrap a pipeline that is on its device; raise LoadError for a setting of the tier that it cannot honour."""
         self._pipeline = pipeline
-        self._accepts = frozenset(inspect.signature(pipeline.__call__).parameters)
-        self.takes_negative_prompts = "negative_prompt" in self._accepts
+        self._settings = call_settings(tier, pipeline)
+        self._guider_scale = pipeline.guider.guidance_scale if self._settings.guidance == GUIDER else None
+        self.takes_negative_prompts = self._settings.takes_negative_prompts
+        self.default_negative_prompt = self._settings.negative_prompt
 
     def paint(self, call: Call) -> Pixels:
         """Return one image per prompt; each starts from noise of its own CPU generator, so its company does not matter.
@@ -64,7 +67,6 @@ class DiffusersPainter:
         arguments: dict[str, Any] = {
             "prompt": list(call.prompts),
             "num_inference_steps": call.steps,
-            "guidance_scale": call.guidance,
             "width": call.width,
             "height": call.height,
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in call.seeds],
@@ -72,12 +74,27 @@ class DiffusersPainter:
         }
         if call.negative_prompts is not None:
             arguments["negative_prompt"] = list(call.negative_prompts)
-        given = {name: value for name, value in arguments.items() if name in self._accepts and value is not None}
-        images = self._pipeline(**given).images
+        given = {name: value for name, value in arguments.items() if name in self._settings.accepts}
+        output = self._pipeline(**given, **self._settings.fixed, **self._guide(call.guidance))
+        images = getattr(output, "images", None)
+        if images is None:
+            raise TypeError(f"{type(self._pipeline).__name__} returns no images, but {type(output).__name__}")
         return np.asarray(images, np.float32)
+
+    def _guide(self, guidance: float | None) -> dict[str, float]:
+        """Return the argument that guides; a guider, which tiers share, is set in place of one."""
+        name = self._settings.guidance
+        if name == GUIDER:
+            self._pipeline.guider.guidance_scale = self._guider_scale if guidance is None else guidance
+        return {name: guidance} if name not in (None, GUIDER) and guidance is not None else {}
 
 
 def load_painter(tier: Tier, folder: Path, device: str) -> DiffusersPainter:
+    """Load one tier; see `load_painters`."""
+    return load_painters([tier], folder, device)[tier.name]
+
+
+def load_tier_pipeline(tier: Tier, folder: Path, device: str) -> Any:
     """Load a tier's pipeline from a folder (relative to `folder`) or the hub; raise LoadError."""
     local = folder / tier.model
     source = str(local) if local.is_dir() else tier.model
@@ -91,7 +108,7 @@ def load_painter(tier: Tier, folder: Path, device: str) -> DiffusersPainter:
         reason = " ".join(str(error).split())[:300]
         raise LoadError(f"tier {tier.name}: model {tier.model!r} cannot be loaded{where}: {reason}") from error
     pipeline.set_progress_bar_config(disable=True)
-    return DiffusersPainter(pipeline)
+    return pipeline
 
 
 def load_pipeline(source: str, dtype: torch.dtype) -> Any:
@@ -119,13 +136,13 @@ def _dtype_of(module: torch.nn.Module) -> torch.dtype | None:
 
 def load_painters(tiers: Sequence[Tier], folder: Path, device: str) -> dict[str, DiffusersPainter]:
     """Load every tier; tiers of the same model and precision share one pipeline. Raise LoadError."""
-    shared: dict[tuple[str, str], DiffusersPainter] = {}
+    shared: dict[tuple[str, str], Any] = {}
     painters = {}
     for tier in tiers:
         key = (tier.model, tier.dtype)
         if key not in shared:
-            shared[key] = load_painter(tier, folder, device)
-        painters[tier.name] = shared[key]
+            shared[key] = load_tier_pipeline(tier, folder, device)
+        painters[tier.name] = DiffusersPainter(shared[key], tier)
     return painters
 
 

@@ -149,7 +149,7 @@ async def _apply(profile: CascadeProfile, namespace: str) -> None:
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
     """Turn an error that a person can mend into one line and exit code 2."""
-    from hadis_worker.pipelines import LoadError
+    from hadis_worker.errors import LoadError
 
     from hadis_profiler.offline.images import ImageError
     from hadis_profiler.offline.table import TableError

@@ -136,7 +136,12 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
     end = ""
     for batch in run.spec.batches:
         try:
-            point = time_batch(functools.partial(painter.paint, _call(tier, batch)), batch, limit_s, device)
+            point = time_batch(
+                functools.partial(painter.paint, _call(tier, batch, painter.default_negative_prompt)),
+                batch,
+                limit_s,
+                device,
+            )
         except Exception as error:
             if not is_out_of_memory(error) or not points:
                 raise
@@ -207,9 +212,10 @@ def _gain(points: list[BatchTiming], i: int) -> float:
     return (point.batch / point.p50_s) / (before.batch / before.p50_s) - 1
 
 
-def _call(tier: TierSettings, batch: int) -> Call:
+def _call(tier: TierSettings, batch: int, negative: str | None) -> Call:
     width, height = (int(side) for side in tier.size.split("x"))
-    return Call((_PROMPT,) * batch, None, tuple(range(batch)), width, height, tier.steps, tier.guidance)
+    negatives = None if negative is None else (negative,) * batch
+    return Call((_PROMPT,) * batch, negatives, tuple(range(batch)), width, height, tier.steps, tier.guidance)
 
 
 def _energy_j(device: str) -> float | None:
