@@ -19,7 +19,7 @@ from hadis_profiler.scenes.publish import distinct_prompts
 from hadis_profiler.scenes.scorer import SceneScorer
 from hadis_worker.discriminator import load_discriminator
 from hadis_worker.engine import Engine
-from hadis_worker.pipelines import load_painter
+from hadis_worker.loading.tiers import load_painter
 from PIL import Image
 
 SCENES = Path(__file__).parents[2] / "examples" / "scenes"

@@ -11,7 +11,8 @@ import pytest
 import torch
 from hadis_worker.arguments import GUIDER, call_settings
 from hadis_worker.errors import LoadError
-from hadis_worker.pipelines import Call, DiffusersPainter, Pixels, load_painter
+from hadis_worker.loading.tiers import load_painter
+from hadis_worker.pipelines import Call, DiffusersPainter, Pixels
 from tiny_models import TinyModels, tiny_tier
 
 

@@ -20,7 +20,8 @@ from PIL import Image
 
 from hadis_worker.discriminator import Discriminator, load_discriminator
 from hadis_worker.errors import BatchError, LoadError, UnknownTierError
-from hadis_worker.pipelines import Call, Painter, Pixels, load_painters
+from hadis_worker.loading.tiers import load_painters
+from hadis_worker.pipelines import Call, Painter, Pixels
 from hadis_worker.settings import Models
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from hadis.api.resources import TierSettings
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker.engine import Engine
-from hadis_worker.pipelines import load_painter
+from hadis_worker.loading.tiers import load_painter
 from PIL import Image, PngImagePlugin
 from rich.progress import Progress
 

@@ -16,7 +16,8 @@ import torch
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import BatchLatency, Tier, TierSettings
 from hadis_worker.engine import is_out_of_memory
-from hadis_worker.pipelines import Call, load_painter
+from hadis_worker.loading.tiers import load_painter
+from hadis_worker.pipelines import Call
 from rich.progress import Progress
 
 from hadis_profiler.offline import store

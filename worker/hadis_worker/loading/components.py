@@ -1,0 +1,89 @@
+"""The components of a tier's pipeline that come from elsewhere, and what each component is made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import diffusers
+import torch
+import transformers
+from hadis.api.pipeline import Component
+from hadis.api.resources import Tier
+
+from hadis_worker.errors import LoadError
+from hadis_worker.loading.faults import explain
+from hadis_worker.loading.modules import Recipe, recipe, weights_of
+from hadis_worker.loading.sources import CONFIG, check_name, component_folder, file_of
+
+_LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
+
+
+def own_recipes(folder: Path, index: Mapping[str, Any], variant: str | None, dtype: torch.dtype) -> dict[str, Recipe]:
+    """Return what the modules in a pipeline's folder are made of; others than modules have no weights, and no entry."""
+    return {
+        name: recipe(folder / name / CONFIG, weights, dtype)
+        for name in _names(index)
+        if (folder / name / CONFIG).is_file() and (weights := weights_of(folder / name, variant))
+    }
+
+
+def other_recipes(tier: Tier, folder: Path, index: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Recipe]:
+    """Return what a tier's components from elsewhere are made of, fetched if need be; raise LoadError."""
+    for name in tier.components:
+        if name not in _names(index):
+            raise LoadError(f"components.{name}: the pipeline has none; it has {', '.join(_names(index))}")
+    made_of = {}
+    for name, part in tier.components.items():
+        check_name(folder, part.model, f"components.{name}: model")
+        try:
+            made_of[name] = _recipe(tier, name, part, folder, dtype)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise LoadError(f"components.{name}: {part.model!r} cannot be used: {explain(error)}") from error
+    return made_of
+
+
+def _recipe(tier: Tier, name: str, part: Component, folder: Path, dtype: torch.dtype) -> Recipe:
+    if part.file is not None:
+        file = "/".join(filter(None, (part.subfolder, part.file)))
+        config = file_of(folder, tier.model, f"{name}/{CONFIG}", tier.revision)
+        return recipe(config, (file_of(folder, part.model, file, part.revision),), dtype)
+    home = component_folder(folder, part)
+    weights = weights_of(home, part.variant)
+    if not weights:
+        raise FileNotFoundError(f"there are no weights in {home}")
+    return recipe(home / CONFIG, weights, dtype)
+
+
+def load_component(name: str, part: Component, made_of: Recipe, index: Mapping[str, Any]) -> torch.nn.Module:
+    """Load a component from elsewhere; raise LoadError."""
+    try:
+        kind = _class(index[name], json.loads(made_of.config))
+        if part.file is None:
+            home = made_of.weights[0].parent
+            module = kind.from_pretrained(home, variant=part.variant, dtype=made_of.dtype)
+        else:
+            file, config = str(made_of.weights[0]), str(made_of.config_file)
+            module = kind.from_single_file(file, config=config, dtype=made_of.dtype)
+    except Exception as error:  # whatever diffusers raises of files that do not fit is said of this component
+        raise LoadError(f"components.{name}: {part.model!r} cannot be loaded: {explain(error)}") from error
+    if any(weight.is_meta for weight in module.parameters()):
+        raise LoadError(f"components.{name}: {part.model!r} has not all weights of a {kind.__name__}")
+    return cast(torch.nn.Module, module)
+
+
+def _class(kind: Sequence[str | None], config: Mapping[str, Any]) -> Any:
+    """Return the class that a component's config names, as a small VAE's does, or else that of the pipeline's own."""
+    own = config.get("_class_name")
+    if own is not None:
+        return getattr(diffusers, own)
+    library, name = kind
+    if library is None:
+        return getattr(transformers, config["architectures"][0])
+    return getattr(_LIBRARIES[library], str(name))
+
+
+def _names(index: Mapping[str, Any]) -> list[str]:
+    return [name for name, kind in index.items() if isinstance(kind, list) and not name.startswith("_")]

@@ -1,0 +1,94 @@
+"""Modules (text encoders, VAEs, denoisers) by what they were made of, so that each is in memory once for all tiers."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+_WEIGHTS = (".safetensors", ".bin")
+_BLOB = re.compile(r"[0-9a-f]{64}")
+_NOTES = ("_name_or_path", "_diffusers_version", "transformers_version", "torch_dtype", "dtype")
+"""What a config says beside what the module is."""
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A LoRA that is part of the weights."""
+
+    file: Path
+    scale: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a module is made of."""
+
+    config: str
+    """What the config says of the module, as JSON."""
+    config_file: Path
+    weights: tuple[Path, ...]
+    dtype: torch.dtype
+    loras: tuple[Fused, ...] = ()
+
+
+def recipe(config: Path, weights: tuple[Path, ...], dtype: torch.dtype) -> Recipe:
+    """Return the recipe of a module from its config and its files, wherever they are."""
+    document = {k: v for k, v in json.loads(config.read_text("utf-8")).items() if k not in _NOTES}
+    return Recipe(json.dumps(document, sort_keys=True), config, weights, dtype)
+
+
+def weights_of(folder: Path, variant: str | None) -> tuple[Path, ...]:
+    """Return the weights of a module's folder that are loaded for a variant; those without one where it has none."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS)
+    plain = tuple(path for path in files if "." not in path.stem)
+    named = tuple(path for path in files if variant and f".{variant}" in path.stem)
+    return named or plain
+
+
+class Modules:
+    """The modules that tiers have loaded."""
+
+    def __init__(self) -> None:
+        """Hold none yet."""
+        self._held: list[tuple[Recipe, torch.nn.Module]] = []
+        self._digest = functools.lru_cache(maxsize=1024)(_digest)
+
+    def find(self, recipe: Recipe) -> torch.nn.Module | None:
+        """Return the module that was made of the same, also where the files are another copy of them."""
+        return next((module for held, module in self._held if self._same(held, recipe)), None)
+
+    def hold(self, recipe: Recipe, module: torch.nn.Module) -> None:
+        """Remember a module."""
+        self._held.append((recipe, module))
+
+    def _same(self, one: Recipe, other: Recipe) -> bool:
+        return (
+            (one.config, one.dtype) == (other.config, other.dtype)
+            and [lora.scale for lora in one.loras] == [lora.scale for lora in other.loras]
+            and self._same_files(one.weights, other.weights)
+            and self._same_files([lora.file for lora in one.loras], [lora.file for lora in other.loras])
+        )
+
+    def _same_files(self, mine: Sequence[Path], theirs: Sequence[Path]) -> bool:
+        return len(mine) == len(theirs) and all(map(self._same_file, mine, theirs))
+
+    def _same_file(self, one: Path, other: Path) -> bool:
+        one, other = one.resolve(), other.resolve()
+        if one == other:
+            return True
+        # Only files of one size are read, and those of the hub's cache are named by their digest.
+        return one.stat().st_size == other.stat().st_size and self._digest(one) == self._digest(other)
+
+
+def _digest(path: Path) -> str:
+    if _BLOB.fullmatch(path.name):
+        return path.name
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,70 @@
+"""Where the files of a model are: in a folder beside the manifest, or in the hub's cache once they were fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diffusers import DiffusionPipeline
+from hadis.api.pipeline import Component
+from hadis.api.resources import Tier
+from huggingface_hub import hf_hub_download, snapshot_download
+
+from hadis_worker.errors import LoadError
+
+INDEX = "model_index.json"
+CONFIG = "config.json"
+_SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".bin", ".gguf")
+
+
+def local_folder(folder: Path, model: str) -> Path | None:
+    """Return a model's folder (relative to `folder`), with links followed; None where it is a repository."""
+    path = folder / model
+    return path.resolve() if path.is_dir() else None
+
+
+def check_name(folder: Path, model: str, field: str = "model") -> None:
+    """Raise LoadError for what is neither a folder nor named as a repository is."""
+    if local_folder(folder, model) is not None:
+        return
+    if model.endswith(_SINGLE_FILES):
+        raise LoadError(
+            f"{field} {model!r} is a single file; write as model the pipeline that it was made for, "
+            "and the file under components or loras"
+        )
+    if "@" in model:
+        name, revision = model.split("@", 1)
+        raise LoadError(f"{field} {model!r} is no repository; write {name}, and revision: {revision}")
+
+
+def file_of(folder: Path, model: str, name: str, revision: str | None = None) -> Path:
+    """Return a file of a model, fetched if need be; raise FileNotFoundError or what the hub's client raises."""
+    local = local_folder(folder, model)
+    if local is None:
+        return Path(hf_hub_download(model, name, revision=revision))
+    if not (local / name).is_file():
+        raise FileNotFoundError(f"there is no {name} in {local}")
+    return local / name
+
+
+def pipeline_folder(tier: Tier, folder: Path, elsewhere: Sequence[str]) -> Path:
+    """Return the folder of a tier's pipeline, fetched if need be but for the components from `elsewhere`."""
+    local = local_folder(folder, tier.model)
+    if local is not None:
+        return local
+    without: dict[str, Any] = dict.fromkeys(elsewhere)
+    return Path(DiffusionPipeline.download(tier.model, revision=tier.revision, variant=tier.variant, **without))
+
+
+def component_folder(folder: Path, part: Component) -> Path:
+    """Return the folder of a component with a config, fetched if need be."""
+    prefix = f"{part.subfolder}/" if part.subfolder else ""
+    home = file_of(folder, part.model, f"{prefix}{CONFIG}", part.revision).parent
+    if local_folder(folder, part.model) is None:
+        weights = f"{prefix}*.{part.variant}*.safetensors" if part.variant else f"{prefix}*.safetensors"
+        # A repository holds other things too: other components below it, other variants beside.
+        unwanted = [f"{prefix}*/*"] if part.variant else [f"{prefix}*/*", f"{prefix}*.*.safetensors"]
+        patterns = [f"{prefix}*.json", weights]
+        snapshot_download(part.model, revision=part.revision, allow_patterns=patterns, ignore_patterns=unwanted)
+    return home

@@ -1,0 +1,140 @@
+"""From a tier to its pipeline on the device: what is in memory already is taken from there, the rest is loaded."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from hadis.api.resources import Tier
+from huggingface_hub.errors import RemoteEntryNotFoundError
+
+from hadis_worker.errors import LoadError
+from hadis_worker.loading.classes import pipeline_class
+from hadis_worker.loading.components import load_component, other_recipes, own_recipes
+from hadis_worker.loading.faults import explain
+from hadis_worker.loading.loras import fetch_loras, fuse, touched
+from hadis_worker.loading.modules import Modules
+from hadis_worker.loading.scheduler import scheduler_of
+from hadis_worker.loading.sources import INDEX, check_name, file_of, local_folder, pipeline_folder
+from hadis_worker.pipelines import DiffusersPainter
+
+log = logging.getLogger(__name__)
+_LOADED = {"model", "revision", "variant", "pipeline", "components", "loras", "scheduler", "dtype"}
+"""Settings that say what is loaded; the others say how it is called."""
+
+
+def load_painter(tier: Tier, folder: Path, device: str) -> DiffusersPainter:
+    """Load one tier; see `load_painters`."""
+    return load_painters([tier], folder, device)[tier.name]
+
+
+def load_painters(tiers: Sequence[Tier], folder: Path, device: str) -> dict[str, DiffusersPainter]:
+    """Load every tier from folders (relative to `folder`) or the hub; raise LoadError.
+
+    Tiers that load the same share a pipeline, and others the modules that are made of the same files.
+    """
+    _quiet()
+    pipelines: dict[str, Any] = {}
+    modules = Modules()
+    painters = {}
+    for tier in tiers:
+        key = tier.model_dump_json(include=_LOADED)
+        if key not in pipelines:
+            pipelines[key] = _load(tier, folder, device, modules)
+        painters[tier.name] = DiffusersPainter(pipelines[key], tier)
+    return painters
+
+
+def _load(tier: Tier, folder: Path, device: str, modules: Modules) -> Any:
+    # CPUs have no fast half precision, and not every operator has one at all.
+    dtype = torch.float32 if device == "cpu" else getattr(torch, tier.dtype)
+    local = local_folder(folder, tier.model)
+    try:
+        check_name(folder, tier.model)
+        pipeline = load_pipeline(tier, folder, dtype, modules)
+        pipeline.to(device)
+    except Exception as error:  # diffusers raises much else than it documents, and none of it may be a traceback
+        where = "" if local else f" ({folder / tier.model} is no folder, so it was looked for on the hub)"
+        reason = explain(error)
+        raise LoadError(f"tier {tier.name}: model {tier.model!r} cannot be loaded{where}: {reason}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def load_pipeline(tier: Tier, folder: Path, dtype: torch.dtype, modules: Modules) -> Any:
+    """Return a tier's pipeline in CPU memory, and leave its modules in `modules` for other tiers.
+
+    Raises LoadError, and what diffusers and the hub's client raise.
+    """
+    index = _index(tier, folder)
+    kind = pipeline_class(tier, index)
+    others = other_recipes(tier, folder, index, dtype)
+    home = pipeline_folder(tier, folder, list(tier.components))
+    loras = fetch_loras(tier, folder)
+    changed = touched(kind, loras)
+    recipes = {
+        name: replace(made_of, loras=loras if name in changed else ())
+        for name, made_of in (own_recipes(home, index, tier.variant, dtype) | others).items()
+    }
+    held = {name: module for name, made_of in recipes.items() if (module := modules.find(made_of)) is not None}
+    fresh = {
+        name: load_component(name, tier.components[name], recipes[name], index) for name in others if name not in held
+    }
+    try:
+        pipeline = kind.from_pretrained(home, dtype=dtype, variant=tier.variant, **held, **fresh)
+    except OSError as error:
+        raise LoadError(explain(error, home, tier.variant)) from error
+    _check_dtype(pipeline, dtype)
+    if new := (changed & recipes.keys()) - held.keys():
+        fuse(pipeline, loras, new)
+    pipeline.scheduler = scheduler_of(tier.scheduler, pipeline.scheduler)
+    for name in recipes.keys() - held.keys():
+        modules.hold(recipes[name], getattr(pipeline, name))
+    return pipeline
+
+
+def _index(tier: Tier, folder: Path) -> dict[str, Any]:
+    try:
+        path = file_of(folder, tier.model, INDEX, tier.revision)
+    except (FileNotFoundError, RemoteEntryNotFoundError) as error:
+        if isinstance(error, RemoteEntryNotFoundError) or local_folder(folder, tier.model):
+            raise LoadError(
+                f"it has no {INDEX}, so it is no pipeline; where it is a UNet, a transformer or a LoRA, write it under "
+                "components or loras, and as model the pipeline that it was made for"
+            ) from error
+        raise
+    document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return document
+
+
+def _check_dtype(pipeline: Any, dtype: torch.dtype) -> None:
+    """Raise LoadError where weights are of a wider type than they were asked for."""
+    for name, part in pipeline.components.items():
+        loaded = _dtype_of(part) if isinstance(part, torch.nn.Module) else None
+        # Narrower ones are quantized weights, which are meant.
+        if loaded is not None and loaded != dtype and loaded.itemsize >= dtype.itemsize:
+            raise LoadError(f"{name} was loaded as {loaded}, not as {dtype}; diffusers 0.40 or later is needed")
+
+
+def _dtype_of(module: torch.nn.Module) -> torch.dtype | None:
+    """Return the floating-point type of most weights; models may keep single layers in float32."""
+    sizes = Counter[torch.dtype]()
+    for weight in module.parameters():
+        if weight.is_floating_point():
+            sizes[weight.dtype] += weight.numel()
+    return max(sizes, key=sizes.__getitem__, default=None)
+
+
+def _quiet() -> None:
+    """Keep progress bars and advice about optional image processors out of the log."""
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
