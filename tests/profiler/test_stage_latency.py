@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hadis_profiler.offline import latency
 from hadis_profiler.offline.latency import BatchTiming, TierLatency, median_interval, misfit, time_batch
+from hadis_worker.errors import LoadError
 from hadis_worker.pipelines import Call
 from profiler_runs import run_of
 from rich.progress import Progress
@@ -52,6 +53,21 @@ def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: p
         assert "batch 8 does not fit in memory" in said[0]
         assert latency.measure(run, "cpu", progress, said.append) == measured  # kept
     assert len(said) == 2
+
+
+def test_a_pipeline_that_fails_is_one_line_that_names_the_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Painter:
+        default_negative_prompt = None
+
+        def paint(self, call: Call) -> None:
+            raise TypeError("image is of the wrong type")
+
+    monkeypatch.setattr(latency, "load_painter", lambda *_: Painter())
+    with (
+        Progress(disable=True) as progress,
+        pytest.raises(LoadError, match="tier a: a batch of 1 failed: TypeError: image is of the wrong type"),
+    ):
+        latency.measure(run_of(tmp_path), "cpu", progress, lambda _: None)
 
 
 @pytest.mark.parametrize(("energy_j", "joules"), [(None, None), (0.0, None), (12.34567, 12.346)])

@@ -79,7 +79,8 @@ def test_a_bare_unet_takes_the_place_of_the_pipelines_own(tiny: TinyModels, unet
     theirs = diffusers.UNet2DConditionModel.from_pretrained(tiny.get("lightning") / "unet")
     assert all(torch.equal(a, b) for a, b in zip(pipeline.unet.parameters(), theirs.parameters(), strict=True))
     assert pipeline.scheduler.config.timestep_spacing == "trailing"
-    assert not np.array_equal(*painted(tier, tiny_tier(tiny.get("sdxl"), scheduler=EULER, guidance=0)))
+    ours, base = painted(tier, tiny_tier(tiny.get("sdxl"), scheduler=EULER, guidance=0))
+    assert not np.array_equal(ours, base)
 
 
 def test_loras_are_fused_by_their_scale(tiny: TinyModels) -> None:
@@ -123,5 +124,6 @@ def test_tiers_of_other_models_share_the_modules_of_equal_files(tiny: TinyModels
 
 def test_a_scheduler_of_one_tier_is_not_that_of_another(tiny: TinyModels) -> None:
     own, other = tiny_tier(tiny.get("sdxl")), tiny_tier(tiny.get("sdxl"), name="euler", scheduler=EULER)
-    assert not np.array_equal(*painted(own, other))
-    assert np.array_equal(painted(own)[0], painted(other, own)[1])
+    mine, theirs = painted(own, other)
+    assert not np.array_equal(mine, theirs)
+    assert np.array_equal(mine, painted(other, own)[1])

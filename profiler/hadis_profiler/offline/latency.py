@@ -16,6 +16,8 @@ import torch
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import BatchLatency, Tier, TierSettings
 from hadis_worker.engine import is_out_of_memory
+from hadis_worker.errors import LoadError
+from hadis_worker.loading.faults import plain
 from hadis_worker.loading.tiers import load_painter
 from hadis_worker.pipelines import Call
 from rich.progress import Progress
@@ -145,7 +147,7 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
             )
         except Exception as error:
             if not is_out_of_memory(error) or not points:
-                raise
+                raise LoadError(f"tier {tier.name}: a batch of {batch} failed: {plain(error)}") from error
             gc.collect()
             end = f"; batch {batch} does not fit in memory"
             break

@@ -37,11 +37,12 @@ def other_recipes(tier: Tier, folder: Path, index: Mapping[str, Any], dtype: tor
             raise LoadError(f"components.{name}: the pipeline has none; it has {', '.join(_names(index))}")
     made_of = {}
     for name, part in tier.components.items():
-        check_name(folder, part.model, f"components.{name}: model")
+        check_name(folder, part.model, f"components.{name}: {part.model!r}")
         try:
             made_of[name] = _recipe(tier, name, part, folder, dtype)
         except (OSError, ValueError, RuntimeError) as error:
-            raise LoadError(f"components.{name}: {part.model!r} cannot be used: {explain(error)}") from error
+            advice = "" if part.file else "; where the weights are a single file, write file"
+            raise LoadError(f"components.{name}: {part.model!r} cannot be used: {explain(error)}{advice}") from error
     return made_of
 
 

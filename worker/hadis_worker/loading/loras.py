@@ -10,6 +10,7 @@ from hadis.api.resources import Tier
 from safetensors import safe_open
 
 from hadis_worker.errors import LoadError
+from hadis_worker.loading.faults import explain
 from hadis_worker.loading.modules import Fused
 from hadis_worker.loading.sources import check_name, file_of
 
@@ -21,8 +22,11 @@ def fetch_loras(tier: Tier, folder: Path) -> tuple[Fused, ...]:
     """Return the files of a tier's LoRAs with their scales."""
     fused = []
     for i, lora in enumerate(tier.loras):
-        check_name(folder, lora.model, f"loras.{i}: model")
-        fused.append(Fused(file_of(folder, lora.model, lora.file, lora.revision), lora.scale))
+        check_name(folder, lora.model, f"loras.{i}: {lora.model!r}")
+        try:
+            fused.append(Fused(file_of(folder, lora.model, lora.file, lora.revision), lora.scale))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise LoadError(f"loras.{i}: {lora.model!r} cannot be used: {explain(error)}") from error
     return tuple(fused)
 
 
@@ -40,7 +44,10 @@ def touched(pipeline: Any, loras: Sequence[Fused]) -> frozenset[str]:
 def fuse(pipeline: Any, loras: Sequence[Fused], components: Collection[str]) -> None:
     """Add LoRAs to the weights of some components; raise LoadError for one that changes nothing."""
     for i, lora in enumerate(loras):
-        pipeline.load_lora_weights(str(lora.file.parent), weight_name=lora.file.name)
+        try:
+            pipeline.load_lora_weights(str(lora.file.parent), weight_name=lora.file.name)
+        except Exception as error:  # whatever diffusers raises of weights that do not fit is said of this LoRA
+            raise LoadError(f"loras.{i}: {lora.file.name} cannot be loaded: {explain(error)}") from error
         if not any(pipeline.get_list_adapters().values()):
             raise LoadError(f"loras.{i}: {lora.file.name} changes no layer of {type(pipeline).__name__}")
         pipeline.fuse_lora(components=sorted(components), lora_scale=lora.scale)

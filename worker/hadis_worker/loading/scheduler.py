@@ -23,7 +23,7 @@ def scheduler_of(settings: Scheduler, own: Any) -> Any:
 
 
 def _class(name: str) -> Any:
-    kind = getattr(diffusers, name, None)
+    kind: Any = getattr(diffusers, name, None)
     if hasattr(kind, "set_timesteps"):
         return kind
     if hasattr(kind, "_backends"):

@@ -24,18 +24,18 @@ def local_folder(folder: Path, model: str) -> Path | None:
     return path.resolve() if path.is_dir() else None
 
 
-def check_name(folder: Path, model: str, field: str = "model") -> None:
+def check_name(folder: Path, model: str, what: str = "it") -> None:
     """Raise LoadError for what is neither a folder nor named as a repository is."""
     if local_folder(folder, model) is not None:
         return
     if model.endswith(_SINGLE_FILES):
         raise LoadError(
-            f"{field} {model!r} is a single file; write as model the pipeline that it was made for, "
+            f"{what} is a single file; write as model the pipeline that it was made for, "
             "and the file under components or loras"
         )
     if "@" in model:
         name, revision = model.split("@", 1)
-        raise LoadError(f"{field} {model!r} is no repository; write {name}, and revision: {revision}")
+        raise LoadError(f"{what} is no repository; write {name}, and revision: {revision}")
 
 
 def file_of(folder: Path, model: str, name: str, revision: str | None = None) -> Path:

@@ -62,7 +62,11 @@ def _load(tier: Tier, folder: Path, device: str, modules: Modules) -> Any:
         pipeline = load_pipeline(tier, folder, dtype, modules)
         pipeline.to(device)
     except Exception as error:  # diffusers raises much else than it documents, and none of it may be a traceback
-        where = "" if local else f" ({folder / tier.model} is no folder, so it was looked for on the hub)"
+        where = (
+            ""
+            if local or isinstance(error, LoadError)
+            else f" ({folder / tier.model} is no folder, so it was looked for on the hub)"
+        )
         reason = explain(error)
         raise LoadError(f"tier {tier.name}: model {tier.model!r} cannot be loaded{where}: {reason}") from error
     pipeline.set_progress_bar_config(disable=True)
