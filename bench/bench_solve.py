@@ -75,7 +75,7 @@ def profile_of(rows: list[Row], seconds: tuple[float, ...]) -> Profile:
         for a, b, x, y, q in rows
     ]
     difficulty = {"features": ["words"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 1]}
-    spec = {"tiers": tiers, "difficulty": difficulty, "configurations": configurations}
+    spec = {"discriminator": "none", "tiers": tiers, "difficulty": difficulty, "configurations": configurations}
     document = {"apiVersion": API_VERSION, "kind": "CascadeProfile", "metadata": {"name": "bench"}, "spec": spec}
     return Profile(CascadeProfile.read(document))
 

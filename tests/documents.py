@@ -41,6 +41,7 @@ def profile_document(**changes: Any) -> dict[str, Any]:
         for n, q in (("light", 30.0), ("heavy", 21.0))
     ]
     spec = {
+        "discriminator": "discriminator",
         "tiers": tiers,
         "difficulty": {"features": ["words"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 5, 10, 15, 20]},
         "configurations": rows,

@@ -61,6 +61,7 @@ class Dispatcher:
         self.cascade = Cascade(profile)
         self.recent = RecentJobs()
         self.shares = FairShares(weights or {}, slo_s)
+        self._has_discriminator = profile.has_discriminator
         self._queues = {tier: TierQueue(self.shares.weight) for tier in profile.tiers}
         self._estimates = Estimates(profile)
         self._deadlines = Deadlines(slo_s, self._expired, self._late)
@@ -236,7 +237,8 @@ class Dispatcher:
 
     def _outlook(self) -> Outlook:
         now = asyncio.get_running_loop().time()
-        return Outlook(self._queues, self.workers, self._estimates, self.plan, self.slo_s, now)
+        has_discriminator = self._has_discriminator
+        return Outlook(self._queues, self.workers, self._estimates, self.plan, self.slo_s, now, has_discriminator)
 
     def _dispatch(self) -> None:
         """Give every idle worker the most urgent batch that it can make."""

@@ -29,10 +29,14 @@ class Outlook:
     plan: Plan | None
     slo_s: float
     now: float
+    has_discriminator: bool
 
     def discriminates(self, tier: str) -> bool:
-        """Return whether the discriminator judges a tier's images."""
-        return self.plan is not None and tier == self.plan.light != self.plan.heavy
+        """Return whether a discriminator judges a tier's images.
+
+        It does where the plan defers none, too: thresholds learn from every confidence.
+        """
+        return self.has_discriminator and self.plan is not None and tier == self.plan.light != self.plan.heavy
 
     @property
     def guards_light(self) -> bool:

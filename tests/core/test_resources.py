@@ -41,6 +41,7 @@ def profile(**spec: Any) -> dict[str, Any]:
         "kind": "CascadeProfile",
         "metadata": {"name": "p"},
         "spec": {
+            "discriminator": "discriminator",
             "tiers": [tier("a", 0.1), tier("b", 1.0)],
             "difficulty": {"features": ["words"], "mean": [1], "std": [1], "weights": [1], "quantiles": [0, 1, 2]},
             "configurations": [row],
@@ -81,6 +82,7 @@ def test_a_wrong_service_is_refused_with_the_path_and_what_to_write(document: di
         ({"tiers": [tier("b", 0.1), tier("a", 1.0)]}, "comes after heavy tier"),
         ({"tiers": [tier("a", 0.1), tier("a", 1.0)]}, "each name may stand once"),
         ({"tiers": [tier("a", 0.1)]}, "no tier is named 'b'"),
+        ({"discriminator": None}, "configurations.0: nothing says which images to defer; name the discriminator"),
     ],
 )
 def test_a_wrong_profile_is_refused(spec: dict[str, Any], words: str) -> None:

@@ -14,7 +14,7 @@ from hadis_router.estimates import Estimates
 from hadis_router.job import ImageParams, Job
 from hadis_router.outlook import Outlook
 from hadis_router.queue import TierQueue
-from hadis_router.transport import Result
+from hadis_router.transport import Result, WorkerGone
 from hadis_router.workers import RemoteWorkers
 
 SLO_S = 4.0
@@ -25,6 +25,7 @@ class FakeWorkers:
 
     def __init__(self, confidence: float = 1.0) -> None:
         self.confidence = confidence
+        self.discriminates = True
         self.faults: list[Exception | None] = []
         self.calls: list[tuple[float, str, str, list[str]]] = []
 
@@ -34,6 +35,8 @@ class FakeWorkers:
         self.calls.append((asyncio.get_running_loop().time(), url, tier, [job.id for job in jobs]))
         if self.faults and (fault := self.faults.pop(0)):
             raise fault
+        if discriminate and not self.discriminates:
+            raise WorkerGone("status 400: this worker has no discriminator")
         seconds = (0.1 if tier == "light" else 1.0) * len(jobs)
         await asyncio.sleep(seconds)
         confidence = self.confidence if discriminate else None
@@ -65,7 +68,7 @@ def make_outlook(
         for worker in workers:
             worker.begin(worker.tiers[0], 0.0, busy_s)
     queues = {tier: TierQueue() for tier in profile.tiers}
-    return Outlook(queues, workers, Estimates(profile), plan, SLO_S, 0.0)
+    return Outlook(queues, workers, Estimates(profile), plan, SLO_S, 0.0, profile.has_discriminator)
 
 
 def make_dispatcher(

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from documents import profile_document
 from fake_workers import SLO_S, FakeWorkers, make_dispatcher, make_job, make_plan
+from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hadis.planning.reserve import SLACK
 from hadis.protocol.run_state import WorkerAddress
@@ -42,6 +44,16 @@ async def test_a_doubtful_light_image_is_made_again(profile: Profile) -> None:
     assert (answer.path, answer.image, answer.latency_s) == ("deferred", b"heavy", pytest.approx(1.1))
     assert [a.tier for a in answer.attempts] == ["light", "heavy"]
     assert answer.confidence == 0.1
+
+
+@virtual
+async def test_where_there_is_no_discriminator_nobody_is_asked_to_judge() -> None:
+    workers = FakeWorkers()
+    workers.discriminates = False
+    rows = [row for row in profile_document()["spec"]["configurations"] if not row["deferralRatio"]]
+    profile = Profile(CascadeProfile.read(profile_document(discriminator=None, configurations=rows)))
+    answer = await serve(make_dispatcher(profile, workers, make_plan(direct=0.5)), make_job())
+    assert (answer.path, answer.confidence, answer.retries) == ("light", None, 0)
 
 
 @virtual

@@ -138,6 +138,7 @@ def test_a_model_that_is_not_there_is_one_clear_line_and_exit_1(tmp_path: Path) 
     spec = documents[1]["spec"]
     spec["tiers"][0]["model"] = "nobody/nothing"
     del spec["discriminator"]
+    spec["configurations"] = [row for row in spec["configurations"] if not row["deferralRatio"]]
     path = tmp_path / "manifest.yaml"
     path.write_text("---\n".join(json.dumps(document) + "\n" for document in documents))
     code, lines = fails(manifest=path, port=0, tiers="scenes-small-1")

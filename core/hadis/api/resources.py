@@ -241,7 +241,10 @@ class ProfileSpec(Fields):
     gpu_memory_bytes: int = Field(0, ge=0, description="Memory of the GPU that was measured on; 0: not known.")
     software: dict[str, str] = Field({}, description="Versions of the software that was measured with.")
     source: str = Field("", description="Where the numbers come from.")
-    discriminator: str | None = Field(None, description="Folder of the discriminator, relative to the manifest.")
+    discriminator: str | None = Field(
+        None,
+        description="Folder of the discriminator, relative to the manifest; without one no image is deferred.",
+    )
     tiers: tuple[Tier, ...] = Field(min_length=1, description="From light to heavy.")
     difficulty: Difficulty
     configurations: tuple[Configuration, ...] = Field(
@@ -261,6 +264,11 @@ class ProfileSpec(Fields):
                 raise ValueError(f"configurations.{i}: light tier {row.light!r} comes after heavy tier {row.heavy!r}")
             if row.light == row.heavy and (row.direct_ratio or row.deferral_ratio):
                 raise ValueError(f"configurations.{i}: a single tier has ratios of 0")
+            if row.deferral_ratio and self.discriminator is None:
+                raise ValueError(
+                    f"configurations.{i}: nothing says which images to defer; name the discriminator's folder in "
+                    "`discriminator`, or leave out the rows with a deferralRatio over 0"
+                )
         return self
 
 

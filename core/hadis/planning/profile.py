@@ -30,6 +30,11 @@ class Profile:
         """The measured rows."""
         return self.resource.spec.configurations
 
+    @property
+    def has_discriminator(self) -> bool:
+        """Whether light images can be judged."""
+        return self.resource.spec.discriminator is not None
+
     @cached_property
     def hash(self) -> str:
         """Content hash of the profile."""
@@ -42,10 +47,10 @@ class Profile:
     def latency_s(self, tier: str, batch: int, discriminated: bool = False) -> float:
         """Return the seconds of a batch: linear between the measured sizes, in proportion to the last one beyond it.
 
-        `discriminated` adds the time of the discriminator.
+        `discriminated` adds the time of the discriminator, if there is one.
         """
         points = self.tiers[tier].latency
-        extra = self.tiers[tier].discriminator_seconds if discriminated else 0.0
+        extra = self.tiers[tier].discriminator_seconds if discriminated and self.has_discriminator else 0.0
         last = points[-1]
         if batch > last.batch:
             return last.seconds * batch / last.batch + extra

@@ -112,6 +112,7 @@ def build(folder: Path) -> CascadeProfile:
     spec = {
         "gpuProduct": "paper-testbed",
         "source": _SOURCE,
+        "discriminator": "discriminator",
         "tiers": tiers,
         "difficulty": difficulty,
         "configurations": rows,
