@@ -21,6 +21,7 @@ def profile_document(**changes: Any) -> dict[str, Any]:
             "discriminatorSeconds": 0.0,
             "confidenceQuantiles": [0.0, 0.25, 0.5, 0.75, 1.0],
             "tunable": name == "heavy",
+            "negativePrompts": name == "heavy",
         }
         for name, seconds in (("light", 0.1), ("heavy", 1.0))
     ]

@@ -28,7 +28,7 @@ def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue
     job, plan = jobs[0], outlook.plan
     if plan is None or not len(outlook.workers):
         return
-    tier = job.forced_tier or plan.light
+    tier = job.forced_tier or (plan.light if job.may_go_to(plan.light) else plan.heavy)
     image_s = outlook.first_image_s(job, tier)
     shares.ask(job.client, len(jobs) * image_s, outlook.now)
     waiting_s = outlook.unmade_s(job.client)
@@ -48,7 +48,7 @@ def _spare_s(job: Job, outlook: Outlook, tier: str, queue_limit: int) -> float:
     image_s = outlook.first_image_s(job, tier)
     in_time_s = (job.deadline - outlook.ends_at(job.deadline, tier, job.client)) * len(outlook.workers)
     spare_s = min(in_time_s, (queue_limit - outlook.waiting()) * image_s)
-    if job.forced_tier is None and outlook.guards_light:
+    if job.needy and outlook.guards_light:
         spare_s = min(spare_s, LightReserve(outlook, tier).spare(job.deadline) * image_s)
     return spare_s
 
@@ -74,12 +74,16 @@ def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int) -> Adm
 
 
 def _available(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
-    """Return the tier if some worker has it, else the other one of the plan: workers may be changing their tiers."""
-    if not outlook.workers.having(tier) and job.forced_tier is None:
-        tier = plan.light if tier == plan.heavy else plan.heavy
-    if not outlook.workers.having(tier):
-        raise refusals.no_worker_with(tier)
-    return tier
+    """Return the tier if it can make the job and some worker has it, else the other one of the plan.
+
+    Workers may be changing their tiers. Where neither of the plan's can make the job, it is the heaviest that can.
+    """
+    tiers = [name for name in (tier, plan.light, plan.heavy) if job.may_go_to(name)]
+    tiers = tiers or [name for name in reversed(list(outlook.queues)) if job.may_go_to(name)]
+    for name in tiers:
+        if outlook.workers.having(name):
+            return name
+    raise refusals.no_worker_with(tiers[0])
 
 
 def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
@@ -93,7 +97,7 @@ def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
         if late_s > 0:
             raise refusals.too_late(late_s)
         return tier
-    reserve = LightReserve(outlook, plan.light) if outlook.guards_light else None
+    reserve = LightReserve(outlook, plan.light) if outlook.guards_light and job.needy else None
     if late_s <= 0 and (reserve is None or reserve.takes(job.deadline)):
         return tier
     names = list(outlook.queues)
@@ -102,6 +106,6 @@ def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
             in_time = (reserve if other == plan.light else LightReserve(outlook, other)).takes(job.deadline)
         else:
             in_time = outlook.ends_at(job.deadline, other, job.client) <= job.deadline
-        if in_time and outlook.workers.having(other):
+        if in_time and job.may_go_to(other) and outlook.workers.having(other):
             return other
     raise refusals.too_late(late_s)

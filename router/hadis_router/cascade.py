@@ -34,9 +34,9 @@ class Cascade:
             return False
         if plan.light == plan.heavy or job.tier != plan.light:
             return False
-        # Likewise, the confidence is learnt before the client's preference decides.
+        # Likewise, the confidence is learnt before what the client asks for decides.
         doubtful = self._thresholds.defer(job.tier, job.confidence, plan.deferral_ratio)
-        return doubtful and job.preference is None
+        return doubtful and job.preference is None and job.may_go_to(plan.heavy)
 
     def thresholds(self, plan: Plan) -> tuple[float | None, float | None]:
         """Return the difficulty over which prompts go straight to heavy, and the confidence under which they defer."""

@@ -109,8 +109,7 @@ class Dispatcher:
             queue.by_turns = outlook.lighter(plan.light, tier)
             if tier not in (plan.light, plan.heavy):
                 for job in [job for job in queue.drain() if not job.done]:
-                    stays = job.forced_tier is not None or job.tier_reason is TierReason.STEPPED_DOWN
-                    self._put(job, tier if stays else plan.heavy if job.deferred else plan.light)
+                    self._put(job, _tier_in_place(job, tier, plan))
         self._dispatch()
 
     def set_workers(self, addresses: Iterable[WorkerAddress]) -> None:
@@ -327,3 +326,11 @@ class Dispatcher:
             job.on_light()
         self._deadlines.watch_deferral(job, self._estimates.latency_s(heavy, 1))
         self._put(job, heavy)
+
+
+def _tier_in_place(job: Job, tier: str, plan: Plan) -> str:
+    """Return where a job goes that waits for a tier which a new plan does not use; the tier itself where it stays."""
+    if job.tier_reason is TierReason.STEPPED_DOWN:
+        return tier
+    instead = (plan.heavy,) if job.deferred else (plan.light, plan.heavy)
+    return next((other for other in instead if job.may_go_to(other)), tier)

@@ -19,8 +19,9 @@ from hadis.protocol.run_state import RunState
 
 from hadis_router import refusals
 from hadis_router.answer import Answer, ServeError
+from hadis_router.capabilities import able_tiers
 from hadis_router.dispatch import Dispatcher
-from hadis_router.images import GenerateRequest, check_for_tiers, image_params
+from hadis_router.images import GenerateRequest, image_params
 from hadis_router.job import Job, Stage
 from hadis_router.metrics import RouterMetrics
 from hadis_router.peer_client import PeerClient
@@ -99,18 +100,13 @@ class Gateway:
 
     async def jobs(self, request: GenerateRequest, client: str, arrived: float) -> list[Job]:
         """Return the jobs of a client's request; raise ServeError for what cannot be made. `arrived` is loop time."""
-        tiers, plan = self.profile.tiers, self.dispatcher.plan
+        tiers = self.profile.tiers
         forced = None if request.model == "auto" else request.model
         if forced is not None and forced not in tiers:
             known = ", ".join(["auto", *tiers])
             raise ServeError(404, "model_not_found", f"there is no model {forced!r}; there are {known}", param="model")
-        if forced is not None:
-            candidates = [tiers[forced]]
-        elif plan is not None:
-            candidates = [tiers[name] for name in dict.fromkeys((plan.light, plan.heavy))]
-        else:
-            candidates = list(tiers.values())
-        check_for_tiers(request, candidates, forced is not None)
+        candidates = list(tiers.values()) if forced is None else [tiers[forced]]
+        able = able_tiers(request, candidates, forced is not None)
         difficulty = None if forced else await self.scorer.score_off_loop_if_long(request.prompt)
         loop, seed = asyncio.get_running_loop(), request.seed
         deadline = arrived + self.slo_s
@@ -127,6 +123,7 @@ class Gateway:
                 deadline=deadline,
                 future=loop.create_future(),
                 forced_tier=forced,
+                able_tiers=None if len(able) == len(candidates) else frozenset(tier.name for tier in able),
                 preference=request.preference,
                 difficulty=difficulty,
                 client=client,

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from hadis.api.fields import Fields
-from hadis.api.resources import Tier
 from hadis.protocol.worker import MEDIA_TYPES
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -87,23 +86,6 @@ def read_request(body: bytes) -> GenerateRequest:
         first = str(error).splitlines()[0]
         name = first.split(":")[0] if ":" in first else ""
         raise ServeError(400, "invalid_value", first.encode(errors="replace").decode(), param=name) from None
-
-
-def check_for_tiers(request: GenerateRequest, tiers: Sequence[Tier], forced: bool) -> None:
-    """Raise ServeError 400 where one of the tiers that may serve a request cannot make what the request says."""
-    for name in ("num_inference_steps", "guidance_scale"):
-        if getattr(request, name) is not None and not (forced and all(tier.tunable for tier in tiers)):
-            message = f"{name}: needs `model` to name a tier whose profile says tunable: true"
-            raise ServeError(400, "invalid_value", message, param=name)
-    if request.size != "auto":
-        for tier in tiers:
-            _check_size(request.size, tier)
-
-
-def _check_size(size: str, tier: Tier) -> None:
-    if size != tier.size:
-        message = f"size: {tier.name} makes {tier.size}, not {size!r}; write {tier.size} or auto"
-        raise ServeError(400, "invalid_size", message, param="size")
 
 
 def image_params(request: GenerateRequest, seed: int, i: int) -> ImageParams:

@@ -88,6 +88,8 @@ class Job:
     future: asyncio.Future[Answer]
     forced_tier: str | None = None
     """The tier that the client named: no other may make the image."""
+    able_tiers: frozenset[str] | None = None
+    """The tiers that can make the image; None: all."""
     preference: Preference | None = None
     difficulty: float | None = None
     client: str = ""
@@ -122,14 +124,21 @@ class Job:
 
     @property
     def needy(self) -> bool:
-        """Whether it has no image yet and a lighter tier than its own may make one."""
-        may = self.forced_tier is None or self.stands_in_for is not None
+        """Whether it has no image yet and a lighter tier than its own may make one.
+
+        A job that not every tier can make is promised none: the light tier may be one that cannot.
+        """
+        may = (self.forced_tier is None and self.able_tiers is None) or self.stands_in_for is not None
         return may and self.light_image is None
 
     @property
     def deferred(self) -> bool:
         """Whether a light image is kept while the heavy one is waited for."""
         return self.tier_reason is TierReason.DEFERRED
+
+    def may_go_to(self, tier: str) -> bool:
+        """Return whether a tier can make the image, and the client named no other."""
+        return self.forced_tier in (None, tier) and (self.able_tiers is None or tier in self.able_tiers)
 
     def admit(self, admission: Admission) -> None:
         """Follow what admission decided."""

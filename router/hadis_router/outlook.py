@@ -93,7 +93,7 @@ class Outlook:
         """Return the GPU seconds that the first image of a job for a tier takes; 0 where it has one."""
         if job.light_image is not None:
             return 0.0
-        if job.forced_tier is None and self.plan is not None and self.lighter(self.plan.light, tier):
+        if job.needy and self.plan is not None and self.lighter(self.plan.light, tier):
             tier = self.plan.light
         return self.image_s(tier)
 

@@ -52,6 +52,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     assert before.items() <= after.items()  # none was made twice
     profile = read_profile(out)
     assert len(profile.spec.configurations) == 2 + 25
+    assert [tier.negative_prompts for tier in profile.spec.tiers] == [True, True]
     assert (out.parent / "discriminator/model.safetensors").exists()
     assert "difficulty: rank correlation" in done.stdout
     command = [str(hadis), "profile", "report", str(out), "--out", str(tmp_path / "r.html")]

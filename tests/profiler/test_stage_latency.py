@@ -38,6 +38,7 @@ def test_the_best_batch_has_the_fewest_seconds_per_image() -> None:
 def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Painter:
         default_negative_prompt = None
+        takes_negative_prompts = True
 
         def paint(self, call: Call) -> None:
             if len(call.prompts) == 8:
@@ -51,6 +52,7 @@ def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: p
         measured = latency.measure(run, "cpu", progress, said.append)
         assert [p.batch for p in measured["a"].points] == [1, 2, 4]
         assert "batch 8 does not fit in memory" in said[0]
+        assert measured["a"].negative_prompts is True
         assert latency.measure(run, "cpu", progress, said.append) == measured  # kept
     assert len(said) == 2
 

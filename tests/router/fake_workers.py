@@ -81,8 +81,13 @@ def make_dispatcher(
 
 
 def make_job(
-    name: str = "a", difficulty: float = 1.0, slo_s: float = SLO_S, tier: str | None = None, client: str = ""
+    name: str = "a",
+    difficulty: float = 1.0,
+    slo_s: float = SLO_S,
+    tier: str | None = None,
+    client: str = "",
+    able: frozenset[str] | None = None,
 ) -> Job:
     loop = asyncio.get_running_loop()
     now, future = loop.time(), loop.create_future()
-    return Job(name, ImageParams("p", 1), now, now + slo_s, future, tier, difficulty=difficulty, client=client)
+    return Job(name, ImageParams("p", 1), now, now + slo_s, future, tier, able, difficulty=difficulty, client=client)

@@ -164,6 +164,14 @@ async def test_image_i_has_seed_plus_i_and_a_forced_tier_its_settings(
     assert {job.params.steps for job in transport.jobs} == {3}
 
 
+async def test_a_negative_prompt_goes_to_the_tier_that_takes_them(
+    client: httpx.AsyncClient, transport: Instant
+) -> None:
+    answer = await post(client, prompt="an easy prompt", negative_prompt="blue")
+    assert (answer.status_code, answer.headers["x-hadis-tiers"]) == (200, "heavy")
+    assert (await post(client, prompt="an easy prompt", negative_prompt="")).headers["x-hadis-tiers"] == "light"
+
+
 WRONG = [
     ({"prompt": ""}, "prompt", "is empty"),
     ({"prompt": "x" * 100_000}, "prompt", "at most 32000"),
@@ -171,7 +179,9 @@ WRONG = [
     ({"prompt": "a", "n": 0}, "n", "greater than or equal to 1"),
     ({"prompt": "a", "n": 11}, "n", "less than or equal to 10"),
     ({"prompt": "a", "promt": 1}, "promt", "did you mean 'prompt'"),
-    ({"prompt": "a", "size": "1024x1024"}, "size", "makes 32x32"),
+    ({"prompt": "a", "size": "1024x1024"}, "size", "no tier makes '1024x1024'; write 32x32 or auto"),
+    ({"prompt": "a", "size": "33x32", "model": "light"}, "size", "light does not make '33x32'; write 32x32 or auto"),
+    ({"prompt": "a", "negative_prompt": "b", "model": "light"}, "negative_prompt", "not taken by light; leave it out"),
     ({"prompt": "a", "seed": -1}, "seed", "greater than or equal to 0"),
     ({"prompt": "a", "seed": 2**63}, "seed", "less than"),
     ({"prompt": "a", "num_inference_steps": 3}, "num_inference_steps", "needs `model`"),

@@ -35,6 +35,7 @@ class HeldPainter:
         """Return grey pictures."""
         self.started.set()
         assert self.go.wait(10)
+        assert call.negative_prompts is None
         if len(call.prompts) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return np.full((len(call.prompts), call.height, call.width, 3), 0.5, np.float32)
@@ -163,10 +164,12 @@ async def test_metrics_count_batches_images_and_memory_that_ran_out(bench: Bench
     bench.painter.go.set()
     assert (await bench.generate(4)).status_code == 200
     assert (await bench.generate(1, negativePrompt="blue")).status_code == 200
+    [(asks_for_nothing, _)] = decode_answer((await bench.generate(1, negativePrompt="")).content)
+    assert asks_for_nothing.error is None
     text = (await bench.client.get("/metrics")).text
     for line in (
-        'hadis_worker_batches_total{tier="t"} 2.0',
-        'hadis_worker_images_total{result="ok",tier="t"} 4.0',
+        'hadis_worker_batches_total{tier="t"} 3.0',
+        'hadis_worker_images_total{result="ok",tier="t"} 5.0',
         'hadis_worker_images_total{result="invalid",tier="t"} 1.0',
         'hadis_worker_service_seconds_count{batch="4",tier="t"} 1.0',
         'hadis_worker_out_of_memory_total{tier="t"} 1.0',

@@ -187,6 +187,9 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _negative(job: WireJob, painter: Painter) -> str | None:
+    """Return a job's negative prompt; where none acts, an empty one asks for nothing."""
+    if not painter.takes_negative_prompts:
+        return job.negative_prompt or None
     return painter.default_negative_prompt if job.negative_prompt is None else job.negative_prompt
 
 

@@ -187,6 +187,9 @@ class Tier(TierSettings):
     memory_bytes: int = Field(0, ge=0, description="GPU memory that the resident tier and its largest batch take.")
     load_seconds: float = Field(0.0, ge=0, description="Measured time to load the tier onto the GPU.")
     discriminator_seconds: float = Field(0.0, ge=0, description="Time of the discriminator for one batch of this tier.")
+    negative_prompts: bool | None = Field(
+        None, description="Whether the tier takes negative prompts; where it is left out, its worker decides."
+    )
     confidence_quantiles: tuple[Share, ...] = Field(
         (), description="Evenly spaced quantiles (0 to 1) of the confidence of this tier's images."
     )

@@ -58,6 +58,8 @@ class TierLatency:
     """See `misfit`."""
     end: str
     """Why larger batches were left out, as the end of a sentence; empty where none was."""
+    negative_prompts: bool | None = None
+    """Whether the pipeline takes negative prompts; None where that was not looked at."""
 
     @property
     def best(self) -> BatchTiming:
@@ -156,7 +158,7 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
         if len(points) > 2 and all(_gain(points, i) < _GAIN for i in (-1, -2)):
             end = f"; batches larger than {batch} are not faster per image"
             break
-    return TierLatency(tuple(points), load_s, misfit(points), end)
+    return TierLatency(tuple(points), load_s, misfit(points), end, painter.takes_negative_prompts)
 
 
 def time_batch(call: Callable[[], object], batch: int, limit_s: float, device: str) -> BatchTiming:

@@ -125,6 +125,7 @@ def _tiers(run: Run, measured: Measurements) -> Iterator[Tier]:
             memory_bytes=max(point.memory_bytes for point in latency.points),
             load_seconds=round(latency.load_s, 2),
             discriminator_seconds=round(trained.seconds, 6),
+            negative_prompts=latency.negative_prompts,
             confidence_quantiles=tuple(round(float(q), 6) for q in quantiles),
         )
 
