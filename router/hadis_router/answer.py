@@ -29,6 +29,8 @@ class Attempt:
     worker: str
     wait_s: float
     service_s: float
+    size: str | None
+    """Width x height of the image, in pixels; None where the worker does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Answer:
     difficulty: float | None
     confidence: float | None
     attempts: tuple[Attempt, ...]
+    """In order; the last one made the image."""
     retries: int
     latency_s: float
     plan_generation: int
@@ -47,6 +50,11 @@ class Answer:
     """Of difficulty and confidence, as they were when the job was admitted."""
     light_image: bytes | None = None
     """The light image that was kept while the heavy tier worked, if there was one."""
+
+    @property
+    def size(self) -> str | None:
+        """Width x height of the image, in pixels."""
+        return self.attempts[-1].size
 
     @property
     def wait_s(self) -> float:

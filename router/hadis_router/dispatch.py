@@ -308,7 +308,7 @@ class Dispatcher:
             job.confidence = report.confidence
         step = read_result(job, result, outlook, self.cascade, self.slo_s)
         if isinstance(step, Answered | Deferred):
-            job.add_attempt(batch.tier, batch.worker.url, batch.began, report.service_s)
+            job.add_attempt(batch.tier, batch.worker.url, batch.began, report)
         match step:
             case Answered(image, path):
                 self._finish(job, image, path)

@@ -120,6 +120,7 @@ def explain(answer: Answer, keep_light: bool = False) -> dict[str, Any]:
     """Return what an image went through, as JSON data; `keep_light` adds the light image of one that was deferred."""
     document: dict[str, Any] = {
         "path": answer.path,
+        "size": answer.size,
         "difficulty": answer.difficulty,
         "confidence": answer.confidence,
         "attempts": [
@@ -144,6 +145,8 @@ def answer_headers(answer: Answer) -> dict[str, str]:
         "x-hadis-service-seconds": f"{answer.service_s:.4f}",
         "x-hadis-plan-generation": str(answer.plan_generation),
     }
+    if answer.size is not None:
+        headers["x-hadis-size"] = answer.size
     for name, value in (("difficulty", answer.difficulty), ("confidence", answer.confidence)):
         if value is not None:
             headers[f"x-hadis-{name}"] = f"{value:.4f}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
-from hadis.protocol.worker import Format, WireJob
+from hadis.protocol.worker import Format, JobResult, WireJob
 
 from hadis_router.answer import Answer, Attempt, ServeError, ServingPath
 
@@ -149,9 +149,9 @@ class Job:
         """Note that it waits in a tier's queue from `now` (loop time) on."""
         self.stage, self.tier, self.queued_at = Stage.WAITING, tier, now
 
-    def add_attempt(self, tier: str, worker: str, began: float, service_s: float) -> None:
-        """Note a finished batch that began at `began` (loop time)."""
-        self.attempts.append(Attempt(tier, worker, began - self.queued_at, service_s))
+    def add_attempt(self, tier: str, worker: str, began: float, report: JobResult) -> None:
+        """Note a finished batch that began at `began` (loop time), and what its worker reports."""
+        self.attempts.append(Attempt(tier, worker, began - self.queued_at, report.service_s, report.size))
 
     def step_down(self, tier: str) -> None:
         """Go to a lighter tier, whose image will be the answer."""

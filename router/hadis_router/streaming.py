@@ -77,7 +77,7 @@ async def _events(
     try:
         with gateway.progress_shown(request_id, jobs):
             while (event := await ready.get()) is not None:
-                yield await asyncio.to_thread(_encode, gateway, request, jobs[event.job_index], event)
+                yield await asyncio.to_thread(_encode, request, jobs[event.job_index], event)
             await everything
     finally:
         disconnected.cancel()
@@ -92,17 +92,18 @@ def _put_completed(ready: asyncio.Queue[_ImageEvent | None], index: int, future:
         ready.put_nowait(_ImageEvent(index, "completed"))
 
 
-def _encode(gateway: Gateway, request: GenerateRequest, job: Job, event: _ImageEvent) -> bytes:
+def _encode(request: GenerateRequest, job: Job, event: _ImageEvent) -> bytes:
     """Return an image's event in OpenAI's form; `index` is ours, for requests of several images."""
     answer = job.future.result() if event.kind == "completed" else None
     image = answer.image if answer else job.light_image
+    size = answer.size if answer else job.attempts[0].size
     assert image is not None
     name = f"image_generation.{event.kind}"
     document: dict[str, Any] = {
         "type": name,
         "b64_json": base64.b64encode(image).decode(),
         "created_at": int(time.time()),
-        "size": gateway.profile.tiers[job.attempts[-1].tier].size if request.size == "auto" else request.size,
+        "size": size or request.size,
         "quality": request.quality,
         "background": "opaque",
         "output_format": request.output_format,

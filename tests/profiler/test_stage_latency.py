@@ -9,7 +9,7 @@ import pytest
 from hadis_profiler.offline import latency
 from hadis_profiler.offline.latency import BatchTiming, TierLatency, median_interval, misfit, time_batch
 from hadis_worker.errors import LoadError
-from hadis_worker.pipelines import Call
+from hadis_worker.pipelines import Call, Pixels
 from profiler_runs import run_of
 from rich.progress import Progress
 
@@ -40,9 +40,10 @@ def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: p
         default_negative_prompt = None
         takes_negative_prompts = True
 
-        def paint(self, call: Call) -> None:
+        def paint(self, call: Call) -> Pixels:
             if len(call.prompts) == 8:
                 raise MemoryError("out of memory")
+            return np.zeros((len(call.prompts), call.height, call.width, 3), np.float32)
 
     monkeypatch.setattr(latency, "load_painter", lambda *_: Painter())
     monkeypatch.setattr(latency, "_gain", lambda *_: 1.0)
@@ -69,6 +70,19 @@ def test_a_pipeline_that_fails_is_one_line_that_names_the_tier(tmp_path: Path, m
         Progress(disable=True) as progress,
         pytest.raises(LoadError, match="tier a: a batch of 1 failed: TypeError: image is of the wrong type"),
     ):
+        latency.measure(run_of(tmp_path), "cpu", progress, lambda _: None)
+
+
+def test_a_model_that_makes_another_size_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Doubling:
+        default_negative_prompt = None
+        takes_negative_prompts = True
+
+        def paint(self, call: Call) -> Pixels:
+            return np.zeros((len(call.prompts), 2 * call.height, 2 * call.width, 3), np.float32)
+
+    monkeypatch.setattr(latency, "load_painter", lambda *_: Doubling())
+    with Progress(disable=True) as progress, pytest.raises(LoadError, match="its model makes"):
         latency.measure(run_of(tmp_path), "cpu", progress, lambda _: None)
 
 

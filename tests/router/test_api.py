@@ -59,7 +59,7 @@ class Instant:
         return [
             (JobResult(id=job.id, error="out of memory", error_code="failed"), None)
             if job.params.seed == self.failing_seed
-            else (JobResult(id=job.id, confidence=0.9 if discriminate else None), IMAGE)
+            else (JobResult(id=job.id, confidence=0.9 if discriminate else None, size="32x32"), IMAGE)
             for job in jobs
         ]
 
@@ -149,6 +149,7 @@ async def test_what_happened_is_in_headers_and_on_request_in_the_body(client: ht
     answer = await post(client, prompt="a red circle", explain=True)
     assert answer.headers["x-hadis-path"] == "light"
     assert answer.headers["x-hadis-confidence"] == "0.9000"
+    assert answer.headers["x-hadis-size"] == answer.json()["hadis"][0]["size"] == "32x32"
     assert answer.json()["hadis"][0]["attempts"][0]["tier"] == "light"
     assert "hadis" not in (await post(client, prompt="a red circle")).json()
 

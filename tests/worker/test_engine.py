@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from hadis.api.manifest import read_manifest
 from hadis.api.resources import BatchLatency, Tier
 from hadis.protocol.worker import GenerateBatch, WireJob
+from hadis_worker import engine
 from hadis_worker.engine import Engine
 from hadis_worker.errors import BatchError, LoadError, UnknownTierError
 from hadis_worker.pipelines import Call, Pixels
@@ -96,6 +98,25 @@ def test_batches_that_cannot_be_made_are_refused() -> None:
         engine.generate(batch(1, size="64x64"))
     with pytest.raises(BatchError, match="does not let"):
         engine.generate(batch(1, steps=9))
+
+
+@pytest.mark.parametrize(("side", "fails"), [(32, False), (33, True)])
+def test_a_model_that_makes_another_size_than_its_tier_says_is_not_served(
+    side: int, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Even(FakePainter):
+        def paint(self, call: Call) -> Pixels:
+            return super().paint(replace(call, width=call.width // 2 * 2, height=call.height // 2 * 2))
+
+    monkeypatch.setattr(engine, "load_painters", lambda *_: {"t": Even(lambda *_: None)})
+    tier = Tier(name="t", model="m", steps=2, size=f"{side}x{side}", latency=(BatchLatency(batch=1, seconds=1),))
+    models = Models((tier,), SCENES, None)
+    if fails:
+        with pytest.raises(LoadError, match="makes 32x32 where 33x33 is asked for; write size: 32x32"):
+            Engine.load(models, "cpu")
+        return
+    [(result, _)] = Engine.load(models, "cpu").generate(batch(1))
+    assert result.size == "32x32"
 
 
 def test_the_same_seed_is_the_same_image_whatever_the_batch() -> None:

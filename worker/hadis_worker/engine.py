@@ -14,7 +14,7 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from hadis.api.resources import Tier
+from hadis.api.resources import Tier, TierSettings
 from hadis.protocol.worker import GenerateBatch, JobResult, WireJob
 from PIL import Image
 
@@ -95,6 +95,7 @@ class Engine:
             for outcome in self._halving(batch, jobs, _call(tier, jobs, self._painters[tier.name])):
                 if isinstance(outcome, Fault):
                     raise LoadError(f"tier {tier.name}: the first batch of {size} failed: {outcome.message}")
+                check_size(tier, outcome.image.width, outcome.image.height)
         log.info("tier %s is warm (%.2f s)", tier.name, time.perf_counter() - started)
 
     def check(self, batch: GenerateBatch) -> Tier:
@@ -179,6 +180,12 @@ class Engine:
             torch.cuda.empty_cache()
 
 
+def check_size(tier: TierSettings, width: int, height: int) -> None:
+    """Raise LoadError where a tier's model makes another size (pixels) than the tier says; many round it."""
+    if tier.size != (made := f"{width}x{height}"):
+        raise LoadError(f"tier {tier.name}: its model makes {made} where {tier.size} is asked for; write size: {made}")
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether an error says that memory did not suffice, in any of the words that torch has for it."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -227,4 +234,5 @@ def _result(job: WireJob, outcome: JobOutcome, service_s: float) -> tuple[JobRes
     confidence = outcome.confidence
     if confidence is not None and not np.isfinite(confidence):
         confidence = 0.0  # a discriminator that fails must not pass an image as good
-    return JobResult(id=job.id, confidence=confidence, service_s=service_s), outcome.image
+    size = f"{outcome.image.width}x{outcome.image.height}"
+    return JobResult(id=job.id, confidence=confidence, size=size, service_s=service_s), outcome.image

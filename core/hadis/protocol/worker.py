@@ -48,6 +48,7 @@ class JobResult(Fields):
     error: str | None = None
     error_code: Literal["out_of_memory", "invalid", "failed"] | None = None
     confidence: float | None = Field(None, ge=0, le=1)
+    size: str | None = Field(None, description="Width x height of the image, in pixels.")
     service_s: float = Field(0.0, ge=0, description="Time of the batch that the job was in.")
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import BatchLatency, Tier, TierSettings
-from hadis_worker.engine import is_out_of_memory
+from hadis_worker.engine import check_size, is_out_of_memory
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.faults import plain
 from hadis_worker.loading.tiers import load_painter
-from hadis_worker.pipelines import Call
+from hadis_worker.pipelines import Call, Painter
 from rich.progress import Progress
 
 from hadis_profiler.offline import store
@@ -141,12 +141,7 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
     end = ""
     for batch in run.spec.batches:
         try:
-            point = time_batch(
-                functools.partial(painter.paint, _call(tier, batch, painter.default_negative_prompt)),
-                batch,
-                limit_s,
-                device,
-            )
+            point = time_batch(functools.partial(_paint, painter, tier, batch), batch, limit_s, device)
         except Exception as error:
             if not is_out_of_memory(error) or not points:
                 raise LoadError(f"tier {tier.name}: a batch of {batch} failed: {plain(error)}") from error
@@ -215,6 +210,12 @@ def misfit(points: list[BatchTiming]) -> float:
 def _gain(points: list[BatchTiming], i: int) -> float:
     before, point = points[i - 1], points[i]
     return (point.batch / point.p50_s) / (before.batch / before.p50_s) - 1
+
+
+def _paint(painter: Painter, tier: TierSettings, batch: int) -> None:
+    """Make one batch; raise LoadError where its images are not of the tier's size."""
+    height, width = painter.paint(_call(tier, batch, painter.default_negative_prompt)).shape[1:3]
+    check_size(tier, width, height)
 
 
 def _call(tier: TierSettings, batch: int, negative: str | None) -> Call:
