@@ -72,6 +72,15 @@ def workers_failed() -> ServeError:
     return ServeError(503, "worker_failed", "the workers that were given this image failed", WORKERS_FAILED_S)
 
 
+def content_filtered() -> ServeError:
+    """Return the error of an image that its model's safety checker filtered, with the code of OpenAI's images API.
+
+    Its client raises BadRequestError, and others (LiteLLM) know the code as a violation of the content policy.
+    """
+    message = "the model's safety checker filtered the image; change the prompt or the seed"
+    return ServeError(400, "content_policy_violation", message)
+
+
 def too_many_listeners(limit: int) -> ServeError:
     """Return the refusal of one more page that listens."""
     return ServeError(503, "too_many_listeners", f"{limit} pages listen already", LISTENERS_S)

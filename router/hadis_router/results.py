@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hadis_router import refusals
 from hadis_router.answer import ServeError, ServingPath
 from hadis_router.cascade import Cascade
 from hadis_router.deadlines import answer_by
@@ -41,6 +42,9 @@ def read_result(job: Job, result: Result, outlook: Outlook, cascade: Cascade, sl
     report, image = result
     if report.error is not None or image is None:
         code = report.error_code or "failed"
+        if code == "content_filtered":
+            # Also of a light image: a heavy tier without a checker would answer what this one refused.
+            return Failed(refusals.content_filtered())
         return Failed(ServeError(400 if code == "invalid" else 500, code, report.error or "no image"))
     if job.deferred:
         return Answered(image, "deferred")

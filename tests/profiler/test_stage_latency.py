@@ -9,7 +9,7 @@ import pytest
 from hadis_profiler.offline import latency
 from hadis_profiler.offline.latency import BatchTiming, TierLatency, median_interval, misfit, time_batch
 from hadis_worker.errors import LoadError
-from hadis_worker.pipelines import Call, Pixels
+from hadis_worker.pipelines import Call, Painted
 from profiler_runs import run_of
 from rich.progress import Progress
 
@@ -40,10 +40,10 @@ def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: p
         default_negative_prompt = None
         takes_negative_prompts = True
 
-        def paint(self, call: Call) -> Pixels:
+        def paint(self, call: Call) -> Painted:
             if len(call.prompts) == 8:
                 raise MemoryError("out of memory")
-            return np.zeros((len(call.prompts), call.height, call.width, 3), np.float32)
+            return Painted(np.zeros((len(call.prompts), call.height, call.width, 3), np.float32))
 
     monkeypatch.setattr(latency, "load_painter", lambda *_: Painter())
     monkeypatch.setattr(latency, "_gain", lambda *_: 1.0)
@@ -78,8 +78,8 @@ def test_a_model_that_makes_another_size_is_not_measured(tmp_path: Path, monkeyp
         default_negative_prompt = None
         takes_negative_prompts = True
 
-        def paint(self, call: Call) -> Pixels:
-            return np.zeros((len(call.prompts), 2 * call.height, 2 * call.width, 3), np.float32)
+        def paint(self, call: Call) -> Painted:
+            return Painted(np.zeros((len(call.prompts), 2 * call.height, 2 * call.width, 3), np.float32))
 
     monkeypatch.setattr(latency, "load_painter", lambda *_: Doubling())
     with Progress(disable=True) as progress, pytest.raises(LoadError, match="its model makes"):

@@ -21,7 +21,7 @@ from hadis.api.resources import API_VERSION, CascadeProfile, DiffusionService
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState, WorkerAddress
-from hadis.protocol.worker import JobResult
+from hadis.protocol.worker import ErrorCode, JobResult
 from hadis_router.app import create_app
 from hadis_router.job import Job
 from hadis_router.transport import Result
@@ -48,6 +48,7 @@ class Instant:
         self.jobs: list[Job] = []
         self.gate: asyncio.Event | None = None
         self.failing_seed: int | None = None
+        self.error_code: ErrorCode = "failed"
 
     async def generate(
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
@@ -57,7 +58,7 @@ class Instant:
         if self.gate:
             await self.gate.wait()
         return [
-            (JobResult(id=job.id, error="out of memory", error_code="failed"), None)
+            (JobResult(id=job.id, error="out of memory", error_code=self.error_code), None)
             if job.params.seed == self.failing_seed
             else (JobResult(id=job.id, confidence=0.9 if discriminate else None, size="32x32"), IMAGE)
             for job in jobs
@@ -143,6 +144,17 @@ async def test_a_stream_that_fails_later_ends_in_an_error(client: httpx.AsyncCli
     assert (await anext(stream)).type == "image_generation.completed"
     with pytest.raises(openai.APIError, match="out of memory"):
         await anext(stream)
+
+
+async def test_a_filtered_image_is_the_error_that_openais_clients_know(
+    client: httpx.AsyncClient, transport: Instant
+) -> None:
+    transport.failing_seed, transport.error_code = 7, "content_filtered"
+    official = openai.AsyncOpenAI(api_key="none", base_url="http://router/v1", http_client=cast(Any, client))
+    with pytest.raises(openai.BadRequestError) as refused:
+        await official.images.generate(prompt="a", extra_body={"seed": 7})
+    assert (refused.value.code, refused.value.type) == ("content_policy_violation", "invalid_request_error")
+    assert 'hadis_router_failures_total{code="content_policy_violation"} 1.0' in (await client.get("/metrics")).text
 
 
 async def test_what_happened_is_in_headers_and_on_request_in_the_body(client: httpx.AsyncClient) -> None:

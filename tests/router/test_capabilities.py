@@ -124,7 +124,7 @@ async def test_a_doubtful_image_is_the_answer_where_heavy_cannot_make_it(profile
 
 
 @virtual
-@pytest.mark.parametrize("code", ["invalid", "failed", "out_of_memory"])
+@pytest.mark.parametrize("code", ["invalid", "failed", "out_of_memory", "content_filtered"])
 async def test_what_the_heavy_tier_refuses_or_fails_is_answered_with_its_light_image(
     profile: Profile, code: Any
 ) -> None:

@@ -14,6 +14,7 @@ from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hadis.planning.reserve import SLACK
 from hadis.protocol.run_state import WorkerAddress
+from hadis.protocol.worker import JobResult
 from hadis_router.answer import Answer, ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import Job
@@ -54,6 +55,21 @@ async def test_where_there_is_no_discriminator_nobody_is_asked_to_judge() -> Non
     profile = Profile(CascadeProfile.read(profile_document(discriminator=None, configurations=rows)))
     answer = await serve(make_dispatcher(profile, workers, make_plan(direct=0.5)), make_job())
     assert (answer.path, answer.confidence, answer.retries) == ("light", None, 0)
+
+
+@virtual
+async def test_a_filtered_light_image_is_not_made_again_by_heavy(profile: Profile) -> None:
+    workers = FakeWorkers()
+
+    async def filtered(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
+        workers.calls.append((0.0, url, tier, []))
+        return [(JobResult(id=job.id, error="filtered", error_code="content_filtered"), None) for job in jobs]
+
+    workers.generate = filtered  # type: ignore[method-assign]  # a fake that fails
+    with pytest.raises(ServeError) as refused:
+        await serve(make_dispatcher(profile, workers, make_plan(deferral=1.0)), make_job())
+    assert (refused.value.status, refused.value.code) == (400, "content_policy_violation")
+    assert [tier for _, _, tier, _ in workers.calls] == ["light"]
 
 
 @virtual

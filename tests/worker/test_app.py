@@ -16,7 +16,7 @@ from hadis.protocol.worker import CONTENT_TYPE, decode_answer
 from hadis_worker.app import create_app
 from hadis_worker.engine import Engine
 from hadis_worker.errors import LoadError
-from hadis_worker.pipelines import Call, Pixels
+from hadis_worker.pipelines import Call, Painted
 from hadis_worker.service import WorkerService
 
 TIER = Tier(name="t", model="m", steps=2, size="8x8", latency=(BatchLatency(batch=1, seconds=1),))
@@ -31,14 +31,14 @@ class HeldPainter:
     def __init__(self) -> None:
         self.go, self.started = threading.Event(), threading.Event()
 
-    def paint(self, call: Call) -> Pixels:
+    def paint(self, call: Call) -> Painted:
         """Return grey pictures."""
         self.started.set()
         assert self.go.wait(10)
         assert call.negative_prompts is None
         if len(call.prompts) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return np.full((len(call.prompts), call.height, call.width, 3), 0.5, np.float32)
+        return Painted(np.full((len(call.prompts), call.height, call.width, 3), 0.5, np.float32))
 
 
 class Bench:

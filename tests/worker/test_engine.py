@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from hadis.api.manifest import read_manifest
 from hadis.api.resources import BatchLatency, Tier
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker import engine
+from hadis_worker.discriminator import Discriminator
 from hadis_worker.engine import Engine
 from hadis_worker.errors import BatchError, LoadError, UnknownTierError
-from hadis_worker.pipelines import Call, Pixels
+from hadis_worker.pipelines import Call, Painted, Pixels
 from hadis_worker.settings import Models
+from PIL import Image
 
 SCENES = Path(__file__).parents[2] / "examples" / "scenes"
 
@@ -29,14 +32,15 @@ class FakePainter:
 
     def __init__(self, before: Callable[[Call, Pixels], None]) -> None:
         self.before = before
+        self.filters: Callable[[str], bool] = lambda prompt: False
         self.sizes: list[int] = []
 
-    def paint(self, call: Call) -> Pixels:
+    def paint(self, call: Call) -> Painted:
         """Return grey pictures."""
         self.sizes.append(len(call.prompts))
         pixels = np.full((len(call.prompts), call.height, call.width, 3), 0.5, np.float32)
         self.before(call, pixels)
-        return pixels
+        return Painted(pixels, [self.filters(prompt) for prompt in call.prompts])
 
 
 def make_engine(before: Callable[[Call, Pixels], None]) -> tuple[Engine, FakePainter]:
@@ -82,6 +86,35 @@ def test_not_a_number_is_an_error_of_that_image_only() -> None:
     assert results[2] is None
 
 
+def test_a_filtered_image_is_an_error_of_its_job_and_nobody_judges_it() -> None:
+    judged: list[str] = []
+
+    class Judge:
+        def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
+            judged.extend(prompts)
+            return [0.5] * len(prompts)
+
+    painter = FakePainter(lambda *_: None)
+    painter.filters = "p1".__eq__
+    tier = Tier(name="t", model="m", steps=2, size="32x32", latency=(BatchLatency(batch=1, seconds=1),))
+    made = Engine([tier], {"t": painter}, cast(Discriminator, Judge())).generate(
+        batch(3).model_copy(update={"discriminate": True})
+    )
+    assert [result.error_code for result, _ in made] == [None, "content_filtered", None]
+    assert made[1][1] is None
+    assert judged == ["p0", "p2"]
+
+
+def test_a_checker_that_errs_on_the_first_image_does_not_keep_a_worker_from_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    painter = FakePainter(lambda *_: None)
+    painter.filters = lambda prompt: not prompt.startswith("p")
+    monkeypatch.setattr(engine, "load_painters", lambda *_: {"t": painter})
+    tier = Tier(name="t", model="m", steps=2, size="32x32", latency=(BatchLatency(batch=1, seconds=1),))
+    assert Engine.load(Models((tier,), SCENES, None), "cpu").generate(batch(1))[0][0].error is None
+
+
 def test_what_a_model_raises_is_the_jobs_error() -> None:
     def broken(call: Call, _: Pixels) -> None:
         raise ZeroDivisionError("no")
@@ -105,7 +138,7 @@ def test_a_model_that_makes_another_size_than_its_tier_says_is_not_served(
     side: int, fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Even(FakePainter):
-        def paint(self, call: Call) -> Pixels:
+        def paint(self, call: Call) -> Painted:
             return super().paint(replace(call, width=call.width // 2 * 2, height=call.height // 2 * 2))
 
     monkeypatch.setattr(engine, "load_painters", lambda *_: {"t": Even(lambda *_: None)})

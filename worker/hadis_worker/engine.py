@@ -10,18 +10,18 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
 from hadis.api.resources import Tier, TierSettings
-from hadis.protocol.worker import GenerateBatch, JobResult, WireJob
+from hadis.protocol.worker import ErrorCode, GenerateBatch, JobResult, WireJob
 from PIL import Image
 
 from hadis_worker.discriminator import Discriminator, load_discriminator
 from hadis_worker.errors import BatchError, LoadError, UnknownTierError
 from hadis_worker.loading.tiers import load_painters
-from hadis_worker.pipelines import Call, Painter, Pixels
+from hadis_worker.pipelines import Call, Painted, Painter
 from hadis_worker.settings import Models
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 class Fault:
     """Why a job has no image."""
 
-    code: Literal["out_of_memory", "invalid", "failed"]
+    code: ErrorCode
     message: str
 
 
@@ -93,9 +93,10 @@ class Engine:
             jobs = tuple(WireJob(id=str(i), prompt="a red circle", seed=i) for i in range(size))
             batch = GenerateBatch(tier=tier.name, jobs=jobs, discriminate=self._discriminator is not None)
             for outcome in self._halving(batch, jobs, _call(tier, jobs, self._painters[tier.name])):
-                if isinstance(outcome, Fault):
+                if isinstance(outcome, Picture):
+                    check_size(tier, outcome.image.width, outcome.image.height)
+                elif outcome.code != "content_filtered":  # a checker's mistake, which says that model and checker work
                     raise LoadError(f"tier {tier.name}: the first batch of {size} failed: {outcome.message}")
-                check_size(tier, outcome.image.width, outcome.image.height)
         log.info("tier %s is warm (%.2f s)", tier.name, time.perf_counter() - started)
 
     def check(self, batch: GenerateBatch) -> Tier:
@@ -157,8 +158,8 @@ class Engine:
 
     def _at_once(self, batch: GenerateBatch, call: Call) -> list[JobOutcome]:
         with torch.inference_mode():
-            pixels = self._painters[batch.tier].paint(call)
-        outcomes = [_picture(image) for image in pixels]
+            painted = self._painters[batch.tier].paint(call)
+        outcomes = [_outcome(painted, i) for i in range(len(painted.pixels))]
         good = [(i, o.image) for i, o in enumerate(outcomes) if isinstance(o, Picture)]
         if batch.discriminate and self._discriminator is not None and good:
             prompts = [call.prompts[i] for i, _ in good]
@@ -221,8 +222,11 @@ def _part(call: Call, part: slice) -> Call:
     return Call(call.prompts[part], negative, call.seeds[part], call.width, call.height, call.steps, call.guidance)
 
 
-def _picture(pixels: Pixels) -> JobOutcome:
-    """Return an image (height, width, 3) in 0..1 as a picture, or the fault that it holds NaN."""
+def _outcome(painted: Painted, i: int) -> JobOutcome:
+    """Return image `i` as a picture, or the fault that it was filtered or holds NaN."""
+    if painted.filtered is not None and painted.filtered[i]:
+        return Fault("content_filtered", "the model's safety checker filtered the image")
+    pixels = painted.pixels[i]
     if not np.isfinite(pixels).all():
         return Fault("failed", "the model made an image that is not a number (NaN)")
     return Picture(Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,15 +30,25 @@ class Call:
     """None: the pipeline's own."""
 
 
+@dataclass(frozen=True)
+class Painted:
+    """What became of a call, one item per prompt."""
+
+    pixels: Pixels
+    """Images (n, height, width, 3) in 0..1; one that went wrong may hold NaN."""
+    filtered: Sequence[bool] | None = None
+    """Which images the model's safety checker replaced; None where none looked at them."""
+
+
 class Painter(Protocol):
-    """Makes images (n, height, width, 3) in 0..1; one that went wrong may hold NaN."""
+    """Makes images."""
 
     takes_negative_prompts: bool
     """Whether they act."""
     default_negative_prompt: str | None
     """What a job that has none is made with; None: without one."""
 
-    def paint(self, call: Call) -> Pixels:
+    def paint(self, call: Call) -> Painted:
         """Return one image per prompt; raise whatever the model raises."""
 
 
@@ -52,7 +63,7 @@ class DiffusersPainter:
         self.takes_negative_prompts = self._settings.takes_negative_prompts
         self.default_negative_prompt = self._settings.negative_prompt
 
-    def paint(self, call: Call) -> Pixels:
+    def paint(self, call: Call) -> Painted:
         """Return one image per prompt; each starts from noise of its own CPU generator, so its company does not matter.
 
         Kernels of another batch size add up in another order, so that an image may differ by one level of 255 in a
@@ -73,7 +84,9 @@ class DiffusersPainter:
         images = getattr(output, "images", None)
         if images is None:
             raise TypeError(f"{type(self._pipeline).__name__} returns no images, but {type(output).__name__}")
-        return np.asarray(images, np.float32)
+        # DeepFloyd's pipelines have a name of their own for it.
+        filtered = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
+        return Painted(np.asarray(images, np.float32), filtered)
 
     def _guide(self, guidance: float | None) -> dict[str, float]:
         """Return the argument that guides; a guider, which tiers share, is set in place of one."""

@@ -17,6 +17,7 @@ BOUNDARY = "hadis-part"
 CONTENT_TYPE = f"multipart/mixed; boundary={BOUNDARY}"
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 Format = Literal["png", "jpeg", "webp"]
+ErrorCode = Literal["out_of_memory", "invalid", "content_filtered", "failed"]
 
 
 class WireJob(Fields):
@@ -46,7 +47,7 @@ class JobResult(Fields):
 
     id: str
     error: str | None = None
-    error_code: Literal["out_of_memory", "invalid", "failed"] | None = None
+    error_code: ErrorCode | None = None
     confidence: float | None = Field(None, ge=0, le=1)
     size: str | None = Field(None, description="Width x height of the image, in pixels.")
     service_s: float = Field(0.0, ge=0, description="Time of the batch that the job was in.")

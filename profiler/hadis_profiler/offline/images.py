@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hadis.api.resources import TierSettings
-from hadis.protocol.worker import GenerateBatch, WireJob
+from hadis.protocol.worker import GenerateBatch, JobResult, WireJob
 from hadis_worker.engine import Engine
 from hadis_worker.loading.tiers import load_painter
 from PIL import Image, PngImagePlugin
@@ -86,7 +86,7 @@ def _generate(
         i = int(result.id)
         if image is None:
             where = f"tier {tier.name}, prompt {i} ({prompts[i][:60]!r})"
-            raise ImageError(f"{where}: {result.error}{_advice(result.error)}")
+            raise ImageError(f"{where}: {result.error}{_advice(result)}")
         metadata = PngImagePlugin.PngInfo()
         metadata.add_itxt("hadis", json.dumps({"prompt": prompts[i], "seed": seed + i, **tier.model_dump()}))
         body = io.BytesIO()
@@ -97,5 +97,7 @@ def _generate(
             raise ImageError(f"{folder}: cannot be written: {error.strerror}; what was generated is kept") from None
 
 
-def _advice(error: str | None) -> str:
-    return "; try another dtype (bfloat16 or float32)" if error and "NaN" in error else ""
+def _advice(result: JobResult) -> str:
+    if result.error_code == "content_filtered":
+        return "; leave the prompt out, or give the model no safety checker while it is profiled"
+    return "; try another dtype (bfloat16 or float32)" if "NaN" in (result.error or "") else ""

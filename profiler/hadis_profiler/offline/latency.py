@@ -142,6 +142,8 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
     for batch in run.spec.batches:
         try:
             point = time_batch(functools.partial(_paint, painter, tier, batch), batch, limit_s, device)
+        except LoadError:
+            raise
         except Exception as error:
             if not is_out_of_memory(error) or not points:
                 raise LoadError(f"tier {tier.name}: a batch of {batch} failed: {plain(error)}") from error
@@ -214,7 +216,7 @@ def _gain(points: list[BatchTiming], i: int) -> float:
 
 def _paint(painter: Painter, tier: TierSettings, batch: int) -> None:
     """Make one batch; raise LoadError where its images are not of the tier's size."""
-    height, width = painter.paint(_call(tier, batch, painter.default_negative_prompt)).shape[1:3]
+    height, width = painter.paint(_call(tier, batch, painter.default_negative_prompt)).pixels.shape[1:3]
     check_size(tier, width, height)
 
 
