@@ -19,7 +19,7 @@ from tiny_models import TinyModels, tiny_tier
 def paint(painter: DiffusersPainter, guidance: float | None = None, negative: str | None = None) -> Pixels:
     negatives = None if negative is None else (negative,)
     with torch.inference_mode():
-        return painter.paint(Call(("a cat",), negatives, (0,), 32, 32, 2, guidance))
+        return painter.paint(Call(("a cat",), negatives, (0,), 32, 32, 2, guidance)).pixels
 
 
 def load(tiny: TinyModels, model: str, **fields: Any) -> DiffusersPainter:

@@ -28,7 +28,7 @@ def load(tier: Any, dtype: torch.dtype = torch.float32, modules: Modules | None 
 
 def paint(painter: DiffusersPainter) -> Pixels:
     with torch.inference_mode():
-        return painter.paint(Call(("a cat",), None, (0,), 32, 32, 2, None))
+        return painter.paint(Call(("a cat",), None, (0,), 32, 32, 2, None)).pixels
 
 
 def painted(*tiers: Any, folder: Path = Path()) -> list[Pixels]:
