@@ -1,7 +1,8 @@
 """What router and worker say to each other: `POST /generate` and its `multipart/mixed` answer.
 
-The first part is JSON, one result per job; then comes one part per image, already encoded, in the order of the
-results that have an image. Parts carry Content-Length, so that images are found without a search through them.
+While the batch runs come parts that tell its progress, the first one as soon as the worker has taken it. Then comes a
+JSON part, one result per job, and one part per image, already encoded, in the order of the results that have an image.
+Parts carry Content-Length, so that images are found without a search through them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from hadis.api.fields import Fields
 
 BOUNDARY = "hadis-part"
 CONTENT_TYPE = f"multipart/mixed; boundary={BOUNDARY}"
+_PROGRESS_TYPE = "application/vnd.hadis.progress+json"
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 Format = Literal["png", "jpeg", "webp"]
 ErrorCode = Literal["out_of_memory", "invalid", "content_filtered", "failed"]
@@ -53,6 +55,13 @@ class JobResult(Fields):
     service_s: float = Field(0.0, ge=0, description="Time of the batch that the job was in.")
 
 
+class Progress(Fields):
+    """How many of a batch's steps are done."""
+
+    done: int = Field(ge=0)
+    steps: int = Field(ge=1)
+
+
 class WorkerStatus(Fields):
     """`GET /status` of a worker."""
 
@@ -81,27 +90,61 @@ def encode_answer(results: Sequence[JobResult], images: Sequence[tuple[str, byte
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
-def _content_length(head: bytes) -> int:
-    headers = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n"))
-    return int(headers["Content-Length"])
+def encode_progress(progress: Progress) -> bytes:
+    """Return the part that tells a batch's progress; any number of them go before `encode_answer`'s."""
+    return _part(_PROGRESS_TYPE, progress.model_dump_json(by_alias=True).encode())
 
 
 def decode_answer(body: bytes) -> list[tuple[JobResult, bytes | None]]:
     """Return each result with its image (None beside an error); raise ValueError for a body that is cut."""
-    parts, at, start = [], 0, f"--{BOUNDARY}\r\n".encode()
-    while body.startswith(start, at):
-        head_end = body.find(b"\r\n\r\n", at)
-        if head_end < 0:
-            raise ValueError("the worker's answer is cut off in a part's header")
-        end = head_end + 4 + _content_length(body[at + len(start) : head_end])
-        if body[end : end + 2] != b"\r\n":
-            raise ValueError("the worker's answer is cut off in an image")
-        parts.append(body[head_end + 4 : end])
-        at = end + 2
-    if not parts or not body.startswith(f"--{BOUNDARY}--".encode(), at):
-        raise ValueError("the worker's answer does not end as it should")
-    results, images = _RESULTS.validate_json(parts[0]), iter(parts[1:])
-    try:
-        return [(result, None if result.error is not None else next(images)) for result in results]
-    except StopIteration:
-        raise ValueError("the worker's answer has fewer images than results") from None
+    reader = AnswerReader()
+    reader.feed(body)
+    return reader.results()
+
+
+class AnswerReader:
+    """Reads an answer as its bytes come."""
+
+    def __init__(self) -> None:
+        """Start before the first byte."""
+        self._body, self._at = bytearray(), 0
+        self._parts: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[Progress]:
+        """Take the next bytes; return the progress that they complete. Raises ValueError or KeyError for nonsense."""
+        self._body += data
+        told = []
+        while (part := self._next_part()) is not None:
+            media_type, body = part
+            if media_type == _PROGRESS_TYPE:
+                told.append(Progress.model_validate_json(body))
+            else:
+                self._parts.append(body)
+        return told
+
+    def results(self) -> list[tuple[JobResult, bytes | None]]:
+        """Return each result with its image (None beside an error); raise ValueError where the answer is cut."""
+        if not self._parts or not self._body.startswith(f"--{BOUNDARY}--".encode(), self._at):
+            raise ValueError("the worker's answer is cut off")
+        results, images = _RESULTS.validate_json(self._parts[0]), iter(self._parts[1:])
+        try:
+            return [(result, None if result.error is not None else next(images)) for result in results]
+        except StopIteration:
+            raise ValueError("the worker's answer has fewer images than results") from None
+
+    def _next_part(self) -> tuple[str, bytes] | None:
+        """Return the media type and body of the next part, None while it is not whole."""
+        start = f"--{BOUNDARY}\r\n".encode()
+        head_end = self._body.find(b"\r\n\r\n", self._at)
+        if head_end < 0 or not self._body.startswith(start, self._at):
+            return None
+        head = self._body[self._at + len(start) : head_end].decode("latin-1")
+        headers = dict(line.split(": ", 1) for line in head.split("\r\n"))
+        begin = head_end + 4
+        end = begin + int(headers["Content-Length"])
+        if len(self._body) < end + 2:
+            return None
+        if self._body[end : end + 2] != b"\r\n":
+            raise ValueError("the worker's answer has a part that is longer than it says")
+        self._at = end + 2
+        return headers["Content-Type"], bytes(memoryview(self._body)[begin:end])
