@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from hadis.api.resources import BatchLatency, Tier
-from hadis.protocol.worker import CONTENT_TYPE, decode_answer
+from hadis.protocol.worker import CONTENT_TYPE, AnswerReader, GenerateBatch, Progress, WireJob, decode_answer
 from hadis_worker.app import create_app
 from hadis_worker.engine import Engine
 from hadis_worker.errors import LoadError
@@ -21,24 +21,37 @@ from hadis_worker.service import WorkerService
 
 TIER = Tier(name="t", model="m", steps=2, size="8x8", latency=(BatchLatency(batch=1, seconds=1),))
 
+BATCH = GenerateBatch(tier="t", jobs=(WireJob(id="0", prompt="p", seed=0),))
+
 
 class HeldPainter:
-    """Paints grey once `go` is set; more than two at once are out of memory."""
+    """Paints grey once `go` is set; more than two at once are out of memory.
+
+    Where it `counts`, it calls back after each step, the first of which it makes before it waits.
+    """
 
     takes_negative_prompts = False
     default_negative_prompt: str | None = None
 
     def __init__(self) -> None:
         self.go, self.started = threading.Event(), threading.Event()
+        self.counts = False
 
     def paint(self, call: Call) -> Painted:
         """Return grey pictures."""
+        self._count(call, 1)
         self.started.set()
         assert self.go.wait(10)
         assert call.negative_prompts is None
+        for step in range(2, call.steps + 1):
+            self._count(call, step)
         if len(call.prompts) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return Painted(np.full((len(call.prompts), call.height, call.width, 3), 0.5, np.float32))
+
+    def _count(self, call: Call, step: int) -> None:
+        if self.counts and call.counter:
+            call.counter.count(len(call.prompts), step, call.steps)
 
 
 class Bench:
@@ -116,16 +129,44 @@ async def test_a_second_batch_is_refused_at_once_and_probes_answer(bench: Bench)
     assert (await bench.client.get("/status")).json()["busy"] is False
 
 
-async def test_a_caller_that_goes_away_leaves_the_batch_running(bench: Bench) -> None:
+@pytest.mark.parametrize("counts", [True, False])
+async def test_a_batch_whose_caller_goes_away_ends_at_its_next_step_if_its_model_tells_steps(
+    bench: Bench, counts: bool
+) -> None:
     await bench.ready()
+    bench.painter.counts = counts
     first = await bench.begin()
     first.cancel()
-    await asyncio.sleep(0)
+    await asyncio.wait({first})
     assert (await bench.generate()).status_code == 409
     bench.painter.go.set()
-    while bench.worker.busy:  # noqa: ASYNC110 (a thread is waited for)
-        await asyncio.sleep(0.005)
+    assert await bench.worker.drain(10)
+    text = (await bench.client.get("/metrics")).text
+    assert ('hadis_worker_cancelled_batches_total{tier="t"} 1.0' in text) == counts
+    assert ('hadis_worker_batches_total{tier="t"} 1.0' in text) != counts
+
+
+async def test_after_a_batch_was_cancelled_the_next_one_is_made(bench: Bench) -> None:
+    await bench.ready()
+    bench.painter.counts = True
+    running = bench.worker.begin(BATCH)
+    running.cancel()
+    bench.painter.go.set()
+    assert await running.answer == b""
     assert (await bench.generate()).status_code == 200
+
+
+async def test_progress_is_told_while_the_batch_runs(bench: Bench) -> None:
+    await bench.ready()
+    bench.painter.counts = True
+    running, reader = bench.worker.begin(BATCH), AnswerReader()
+    assert await asyncio.to_thread(bench.painter.started.wait, 10)
+    parts = running.parts()
+    assert reader.feed(await anext(parts)) == [Progress(done=1, steps=2)]
+    bench.painter.go.set()
+    told = [progress async for part in parts for progress in reader.feed(part)]
+    assert told in ([], [Progress(done=2, steps=2)])  # whether it was read between the last step and the end
+    assert [result.error for result, _ in reader.results()] == [None]
 
 
 async def test_draining_finishes_what_runs_and_takes_nothing_new(bench: Bench) -> None:

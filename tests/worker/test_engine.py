@@ -12,13 +12,14 @@ import pytest
 import torch
 from hadis.api.manifest import read_manifest
 from hadis.api.resources import BatchLatency, Tier
-from hadis.protocol.worker import GenerateBatch, WireJob
+from hadis.protocol.worker import GenerateBatch, Progress, WireJob
 from hadis_worker import engine
 from hadis_worker.discriminator import Discriminator
 from hadis_worker.engine import Engine
-from hadis_worker.errors import BatchError, LoadError, UnknownTierError
+from hadis_worker.errors import BatchCancelled, BatchError, LoadError, UnknownTierError
 from hadis_worker.pipelines import Call, Painted, Pixels
 from hadis_worker.settings import Models
+from hadis_worker.steps import Steps
 from PIL import Image
 
 SCENES = Path(__file__).parents[2] / "examples" / "scenes"
@@ -195,3 +196,50 @@ def test_warm_up_makes_one_image_and_two_with_the_tiers_own_steps(least: int, mo
     else:
         Engine.load(models, "cpu")
         assert painter.sizes == [1, 2]
+
+
+class SeenSteps(Steps):
+    """Notes the progress after each step; is cancelled once so many are `made`."""
+
+    def __init__(self, images: int, steps: int, made: int | None = None) -> None:
+        super().__init__(images, steps)
+        self.made, self.seen = made, list[int]()
+
+    def count(self, images: int, done: int, steps: int) -> None:
+        super().count(images, done, steps)
+        self.seen.append(self.progress.done)
+        if self.progress.done == self.made:
+            self.cancel()
+
+
+def test_a_real_pipeline_stops_at_the_next_step_and_then_makes_the_same_images_as_before() -> None:
+    manifest = read_manifest(SCENES.parent / "scenes.yaml")
+    tier = next(tier for tier in manifest.profile.spec.tiers if tier.steps >= 10)
+    engine, steps = Engine.load(Models((tier,), manifest.folder, None), "cpu"), tier.steps
+    whole, stopped = SeenSteps(2, steps), SeenSteps(2, steps, made=3)
+    before = engine.generate(batch(2, tier.name), whole)
+    with pytest.raises(BatchCancelled):
+        engine.generate(batch(2, tier.name), stopped)
+    after = engine.generate(batch(2, tier.name))
+    assert whole.seen == list(range(steps + 1))
+    assert stopped.seen == [0, 1, 2, 3]
+    for (_, one), (_, other) in zip(before, after, strict=True):
+        assert one is not None
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_progress_is_that_of_the_whole_batch_whatever_calls_it_takes() -> None:
+    def small_only(call: Call, _: Pixels) -> None:
+        assert call.counter
+        call.counter.count(len(call.prompts), 1, 4)  # a scheduler of two timesteps per step
+        if len(call.prompts) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        call.counter.count(len(call.prompts), 4, 4)
+
+    engine, _ = make_engine(small_only)
+    jobs = (*batch(2).jobs, WireJob(id="n", prompt="p", seed=0, negative_prompt="blue"))
+    seen = SeenSteps(3, 2)
+    engine.generate(GenerateBatch(tier="t", jobs=jobs), seen)
+    assert seen.progress == Progress(done=2, steps=2)
+    # Two at once fail; then one after the other makes its third of the batch.
+    assert seen.seen == [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2]

@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 import yaml
-from hadis.protocol.worker import decode_answer
+from hadis.protocol.worker import AnswerReader, Progress, decode_answer
 
 MANIFEST = Path(__file__).parents[2] / "examples" / "scenes.yaml"
 SLOWEST, JOBS = "scenes-large-50", 16
@@ -76,6 +76,29 @@ def test_sigterm_finishes_the_batch_takes_nothing_new_and_exits_0() -> None:
         assert len(results) == JOBS
         assert all(image and result.confidence is not None for result, image in results)
         assert memory < 1.2e9
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_a_caller_that_hangs_up_frees_the_worker() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    process = start(manifest=MANIFEST, port=port, threads=1, tiers=SLOWEST)
+    try:
+        wait_for(f"{url}/readyz", process)
+        jobs = [{"id": str(i), "prompt": "a red circle", "seed": i} for i in range(64)]
+        reader, told = AnswerReader(), list[Progress]()
+        with httpx.stream("POST", f"{url}/generate", json={"tier": SLOWEST, "jobs": jobs}, timeout=60) as answer:
+            parts = answer.iter_raw()
+            while len(told) < 2:
+                told += reader.feed(next(parts))
+        while busy(url):
+            time.sleep(0.01)
+        assert told[0].done < told[1].done < told[1].steps
+        assert f'cancelled_batches_total{{tier="{SLOWEST}"}} 1.0' in httpx.get(f"{url}/metrics").text
     finally:
         process.kill()
         process.communicate()

@@ -8,19 +8,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from hadis.protocol.worker import CONTENT_TYPE, GenerateBatch
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.types import Receive, Scope, Send
 
 from hadis_worker.errors import BatchError, BusyError, NotReadyError, UnknownTierError
-from hadis_worker.service import WorkerService
+from hadis_worker.service import RunningBatch, WorkerService
 
 _BODY = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": GenerateBatch.model_json_schema()}}}
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A JSON part with every result, then a part for each image",
+        "description": "Parts with the steps done so far, a JSON part with every result, then a part for each image",
         "content": {CONTENT_TYPE: {}},
     },
     400: {"description": "Something in the batch is wrong; the message says what"},
@@ -43,7 +44,7 @@ def create_app(worker: WorkerService) -> FastAPI:
 
     @app.post("/generate", openapi_extra=_BODY, responses=_ANSWERS)
     async def generate(request: Request) -> Response:
-        """Make the images of one batch, one batch at a time."""
+        """Make the images of one batch, one at a time; one whose caller disconnects is stopped at its next step."""
         try:
             document = json.loads(await request.body())
         except (ValueError, RecursionError) as error:
@@ -53,7 +54,7 @@ def create_app(worker: WorkerService) -> FastAPI:
         except ValueError as error:
             return _error(400, "; ".join(str(error).splitlines()))
         try:
-            return Response(await worker.generate(batch), media_type=CONTENT_TYPE)
+            return _BatchResponse(worker.begin(batch))
         except BatchError as error:
             return _error(400, str(error))
         except UnknownTierError as error:
@@ -84,6 +85,20 @@ def create_app(worker: WorkerService) -> FastAPI:
         return Response(worker.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+class _BatchResponse(StreamingResponse):
+    """Streams the answer to a batch, which ends with it: also where the caller is gone before the first part."""
+
+    def __init__(self, batch: RunningBatch) -> None:
+        super().__init__(batch.parts(), media_type=CONTENT_TYPE)
+        self._batch = batch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._batch.cancel()
 
 
 def _error(status: int, message: str) -> JSONResponse:

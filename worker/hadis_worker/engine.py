@@ -9,7 +9,7 @@ import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -19,10 +19,11 @@ from hadis.protocol.worker import ErrorCode, GenerateBatch, JobResult, WireJob
 from PIL import Image
 
 from hadis_worker.discriminator import Discriminator, load_discriminator
-from hadis_worker.errors import BatchError, LoadError, UnknownTierError
+from hadis_worker.errors import BatchCancelled, BatchError, LoadError, UnknownTierError
 from hadis_worker.loading.tiers import load_painters
 from hadis_worker.pipelines import Call, Painted, Painter
 from hadis_worker.settings import Models
+from hadis_worker.steps import Steps
 
 log = logging.getLogger(__name__)
 _WARM_UP_BATCHES = (1, 2)
@@ -117,8 +118,13 @@ class Engine:
             raise BatchError("this worker has no discriminator: the profile names none")
         return tier
 
-    def generate(self, batch: GenerateBatch) -> list[tuple[JobResult, Image.Image | None]]:
-        """Return each job's result and image (None beside an error), in order; raise what `check` raises."""
+    def generate(
+        self, batch: GenerateBatch, counter: Steps | None = None
+    ) -> list[tuple[JobResult, Image.Image | None]]:
+        """Return each job's result and image (None beside an error), in order.
+
+        Raises what `check` raises, and BatchCancelled where `counter` was told to stop the batch.
+        """
         tier = self.check(batch)
         painter, started = self._painters[tier.name], time.perf_counter()
         outcomes: dict[str, JobOutcome] = {}
@@ -130,7 +136,7 @@ class Engine:
                 fault = Fault("invalid", f"tier {tier.name} takes no negative prompt")
                 outcomes |= {job.id: fault for job in jobs}
             elif jobs:
-                made = self._halving(batch, jobs, _call(tier, jobs, painter))
+                made = self._halving(batch, jobs, replace(_call(tier, jobs, painter), counter=counter))
                 outcomes |= {job.id: outcome for job, outcome in zip(jobs, made, strict=True)}
         service_s = time.perf_counter() - started
         return [_result(job, outcomes[job.id], service_s) for job in batch.jobs]
@@ -139,6 +145,8 @@ class Engine:
         """Make the jobs at once, or in halves, and those in halves, as long as memory does not suffice."""
         try:
             return self._at_once(batch, call)
+        except BatchCancelled:
+            raise
         except Exception as error:  # whatever a model raises is these jobs' error, and the worker goes on
             if not is_out_of_memory(error):
                 log.exception("tier %s: a batch of %d failed", batch.tier, len(jobs))
@@ -157,8 +165,12 @@ class Engine:
         ]
 
     def _at_once(self, batch: GenerateBatch, call: Call) -> list[JobOutcome]:
+        if call.counter is not None:
+            call.counter.count(len(call.prompts), 0, call.steps)
         with torch.inference_mode():
             painted = self._painters[batch.tier].paint(call)
+        if call.counter is not None:
+            call.counter.end_call(len(call.prompts))
         outcomes = [_outcome(painted, i) for i in range(len(painted.pixels))]
         good = [(i, o.image) for i, o in enumerate(outcomes) if isinstance(o, Picture)]
         if batch.discriminate and self._discriminator is not None and good:
@@ -219,7 +231,7 @@ def _call(tier: Tier, jobs: Sequence[WireJob], painter: Painter) -> Call:
 
 def _part(call: Call, part: slice) -> Call:
     negative = None if call.negative_prompts is None else call.negative_prompts[part]
-    return Call(call.prompts[part], negative, call.seeds[part], call.width, call.height, call.steps, call.guidance)
+    return replace(call, prompts=call.prompts[part], negative_prompts=negative, seeds=call.seeds[part])
 
 
 def _outcome(painted: Painted, i: int) -> JobOutcome:

@@ -19,5 +19,9 @@ class BusyError(Exception):
     """A batch is running already."""
 
 
+class BatchCancelled(Exception):
+    """Nobody waits for the batch that runs."""
+
+
 class NotReadyError(Exception):
     """The worker takes no batch now; the message says why."""

@@ -20,6 +20,12 @@ class WorkerMetrics:
         self.registry = CollectorRegistry()
         self._read = read
         self.batches = Counter("hadis_worker_batches_total", "Batches that ended.", ["tier"], registry=self.registry)
+        self.cancelled = Counter(
+            "hadis_worker_cancelled_batches_total",
+            "Batches that were stopped at a step, for nobody waited for them any more.",
+            ["tier"],
+            registry=self.registry,
+        )
         self.images = Counter(
             "hadis_worker_images_total",
             "Jobs that ended, by result: ok or an error code.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from hadis.api.resources import TierSettings
 from numpy.typing import NDArray
 
 from hadis_worker.arguments import GUIDER, call_settings
+from hadis_worker.steps import Steps
 
 Pixels = NDArray[np.float32]
 
@@ -28,6 +29,8 @@ class Call:
     steps: int
     guidance: float | None
     """None: the pipeline's own."""
+    counter: Steps | None = None
+    """Told of every step, and may stop the call there."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class DiffusersPainter:
         }
         if call.negative_prompts is not None:
             arguments["negative_prompt"] = list(call.negative_prompts)
+        if call.counter is not None:
+            arguments["callback_on_step_end"] = _step_counter(call, call.counter)
         given = {name: value for name, value in arguments.items() if name in self._settings.accepts}
         output = self._pipeline(**given, **self._settings.fixed, **self._guide(call.guidance))
         images = getattr(output, "images", None)
@@ -94,3 +99,14 @@ class DiffusersPainter:
         if name == GUIDER:
             self._pipeline.guider.guidance_scale = self._guider_scale if guidance is None else guidance
         return {name: guidance} if name not in (None, GUIDER) and guidance is not None else {}
+
+
+def _step_counter(call: Call, counter: Steps) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+    """Return what a pipeline calls after each step."""
+
+    def count(pipeline: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        # Some schedulers (Heun, PNDM) take more timesteps than the steps that they were told.
+        counter.count(len(call.prompts), step + 1, getattr(pipeline, "num_timesteps", None) or call.steps)
+        return tensors
+
+    return count

@@ -5,21 +5,46 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hadis.protocol.worker import GenerateBatch, WorkerStatus, encode_answer
+from hadis.protocol.worker import GenerateBatch, WorkerStatus, encode_answer, encode_progress
 
 from hadis_worker.encode import encode_all
-from hadis_worker.errors import BusyError, NotReadyError
+from hadis_worker.errors import BatchCancelled, BusyError, NotReadyError
 from hadis_worker.gpu import Gpu, GpuReading
 from hadis_worker.metrics import WorkerMetrics
+from hadis_worker.steps import Steps
 
 if TYPE_CHECKING:  # it imports torch, which answering need not wait for
     from hadis_worker.engine import Engine
 
 log = logging.getLogger(__name__)
+_PROGRESS_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RunningBatch:
+    """A batch that the thread makes, and its encoded answer; that of a cancelled one is empty."""
+
+    steps: Steps
+    answer: asyncio.Future[bytes]
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Yield the parts of the answer as they come: what is done so far, not too often, and then the rest."""
+        told = None
+        while not self.answer.done():
+            if (progress := self.steps.progress) != told:
+                yield encode_progress(progress)
+                told = progress
+            await asyncio.wait({self.answer}, timeout=_PROGRESS_EVERY_S)
+        yield self.answer.result()
+
+    def cancel(self) -> None:
+        """Stop it at its next step, if it runs still; until then the worker is busy."""
+        self.steps.cancel()
 
 
 class WorkerService:
@@ -93,21 +118,18 @@ class WorkerService:
             utilization=reading.utilization,
         )
 
-    async def generate(self, batch: GenerateBatch) -> bytes:
-        """Return the encoded answer to a batch.
-
-        Raises NotReadyError, BusyError, and what `Engine.check` raises. A caller that is cancelled leaves the batch
-        running: the thread cannot be stopped, and the worker is busy until it ends.
-        """
+    def begin(self, batch: GenerateBatch) -> RunningBatch:
+        """Have the thread make a batch; raise NotReadyError, BusyError, and what `Engine.check` raises."""
         if self.not_ready is not None or self._engine is None:
             raise NotReadyError(self.not_ready)
         if self._running is not None:
             raise BusyError("a batch is running; a worker takes one at a time")
-        self._engine.check(batch)
-        running = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, self._engine, batch)
+        tier = self._engine.check(batch)
+        steps = Steps(len(batch.jobs), batch.jobs[0].steps or tier.steps)
+        running = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, self._engine, batch, steps)
         self._running = running
         running.add_done_callback(self._ended)
-        return await asyncio.shield(running)
+        return RunningBatch(steps, running)
 
     def _ended(self, running: asyncio.Future[bytes]) -> None:
         self._running = None
@@ -115,11 +137,17 @@ class WorkerService:
         if not running.cancelled() and running.exception() is not None:
             log.error("a batch failed outside of the model", exc_info=running.exception())
 
-    def _answer(self, engine: Engine, batch: GenerateBatch) -> bytes:
+    def _answer(self, engine: Engine, batch: GenerateBatch, steps: Steps) -> bytes:
         """Make and encode a batch; runs in the thread."""
         short_before = engine.out_of_memory_total
-        outcomes = engine.generate(batch)
-        self.metrics.out_of_memory.labels(batch.tier).inc(engine.out_of_memory_total - short_before)
+        try:
+            outcomes = engine.generate(batch, steps)
+        except BatchCancelled:
+            # Ends here, for its traceback keeps the tensors of the batch alive.
+            self.metrics.cancelled.labels(batch.tier).inc()
+            return b""
+        finally:
+            self.metrics.out_of_memory.labels(batch.tier).inc(engine.out_of_memory_total - short_before)
         results = [result for result, _ in outcomes]
         self.metrics.service.labels(batch.tier, str(len(batch.jobs))).observe(results[0].service_s)
         self.metrics.batches.labels(batch.tier).inc()

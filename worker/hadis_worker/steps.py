@@ -1,0 +1,43 @@
+"""The steps of a running batch: counted where they are made, read and stopped from the event loop.
+
+A thread cannot be stopped from outside, but a pipeline calls back after every step: there a batch that nobody waits
+for any more ends.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from hadis.protocol.worker import Progress
+
+from hadis_worker.errors import BatchCancelled
+
+
+class Steps:
+    """The steps of one batch. Its images may be made by several calls of the pipeline, one after the other."""
+
+    def __init__(self, images: int, steps: int) -> None:
+        """Take the batch's size and the steps of an image."""
+        self._images, self._steps = images, steps
+        self._made, self._done = 0, 0
+        self._cancelled = threading.Event()
+
+    @property
+    def progress(self) -> Progress:
+        """Return the steps that are done, over all images of the batch."""
+        return Progress(done=self._done, steps=self._steps)
+
+    def cancel(self) -> None:
+        """Have the batch stop at its next step."""
+        self._cancelled.set()
+
+    def count(self, images: int, done: int, steps: int) -> None:
+        """Note that a call of the pipeline for so many images is at a step; raise BatchCancelled to stop it."""
+        if self._cancelled.is_set():
+            raise BatchCancelled
+        images_made = self._made * steps + images * min(done, steps)  # in parts of `steps`, for whole numbers
+        self._done = images_made * self._steps // (steps * self._images)
+
+    def end_call(self, images: int) -> None:
+        """Note that a call made so many images; one that failed counts for nothing."""
+        self._made += images
