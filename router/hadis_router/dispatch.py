@@ -25,7 +25,7 @@ from hadis_router.choosing import Choice, StepDown, choose
 from hadis_router.deadlines import Deadlines
 from hadis_router.estimates import Estimates
 from hadis_router.fair_share import FairShares
-from hadis_router.job import Job, Stage, TierReason
+from hadis_router.job import Job, JobProgress, Stage, TierReason
 from hadis_router.outlook import Outlook
 from hadis_router.queue import TierQueue
 from hadis_router.results import Answered, Deferred, Failed, read_result
@@ -130,20 +130,21 @@ class Dispatcher:
             self._dispatch()
 
     def cancel(self, job: Job) -> None:
-        """Forget a job that nobody waits for; a batch that runs goes on without it."""
+        """Forget a job that nobody waits for; a batch that runs goes on without it, if it was not the last one."""
         if not job.done:
             admitted = job.stage is not Stage.NEW
             job.cancel()
             if admitted:
                 self._ended(job, "cancelled")
 
-    def progress(self, job: Job) -> tuple[int, float]:
-        """Return how many jobs are made before an admitted one, and about the seconds until it is made itself."""
-        outlook = self._outlook()
-        if job.stage is Stage.RUNNING:
-            return 0, outlook.batch_s(job.tier, 1)
+    def progress(self, job: Job) -> JobProgress:
+        """Return how far an admitted job is."""
+        outlook, worker = self._outlook(), self._runner.worker_of(job)
+        if worker is not None:
+            return JobProgress(0, worker.left_s(outlook.now), worker.progress)
         ahead = max(0, self._queues[job.tier].ahead_of(job.deadline, job.client) - 1)
-        return ahead, max(0.0, outlook.ends_at(job.deadline, job.tier, job.client) - outlook.now)
+        left_s = max(0.0, outlook.ends_at(job.deadline, job.tier, job.client) - outlook.now)
+        return JobProgress(ahead, left_s, None)
 
     async def drain(self) -> None:
         """Wait for the batches that run."""
@@ -215,6 +216,7 @@ class Dispatcher:
     def _leave(self, job: Job) -> None:
         self._queues[job.tier].remove(job)
         self._deadlines.forget(job)
+        self._runner.leave(job)
 
     def _late(self, job: Job) -> None:
         """Called when a tier can no longer surely answer in time: a lighter one may."""

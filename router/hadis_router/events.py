@@ -103,6 +103,12 @@ async def progress(request: Request, request_id: str) -> Response:
 
 
 def _progress_of(gateway: Gateway, job: Job) -> dict[str, Any]:
-    ahead, seconds = gateway.dispatcher.progress(job)
-    stage = "running" if job.stage is Stage.RUNNING else "queued"
-    return {"stage": stage, "tier": job.tier, "ahead": ahead, "seconds": seconds, "deferred": job.deferred}
+    progress = gateway.dispatcher.progress(job)
+    return {
+        "stage": "running" if job.stage is Stage.RUNNING else "queued",
+        "tier": job.tier,
+        "ahead": progress.ahead,
+        "seconds": progress.left_s,
+        "deferred": job.deferred,
+        "steps": progress.steps.model_dump() if progress.steps else None,
+    }

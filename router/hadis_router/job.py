@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
-from hadis.protocol.worker import Format, JobResult, WireJob
+from hadis.protocol.worker import Format, JobResult, Progress, WireJob
 
 from hadis_router.answer import Answer, Attempt, ServeError, ServingPath
 
@@ -75,6 +75,18 @@ class Admission:
     plan_generation: int
     thresholds: tuple[float | None, float | None]
     """Of difficulty and confidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """How far a job is."""
+
+    ahead: int
+    """Jobs that are made before it."""
+    left_s: float
+    """About the seconds until it is made."""
+    steps: Progress | None
+    """Of the batch that it is in, once its worker has told."""
 
 
 @dataclass(slots=True, eq=False)

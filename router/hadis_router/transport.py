@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from hadis.protocol.worker import JobResult
+from hadis.protocol.worker import JobResult, Progress
 
 from hadis_router.job import Job
 
 Result = tuple[JobResult, bytes | None]
 """What became of one job, and its image unless that is an error."""
+
+OnProgress = Callable[[Progress], None]
+"""Told when the worker has taken the batch, and then now and then how many steps are done."""
 
 
 class WorkerBusy(Exception):
@@ -25,6 +28,15 @@ class Transport(Protocol):
     """Has a worker make a batch: over HTTP in the router, by a latency table in the replay."""
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+        self,
+        url: str,
+        tier: str,
+        jobs: Sequence[Job],
+        discriminate: bool,
+        timeout_s: float,
+        on_progress: OnProgress,
     ) -> list[Result]:
-        """Return one result per job, in order; raise WorkerBusy or WorkerGone."""
+        """Return one result per job, in order; raise WorkerBusy or WorkerGone.
+
+        A caller that is cancelled makes the worker stop at its next step.
+        """

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from hadis.protocol.run_state import WorkerAddress
+from hadis.protocol.worker import Progress
 
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 15.0
 _OVERRUN = 0.1
 """Share of its time so far that a late batch is taken to need still."""
 _BUSY_BACKOFF_S, _LONGEST_BUSY_BACKOFF_S = 0.05, 1.0
-"""A worker that says it is busy works for another router, which is about to stop: asked again soon, then less often."""
+"""A worker that says it is busy works for another router, which is about to stop, or is still at a step of a cancelled
+batch: asked again soon, then less often."""
 
 
 @dataclass(slots=True)
@@ -27,6 +29,8 @@ class RemoteWorker:
     began: float = 0.0
     """When (loop time) that batch began; `free_at` is about when it ends."""
     free_at: float = 0.0
+    progress: Progress | None = None
+    """Of that batch; None until the worker has told that it took it."""
     backoff_until: float = 0.0
     """It is given nothing before (loop time)."""
     failures: int = 0
@@ -40,7 +44,16 @@ class RemoteWorker:
 
     def begin(self, tier: str, began: float, free_at: float) -> None:
         """Note the batch that it was given."""
-        self.tier, self.began, self.free_at = tier, began, free_at
+        self.tier, self.began, self.free_at, self.progress = tier, began, free_at, None
+
+    def advance(self, progress: Progress, expected_s: float, now: float) -> None:
+        """Note its batch's progress, and when it ends by that; `expected_s` is what was expected of the whole batch."""
+        self.progress = progress
+        if progress.done:
+            # What comes after the steps (decoding, judging, encoding) counts as one more.
+            left = 1 - progress.done / (progress.steps + 1)
+            # The steps done were as fast as they were, those left are as fast as expected: in that mix, it goes on.
+            self.free_at = now + left * (now - self.began + left * expected_s)
 
     def left_s(
         self, now: float, longest_s: Callable[[str, float], float] = lambda tier, expected_s: expected_s

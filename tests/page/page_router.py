@@ -19,7 +19,7 @@ from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress
 from hadis.protocol.worker import JobResult
 from hadis_router.app import create_app
 from hadis_router.job import Job
-from hadis_router.transport import Result
+from hadis_router.transport import OnProgress, Result
 from PIL import Image
 
 TIERS = (TierPlan("light", 1, 4), TierPlan("heavy", 1, 4))
@@ -74,7 +74,7 @@ class PageRouter:
         self._loop.call_soon_threadsafe(estimates.learn, worker, tier, 1, False, seconds)
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
     ) -> list[Result]:
         """Return one picture per job, in the colour of the tier."""
         await asyncio.sleep(self.delay_s)

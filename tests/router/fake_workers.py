@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
-from hadis.protocol.worker import JobResult
+from hadis.protocol.worker import JobResult, Progress
 from hadis_router.dispatch import Dispatcher
 from hadis_router.estimates import Estimates
 from hadis_router.job import ImageParams, Job
 from hadis_router.outlook import Outlook
 from hadis_router.queue import TierQueue
-from hadis_router.transport import Result, WorkerGone
+from hadis_router.transport import OnProgress, Result, WorkerGone
 from hadis_router.workers import RemoteWorkers
 
 SLO_S = 4.0
@@ -30,13 +30,14 @@ class FakeWorkers:
         self.calls: list[tuple[float, str, str, list[str]]] = []
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
     ) -> list[Result]:
         self.calls.append((asyncio.get_running_loop().time(), url, tier, [job.id for job in jobs]))
         if self.faults and (fault := self.faults.pop(0)):
             raise fault
         if discriminate and not self.discriminates:
             raise WorkerGone("status 400: this worker has no discriminator")
+        told(Progress(done=0, steps=4))
         seconds = (0.1 if tier == "light" else 1.0) * len(jobs)
         await asyncio.sleep(seconds)
         confidence = self.confidence if discriminate else None

@@ -18,7 +18,7 @@ from hadis.protocol.worker import JobResult
 from hadis_router.answer import Answer, ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import Job
-from hadis_router.transport import Result, WorkerBusy, WorkerGone
+from hadis_router.transport import OnProgress, Result, WorkerBusy, WorkerGone
 from virtual import virtual
 
 
@@ -86,10 +86,12 @@ async def test_a_kept_light_image_is_sent_before_the_deadline_when_heavy_overrun
     slow = asyncio.Event()
     plain = workers.generate
 
-    async def stuck(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
+    async def stuck(
+        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+    ) -> list[Result]:
         if tier == "heavy":
             await slow.wait()
-        return await plain(url, tier, jobs, discriminate, timeout_s)
+        return await plain(url, tier, jobs, discriminate, timeout_s, told)
 
     workers.generate = stuck  # type: ignore[method-assign]  # a fake made slower
     answer = await serve(dispatcher, make_job())
@@ -247,10 +249,12 @@ async def test_a_hard_prompt_that_waits_steps_down_at_the_last_moment(profile: P
     workers, release = FakeWorkers(), asyncio.Event()
     generate = workers.generate
 
-    async def slow(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
+    async def slow(
+        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+    ) -> list[Result]:
         if jobs[0].id == "slow":
             await release.wait()
-        return await generate(url, tier, jobs, discriminate, timeout_s)
+        return await generate(url, tier, jobs, discriminate, timeout_s, told)
 
     workers.generate = slow  # type: ignore[method-assign]  # a fake made slower
     dispatcher = make_dispatcher(profile, workers, make_plan(direct=1.0))

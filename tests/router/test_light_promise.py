@@ -15,12 +15,12 @@ from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hadis.planning.reserve import MOST_SLACK, SLACK
 from hadis.protocol.run_state import WorkerAddress
-from hadis.protocol.worker import JobResult
+from hadis.protocol.worker import JobResult, Progress
 from hadis_router.answer import Answer, ServeError
 from hadis_router.dispatch import Dispatcher
 from hadis_router.estimates import Estimates
 from hadis_router.job import Job
-from hadis_router.transport import Result, WorkerGone
+from hadis_router.transport import OnProgress, Result, WorkerGone
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from virtual import virtual
@@ -35,8 +35,9 @@ class SlowAtWill:
         self._draw, self._least, self._most_more_s = draw, least, most_more_s
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
     ) -> list[Result]:
+        told(Progress(done=0, steps=1))
         expected_s = PROFILE.latency_s(tier, len(jobs), discriminate)
         longest_s = min(SLACK * expected_s, expected_s + self._most_more_s)
         seconds = self._draw.uniform(min(self._least * expected_s, longest_s), longest_s)
@@ -108,13 +109,13 @@ class LateHeavy(FakeWorkers):
         self._late_s = late_s
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
     ) -> list[Result]:
         if tier == "heavy":
             await asyncio.sleep(timeout_s if self._late_s is None else self._late_s)
             if self._late_s is None:
                 raise WorkerGone("timeout")
-        return await super().generate(url, tier, jobs, discriminate, timeout_s)
+        return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
 
 
 async def serve_hard(profile: Profile, workers: FakeWorkers) -> Answer:

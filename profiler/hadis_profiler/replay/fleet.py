@@ -11,14 +11,15 @@ from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Worker, WorkerGroup
 from hadis.protocol.labels import EVERY_TIER
 from hadis.protocol.run_state import WorkerAddress
-from hadis.protocol.worker import JobResult
+from hadis.protocol.worker import JobResult, Progress
 from hadis_router.job import Job
-from hadis_router.transport import Result, WorkerBusy, WorkerGone
+from hadis_router.transport import OnProgress, Result, WorkerBusy, WorkerGone
 
 from hadis_profiler.replay.disturbances import BatchFactors
 from hadis_profiler.replay.inputs import ScoredPrompts
 
 _IMAGE = b"i"
+_TAKEN = Progress(done=0, steps=1)
 
 
 class TableTransport:
@@ -34,9 +35,18 @@ class TableTransport:
         self.busy_s, self.calls, self.batches = 0.0, 0, 0
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float
+        self,
+        url: str,
+        tier: str,
+        jobs: Sequence[Job],
+        discriminate: bool,
+        timeout_s: float,
+        on_progress: OnProgress,
     ) -> list[Result]:
-        """Sleep for the batch's time and return a result per job; a caller that gives up leaves the worker busy."""
+        """Sleep for the batch's time and return a result per job.
+
+        Cancelling it frees the worker at once; a caller that gives up after `timeout_s` leaves it busy.
+        """
         self.calls += 1
         if self.busy(url):
             raise WorkerBusy(url)
@@ -47,8 +57,14 @@ class TableTransport:
         self.busy_s += seconds
         end = self._ends[url] = asyncio.Event()
         timer = loop.call_later(seconds, end.set)
+        on_progress(_TAKEN)
         try:
             await asyncio.wait_for(end.wait(), timeout_s if seconds > timeout_s else None)
+        except asyncio.CancelledError:
+            self.busy_s -= timer.when() - loop.time()
+            timer.cancel()
+            end.set()
+            raise
         except TimeoutError:
             raise WorkerGone(f"no answer within {timeout_s:g} s") from None
         if url in self._lost:

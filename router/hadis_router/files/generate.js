@@ -81,11 +81,11 @@ function follow(id) {
   const source = new EventSource(`v1/hadis/progress/${id}`);
   source.addEventListener("progress", (event) => {
     if (running !== id) return;
-    const { stage, tier, ahead, seconds: left, deferred } = JSON.parse(event.data);
+    const { stage, tier, ahead, seconds: left, deferred, steps } = JSON.parse(event.data);
     const prefix = deferred ? "the light image was not good enough; " : "";
     $("waiting").textContent =
       stage === "running"
-        ? `${prefix}${tier} draws, about ${seconds(left)}`
+        ? `${prefix}${tier} draws, ${steps?.done ? `step ${steps.done} of ${steps.steps}, ` : ""}about ${seconds(left)}`
         : `${prefix}waiting for ${tier}: ${ahead} before this one, about ${seconds(left)}`;
   });
   source.addEventListener("end", () => source.close());
