@@ -1,0 +1,92 @@
+"""The transport over HTTP against a server that answers as a worker does, part by part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from fake_workers import make_job
+from hadis.protocol.worker import CONTENT_TYPE, JobResult, Progress, encode_answer, encode_progress
+from hadis_router.transport import WorkerBusy, WorkerGone
+from hadis_router.worker_client import HttpTransport
+
+LIMIT_S = 10.0
+
+
+class StubWorker:
+    """Tells one step, waits for `go`, and answers; `gone` is set when its caller disconnects before."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.cut = False
+        self.go, self.gone = asyncio.Event(), asyncio.Event()
+
+    async def generate(self, request: web.Request) -> web.StreamResponse:
+        if self.status != 200:
+            return web.Response(status=self.status, text="no")
+        jobs = (await request.json())["jobs"]
+        answer = web.StreamResponse(headers={"content-type": CONTENT_TYPE})
+        await answer.prepare(request)
+        await answer.write(encode_progress(Progress(done=1, steps=2)))
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.gone.set()
+            raise
+        results = [JobResult(id=job["id"]) for job in jobs]
+        body = encode_answer(results, [("png", b"x" * 300_000)] * len(jobs))
+        await answer.write(body[:-50] if self.cut else body)
+        return answer
+
+
+@asynccontextmanager
+async def calling(worker: StubWorker) -> AsyncIterator[tuple[HttpTransport, str]]:
+    app = web.Application()
+    app.router.add_post("/generate", worker.generate)
+    server, transport = TestServer(app), HttpTransport()  # the server cancels a handler whose caller disconnects
+    await server.start_server()
+    try:
+        yield transport, str(server.make_url("")).rstrip("/")
+    finally:
+        await transport.close()
+        await server.close()
+
+
+async def test_progress_comes_before_the_results() -> None:
+    worker, told = StubWorker(), list[Progress]()
+
+    def note(progress: Progress) -> None:
+        told.append(progress)
+        worker.go.set()
+
+    async with calling(worker) as (transport, url):
+        jobs = [make_job("a"), make_job("b")]
+        results = await transport.generate(url, "light", jobs, False, LIMIT_S, note)
+    assert told == [Progress(done=1, steps=2)]
+    assert [(result.id, len(image or b"")) for result, image in results] == [("a", 300_000), ("b", 300_000)]
+
+
+async def test_a_call_that_is_cancelled_closes_its_connection() -> None:
+    worker, taken = StubWorker(), asyncio.Event()
+    async with calling(worker) as (transport, url):
+        call = asyncio.ensure_future(
+            transport.generate(url, "light", [make_job()], False, LIMIT_S, lambda _: taken.set())
+        )
+        await asyncio.wait_for(taken.wait(), LIMIT_S)
+        call.cancel()
+        await asyncio.wait_for(worker.gone.wait(), LIMIT_S)
+    assert call.cancelled()
+
+
+@pytest.mark.parametrize(("status", "error"), [(409, WorkerBusy), (503, WorkerGone), (200, WorkerGone)])
+async def test_other_answers(status: int, error: type[Exception]) -> None:
+    worker = StubWorker()
+    worker.status, worker.cut = status, True
+    worker.go.set()
+    async with calling(worker) as (transport, url):
+        with pytest.raises(error):
+            await transport.generate(url, "light", [make_job()], False, LIMIT_S, lambda _: None)
