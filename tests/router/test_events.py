@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
 from hadis.planning.profile import Profile
+from hadis.protocol.worker import Progress
 from hadis_router import events
 from hadis_router.app import create_app
+from hadis_router.job import Job
+from hadis_router.transport import OnProgress, Result
 from test_api import Instant, LengthScorer, make_app
 
 
@@ -50,3 +53,32 @@ def test_a_point_without_a_plan() -> None:
         "answers": {},
     }
     assert json.loads(json.dumps(events.point_of(status)))["queued"] == 2
+
+
+class Stepping(Instant):
+    """Has done three of five steps, until `gate` is set."""
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+    ) -> list[Result]:
+        told(Progress(done=3, steps=5))
+        return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+
+
+async def test_progress_tells_steps(profile: Profile) -> None:
+    workers = Stepping()
+    workers.gate = asyncio.Event()
+    app = make_app(profile, workers)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client,
+    ):
+        await asyncio.sleep(0)
+        headers = {"x-request-id": "mine"}
+        answer = asyncio.create_task(client.post("/v1/images/generations", json={"prompt": "a"}, headers=headers))
+        while not workers.jobs:
+            await asyncio.sleep(0)
+        told = events._progress_of(app.state.gateway, workers.jobs[0])
+        workers.gate.set()
+        assert (await answer).status_code == 200
+    assert (told["stage"], told["ahead"], told["steps"]) == ("running", 0, {"done": 3, "steps": 5})
