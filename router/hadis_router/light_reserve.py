@@ -1,6 +1,7 @@
 """The light reserve: heavy work starts only while the light tier could still answer everybody who waits.
 
-A batch cannot be stopped, so a heavy one that starts may be what makes somebody late who could have had a light image.
+A batch that somebody needs is not stopped, so a heavy one that starts may be what makes somebody late who could have
+had a light image.
 Before it starts, this asks: with the worker gone for as long as the batch may take, do the workers that have the light
 tier still get through all who wait without an image, each before his deadline, and through those who will come until
 the next worker is free? Jobs in batches of equal length and in order of their deadlines are feasible if and only if

@@ -44,7 +44,7 @@ def create_app(worker: WorkerService) -> FastAPI:
 
     @app.post("/generate", openapi_extra=_BODY, responses=_ANSWERS)
     async def generate(request: Request) -> Response:
-        """Make the images of one batch, one at a time; one whose caller disconnects is stopped at its next step."""
+        """Make the images of a batch, one batch at a time; a caller that disconnects stops it at its next step."""
         try:
             document = json.loads(await request.body())
         except (ValueError, RecursionError) as error:
