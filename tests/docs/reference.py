@@ -94,11 +94,14 @@ def _default(node: Schema, required: bool) -> str:
 
 
 def _fields(node: Schema, path: str) -> Iterator[tuple[str, str, str, str]]:
-    """Yield (path, type, default, description) of every field below a schema, those of lists' items included."""
+    """Yield (path, type, default, description) of every field below a schema, those of lists' and maps' items included."""
     for name, part in node.get("properties", {}).items():
         inner, at = part, f"{path}{name}"
         while inner.get("type") == "array" and isinstance(inner.get("items"), dict):
             inner, at = inner["items"], f"{at}[]"
+        values = inner.get("additionalProperties")
+        if isinstance(values, dict) and "properties" in values:
+            inner, at = values, f"{at}.*"
         text = part.get("description", "")
         yield f"`{at}`", _type(part), _default(part, name in node.get("required", [])), text
         yield from _fields(inner, f"{at}.")
