@@ -18,7 +18,7 @@ from hadis_router.answer import ServeError
 from hadis_router.capabilities import able_tiers
 from hadis_router.images import GenerateRequest
 from hadis_router.job import Job
-from hadis_router.transport import Result
+from hadis_router.transport import OnProgress, Result
 from virtual import virtual
 
 HEAVY_ALONE = frozenset({"heavy"})
@@ -95,7 +95,9 @@ async def test_it_is_refused_rather_than_made_by_one_that_cannot(profile: Profil
 async def test_it_never_steps_down_to_one_that_cannot_nor_gets_a_stand_in(profile: Profile) -> None:
     workers, release = FakeWorkers(), asyncio.Event()
 
-    async def stuck(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
+    async def stuck(
+        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+    ) -> list[Result]:
         workers.calls.append((0.0, url, tier, [job.id for job in jobs]))
         await release.wait()
         return [(JobResult(id=job.id), tier.encode()) for job in jobs]
@@ -131,10 +133,12 @@ async def test_what_the_heavy_tier_refuses_or_fails_is_answered_with_its_light_i
     workers = FakeWorkers(0.1)
     plain = workers.generate
 
-    async def no_heavy(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
+    async def no_heavy(
+        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+    ) -> list[Result]:
         if tier == "heavy":
             return [(JobResult(id=job.id, error="no", error_code=code), None) for job in jobs]
-        return await plain(url, tier, jobs, discriminate, timeout_s)
+        return await plain(url, tier, jobs, discriminate, timeout_s, told)
 
     workers.generate = no_heavy  # type: ignore[method-assign]  # a fake that fails
     dispatcher = make_dispatcher(profile, workers, make_plan(deferral=1.0))

@@ -61,7 +61,9 @@ async def test_where_there_is_no_discriminator_nobody_is_asked_to_judge() -> Non
 async def test_a_filtered_light_image_is_not_made_again_by_heavy(profile: Profile) -> None:
     workers = FakeWorkers()
 
-    async def filtered(url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float) -> list[Result]:
+    async def filtered(
+        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+    ) -> list[Result]:
         workers.calls.append((0.0, url, tier, []))
         return [(JobResult(id=job.id, error="filtered", error_code="content_filtered"), None) for job in jobs]
 
