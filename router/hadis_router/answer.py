@@ -31,6 +31,8 @@ class Attempt:
     service_s: float
     size: str | None
     """Width x height of the image, in pixels; None where the worker does not tell."""
+    truncated_tokens: int | None
+    """Tokens of the prompt that the tier did not read; None where the worker does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class Answer:
     def size(self) -> str | None:
         """Width x height of the image, in pixels."""
         return self.attempts[-1].size
+
+    @property
+    def truncated_tokens(self) -> int | None:
+        """Tokens of the prompt that the image does not show, for its tier did not read them."""
+        return self.attempts[-1].truncated_tokens
 
     @property
     def wait_s(self) -> float:

@@ -121,6 +121,7 @@ def explain(answer: Answer, keep_light: bool = False) -> dict[str, Any]:
     document: dict[str, Any] = {
         "path": answer.path,
         "size": answer.size,
+        "truncated_tokens": answer.truncated_tokens,
         "difficulty": answer.difficulty,
         "confidence": answer.confidence,
         "attempts": [
@@ -145,8 +146,9 @@ def answer_headers(answer: Answer) -> dict[str, str]:
         "x-hadis-service-seconds": f"{answer.service_s:.4f}",
         "x-hadis-plan-generation": str(answer.plan_generation),
     }
-    if answer.size is not None:
-        headers["x-hadis-size"] = answer.size
+    for name, told in (("size", answer.size), ("truncated-tokens", answer.truncated_tokens)):
+        if told is not None:
+            headers[f"x-hadis-{name}"] = str(told)
     for name, value in (("difficulty", answer.difficulty), ("confidence", answer.confidence)):
         if value is not None:
             headers[f"x-hadis-{name}"] = f"{value:.4f}"

@@ -163,7 +163,8 @@ class Job:
 
     def add_attempt(self, tier: str, worker: str, began: float, report: JobResult) -> None:
         """Note a finished batch that began at `began` (loop time), and what its worker reports."""
-        self.attempts.append(Attempt(tier, worker, began - self.queued_at, report.service_s, report.size))
+        wait_s = began - self.queued_at
+        self.attempts.append(Attempt(tier, worker, wait_s, report.service_s, report.size, report.truncated_tokens))
 
     def step_down(self, tier: str) -> None:
         """Go to a lighter tier, whose image will be the answer."""

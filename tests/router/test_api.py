@@ -57,10 +57,11 @@ class Instant:
         self.jobs += jobs
         if self.gate:
             await self.gate.wait()
+        confidence = 0.9 if discriminate else None
         return [
             (JobResult(id=job.id, error="out of memory", error_code=self.error_code), None)
             if job.params.seed == self.failing_seed
-            else (JobResult(id=job.id, confidence=0.9 if discriminate else None, size="32x32"), IMAGE)
+            else (JobResult(id=job.id, confidence=confidence, size="32x32", truncated_tokens=3), IMAGE)
             for job in jobs
         ]
 
@@ -161,6 +162,8 @@ async def test_what_happened_is_in_headers_and_on_request_in_the_body(client: ht
     answer = await post(client, prompt="a red circle", explain=True)
     assert answer.headers["x-hadis-path"] == "light"
     assert answer.headers["x-hadis-confidence"] == "0.9000"
+    assert answer.headers["x-hadis-truncated-tokens"] == "3"
+    assert answer.json()["hadis"][0]["truncated_tokens"] == 3
     assert answer.headers["x-hadis-size"] == answer.json()["hadis"][0]["size"] == "32x32"
     assert answer.json()["hadis"][0]["attempts"][0]["tier"] == "light"
     assert "hadis" not in (await post(client, prompt="a red circle")).json()

@@ -159,9 +159,12 @@ def test_the_same_seed_is_the_same_image_whatever_the_batch() -> None:
     tier = manifest.profile.spec.tiers[0]
     engine = Engine.load(Models((tier,), manifest.folder, SCENES / "discriminator"), "cpu")
     job = WireJob(id="x", prompt="a big red circle top left on white", seed=11)
+    long = WireJob(id="long", prompt="red " * 40, seed=1)
     others = batch(4).jobs
     alone = engine.generate(GenerateBatch(tier=tier.name, jobs=(job,), discriminate=True))[0]
-    among = engine.generate(GenerateBatch(tier=tier.name, jobs=(*others, job), discriminate=True))[-1]
+    together = engine.generate(GenerateBatch(tier=tier.name, jobs=(*others, long, job), discriminate=True))
+    assert [result.truncated_tokens for result, _ in together] == [0, 0, 0, 0, 40 + 2 - 32, 0], "<s> and </s> are two"
+    among = together[-1]
     assert alone[1] is not None
     assert among[1] is not None
     assert np.abs(np.asarray(alone[1], int) - np.asarray(among[1], int)).max() <= 1

@@ -40,9 +40,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, and the discriminator's confidence in it where that was asked for."""
+    """An image, how many tokens of its prompt were not read, and the confidence in it where that was asked for."""
 
     image: Image.Image
+    truncated_tokens: int | None = None
     confidence: float | None = None
 
 
@@ -172,12 +173,12 @@ class Engine:
         if call.counter is not None:
             call.counter.end_call(len(call.prompts))
         outcomes = [_outcome(painted, i) for i in range(len(painted.pixels))]
-        good = [(i, o.image) for i, o in enumerate(outcomes) if isinstance(o, Picture)]
+        good = [(i, outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, Picture)]
         if batch.discriminate and self._discriminator is not None and good:
             prompts = [call.prompts[i] for i, _ in good]
-            sure = self._discriminator.confidence([image for _, image in good], prompts)
-            for (i, image), confidence in zip(good, sure, strict=True):
-                outcomes[i] = Picture(image, confidence)
+            sure = self._discriminator.confidence([picture.image for _, picture in good], prompts)
+            for (i, picture), confidence in zip(good, sure, strict=True):
+                outcomes[i] = replace(picture, confidence=confidence)
         return outcomes
 
     def _failed(self, error: Exception) -> Fault:
@@ -241,7 +242,8 @@ def _outcome(painted: Painted, i: int) -> JobOutcome:
     pixels = painted.pixels[i]
     if not np.isfinite(pixels).all():
         return Fault("failed", "the model made an image that is not a number (NaN)")
-    return Picture(Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8)))
+    image = Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
+    return Picture(image, None if painted.truncated_tokens is None else painted.truncated_tokens[i])
 
 
 def _result(job: WireJob, outcome: JobOutcome, service_s: float) -> tuple[JobResult, Image.Image | None]:
@@ -250,5 +252,11 @@ def _result(job: WireJob, outcome: JobOutcome, service_s: float) -> tuple[JobRes
     confidence = outcome.confidence
     if confidence is not None and not np.isfinite(confidence):
         confidence = 0.0  # a discriminator that fails must not pass an image as good
-    size = f"{outcome.image.width}x{outcome.image.height}"
-    return JobResult(id=job.id, confidence=confidence, size=size, service_s=service_s), outcome.image
+    result = JobResult(
+        id=job.id,
+        confidence=confidence,
+        size=f"{outcome.image.width}x{outcome.image.height}",
+        truncated_tokens=outcome.truncated_tokens,
+        service_s=service_s,
+    )
+    return result, outcome.image

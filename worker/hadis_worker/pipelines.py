@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hadis_worker.arguments import GUIDER, call_settings
 from hadis_worker.steps import Steps
+from hadis_worker.tokens import text_limits, truncated_tokens
 
 Pixels = NDArray[np.float32]
 
@@ -41,6 +42,8 @@ class Painted:
     """Images (n, height, width, 3) in 0..1; one that went wrong may hold NaN."""
     filtered: Sequence[bool] | None = None
     """Which images the model's safety checker replaced; None where none looked at them."""
+    truncated_tokens: Sequence[int] | None = None
+    """How many tokens of each prompt no text encoder read; None where that is not known."""
 
 
 class Painter(Protocol):
@@ -65,6 +68,7 @@ class DiffusersPainter:
         self._guider_scale = pipeline.guider.guidance_scale if self._settings.guidance == GUIDER else None
         self.takes_negative_prompts = self._settings.takes_negative_prompts
         self.default_negative_prompt = self._settings.negative_prompt
+        self._text_limits = text_limits(pipeline, tier.max_sequence_length)
 
     def paint(self, call: Call) -> Painted:
         """Return one image per prompt; each starts from noise of its own CPU generator, so its company does not matter.
@@ -91,7 +95,8 @@ class DiffusersPainter:
             raise TypeError(f"{type(self._pipeline).__name__} returns no images, but {type(output).__name__}")
         # DeepFloyd's pipelines have a name of their own for it.
         filtered = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
-        return Painted(np.asarray(images, np.float32), filtered)
+        cut = truncated_tokens(call.prompts, self._text_limits)
+        return Painted(np.asarray(images, np.float32), filtered, cut)
 
     def _guide(self, guidance: float | None) -> dict[str, float]:
         """Return the argument that guides; a guider, which tiers share, is set in place of one."""

@@ -52,6 +52,9 @@ class JobResult(Fields):
     error_code: ErrorCode | None = None
     confidence: float | None = Field(None, ge=0, le=1)
     size: str | None = Field(None, description="Width x height of the image, in pixels.")
+    truncated_tokens: int | None = Field(
+        None, ge=0, description="Tokens of the prompt that no text encoder read; None: not known."
+    )
     service_s: float = Field(0.0, ge=0, description="Time of the batch that the job was in.")
 
 
