@@ -94,7 +94,7 @@ def _default(node: Schema, required: bool) -> str:
 
 
 def _fields(node: Schema, path: str) -> Iterator[tuple[str, str, str, str]]:
-    """Yield (path, type, default, description) of every field below a schema, those of lists' and maps' items included."""
+    """Yield (path, type, default, description) of every field below a schema, items of lists and maps included."""
     for name, part in node.get("properties", {}).items():
         inner, at = part, f"{path}{name}"
         while inner.get("type") == "array" and isinstance(inner.get("items"), dict):
