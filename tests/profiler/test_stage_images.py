@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from hadis.protocol.worker import GenerateBatch, JobResult
+from hadis.protocol.worker import ErrorCode, GenerateBatch, JobResult
 from hadis_profiler.offline import images, store
 from hadis_profiler.offline.spec import Run, SpecError
 from PIL import Image
@@ -18,6 +18,7 @@ class FaultyEngine:
     """An engine whose images are faulty from the eleventh on."""
 
     fault = "the model made an image that is not a number (NaN)"
+    code: ErrorCode = "failed"
 
     def __init__(self, *_: object, **__: object) -> None:
         self.made = 0
@@ -28,7 +29,7 @@ class FaultyEngine:
         for job in batch.jobs:
             self.made += 1
             if self.made > 10:
-                results.append((JobResult(id=job.id, error=self.fault, error_code="failed"), None))
+                results.append((JobResult(id=job.id, error=self.fault, error_code=self.code), None))
             else:
                 results.append((JobResult(id=job.id), Image.new("RGB", (8, 8))))
         return results
@@ -54,6 +55,12 @@ def test_a_tier_that_fails_is_named_and_what_it_made_is_kept(tmp_path: Path) -> 
         generate(run, many_prompts(61))
     with pytest.raises(images.ImageError, match="prompt 20 "):  # it went on where it was
         generate(run, many_prompts())
+
+
+def test_a_filtered_image_ends_the_run_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FaultyEngine, "code", "content_filtered")
+    with pytest.raises(images.ImageError, match=r"tier a, prompt 10 .*; leave the prompt out"):
+        generate(run_of(tmp_path), many_prompts())
 
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
