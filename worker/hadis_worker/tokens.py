@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedTokenizerBase
+if TYPE_CHECKING:  # importing it takes seconds, and who only catches a LoadError need not wait
+    from transformers import PreTrainedTokenizerBase
 
 _NO_LIMIT = 1_000_000
 """transformers writes a huge number where a tokenizer has no limit of its own."""
@@ -32,6 +33,8 @@ def text_limits(pipeline: Any, max_sequence_length: int | None = None) -> tuple[
     CLIP reads what its tokenizer says (77). The others read `max_sequence_length`, by default the pipeline's own, or
     what their tokenizer says where the pipeline has no such argument.
     """
+    from transformers import PreTrainedTokenizerBase
+
     argument = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
     longest = None if argument is None else max_sequence_length or argument.default
     limits = []
