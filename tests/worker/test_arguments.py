@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -91,6 +91,8 @@ def test_what_a_pipeline_cannot_honour_is_told_in_one_line(
 class Qwen:
     """Calls of a pipeline whose only guidance needs a negative prompt, as Qwen-Image's signature has it."""
 
+    components: ClassVar[dict[str, Any]] = {}
+
     transformer = SimpleNamespace(config={"guidance_embeds": False})
 
     def __init__(self) -> None:
@@ -123,6 +125,8 @@ def test_guidance_is_true_guidance_where_that_alone_acts() -> None:
 class Hunyuan:
     """A pipeline that is guided by a component where its model is not distilled, as HunyuanImage's signature has it."""
 
+    components: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, distilled: bool) -> None:
         self.transformer = SimpleNamespace(config={"guidance_embeds": distilled})
         self.guider = None if distilled else SimpleNamespace(guidance_scale=3.5)
@@ -148,6 +152,8 @@ def test_guidance_by_another_name_and_by_a_guider() -> None:
 
 class Klein:
     """A pipeline that guides unless its model was distilled, as FLUX.2 klein does."""
+
+    components: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, distilled: bool) -> None:
         self.transformer = SimpleNamespace(config={"guidance_embeds": False})
