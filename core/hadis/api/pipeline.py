@@ -9,6 +9,14 @@ from pydantic import Field, StringConstraints
 from hadis.api.fields import Fields
 
 Text = Annotated[str, StringConstraints(min_length=1)]
+Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]
+"""Width x height of an image, in pixels."""
+
+
+def width_height(size: str) -> tuple[int, int]:
+    """Return the sides of a size, in pixels."""
+    width, height = size.split("x")
+    return int(width), int(height)
 
 
 class Component(Fields):

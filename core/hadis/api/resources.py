@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from hadis.api.fields import Fields, PositiveDuration
-from hadis.api.pipeline import Component, Lora, Scheduler, Text
+from hadis.api.pipeline import Component, Lora, Scheduler, Size, Text
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
@@ -138,6 +138,7 @@ class BatchLatency(Fields):
     """Measured time and energy of one batch on one GPU."""
 
     batch: int = Field(ge=1, le=1024, description="Images in the batch.")
+    size: Size | None = Field(None, description="Width x height of the images, in pixels; default: the tier's first.")
     seconds: Positive = Field(description="Median time of the whole batch, without the discriminator.")
     joules: float | None = Field(None, gt=0, description="Energy of the whole batch, where the GPU tells it.")
 
@@ -169,20 +170,46 @@ class TierSettings(Fields):
         None, ge=1, le=8192, description="Most tokens of a prompt; default: the pipeline's own."
     )
     call: dict[str, Any] = Field({}, description="Further arguments of the pipeline's call, as diffusers names them.")
-    size: str = Field(
-        "1024x1024", pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", description="Width x height of an image, in pixels."
+    size: Size = Field(
+        # A default of its own would have the API server write it beside `sizes`.
+        default_factory=lambda: "1024x1024",
+        description="Width x height of an image, in pixels; default: the first of `sizes`, or 1024x1024.",
+    )
+    sizes: tuple[Size, ...] = Field(
+        (), max_length=64, description="All sizes that the tier makes, where there are several; `auto` is the first."
     )
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         "bfloat16", description="Precision of the weights on a GPU; a CPU computes in float32."
     )
     tunable: bool = Field(False, description="Whether a request may set steps and guidance itself.")
 
+    @property
+    def all_sizes(self) -> tuple[str, ...]:
+        """The sizes that the tier makes; the first, `size`, is of requests that name none."""
+        return self.sizes or (self.size,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_first_size(cls, document: Any) -> Any:
+        sizes = document.get("sizes") if isinstance(document, dict) and "size" not in document else None
+        return document | {"size": sizes[0]} if sizes and isinstance(sizes, list | tuple) else document
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        if len(set(self.sizes)) < len(self.sizes):
+            raise ValueError("sizes: each may stand once")
+        if self.size != self.all_sizes[0]:
+            raise ValueError(f"sizes: the first is {self.sizes[0]}, but size is {self.size}; leave size out")
+        return self
+
 
 class Tier(TierSettings):
     """A tier with what was measured of it."""
 
     latency: tuple[BatchLatency, ...] = Field(
-        min_length=1, description="Measured times by batch size, rising from batch size 1."
+        min_length=1,
+        description="Measured times by batch size, rising from 1: of the first size, and of each other one, or of no "
+        "other; the time of an image is then in proportion to its pixels.",
     )
     memory_bytes: int = Field(0, ge=0, description="GPU memory that the resident tier and its largest batch take.")
     load_seconds: float = Field(0.0, ge=0, description="Measured time to load the tier onto the GPU.")
@@ -194,12 +221,26 @@ class Tier(TierSettings):
         (), description="Evenly spaced quantiles (0 to 1) of the confidence of this tier's images."
     )
 
+    @property
+    def latency_by_size(self) -> dict[str, tuple[BatchLatency, ...]]:
+        """The measured times of each image size that was measured."""
+        sizes = dict.fromkeys(point.size or self.size for point in self.latency)
+        return {size: tuple(p for p in self.latency if (p.size or self.size) == size) for size in sizes}
+
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if [p.batch for p in self.latency] != sorted({p.batch for p in self.latency}):
-            raise ValueError("latency: batch sizes must rise, each named once")
-        if self.latency[0].batch != 1:
-            raise ValueError("latency: the first batch size must be 1")
+        measured = self.latency_by_size
+        needed = self.all_sizes if len(measured) > 1 else (self.size,)
+        if missing := [size for size in needed if size not in measured]:
+            raise ValueError(f"latency: {', '.join(missing)} is not measured; measure every size, or the first alone")
+        for size, points in measured.items():
+            if size not in self.all_sizes:
+                raise ValueError(f"latency: the tier does not make {size}; it makes {', '.join(self.all_sizes)}")
+            batches = [p.batch for p in points]
+            if batches != sorted(set(batches)):
+                raise ValueError("latency: batch sizes must rise, each named once")
+            if batches[0] != 1:
+                raise ValueError("latency: the first batch size must be 1")
         if list(self.confidence_quantiles) != sorted(self.confidence_quantiles):
             raise ValueError("confidenceQuantiles: must not fall")
         return self

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hadis.api.resources import CascadeProfile, Configuration, Tier
+from hadis.api.pipeline import width_height
+from hadis.api.resources import BatchLatency, CascadeProfile, Configuration, Tier
 
 Array = NDArray[np.float64]
+Mix = tuple[tuple[str | None, float], ...]
+"""Image sizes (None: each tier's first) with their shares of the requests."""
+FIRST_SIZES: Mix = ((None, 1.0),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +24,8 @@ class Profile:
     """A checked CascadeProfile with the look-ups that planning and serving need; what is made of it can be cached."""
 
     resource: CascadeProfile
+    mix: Mix = FIRST_SIZES
+    """The sizes that are planned for: see `hadis.planning.sizes`."""
 
     @cached_property
     def tiers(self) -> dict[str, Tier]:
@@ -40,26 +47,52 @@ class Profile:
         """Content hash of the profile."""
         return self.resource.content_hash()
 
+    def with_tiers(self, tiers: tuple[Tier, ...]) -> Profile:
+        """Return the profile with other times of its tiers."""
+        spec = self.resource.spec.model_copy(update={"tiers": tiers})
+        return replace(self, resource=self.resource.model_copy(update={"spec": spec}))
+
     def batch_sizes(self, tier: str) -> tuple[int, ...]:
-        """Return the measured batch sizes of a tier, rising from 1."""
-        return tuple(point.batch for point in self.tiers[tier].latency)
+        """Return the measured batch sizes of a tier's first image size, rising from 1."""
+        return tuple(point.batch for point in self._points[tier, None])
 
-    def latency_s(self, tier: str, batch: int, discriminated: bool = False) -> float:
-        """Return the seconds of a batch: linear between the measured sizes, in proportion to the last one beyond it.
+    def largest_batch(self, tier: str, size: str | None) -> int | None:
+        """Return the largest measured batch of an image size; None where the size was not measured."""
+        points = self._points.get((tier, size))
+        return points[-1].batch if points else None
 
-        `discriminated` adds the time of the discriminator, if there is one.
+    def latency_s(self, tier: str, batch: int, discriminated: bool = False, size: str | None = None) -> float:
+        """Return the seconds of a batch: linear between the measured ones, in proportion to the last one beyond it.
+
+        `discriminated` adds the time of the discriminator, if there is one. `size` is that of the images, by default
+        the tier's first; one that was not measured takes its time in proportion to its pixels.
         """
-        points = self.tiers[tier].latency
         extra = self.tiers[tier].discriminator_seconds if discriminated and self.has_discriminator else 0.0
-        last = points[-1]
-        if batch > last.batch:
-            return last.seconds * batch / last.batch + extra
-        return float(np.interp(batch, [p.batch for p in points], [p.seconds for p in points])) + extra
+        points = self._points.get((tier, size))
+        if points is None:
+            return _interpolated_s(self._points[tier, None], batch) * self._pixel_ratio(tier, size) + extra
+        return _interpolated_s(points, batch) + extra
 
     def energy_j(self, tier: str, batch: int) -> float:
-        """Return the joules of a measured batch, without the discriminator; infinite where they are not known."""
-        joules = next(point.joules for point in self.tiers[tier].latency if point.batch == batch)
+        """Return the joules of a measured batch of a tier's first image size, without the discriminator.
+
+        They are infinite where they are not known.
+        """
+        joules = next(point.joules for point in self._points[tier, None] if point.batch == batch)
         return math.inf if joules is None else joules
+
+    @cached_property
+    def _points(self) -> dict[tuple[str, str | None], tuple[BatchLatency, ...]]:
+        """By tier and image size; None is the tier's first."""
+        known: dict[tuple[str, str | None], tuple[BatchLatency, ...]] = {}
+        for name, tier in self.tiers.items():
+            known |= {(name, size): points for size, points in tier.latency_by_size.items()}
+            known[name, None] = known[name, tier.size]
+        return known
+
+    def _pixel_ratio(self, tier: str, size: str | None) -> float:
+        first = self.tiers[tier].size
+        return math.prod(width_height(size or first)) / math.prod(width_height(first))
 
     def difficulty_threshold(self, direct_ratio: float) -> float:
         """Return the score over which the hardest `direct_ratio` of the profiled prompts lie.
@@ -81,6 +114,13 @@ class Profile:
         if deferral_ratio <= 0 or not quantiles:
             return 0.0
         return quantile(quantiles, deferral_ratio) if deferral_ratio < 1 else 1.1
+
+
+def _interpolated_s(points: Sequence[BatchLatency], batch: int) -> float:
+    last = points[-1]
+    if batch > last.batch:
+        return last.seconds * batch / last.batch
+    return float(np.interp(batch, [p.batch for p in points], [p.seconds for p in points]))
 
 
 def quantile(quantiles: tuple[float, ...], q: float) -> float:

@@ -71,9 +71,8 @@ def corrected(profile: Profile, ratios: Ratios) -> Profile:
 
 @lru_cache(maxsize=64)
 def _corrected(profile: Profile, key: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]) -> Profile:
-    by_tier, spec = {tier: dict(ratios) for tier, ratios in key}, profile.resource.spec
-    tiers = tuple(_slowed(tier, by_tier.get(tier.name, {})) for tier in spec.tiers)
-    return Profile(profile.resource.model_copy(update={"spec": spec.model_copy(update={"tiers": tiers})}))
+    by_tier = {tier: dict(ratios) for tier, ratios in key}
+    return profile.with_tiers(tuple(_slowed(tier, by_tier.get(name, {})) for name, tier in profile.tiers.items()))
 
 
 def _slowed(tier: Tier, ratios: Mapping[int, float]) -> Tier:

@@ -101,7 +101,11 @@ def deployment(
 
 def _pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: Pool, config: str) -> Manifest:
     worker = spec.worker
-    longest = max(profile.latency_s(t, profile.batch_sizes(t)[-1], True) for t in pool.tiers)
+    longest = max(
+        profile.latency_s(t, profile.batch_sizes(t)[-1], True, size)
+        for t in pool.tiers
+        for size in profile.tiers[t].all_sizes
+    )
     grace = math.ceil(longest) + _GRACE_S
     env = {
         "HADIS_WORKER_MANIFEST": f"/etc/hadis/{CONFIG_FILE}",
