@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hadis.api.resources import Tier
 from hadis_profiler.offline import latency
 from hadis_profiler.offline.latency import BatchTiming, TierLatency, median_interval, misfit, time_batch
 from hadis_worker.errors import LoadError
@@ -56,6 +57,32 @@ def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: p
         assert measured["a"].negative_prompts is True
         assert latency.measure(run, "cpu", progress, said.append) == measured  # kept
     assert len(said) == 2
+
+
+def test_every_size_is_measured_and_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Painter:
+        default_negative_prompt = None
+        takes_negative_prompts = True
+
+        def paint(self, call: Call) -> Painted:
+            if len(call.prompts) * call.width > 64:
+                raise MemoryError("out of memory")
+            return Painted(np.zeros((len(call.prompts), call.height, call.width, 3), np.float32))
+
+    monkeypatch.setattr(latency, "load_painter", lambda *_: Painter())
+    monkeypatch.setattr(latency, "_gain", lambda *_: 1.0)
+    tiers = [{"name": name, "model": name, "steps": 1, "sizes": ["16x16", "32x16"]} for name in "ab"]
+    run, said = run_of(tmp_path, tiers=tiers, batches=[1, 2, 4], secondsPerPoint="100ms"), list[str]()
+    with Progress(disable=True) as progress:
+        measured = latency.measure(run, "cpu", progress, said.append)
+        assert latency.measure(run, "cpu", progress, said.append) == measured  # kept
+    points = latency.batch_latencies(measured["a"])
+    assert [(p.size, p.batch) for p in points] == [
+        (None, 1), (None, 2), (None, 4), ("32x16", 1), ("32x16", 2),
+    ]  # fmt: skip
+    tier = Tier(**run.spec.tiers[0].model_dump(), latency=points)
+    assert [len(points) for points in tier.latency_by_size.values()] == [3, 2]
+    assert "; 32x16 takes " in said[0]
 
 
 def test_a_pipeline_that_fails_is_one_line_that_names_the_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,30 @@ def test_warm_up_makes_one_image_and_two_with_the_tiers_own_steps(least: int, mo
         assert painter.sizes == [1, 2]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_warm_up_makes_every_size_and_each_is_served(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def paint(call: Call, _: Pixels) -> None:
+        made.append((len(call.prompts), call.width, call.height))
+
+    class Square(FakePainter):
+        def paint(self, call: Call) -> Painted:
+            return super().paint(replace(call, height=call.width) if fails else call)
+
+    made: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(engine, "load_painters", lambda *_: {"t": Square(paint)})
+    tier = Tier(name="t", model="m", steps=2, sizes=("8x8", "16x8"), latency=(BatchLatency(batch=1, seconds=1),))
+    models = Models((tier,), SCENES, None)
+    if fails:
+        with pytest.raises(LoadError, match="makes 16x16 where 16x8 is asked for; write in sizes: 16x16"):
+            Engine.load(models, "cpu")
+        return
+    loaded = Engine.load(models, "cpu")
+    assert made == [(1, 8, 8), (1, 16, 8), (2, 8, 8)]
+    assert [result.size for result, _ in loaded.generate(batch(2, size="16x8"))] == ["16x8"] * 2
+    with pytest.raises(BatchError, match="tier t makes 8x8, 16x8, not 9x9"):
+        loaded.generate(batch(1, size="9x9"))
+
+
 class SeenSteps(Steps):
     """Notes the progress after each step; is cancelled once so many are `made`."""
 

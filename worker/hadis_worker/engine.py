@@ -14,6 +14,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from hadis.api.pipeline import width_height
 from hadis.api.resources import Tier, TierSettings
 from hadis.protocol.worker import ErrorCode, GenerateBatch, JobResult, WireJob
 from PIL import Image
@@ -26,7 +27,6 @@ from hadis_worker.settings import Models
 from hadis_worker.steps import Steps
 
 log = logging.getLogger(__name__)
-_WARM_UP_BATCHES = (1, 2)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -89,17 +89,21 @@ class Engine:
         return engine
 
     def _warm_up(self, tier: Tier) -> None:
-        """Make one image, then two at once, with the tier's own steps: some schedules fail with fewer."""
+        """Make an image of each size, then two at once, with the tier's own steps: some schedules fail with fewer."""
         started = time.perf_counter()
-        for size in _WARM_UP_BATCHES:
-            jobs = tuple(WireJob(id=str(i), prompt="a red circle", seed=i) for i in range(size))
-            batch = GenerateBatch(tier=tier.name, jobs=jobs, discriminate=self._discriminator is not None)
-            for outcome in self._halving(batch, jobs, _call(tier, jobs, self._painters[tier.name])):
-                if isinstance(outcome, Picture):
-                    check_size(tier, outcome.image.width, outcome.image.height)
-                elif outcome.code != "content_filtered":  # a checker's mistake, which says that model and checker work
-                    raise LoadError(f"tier {tier.name}: the first batch of {size} failed: {outcome.message}")
+        for size in tier.all_sizes:
+            self._warm_up_batch(tier, size, 1)
+        self._warm_up_batch(tier, tier.size, 2)
         log.info("tier %s is warm (%.2f s)", tier.name, time.perf_counter() - started)
+
+    def _warm_up_batch(self, tier: Tier, size: str, count: int) -> None:
+        jobs = tuple(WireJob(id=str(i), prompt="a red circle", seed=i, size=size) for i in range(count))
+        batch = GenerateBatch(tier=tier.name, jobs=jobs, discriminate=self._discriminator is not None)
+        for outcome in self._halving(batch, jobs, _call(tier, jobs, self._painters[tier.name])):
+            if isinstance(outcome, Picture):
+                check_size(tier, size, outcome.image.width, outcome.image.height)
+            elif outcome.code != "content_filtered":  # a checker's mistake, which says that model and checker work
+                raise LoadError(f"tier {tier.name}: the first batch of {count} failed: {outcome.message}")
 
     def check(self, batch: GenerateBatch) -> Tier:
         """Return the batch's tier; raise UnknownTierError or BatchError, whose messages are for the caller."""
@@ -111,8 +115,8 @@ class Engine:
         if len({(job.size, job.steps, job.guidance) for job in batch.jobs}) > 1:
             raise BatchError("the jobs of a batch must be alike in size, steps and guidance")
         first = batch.jobs[0]
-        if first.size not in (None, tier.size):
-            raise BatchError(f"tier {tier.name} makes {tier.size}, not {first.size}")
+        if first.size not in (None, *tier.all_sizes):
+            raise BatchError(f"tier {tier.name} makes {', '.join(tier.all_sizes)}, not {first.size}")
         if not tier.tunable and (first.steps not in (None, tier.steps) or first.guidance not in (None, tier.guidance)):
             raise BatchError(f"tier {tier.name} does not let a request set steps or guidance")
         if batch.discriminate and self._discriminator is None:
@@ -194,10 +198,11 @@ class Engine:
             torch.cuda.empty_cache()
 
 
-def check_size(tier: TierSettings, width: int, height: int) -> None:
-    """Raise LoadError where a tier's model makes another size (pixels) than the tier says; many round it."""
-    if tier.size != (made := f"{width}x{height}"):
-        raise LoadError(f"tier {tier.name}: its model makes {made} where {tier.size} is asked for; write size: {made}")
+def check_size(tier: TierSettings, size: str, width: int, height: int) -> None:
+    """Raise LoadError where a tier's model makes another size (pixels) than one of the tier's; many round it."""
+    if size != (made := f"{width}x{height}"):
+        instead = f"in sizes: {made}" if tier.sizes else f"size: {made}"
+        raise LoadError(f"tier {tier.name}: its model makes {made} where {size} is asked for; write {instead}")
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -217,7 +222,7 @@ def _negative(job: WireJob, painter: Painter) -> str | None:
 def _call(tier: Tier, jobs: Sequence[WireJob], painter: Painter) -> Call:
     """Return how jobs that are alike are made, the tier's settings standing in for what they leave open."""
     first = jobs[0]
-    width, height = (int(side) for side in tier.size.split("x"))
+    width, height = width_height(first.size or tier.size)
     negatives = tuple(text for job in jobs if (text := _negative(job, painter)) is not None)
     return Call(
         prompts=tuple(job.prompt for job in jobs),

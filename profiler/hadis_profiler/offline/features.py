@@ -46,7 +46,7 @@ def extract(run: Run, prompts: Sequence[str], scorer: Scorer, test: Sequence[int
     features, scores = [], []
     for tier in run.spec.tiers:
         settings = run.spec.seed, run.spec.scorer, run.spec.scorer_weights
-        made_from = store.mark(tier.model_dump(), settings, list(prompts))
+        made_from = store.mark(tier.model_dump(exclude={"sizes"}), settings, list(prompts))
         path = run.work / "features" / f"{tier.name}.{made_from}.npz"
         if not path.exists():
             parts = []

@@ -69,7 +69,7 @@ def path_of(folder: Path, i: int) -> Path:
 def _folder(run: Run, tier: TierSettings, prompts: Sequence[str]) -> Path:
     """Return a tier's folder, which holds images of these settings alone; raise SpecError."""
     folder = run.work / "images" / tier.name
-    made_from = store.mark(tier.model_dump(exclude={"name", "tunable"}), run.spec.seed, list(prompts))
+    made_from = store.mark(tier.model_dump(exclude={"name", "tunable", "sizes"}), run.spec.seed, list(prompts))
     known = folder / _SETTINGS
     if not known.exists():
         store.save(known, made_from, tier.model_dump())

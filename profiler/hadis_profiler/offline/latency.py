@@ -7,13 +7,14 @@ import functools
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from hadis.api.fields import parse_duration_s
+from hadis.api.pipeline import width_height
 from hadis.api.resources import BatchLatency, Tier, TierSettings
 from hadis_worker.engine import check_size, is_out_of_memory
 from hadis_worker.errors import LoadError
@@ -52,7 +53,7 @@ class TierLatency:
     """What was measured of one tier."""
 
     points: tuple[BatchTiming, ...]
-    """By rising batch size."""
+    """By rising batch size, of the tier's first image size."""
     load_s: float
     misfit: float
     """See `misfit`."""
@@ -60,6 +61,8 @@ class TierLatency:
     """Why larger batches were left out, as the end of a sentence; empty where none was."""
     negative_prompts: bool | None = None
     """Whether the pipeline takes negative prompts; None where that was not looked at."""
+    others: Mapping[str, tuple[BatchTiming, ...]] = field(default_factory=dict)
+    """Likewise of its other image sizes."""
 
     @property
     def best(self) -> BatchTiming:
@@ -71,6 +74,11 @@ class TierLatency:
         """Seconds per image in the batch of most throughput."""
         return self.best.p50_s / self.best.batch
 
+    @property
+    def memory_bytes(self) -> int:
+        """GPU memory of the batch that takes most."""
+        return max(point.memory_bytes for points in (self.points, *self.others.values()) for point in points)
+
     def document(self) -> dict[str, Any]:
         """Return it as JSON data."""
         return asdict(self)
@@ -78,7 +86,23 @@ class TierLatency:
     @classmethod
     def read(cls, document: dict[str, Any]) -> TierLatency:
         """Return what `document` wrote."""
-        return cls(**{**document, "points": tuple(BatchTiming(**point) for point in document["points"])})
+        others = {size: _read_points(points) for size, points in document["others"].items()}
+        return cls(**{**document, "points": _read_points(document["points"]), "others": others})
+
+
+def _read_points(documents: Sequence[dict[str, Any]]) -> tuple[BatchTiming, ...]:
+    return tuple(BatchTiming(**point) for point in documents)
+
+
+def batch_latencies(measured: TierLatency) -> tuple[BatchLatency, ...]:
+    """Return the times of a tier as a profile has them; those of its first image size name none."""
+    by_size: dict[str | None, tuple[BatchTiming, ...]] = {None: measured.points}
+    by_size.update(measured.others)
+    return tuple(
+        BatchLatency(batch=p.batch, size=size, seconds=round(p.p50_s, 6), joules=joules(p.energy_j))
+        for size, points in by_size.items()
+        for p in points
+    )
 
 
 def joules(energy_j: float | None) -> float | None:
@@ -94,7 +118,8 @@ def as_tier(tier: TierSettings) -> Tier:
 def measure(run: Run, device: str, progress: Progress, say: Callable[[str], None]) -> dict[str, TierLatency]:
     """Return the latency of each tier; what was measured before, for the same settings, is kept."""
     by_tier: dict[str, TierLatency] = {}
-    task = progress.add_task("latency", total=len(run.spec.tiers) * len(run.spec.batches))
+    points = [len(tier.all_sizes) * len(run.spec.batches) for tier in run.spec.tiers]
+    task = progress.add_task("latency", total=sum(points))
     with run_threads(run, device):
         for number, tier in enumerate(run.spec.tiers):
             settings = run.spec.batches, run.spec.seconds_per_point, run.spec.threads
@@ -108,7 +133,7 @@ def measure(run: Run, device: str, progress: Progress, say: Callable[[str], None
             else:
                 measured = TierLatency.read(kept)
             by_tier[tier.name] = measured
-            progress.update(task, completed=(number + 1) * len(run.spec.batches))
+            progress.update(task, completed=sum(points[: number + 1]))
     return by_tier
 
 
@@ -126,9 +151,10 @@ def run_threads(run: Run, device: str) -> Iterator[None]:
 
 def _summary(tier: TierSettings, measured: TierLatency) -> str:
     first, last = measured.points[0], measured.points[-1]
+    others = (f"; {size} takes {p[0].p50_s / first.p50_s:.2f} times as long" for size, p in measured.others.items())
     return (
         f"{tier.name}: {first.p50_s:.3g} s for one image, {last.p50_s:.3g} s for {last.batch}; the line through the "
-        f"points is off by at most {measured.misfit:.0%}{measured.end}"
+        f"points is off by at most {measured.misfit:.0%}{measured.end}{''.join(others)}"
     )
 
 
@@ -136,12 +162,21 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
     began = time.perf_counter()
     painter = load_painter(as_tier(tier), run.models, device)
     load_s = time.perf_counter() - began
+    (points, end), *others = (_size(run, tier, size, painter, device, advance) for size in tier.all_sizes)
+    by_size = dict(zip(tier.all_sizes[1:], (tuple(points) for points, _ in others), strict=True))
+    return TierLatency(tuple(points), load_s, misfit(points), end, painter.takes_negative_prompts, by_size)
+
+
+def _size(
+    run: Run, tier: TierSettings, size: str, painter: Painter, device: str, advance: Callable[[], None]
+) -> tuple[list[BatchTiming], str]:
+    """Return the times of an image size by rising batch, and why larger batches were left out."""
     limit_s = parse_duration_s(run.spec.seconds_per_point)
     points: list[BatchTiming] = []
     end = ""
     for batch in run.spec.batches:
         try:
-            point = time_batch(functools.partial(_paint, painter, tier, batch), batch, limit_s, device)
+            point = time_batch(functools.partial(_paint, painter, tier, size, batch), batch, limit_s, device)
         except LoadError:
             raise
         except Exception as error:
@@ -155,7 +190,7 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
         if len(points) > 2 and all(_gain(points, i) < _GAIN for i in (-1, -2)):
             end = f"; batches larger than {batch} are not faster per image"
             break
-    return TierLatency(tuple(points), load_s, misfit(points), end, painter.takes_negative_prompts)
+    return points, end
 
 
 def time_batch(call: Callable[[], object], batch: int, limit_s: float, device: str) -> BatchTiming:
@@ -214,14 +249,14 @@ def _gain(points: list[BatchTiming], i: int) -> float:
     return (point.batch / point.p50_s) / (before.batch / before.p50_s) - 1
 
 
-def _paint(painter: Painter, tier: TierSettings, batch: int) -> None:
-    """Make one batch; raise LoadError where its images are not of the tier's size."""
-    height, width = painter.paint(_call(tier, batch, painter.default_negative_prompt)).pixels.shape[1:3]
-    check_size(tier, width, height)
+def _paint(painter: Painter, tier: TierSettings, size: str, batch: int) -> None:
+    """Make one batch; raise LoadError where its images are not of the size."""
+    height, width = painter.paint(_call(tier, size, batch, painter.default_negative_prompt)).pixels.shape[1:3]
+    check_size(tier, size, width, height)
 
 
-def _call(tier: TierSettings, batch: int, negative: str | None) -> Call:
-    width, height = (int(side) for side in tier.size.split("x"))
+def _call(tier: TierSettings, size: str, batch: int, negative: str | None) -> Call:
+    width, height = width_height(size)
     negatives = None if negative is None else (negative,) * batch
     return Call((_PROMPT,) * batch, negatives, tuple(range(batch)), width, height, tier.steps, tier.guidance)
 

@@ -134,7 +134,8 @@ def _latency(profile: Profile, notes: Notes | None) -> str:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for colour, (name, tier) in zip(itertools.cycle(_COLOURS), profile.tiers.items(), strict=False):
-        sizes, seconds = [p.batch for p in tier.latency], [p.seconds for p in tier.latency]
+        measured = tier.latency_by_size[tier.size]
+        sizes, seconds = [p.batch for p in measured], [p.seconds for p in measured]
         left.plot(sizes, seconds, "o-", ms=3, color=colour, label=name)
         right.plot(sizes, [b / s for b, s in zip(sizes, seconds, strict=True)], "o-", ms=3, color=colour)
         points = notes.latency.get(name, ()) if notes else ()

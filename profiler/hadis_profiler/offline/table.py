@@ -9,7 +9,6 @@ from importlib.metadata import version
 import numpy as np
 from hadis.api.resources import (
     API_VERSION,
-    BatchLatency,
     CascadeProfile,
     Configuration,
     Metadata,
@@ -24,7 +23,7 @@ from hadis_profiler.offline import discriminator, quality
 from hadis_profiler.offline.difficulty import DifficultyFit
 from hadis_profiler.offline.discriminator import TIMED_BATCH, Discrimination
 from hadis_profiler.offline.features import ImageFeatures
-from hadis_profiler.offline.latency import TierLatency, joules
+from hadis_profiler.offline.latency import TierLatency, batch_latencies
 from hadis_profiler.offline.quality import Row, heavy_images, interval
 from hadis_profiler.offline.spec import Run
 
@@ -118,11 +117,8 @@ def _tiers(run: Run, measured: Measurements) -> Iterator[Tier]:
         quantiles = np.quantile(confidence[measured.test], _QUANTILES)
         yield Tier(
             **tier.model_dump(),
-            latency=tuple(
-                BatchLatency(batch=p.batch, seconds=round(p.p50_s, 6), joules=joules(p.energy_j))
-                for p in latency.points
-            ),
-            memory_bytes=max(point.memory_bytes for point in latency.points),
+            latency=batch_latencies(latency),
+            memory_bytes=latency.memory_bytes,
             load_seconds=round(latency.load_s, 2),
             discriminator_seconds=round(trained.seconds, 6),
             negative_prompts=latency.negative_prompts,
