@@ -36,15 +36,18 @@ def default_query(namespace: str, service: str) -> str:
 
 async def from_prometheus(http: aiohttp.ClientSession, address: str, query: str) -> DemandReading:
     """Return the counters of a query; raise DemandError."""
-    values = await _query(http, address, query)
+    samples = await _query(http, address, query)
     times = await _query(http, address, f"timestamp({query})")
-    at = max(times.values())
+    at = max(time_s for _, time_s in times)
     if time.time() - at > STALE_S:
         raise DemandError("StaleData", f"the newest sample of {query} is {time.time() - at:.0f} s old; is it scraped?")
-    return DemandReading(at, values, source=f"{len(values)} series from {address}")
+    series = {str(sorted(labels.items())): value for labels, value in samples}
+    sizes = {str(sorted(labels.items())): labels["size"] for labels, _ in samples if "size" in labels}
+    return DemandReading(at, series, source=f"{len(series)} series from {address}", sizes=sizes)
 
 
-async def _query(http: aiohttp.ClientSession, address: str, query: str) -> dict[str, float]:
+async def _query(http: aiohttp.ClientSession, address: str, query: str) -> list[tuple[dict[str, str], float]]:
+    """Return the labels and the value of each series; raise DemandError."""
     url = f"{address.rstrip('/')}/api/v1/query"
     try:
         async with http.get(url, params={"query": query}, timeout=_TIMEOUT) as answer:
@@ -57,12 +60,12 @@ async def _query(http: aiohttp.ClientSession, address: str, query: str) -> dict[
         said = body.get("error", "") if isinstance(body, dict) else ""
         raise DemandError("QueryFailed", f"{address} refused the query {query}: {said}")
     result = body["data"]["result"] if body["data"]["resultType"] == "vector" else []
-    series = {str(sorted(r["metric"].items())): float(r["value"][1]) for r in result}
-    if not series:
+    samples = [(r["metric"], float(r["value"][1])) for r in result]
+    if not samples:
         raise DemandError("NoData", f"{query} has no series; is the router scraped?")
-    if not all(map(math.isfinite, series.values())):
+    if not all(math.isfinite(value) for _, value in samples):
         raise DemandError("NotANumber", f"{query} gives a value that is no number")
-    return series
+    return samples
 
 
 async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) -> DemandReading:
@@ -80,13 +83,19 @@ async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) ->
     if not told:
         raise DemandError("NoRouter", fault)
     tiers = {tier for each in told.values() for tier in each.queued_s}
+    arrivals = {
+        f"{address} {size}".strip(): (size, count)
+        for address, each in told.items()
+        for size, count in each.arrivals.items()
+    }
     return DemandReading(
         at_s=time.time(),
-        series={address: each.arrivals for address, each in told.items()},
+        series={name: count for name, (_, count) in arrivals.items()},
         queued_s={tier: sum(each.queued_s.get(tier, 0.0) for each in told.values()) for tier in tiers},
         ratios=mean_ratios(each.ratios for each in told.values()),
         worker_ratios=mean_worker_ratios(each.worker_ratios for each in told.values()),
         source=f"read from {len(told)} of {len(addresses)} routers",
+        sizes={name: size for name, (size, _) in arrivals.items() if size},
     )
 
 
@@ -94,7 +103,8 @@ async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) ->
 class RouterReading:
     """What one router's metrics say of it."""
 
-    arrivals: float
+    arrivals: dict[str, float] = field(default_factory=dict)
+    """By image size; "" where a router does not tell it apart."""
     queued_s: dict[str, float] = field(default_factory=dict)
     ratios: dict[str, dict[int, float]] = field(default_factory=dict)
     worker_ratios: dict[str, float] = field(default_factory=dict)
@@ -102,7 +112,7 @@ class RouterReading:
 
 async def _ask(http: aiohttp.ClientSession, address: str) -> RouterReading:
     """Return what a router's metrics say."""
-    reading = RouterReading(math.nan)
+    reading = RouterReading()
     try:
         async with http.get(f"{address}/metrics", timeout=_TIMEOUT) as answer:
             lines = (await answer.text()).splitlines(keepends=True)
@@ -112,14 +122,14 @@ async def _ask(http: aiohttp.ClientSession, address: str) -> RouterReading:
                 _take(sample.name, sample.labels, sample.value, reading)
     except (TimeoutError, aiohttp.ClientError, ValueError, KeyError, OSError) as error:
         raise DemandError("NoRouter", f"{address}/metrics: {error or 'timeout'}") from None
-    if math.isnan(reading.arrivals):
+    if not reading.arrivals:
         raise DemandError("NoRouter", f"{address}/metrics has no {ARRIVALS}")
     return reading
 
 
 def _take(name: str, labels: Mapping[str, str], value: float, reading: RouterReading) -> None:
     if name == ARRIVALS:
-        reading.arrivals = value
+        reading.arrivals[labels.get("size", "")] = value
     elif name == QUEUED:
         reading.queued_s[labels["tier"]] = value
     elif name == BATCH_RATIO and value > 0:

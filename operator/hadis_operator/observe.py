@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
+from hadis.planning.sizes import read_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import read_ratios
 from hadis.protocol.address import http_url
@@ -24,6 +25,7 @@ def memory_of(service: ServiceView) -> Memory:
         plan=status.plan.active,
         workers_by_tier=status.wanted_by_tier or None,
         ratios=ratios,
+        mix=read_mix(status.size_shares),
         profile_hash=status.profile_hash,
     )
 

@@ -14,6 +14,7 @@ from hadis.api.status import CHANGES_KEPT, DemandStatus, PlanChangeStatus, PlanS
 from hadis.kube.client import ApiError, Kube
 from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan
+from hadis.planning.sizes import mix_document
 from hadis.planning.snapshot import Snapshot
 
 from hadis_operator import metrics
@@ -124,6 +125,7 @@ def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]
         "gpus": "{ready} / {existing} / {budget}".format(**gpus),
         "wanted_by_tier": dict(decision.workers_by_tier),
         "ready_by_tier": dict(decision.ready_by_tier),
+        "size_shares": mix_document(decision.memory.mix),
         "profile_hash": decision.memory.profile_hash,
         "batch_time_ratios": {
             tier: {str(batch): _short(ratio) for batch, ratio in by_batch.items()}
@@ -143,7 +145,7 @@ def changed_parts(former: ServiceStatus, status: ServiceStatus) -> dict[str, Any
     """Return a merge patch from one status to the other: the parts that differ, and null for what went from a map."""
     before, after = (each.model_dump(mode="json", by_alias=True) for each in (former, status))
     patch = {name: value for name, value in after.items() if value != before[name]}
-    for name in ("wantedByTier", "readyByTier", "batchTimeRatios"):
+    for name in ("wantedByTier", "readyByTier", "batchTimeRatios", "sizeShares"):
         if name in patch:
             patch[name] = _map_patch(before[name], patch[name])
     return patch

@@ -68,6 +68,14 @@ async def test_of_what_routers_say_each_size_is_kept_and_nonsense_is_not() -> No
     assert reading.worker_ratios == {"http://w1": 3.0}
 
 
+async def test_arrivals_are_told_apart_by_size() -> None:
+    sized = "".join(f'hadis_router_arrivals_total{{size="{size}"}} {n}.0\n' for size, n in (("auto", 3), ("64x32", 1)))
+    http = FakeHttp({"http://a/metrics": sized, "http://b/metrics": METRICS})
+    reading = await from_routers(http.session, ["http://a", "http://b"])
+    assert reading.series == {"http://a auto": 3.0, "http://a 64x32": 1.0, "http://b": 5.0}
+    assert reading.sizes == {"http://a auto": "auto", "http://a 64x32": "64x32"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -87,13 +95,14 @@ async def test_where_no_router_tells_its_arrivals_the_first_fault_is_told(text: 
         await from_routers(http.session, [])
 
 
-def prometheus(series: list[Any], age_s: float = 0.0, **changes: Any) -> FakeHttp:
-    """Return a Prometheus with these samples by router."""
+def prometheus(series: list[Any], age_s: float = 0.0, size: str | None = None, **changes: Any) -> FakeHttp:
+    """Return a Prometheus with these samples by router, of one size where they say it."""
+    labels: dict[str, Any] = {} if size is None else {"size": size}
 
     def answer(params: Mapping[str, str]) -> str:
         at = time.time() - age_s
         values = [at] * len(series) if params["query"].startswith("timestamp(") else series
-        result = [{"metric": {"pod": str(i)}, "value": [at, str(value)]} for i, value in enumerate(values)]
+        result = [{"metric": {"pod": str(i), **labels}, "value": [at, str(value)]} for i, value in enumerate(values)]
         return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}} | changes)
 
     return FakeHttp({f"{PROMETHEUS}/api/v1/query": answer})
@@ -104,6 +113,9 @@ async def test_prometheus_gives_each_series_and_the_time_of_the_newest_sample() 
     assert sorted(reading.series.values()) == [5, 7]
     assert reading.at_s == pytest.approx(time.time() - 10, abs=5)
     assert reading.source == f"2 series from {PROMETHEUS}/"
+    assert reading.sizes == {}
+    sized = await from_prometheus(prometheus([5, 7], size="64x32").session, PROMETHEUS, default_query("a", "b"))
+    assert sized.sizes == dict.fromkeys(sized.series, "64x32")
 
 
 @pytest.mark.parametrize(

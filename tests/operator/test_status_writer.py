@@ -13,7 +13,9 @@ from hadis.api.status import CHANGES_KEPT
 from hadis.kube.client import ApiError
 from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.profile import FIRST_SIZES
 from hadis.planning.snapshot import Memory, Problem, Snapshot, Worker
+from hadis_operator.observe import memory_of
 from hadis_operator.status_writer import StatusWriter
 from hadis_operator.views import ServiceView
 from kube_objects import NAME, NAMESPACE, service_object
@@ -219,3 +221,13 @@ async def test_a_service_that_was_deleted_meanwhile_is_no_error_but_other_failur
     del writing.cluster.kube.refuse[f"{PATH}/status"], writing.cluster.kube.objects[PATH]
     await writing.writer.write_conditions(service, (READY,))
     assert len(writing.cluster.kube.of("merge")) == 2
+
+
+async def test_the_mix_of_sizes_is_written_read_after_a_restart_and_taken_back() -> None:
+    writing, mix = Writing(), ((None, 0.6), ("64x32", 0.4))
+    patch = await writing.patch(replace(DECIDED, memory=Memory(mix=mix)))
+    assert patch["sizeShares"] == {"auto": 0.6, "64x32": 0.4}
+    assert memory_of(writing.service).mix == mix
+    writing.now_s += 60
+    assert (await writing.patch())["sizeShares"] == {"auto": None, "64x32": None}
+    assert memory_of(writing.service).mix == FIRST_SIZES

@@ -50,5 +50,8 @@ class ServiceStatus(Fields):
     batch_time_ratios: dict[str, dict[str, float]] = Field(
         {}, description="By tier and batch size, the times that are planned with through those of the profile."
     )
+    size_shares: dict[str, float] = Field(
+        {}, description="Shares of the image sizes that are planned with; none: each tier's first size alone."
+    )
     profile_hash: str = Field("", description="Content hash of the profile that was planned with.")
     changes: tuple[PlanChangeStatus, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")

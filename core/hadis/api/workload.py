@@ -18,7 +18,8 @@ class Prometheus(Fields):
     query: str | None = Field(
         None,
         min_length=1,
-        description="Counters of arrivals, one series per router; default: hadis_router_arrivals_total of the service.",
+        description="Counters of arrivals, one series per router and image size (label `size`; without it the "
+        "first size is planned with); default: hadis_router_arrivals_total of the service.",
     )
 
 

@@ -38,6 +38,7 @@ from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, reme
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
+from hadis.planning.sizes import arrivals_by_size, followed_mix, with_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.planning.speeds import corrected, followed
 from hadis.planning.tuning import Tuning
@@ -76,7 +77,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     shared, ready = is_shared(snapshot.spec, profile), ready_by_tier(snapshot.workers, profile)
     memory = _observe(snapshot, profile, memory, tuning)
     every_s = parse_duration_s(snapshot.spec.plan_every)
-    known = corrected(profile, memory.ratios)
+    known = corrected(with_mix(profile, memory.mix), memory.ratios)
     planner = planner_for(known, snapshot.spec.objective, shared=shared, every_s=every_s, tuning=tuning)
     # A plan holds until the next one, which is in force when the jobs of its first seconds are done.
     forecast_rps = memory.demand.forecast_rps(every_s)
@@ -108,7 +109,9 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
         memory = replace(memory, ratios={})
     if isinstance(reading, DemandReading):
         demand = demand.add(reading.at_s, reading.series)
-        memory = replace(memory, ratios=followed(memory.ratios, reading.ratios))
+        by_size = arrivals_by_size(memory.by_size, reading, tuning)
+        mix = followed_mix(profile, memory.mix, by_size)
+        memory = replace(memory, ratios=followed(memory.ratios, reading.ratios), by_size=by_size, mix=mix)
     plan = memory.plan if memory.plan and {memory.plan.light, memory.plan.heavy} <= set(profile.tiers) else None
     known = memory.workers_by_tier or replicas_by_tier(snapshot.groups, profile)
     desired = {tier: known.get(tier, 0) for tier in profile.tiers}

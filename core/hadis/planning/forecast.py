@@ -68,6 +68,11 @@ class Demand:
         believed = min(1.0, max(0.0, abs(fast - steady) / deviation - 1)) if deviation else 0.0
         return steady + believed * (fast - steady)
 
+    @property
+    def steady_arrivals(self) -> float:
+        """Arrivals within the steady window."""
+        return self._since(self.tuning.steady_window_s)[0]
+
     def forecast_rps(self, horizon_s: float) -> float:
         """Return the demand to be ready for over the next `horizon_s` seconds."""
         fast_s, slow_s = self.tuning.fast_window_s, self.tuning.slow_window_s
@@ -79,10 +84,17 @@ class Demand:
     def _mean(self, window_s: float) -> float:
         if len(self.readings) < 2:
             return 0.0
+        arrivals, seconds = self._since(window_s)
+        return arrivals / seconds
+
+    def _since(self, window_s: float) -> tuple[float, float]:
+        """Return the arrivals since the reading before a window, and the seconds since then."""
+        if not self.readings:
+            return 0.0, 0.0
         now, total = self.readings[-1]
         # The reading before the window, so that a window shorter than the readings' distance still has two.
         at, before = next((r for r in reversed(self.readings) if r[0] <= now - window_s), self.readings[0])
-        return (total - before) / (now - at)
+        return total - before, now - at
 
 
 def _rise(before: float | None, value: float) -> float:

@@ -77,9 +77,9 @@ class Placement(ABC):
         light, heavy = (float(load[0]) for load in table.load_without_slo(np.array([row])))
         share = light / (light + heavy) if light + heavy else 1.0
         light_count = min(gpus, max(int(light > 0), round(gpus * share)))
-        seconds = table.light_s[row], table.heavy_s[row]
-        batches = table.best_batch(seconds[0]), table.best_batch(seconds[1])
-        times = float(seconds[0][batches[0]]), float(seconds[1][batches[1]])
+        longest = table.light_longest_s[row], table.heavy_longest_s[row]
+        batches = table.best_batch(table.light_s[row], longest[0]), table.best_batch(table.heavy_s[row], longest[1])
+        times = float(longest[0][batches[0]]), float(longest[1][batches[1]])
         return self._allocation(row, (light_count, gpus - light_count), batches, times)
 
     def _allocation(
@@ -128,12 +128,13 @@ class Dedicated(Placement):
         table, counts = self.table, np.arange(gpus + 1.0)[None, :, None]
         tail = self._tail[rows, None, None]
         latencies = []
-        for shares, seconds in ((table.light_share, table.light_s), (table.heavy_share, table.heavy_s)):
+        light = table.light_share, table.light_s, table.light_longest_s
+        for shares, seconds, longest in (light, (table.heavy_share, table.heavy_s, table.heavy_longest_s)):
             share, service = shares[rows, None, None], seconds[rows][:, None, :]
             with np.errstate(divide="ignore", invalid="ignore"):
                 util = demand_rps * share * service / (counts * table.batches)
             wait = wait_quantile_s(np.nan_to_num(util, nan=np.inf), counts, service, 0.0, tail)
-            latencies.append(np.where(share > 0, service + wait, 0.0))
+            latencies.append(np.where(share > 0, longest[rows][:, None, :] + wait, 0.0))
         return latencies[0], latencies[1]
 
 
@@ -162,7 +163,8 @@ class Shared(Placement):
         # By each tier's part of the work, and at least one for each tier that is used.
         light_count = round(total * light / (light + heavy)) if heavy else total
         light_count = min(max(light_count, int(light > 0)), total - int(heavy > 0 and total > 1))
-        light_s, heavy_s = float(table.light_s[row, i]) * (light > 0), float(table.heavy_s[row, j]) * (heavy > 0)
+        light_s = float(table.light_longest_s[row, i]) * (light > 0)
+        heavy_s = float(table.heavy_longest_s[row, j]) * (heavy > 0)
         wait = (slowest_s - light_s - heavy_s) / 2 if self._deferred[row] else slowest_s - max(light_s, heavy_s)
         sizes = int(table.batches[i]), int(table.batches[j])
         light_latency_s = light_s + wait if light > 0 else 0.0
@@ -174,6 +176,8 @@ class Shared(Placement):
         light_share, heavy_share = table.light_share[rows][cell], table.heavy_share[rows][cell]
         light = np.where(light_share > 0, table.light_s[rows][:, None, :, None], 0.0)
         heavy = np.where(heavy_share > 0, table.heavy_s[rows][:, None, None, :], 0.0)
+        longest_light = np.where(light_share > 0, table.light_longest_s[rows][:, None, :, None], 0.0)
+        longest_heavy = np.where(heavy_share > 0, table.heavy_longest_s[rows][:, None, None, :], 0.0)
         rates = light_share / table.batches[:, None], heavy_share / table.batches  # batches per request
         with np.errstate(invalid="ignore"):
             work, rate = rates[0] * light + rates[1] * heavy, rates[0] + rates[1]
@@ -181,7 +185,8 @@ class Shared(Placement):
             scv = (rates[0] * light**2 + rates[1] * heavy**2) / rate / mean**2 - 1
             count = gpus[None, :, None, None].astype(float)
             wait = wait_quantile_s(demand_rps * work / count, count, mean, scv, self._tail[rows][cell])
-            return np.where(self._deferred[rows][cell], light + heavy + 2 * wait, np.maximum(light, heavy) + wait)
+            both, longer = longest_light + longest_heavy, np.maximum(longest_light, longest_heavy)
+            return np.where(self._deferred[rows][cell], both + 2 * wait, longer + wait)
 
 
 def placement(table: Table, late_share: float, *, shared: bool) -> Placement:

@@ -93,23 +93,22 @@ class Routing:
         limit_s = (1 - tuning.wait_reserve) * table.slo_s
         defers = table.deferred_share > 0
         # The light batch counts as one image first, so that the heavy batch may be as large as the SLO allows.
-        self._heavy_limit_s = limit_s - np.where(defers, table.light_s[:, 0], 0.0)
-        self._heavy, heavy_ok = self._batches(table.heavy_s, table.heavy_s, self._heavy_limit_s)
-        self._heavy_s = np.take_along_axis(table.heavy_s, self._heavy[:, None], 1)[:, 0]
-        after_s = np.where(defers, self._heavy_s, 0.0)
-        self._light, light_ok = self._batches(table.light_s, table.light_s, limit_s - after_s)
-        self._light_s = np.take_along_axis(table.light_s, self._light[:, None], 1)[:, 0]
+        self._heavy_limit_s = limit_s - np.where(defers, table.light_longest_s[:, 0], 0.0)
+        self._heavy, heavy_ok = self._batches(table.heavy_s, table.heavy_longest_s, self._heavy_limit_s)
+        heavy_s = _of_batches(table.heavy_longest_s, self._heavy)
+        after_s = np.where(defers, heavy_s, 0.0)
+        self._light, light_ok = self._batches(table.light_s, table.light_longest_s, limit_s - after_s)
         uses_light, uses_heavy = table.light_share > 0, table.heavy_share > 0
-        self._light_s = np.where(uses_light, self._light_s, 0.0)
-        self._heavy_s = np.where(uses_heavy, self._heavy_s, 0.0)
+        self._light_s = np.where(uses_light, _of_batches(table.light_longest_s, self._light), 0.0)
+        self._heavy_s = np.where(uses_heavy, heavy_s, 0.0)
         self._possible = (light_ok | ~uses_light) & (heavy_ok | ~uses_heavy)
         self._slowest_s = slowest_path_s(defers, self._light_s, self._heavy_s)
         self._least_horizon_s = tuning.queue_horizon_slos * table.slo_s
         if shared:
             self._least_horizon_s = max(self._least_horizon_s, every_s)
         self._wait_s = tuning.target_wait * np.maximum(0.0, table.slo_s - self._slowest_s)
-        self._light_work = table.light_share * self._light_s / table.batches[self._light]
-        self._heavy_work = table.heavy_share * self._heavy_s / table.batches[self._heavy]
+        self._light_work = _work(table.light_share, table.light_s, self._light, table.batches)
+        self._heavy_work = _work(table.heavy_share, table.heavy_s, self._heavy, table.batches)
         self._full = Begun(self._heavy_work, np.maximum(self._light_s, self._heavy_s))
         self._begun_at = lru_cache(maxsize=64)(self._begun)
 
@@ -234,17 +233,27 @@ class Routing:
         The plan's batch is as ever: one that happens to be full is the best there is.
         """
         table = self._table
-        rate_rps = _DEMAND_STEP**step * table.heavy_share[:, None]
-        done_s = oldest_done_s(table.heavy_s, table.batches, rate_rps, table.direct[:, None] > 0, table.slo_s)
+        rate_rps = _DEMAND_STEP**step * (table.heavy_share * table.heavy_alike)[:, None]
+        done_s = oldest_done_s(table.heavy_longest_s, table.batches, rate_rps, table.direct[:, None] > 0, table.slo_s)
         begun, _ = self._batches(table.heavy_s, done_s, self._heavy_limit_s)
-        heavy_s = np.where(table.heavy_share > 0, np.take_along_axis(table.heavy_s, begun[:, None], 1)[:, 0], 0.0)
-        return Begun(table.heavy_share * heavy_s / table.batches[begun], np.maximum(self._light_s, heavy_s))
+        heavy_s = np.where(table.heavy_share > 0, _of_batches(table.heavy_longest_s, begun), 0.0)
+        return Begun(_work(table.heavy_share, table.heavy_s, begun, table.batches), np.maximum(self._light_s, heavy_s))
 
     def _batches(self, seconds: Array, path_s: Array, limit_s: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
         """Return each row's batch index, the first where no batch's path is within its limit, and whether one is."""
         within = np.where(path_s <= limit_s[:, None], seconds / self._table.batches, np.inf)
         least = within.min(-1, keepdims=True)
         return (within <= least * self._tuning.near_best_batch).argmax(-1), np.isfinite(least[:, 0])
+
+
+def _of_batches(seconds: Array, batches: NDArray[np.intp]) -> Array:
+    """Return each row's seconds of a batch, by its index."""
+    return np.asarray(np.take_along_axis(seconds, batches[:, None], 1)[:, 0])
+
+
+def _work(share: Array, seconds: Array, batches: NDArray[np.intp], sizes: Array) -> Array:
+    """Return each row's GPU seconds per request on a tier; 0 where it has no share of them."""
+    return np.asarray(share * np.where(share > 0, _of_batches(seconds, batches), 0.0) / sizes[batches])
 
 
 @lru_cache(maxsize=64)

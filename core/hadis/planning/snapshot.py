@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hadis.api.resources import ServiceSpec
 from hadis.planning.forecast import Demand
 from hadis.planning.plan import Plan
-from hadis.planning.profile import Profile
+from hadis.planning.profile import FIRST_SIZES, Mix, Profile
 from hadis.planning.speeds import Ratios
 
 
@@ -29,7 +29,7 @@ class DemandReading:
 
     at_s: float
     series: Mapping[str, float]
-    """Arrivals so far, by router."""
+    """Arrivals so far, by router, or by router and image size."""
     queued_s: Mapping[str, float] = field(default_factory=dict)
     """GPU seconds of waiting work, by tier."""
     ratios: Ratios = field(default_factory=dict)
@@ -38,6 +38,8 @@ class DemandReading:
     """By worker's URL, how many times as long as its peers it takes for a batch."""
     source: str = ""
     """Where it was read, for the condition's message."""
+    sizes: Mapping[str, str] = field(default_factory=dict)
+    """By series, the image size that it counts (`auto` where requests leave it open), where it is of one."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Lowered:
 
 @dataclass(frozen=True)
 class Memory:
-    """What outlives a step. After a restart, plan, ratios and workers come from the status; the rest is learnt."""
+    """What outlives a step. After a restart, plan, ratios, mix and workers come from the status; the rest is learnt."""
 
     demand: Demand = Demand()
     plan: Plan | None = None
@@ -128,6 +130,10 @@ class Memory:
     """Workers desired."""
     ratios: Ratios = field(default_factory=dict)
     """Those that are planned with, by tier and batch size."""
+    by_size: Mapping[str, Demand] = field(default_factory=dict)
+    """Arrivals of each image size that is told."""
+    mix: Mix = FIRST_SIZES
+    """The image sizes that are planned with."""
     profile_hash: str = ""
     """Of the profile that they compare with; empty where none was planned with."""
     recent_gpus: tuple[tuple[float, int], ...] = ()

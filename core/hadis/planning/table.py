@@ -14,12 +14,16 @@ from hadis.planning.grid import refined
 from hadis.planning.profile import Profile
 from hadis.planning.queueing import Array
 from hadis.planning.shares import deferred_share, heavy_share, light_share
+from hadis.planning.sizes import alike_share, mean_and_longest_s
 
 Rows = NDArray[np.intp]
 
 
 class Table:
-    """Rows (light, heavy, direct ratio, deferral ratio, quality) of a profile, with each tier's batch times."""
+    """Rows (light, heavy, direct ratio, deferral ratio, quality) of a profile, with each tier's batch times.
+
+    Where sizes are mixed, `light_s` and `heavy_s` are means, for capacity, and the longest are for latencies.
+    """
 
     def __init__(self, profile: Profile, slo_s: float, *, refine: int = 1) -> None:
         """Make the arrays. `refine` divides each step of the ratios' grid, with quality linear in between."""
@@ -35,10 +39,14 @@ class Table:
         self.heavy_share = np.where(pair, heavy_share(self.direct, self.deferral), 0.0)
         sizes = sorted({b for name in self.names for b in profile.batch_sizes(name)})
         self.batches = np.array(sizes, float)
-        self._seconds, self._joules = self._measured(profile, sizes)
+        self._seconds, self._longest_s, self._joules = self._measured(profile, sizes)
         self.light_s = self._seconds[pair.astype(int), self.light]
         self.heavy_s = self._seconds[0, self.heavy]
-        within_slo = np.where(self._seconds <= slo_s, self._seconds / self.batches, np.inf)
+        self.light_longest_s = self._longest_s[pair.astype(int), self.light]
+        self.heavy_longest_s = self._longest_s[0, self.heavy]
+        # Of each row's heavy jobs, the share that an average one can share a batch with.
+        self.heavy_alike = np.array([alike_share(profile, name, slo_s) for name in self.names])[self.heavy]
+        within_slo = np.where(self._longest_s <= slo_s, self._seconds / self.batches, np.inf)
         # GPU seconds per request of each row's tiers, in the batches of most throughput within the SLO.
         image_s = within_slo.min(-1)
         with np.errstate(invalid="ignore"):  # a share of 0 of a tier that is too slow
@@ -51,8 +59,8 @@ class Table:
 
     @property
     def shortest_service_s(self) -> float:
-        """Seconds of the fastest tier's batch of one."""
-        return float(self._seconds[0].min())
+        """Seconds of the fastest tier's batch of one, of the longest size."""
+        return float(self._longest_s[0].min())
 
     def row(self, i: int) -> tuple[str, str, float, float, float]:
         """Return the names, ratios and quality of a row."""
@@ -85,21 +93,26 @@ class Table:
                 return int(np.lexsort((self.quality, load))[0])
         raise AssertionError("a profile has at least one measured batch")
 
-    def best_batch(self, seconds: Array) -> int:
-        """Return the index of the batch of most throughput, given each size's seconds; within the SLO if any is."""
-        within = np.where(seconds <= self.slo_s, seconds / self.batches, np.inf)
+    def best_batch(self, seconds: Array, longest_s: Array) -> int:
+        """Return the index of the batch of most throughput, given each batch's seconds; within the SLO if any is."""
+        within = np.where(longest_s <= self.slo_s, seconds / self.batches, np.inf)
         return int((within if np.isfinite(within).any() else seconds / self.batches).argmin())
 
-    def _measured(self, profile: Profile, sizes: list[int]) -> tuple[Array, Array]:
-        """Return seconds (discriminated, tier, batch) and joules (tier, batch); infinite for sizes not measured."""
-        seconds = np.full((2, len(self.names), len(sizes)), np.inf)
+    def _measured(self, profile: Profile, sizes: list[int]) -> tuple[Array, Array, Array]:
+        """Return mean and longest seconds (discriminated, tier, batch), and joules (tier, batch).
+
+        They are infinite for batches that were not measured. Energy is taken to grow with the time.
+        """
+        seconds, longest = np.full((2, 2, len(self.names), len(sizes)), np.inf)
         joules = np.full((len(self.names), len(sizes)), np.inf)
         for t, name in enumerate(self.names):
             for b in profile.batch_sizes(name):
                 i = sizes.index(b)
-                seconds[:, t, i] = [profile.latency_s(name, b, discriminated) for discriminated in (False, True)]
-                joules[t, i] = profile.energy_j(name, b)
-        return seconds, joules
+                for judged in (False, True):
+                    times = mean_and_longest_s(profile, name, b, judged, self.slo_s)
+                    seconds[int(judged), t, i], longest[int(judged), t, i] = times
+                joules[t, i] = profile.energy_j(name, b) * (seconds[0, t, i] / profile.latency_s(name, b))
+        return seconds, longest, joules
 
     def _energy_j(self, image_s: Array, pair: NDArray[np.bool_]) -> Array:
         """Return the joules per request; `image_s` (discriminated, tier, batch) says which batches are used.
