@@ -46,10 +46,10 @@ def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue
 def _spare_s(job: Job, outlook: Outlook, tier: str, queue_limit: int) -> float:
     """Return the GPU seconds of jobs like one that could be admitted now beside all that wait."""
     image_s = outlook.first_image_s(job, tier)
-    in_time_s = (job.deadline - outlook.ends_at(job.deadline, tier, job.client)) * len(outlook.workers)
+    in_time_s = (job.deadline - outlook.ends_at(job, tier)) * len(outlook.workers)
     spare_s = min(in_time_s, (queue_limit - outlook.waiting()) * image_s)
     if job.needy and outlook.guards_light:
-        spare_s = min(spare_s, LightReserve(outlook, tier).spare(job.deadline) * image_s)
+        spare_s = min(spare_s, LightReserve(outlook, tier, job).spare(job.deadline) * image_s)
     return spare_s
 
 
@@ -92,20 +92,20 @@ def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
     An image of a lighter tier in time is worth more than a better one too late. Whoever the client lets have a light
     image is admitted only where the light tier can be sure to make one, whatever happens to the heavy one.
     """
-    late_s = outlook.ends_at(job.deadline, tier, job.client) - job.deadline
+    late_s = outlook.ends_at(job, tier) - job.deadline
     if job.forced_tier is not None:
         if late_s > 0:
             raise refusals.too_late(late_s)
         return tier
-    reserve = LightReserve(outlook, plan.light) if outlook.guards_light and job.needy else None
+    reserve = LightReserve(outlook, plan.light, job) if outlook.guards_light and job.needy else None
     if late_s <= 0 and (reserve is None or reserve.takes(job.deadline)):
         return tier
     names = list(outlook.queues)
     for other in reversed(names[: names.index(tier)]):
         if reserve is not None and not outlook.lighter(plan.light, other):
-            in_time = (reserve if other == plan.light else LightReserve(outlook, other)).takes(job.deadline)
+            in_time = (reserve if other == plan.light else LightReserve(outlook, other, job)).takes(job.deadline)
         else:
-            in_time = outlook.ends_at(job.deadline, other, job.client) <= job.deadline
+            in_time = outlook.ends_at(job, other) <= job.deadline
         if in_time and job.may_go_to(other) and outlook.workers.having(other):
             return other
     raise refusals.too_late(late_s)

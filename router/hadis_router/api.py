@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from hadis_router import refusals
 from hadis_router.answer import ServeError
+from hadis_router.capabilities import all_sizes
 from hadis_router.clients import client_key
 from hadis_router.forwarding import address_of, age_s, forward, forward_reading, until_disconnected
 from hadis_router.gateway import Gateway
@@ -72,7 +73,7 @@ async def generate(request: Request) -> Response:
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
     body = read_request(content)
-    gateway.metrics.arrived(body.n)
+    gateway.metrics.arrived(body.n, body.size)
     client = client_key(request.headers, body.user, address_of(request, gateway.peers))
     jobs = await gateway.jobs(body, client, arrived)
     request_id = request.headers.get("x-request-id")
@@ -93,9 +94,13 @@ async def generate(request: Request) -> Response:
 
 @router.get("/v1/models")
 async def models(request: Request) -> JSONResponse:
-    """List `auto` and the tiers."""
-    names = ["auto", *gateway_of(request).profile.tiers]
-    data = [{"id": name, "object": "model", "created": 0, "owned_by": "hadis"} for name in names]
+    """List `auto` and the tiers, each with the sizes that it makes."""
+    tiers = gateway_of(request).profile.tiers
+    sizes = {"auto": all_sizes(tiers.values())} | {name: list(tier.all_sizes) for name, tier in tiers.items()}
+    data = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "hadis", "sizes": made}
+        for name, made in sizes.items()
+    ]
     return JSONResponse({"object": "list", "data": data})
 
 

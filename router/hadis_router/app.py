@@ -72,7 +72,8 @@ def _gateway(
     stopping: Callable[[], bool],
     own_url: str | None,
 ) -> Gateway:
-    spec, profile, metrics = manifest.service.spec, Profile(manifest.profile), RouterMetrics()
+    spec, profile = manifest.service.spec, Profile(manifest.profile)
+    metrics = RouterMetrics(profile.tiers.values())
     dispatcher = Dispatcher(
         profile,
         transport,

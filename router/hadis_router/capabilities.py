@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hadis.api.resources import Tier
+from hadis.planning.sizes import AUTO
 
 from hadis_router.answer import ServeError
 from hadis_router.images import GenerateRequest
@@ -19,9 +20,9 @@ def able_tiers(request: GenerateRequest, tiers: Sequence[Tier], forced: bool) ->
     for name in ("num_inference_steps", "guidance_scale"):
         if getattr(request, name) is not None and not (forced and all(tier.tunable for tier in tiers)):
             raise _refusal(name, "needs `model` to name a tier whose profile says tunable: true")
-    able = [tier for tier in tiers if request.size in ("auto", tier.size)]
+    able = [tier for tier in tiers if request.size in (AUTO, *tier.all_sizes)]
     if not able:
-        sizes = ", ".join(dict.fromkeys(tier.size for tier in tiers))
+        sizes = ", ".join(all_sizes(tiers))
         who = f"{tiers[0].name} does not make" if forced else "no tier makes"
         raise _refusal("size", f"{who} {request.size!r}; write {sizes} or auto", code="invalid_size")
     if not request.negative_prompt:  # an empty one asks for nothing
@@ -31,6 +32,16 @@ def able_tiers(request: GenerateRequest, tiers: Sequence[Tier], forced: bool) ->
         names = ", ".join(tier.name for tier in able)
         raise _refusal("negative_prompt", f"is not taken by {names}; leave it out")
     return taking
+
+
+def all_sizes(tiers: Iterable[Tier]) -> list[str]:
+    """Return every size that some tier makes, the first ones first."""
+    return list(dict.fromkeys(size for tier in tiers for size in tier.all_sizes))
+
+
+def resolved_size(size: str, tiers: Iterable[Tier]) -> str | None:
+    """Return the size that a request names; None where it leaves that open, or names the first of every tier."""
+    return None if size == AUTO or all(tier.size == size for tier in tiers) else size
 
 
 def _refusal(field: str, message: str, code: str = "invalid_value") -> ServeError:

@@ -38,13 +38,14 @@ def choose(outlook: Outlook) -> Choice | StepDown | None:
         worker = min(able, key=lambda worker: outlook.estimates.worker_ratio(worker.url))
         size = batch_size(outlook, tier, worker, len(able))
         if light is None or not outlook.lighter(light, tier):
-            return Choice(worker, tier, size)
-        reserve = LightReserve(outlook, light)
-        head, single_s = outlook.queues[tier].first(), outlook.batch_s(tier, 1)
+            return Choice(worker, tier, size if tier != light else light_batch_size(outlook, light, worker, size))
+        reserve, head = LightReserve(outlook, light), outlook.queues[tier].first()
+        image_size = head.params.size if head else None
+        single_s = outlook.batch_s(tier, 1, image_size)
         longest_s = outlook.longest_s(tier, single_s * outlook.estimates.worker_ratio(worker.url))
         if head and head.needy and outlook.now + longest_s > head.deadline:
             continue  # a faster worker, or the light tier, will see to it
-        while size and not reserve.allows(worker, tier, size):
+        while size and not reserve.allows(worker, tier, size, image_size):
             size //= 2
         if size:
             return Choice(worker, tier, size)
@@ -68,20 +69,35 @@ def by_urgency(outlook: Outlook, idle: Sequence[RemoteWorker]) -> list[str]:
             continue
         last_resort = outlook.plan is not None and outlook.lighter(tier, outlook.plan.light)
         over_count = not last_resort and outlook.workers.running(tier) >= outlook.worker_count(tier)
-        urgency[tier] = over_count, head.deadline - outlook.now - outlook.estimates.latency_s(tier, 1)
+        urgency[tier] = (
+            over_count,
+            head.deadline - outlook.now - outlook.estimates.latency_s(tier, 1, image_size=head.params.size),
+        )
     return sorted(urgency, key=urgency.__getitem__)
 
 
 def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> int:
     """Return the plan's batch, or less: `idle` workers share what waits, and the first job must not be late."""
     queue = outlook.queues[tier]
-    size = min(outlook.batch_limit(tier), math.ceil(len(queue) / max(1, idle)))
+    head = queue.first()
+    image_size = head.params.size if head else None
+    size = queue.alike(min(outlook.batch_limit(tier, image_size), math.ceil(len(queue) / max(1, idle))))
     ratio = outlook.estimates.worker_ratio(worker.url)
     while size > 1:
-        batch_s = outlook.batch_s(tier, size) * ratio
+        batch_s = outlook.batch_s(tier, size, image_size) * ratio
         # A deferred job at the head has its light image; the first one behind it that has none needs the slack.
         due, needy_due = queue.dues(size)
         if outlook.now + batch_s <= due and outlook.now + outlook.longest_s(tier, batch_s) <= needy_due:
             break
         size -= 1
     return max(1, size)
+
+
+def light_batch_size(outlook: Outlook, light: str, worker: RemoteWorker, size: int) -> int:
+    """Return a light batch's size, or less where those of other image sizes that wait behind it would be late."""
+    if size == 1 or len({image_size for queue in outlook.queues.values() for image_size in queue.needy_sizes}) < 2:
+        return size
+    reserve, queue, smaller = LightReserve(outlook, light), outlook.queues[light], size
+    while smaller and not reserve.allows_light(worker, queue.following(smaller)):
+        smaller //= 2
+    return smaller or size

@@ -143,7 +143,7 @@ class Dispatcher:
         if worker is not None:
             return JobProgress(0, worker.left_s(outlook.now), worker.progress)
         ahead = max(0, self._queues[job.tier].ahead_of(job.deadline, job.client) - 1)
-        left_s = max(0.0, outlook.ends_at(job.deadline, job.tier, job.client) - outlook.now)
+        left_s = max(0.0, outlook.ends_at(job, job.tier) - outlook.now)
         return JobProgress(ahead, left_s, None)
 
     async def drain(self) -> None:
@@ -160,7 +160,7 @@ class Dispatcher:
         if job.light_image is not None:
             return  # its end is watched already
         if job.needy and self._fallback(tier, running=False) is not None:
-            self._deadlines.watch_lateness(job, outlook.longest_s(tier, outlook.batch_s(tier, 1)))
+            self._deadlines.watch_lateness(job, outlook.longest_s(tier, outlook.batch_s(tier, 1, job.params.size)))
         else:
             self._deadlines.watch(job)
 
@@ -257,14 +257,16 @@ class Dispatcher:
     def _start(self, choice: Choice, outlook: Outlook) -> None:
         worker, tier, size = choice
         jobs = self._queues[tier].take(size)
-        expected_s = outlook.batch_s(tier, len(jobs)) * self._estimates.worker_ratio(worker.url)
+        image_size = jobs[0].params.size
+        expected_s = outlook.batch_s(tier, len(jobs), image_size) * self._estimates.worker_ratio(worker.url)
         lighter = self._fallback(tier, running=True)
         # Before that, a stand-in would only take the time of those who have nothing else to hope for.
         within = outlook.now + outlook.longest_s(tier, expected_s)
         for job in jobs:
             if job.needy and lighter is not None:
                 # One batch of the lighter tier may have begun just then; the stand-in is in the next.
-                longest_s = outlook.longest_s(lighter, outlook.batch_s(lighter, outlook.batch_limit(lighter)))
+                size = outlook.batch_limit(lighter, image_size)
+                longest_s = outlook.longest_s(lighter, outlook.batch_s(lighter, size, image_size))
                 self._deadlines.watch_lateness(job, 2 * longest_s, not_before=within)
         self._runner.start(Batch(worker, tier, jobs, outlook.discriminates(tier), expected_s, outlook.now))
 
@@ -326,7 +328,7 @@ class Dispatcher:
     def _await_heavy(self, job: Job, heavy: str) -> None:
         if job.on_light is not None:
             job.on_light()
-        self._deadlines.watch_deferral(job, self._estimates.latency_s(heavy, 1))
+        self._deadlines.watch_deferral(job, self._estimates.latency_s(heavy, 1, image_size=job.params.size))
         self._put(job, heavy)
 
 

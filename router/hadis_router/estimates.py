@@ -22,25 +22,33 @@ class Estimates:
     def __init__(self, profile: Profile) -> None:
         """Start from the profile's latencies."""
         self._profile, self._speeds = profile, Speeds()
-        self._cache: dict[tuple[str, int, bool], float] = {}
+        self._cache: dict[tuple[str, int, bool, str | None], float] = {}
 
-    def latency_s(self, tier: str, batch: int, discriminated: bool = False) -> float:
+    def latency_s(self, tier: str, batch: int, discriminated: bool = False, image_size: str | None = None) -> float:
         """Return the expected seconds of a batch on the middle worker; `discriminated`: with the discriminator's."""
-        return self._profiled_s(tier, batch, discriminated) * self._speeds.tier_ratio(tier, batch)
+        return self._profiled_s(tier, batch, discriminated, image_size) * self._speeds.tier_ratio(tier, batch)
+
+    def largest_batch(self, tier: str, image_size: str | None) -> int | None:
+        """Return the largest batch that the profile has of an image size; None where the size was not measured."""
+        return self._profile.largest_batch(tier, image_size)
 
     def worker_ratio(self, worker: str) -> float:
         """Return how many times as long as the middle worker one takes."""
         return self._speeds.worker_ratio(worker)
 
-    def learn(self, worker: str, tier: str, batch: int, discriminated: bool, seconds: float) -> None:
-        """Learn from a batch that took `seconds`."""
-        ratio = seconds / self._profiled_s(tier, batch, discriminated)
+    def learn(
+        self, worker: str, tier: str, batch: int, discriminated: bool, seconds: float, image_size: str | None = None
+    ) -> None:
+        """Learn from a batch that took `seconds`; what is learnt of one image size is believed of all."""
+        ratio = seconds / self._profiled_s(tier, batch, discriminated, image_size)
         self._speeds.learn(worker, tier, batch, min(_MOST, max(_LEAST, ratio)))
 
-    def learn_at_least(self, worker: str, tier: str, batch: int, discriminated: bool, seconds: float) -> None:
+    def learn_at_least(
+        self, worker: str, tier: str, batch: int, discriminated: bool, seconds: float, image_size: str | None = None
+    ) -> None:
         """Learn from a batch that has taken `seconds` and is not done: evidence where that is over what is expected."""
-        if seconds > self.latency_s(tier, batch, discriminated) * self.worker_ratio(worker):
-            self.learn(worker, tier, batch, discriminated, seconds)
+        if seconds > self.latency_s(tier, batch, discriminated, image_size) * self.worker_ratio(worker):
+            self.learn(worker, tier, batch, discriminated, seconds, image_size)
 
     def knows(self, worker: str) -> bool:
         """Return whether a worker made a batch."""
@@ -67,8 +75,8 @@ class Estimates:
             if self._speeds.batches(tier)
         }
 
-    def _profiled_s(self, tier: str, batch: int, discriminated: bool) -> float:
-        key = (tier, batch, discriminated)
+    def _profiled_s(self, tier: str, batch: int, discriminated: bool, image_size: str | None) -> float:
+        key = (tier, batch, discriminated, image_size)
         if key not in self._cache:
-            self._cache[key] = self._profile.latency_s(tier, batch, discriminated)
+            self._cache[key] = self._profile.latency_s(tier, batch, discriminated, image_size)
         return self._cache[key]

@@ -19,7 +19,7 @@ from hadis.protocol.run_state import RunState
 
 from hadis_router import refusals
 from hadis_router.answer import Answer, ServeError
-from hadis_router.capabilities import able_tiers
+from hadis_router.capabilities import able_tiers, resolved_size
 from hadis_router.dispatch import Dispatcher
 from hadis_router.images import GenerateRequest, image_params
 from hadis_router.job import Job, Stage
@@ -107,6 +107,7 @@ class Gateway:
             raise ServeError(404, "model_not_found", f"there is no model {forced!r}; there are {known}", param="model")
         candidates = list(tiers.values()) if forced is None else [tiers[forced]]
         able = able_tiers(request, candidates, forced is not None)
+        size = resolved_size(request.size, able)
         difficulty = None if forced else await self.scorer.score_off_loop_if_long(request.prompt)
         loop, seed = asyncio.get_running_loop(), request.seed
         deadline = arrived + self.slo_s
@@ -118,7 +119,7 @@ class Gateway:
         return [
             Job(
                 id=uuid.uuid4().hex,
-                params=image_params(request, seed, i),
+                params=image_params(request, size, seed, i),
                 arrived=arrived,
                 deadline=deadline,
                 future=loop.create_future(),

@@ -88,13 +88,13 @@ def read_request(body: bytes) -> GenerateRequest:
         raise ServeError(400, "invalid_value", first.encode(errors="replace").decode(), param=name) from None
 
 
-def image_params(request: GenerateRequest, seed: int, i: int) -> ImageParams:
-    """Return what image `i` of a request should be."""
+def image_params(request: GenerateRequest, size: str | None, seed: int, i: int) -> ImageParams:
+    """Return what image `i` of a request should be; `size` None: the tier's first."""
     return ImageParams(
         prompt=request.prompt,
         seed=(seed + i) % _SEEDS,
         negative_prompt=request.negative_prompt,
-        size=None if request.size == "auto" else request.size,
+        size=size,
         steps=request.num_inference_steps,
         guidance=request.guidance_scale,
         format=request.output_format,

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hadis.protocol.worker import Format, JobResult, Progress, WireJob
 
@@ -44,9 +44,17 @@ class TierReason(Enum):
     """The light image was not good enough; it is kept while the heavy tier makes another."""
 
 
+class BatchKey(NamedTuple):
+    """What the jobs of a batch have in common."""
+
+    size: str | None
+    steps: int | None
+    guidance: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class ImageParams:
-    """What one image should be. None means: as the tier's profile says."""
+    """What one image should be. None means: as the tier's profile says, for the size its first one."""
 
     prompt: str
     seed: int
@@ -58,9 +66,9 @@ class ImageParams:
     compression: int = 90
 
     @property
-    def batch_key(self) -> tuple[str | None, int | None, float | None]:
+    def batch_key(self) -> BatchKey:
         """What must be alike for two jobs to share a batch."""
-        return self.size, self.steps, self.guidance
+        return BatchKey(self.size, self.steps, self.guidance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,10 @@ for each deadline d there are enough batches that end by d (Liu and Layland's de
 
     waiting(d) <= sum over workers of jobs in batches that end by d
 
+Where sizes of images are mixed, batches are of equal length all the same: each is taken to be of the longest size that
+waits, and each further size to need one more batch. And a light batch is made smaller where those of other sizes that
+wait behind it would be late.
+
 Every batch is taken to last up to `Outlook.longest_s`. While none lasts longer, nobody who is admitted goes without an
 image: a test holds it for arbitrary times within that bound.
 """
@@ -17,7 +21,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 
+from hadis_router.job import Job
 from hadis_router.outlook import Outlook
 from hadis_router.workers import RemoteWorker
 
@@ -31,11 +37,18 @@ _EACH, _FURTHER = 32, 1.25
 class LightReserve:
     """What the light tier can still do at one moment; good for one callback on the loop."""
 
-    def __init__(self, outlook: Outlook, light: str) -> None:
-        """Look at the workers that have `light`, and at the deadlines of the jobs without an image."""
+    def __init__(self, outlook: Outlook, light: str, job: Job | None = None) -> None:
+        """Look at the workers that have `light`, and at the deadlines of the jobs without an image.
+
+        `job` is one that may come to them.
+        """
         self._outlook, self._light = outlook, light
+        image_sizes = {size for queue in outlook.queues.values() for size in queue.needy_sizes}
+        image_sizes |= {job.params.size} if job else set()
         sizes = range(1, outlook.batch_limit(light) + 1)
-        self._sizes_s = [outlook.longest_s(light, outlook.batch_s(light, size)) for size in sizes]
+        longest = max(image_sizes, key=lambda size: outlook.batch_s(light, sizes[-1], size), default=None)
+        self._sizes_s = [outlook.longest_s(light, outlook.batch_s(light, size, longest)) for size in sizes]
+        self._image_sizes = len(image_sizes)
         self._queues = [(queue.needy, self._part(tier)) for tier, queue in outlook.queues.items() if queue.needy]
 
     def takes(self, deadline: float) -> bool:
@@ -48,23 +61,32 @@ class LightReserve:
 
     def spare(self, deadline: float) -> float:
         """Return how many more jobs, with a deadline (loop time) that is not before the others', can be promised."""
-        waiting = sum(part * bisect_right(queue, deadline) for queue, part in self._queues)
-        return self._made_by(deadline, None, 0.0, math.inf) - waiting
+        return self._made_by(deadline, None, 0.0, math.inf) - self._needed(self._waiting(deadline) + 1) + 1
 
-    def allows(self, worker: RemoteWorker, tier: str, size: int) -> bool:
+    def allows(self, worker: RemoteWorker, tier: str, size: int, image_size: str | None = None) -> bool:
         """Return whether a worker may begin a batch of `size` jobs of a heavier tier now."""
         if self._light not in worker.tiers:
             return True
-        outlook = self._outlook
-        ratio = outlook.estimates.worker_ratio(worker.url)
-        busy_s = outlook.longest_s(tier, outlook.batch_s(tier, size) * ratio)
+        outlook, busy_s = self._outlook, self._busy_s(worker, tier, size, image_size)
         until_s = min(busy_s, outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker))
         coming = 1 + (outlook.plan.demand_rps if outlook.plan else 0.0) * until_s
         newest = outlook.now + (1 - HEADROOM) * outlook.slo_s
-        everybody = sum(part * len(queue) for queue, part in self._queues) + coming
+        everybody = self._needed(self._waiting(math.inf) + coming)
         if self._made_by(newest, worker, busy_s, everybody) < everybody:
             return False
         return all(self._keeps(due, to, worker, busy_s) for due, to in self._checked())
+
+    def allows_light(self, worker: RemoteWorker, jobs: Sequence[Job]) -> bool:
+        """Return whether a worker may begin a batch of these light jobs, for those of other sizes that wait behind."""
+        begun = [job.deadline for job in jobs if job.needy]  # in order, as they are taken
+        busy_s = self._busy_s(worker, self._light, len(jobs), jobs[0].params.size)
+        return all(self._keeps(due, to, worker, busy_s, -bisect_right(begun, to)) for due, to in self._checked())
+
+    def _busy_s(self, worker: RemoteWorker, tier: str, size: int, image_size: str | None) -> float:
+        """Return the seconds that a worker is taken to be gone for a batch."""
+        outlook = self._outlook
+        ratio = outlook.estimates.worker_ratio(worker.url)
+        return outlook.longest_s(tier, outlook.batch_s(tier, size, image_size) * ratio)
 
     def _part(self, tier: str) -> float:
         """Return how many images of `light` a job that waits for a tier counts as.
@@ -80,8 +102,20 @@ class LightReserve:
 
     def _keeps(self, due: float, to: float, gone: RemoteWorker | None, gone_s: float, extra: float = 0.0) -> bool:
         """Return whether all jobs with a deadline up to `to`, and `extra` ones, can be made by `due`, a worker gone."""
-        jobs = sum(part * bisect_right(queue, to) for queue, part in self._queues) + extra
+        jobs = self._needed(self._waiting(to) + extra)
         return self._made_by(due, gone, gone_s, jobs) >= jobs
+
+    def _waiting(self, to: float) -> float:
+        """Return how many jobs with a deadline up to `to` have no image."""
+        return sum(part * bisect_right(queue, to) for queue, part in self._queues)
+
+    def _needed(self, jobs: float) -> float:
+        """Return how many light jobs workers must be able to make for so many to be sure of their images.
+
+        A batch holds one size, so that each further size may take one batch more, which may hold a single job.
+        """
+        further = min(self._image_sizes, jobs) - 1
+        return jobs + further * (len(self._sizes_s) - 1) if further > 0 else jobs
 
     def _checked(self) -> list[tuple[float, float]]:
         """Return deadlines, in order, each with that up to which jobs are counted for it.

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
+from hadis.api.resources import Tier
+from hadis.planning.sizes import AUTO, size_name
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from hadis_router.answer import PATHS
+from hadis_router.capabilities import all_sizes, resolved_size
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import Job
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_OTHER = "other"
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 300)
 
 
 class RouterMetrics:
     """Counters of images that were requested and of how they ended."""
 
-    def __init__(self) -> None:
-        """Use a registry of its own, so that two routers in one process do not share counters."""
+    def __init__(self, tiers: Collection[Tier] = ()) -> None:
+        """Use a registry of its own, so that two routers in one process do not share counters.
+
+        Every size that the tiers make has its counter of arrivals from the start: a new one would miss its first ones.
+        """
         self.registry = CollectorRegistry()
         self._arrivals = Counter(
-            "hadis_router_arrivals", "Images requested, those refused included.", registry=self.registry
+            "hadis_router_arrivals",
+            "Images requested, those refused included; by size: auto is each tier's first, other what no tier makes.",
+            ["size"],
+            registry=self.registry,
         )
+        self._size_names = {size: size_name(resolved_size(size, tiers)) for size in (AUTO, *all_sizes(tiers))}
+        self.arrivals_by_size = dict.fromkeys((*self._size_names.values(), _OTHER), 0)
+        for name in self.arrivals_by_size:
+            self._arrivals.labels(name)
         self._answers = Counter("hadis_router_answers", "Images answered.", ["path"], registry=self.registry)
         self._failures = Counter("hadis_router_failures", "Images without an answer.", ["code"], registry=self.registry)
         self._forwarded = Counter(
@@ -37,12 +51,17 @@ class RouterMetrics:
             registry=self.registry,
         )
         self._by_path = {path: (self._answers.labels(path), self._latency.labels(path)) for path in PATHS}
-        self.arrivals_total = 0
 
-    def arrived(self, count: int) -> None:
-        """Count images of a request."""
-        self.arrivals_total += count
-        self._arrivals.inc(count)
+    @property
+    def arrivals_total(self) -> int:
+        """Images requested."""
+        return sum(self.arrivals_by_size.values())
+
+    def arrived(self, count: int, size: str) -> None:
+        """Count images of a request, of the size that it asks for."""
+        name = self._size_names.get(size, _OTHER)
+        self.arrivals_by_size[name] += count
+        self._arrivals.labels(name).inc(count)
 
     def forwarded(self) -> None:
         """Count a request that another router serves."""

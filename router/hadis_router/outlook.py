@@ -66,28 +66,34 @@ class Outlook:
         tier_plan = self.plan.tier(tier) if self.plan else None
         return tier_plan.count if tier_plan else 0
 
-    def batch_limit(self, tier: str) -> int:
+    def batch_limit(self, tier: str, image_size: str | None = None) -> int:
         """Return the plan's largest batch of a tier; for a tier that it does not use, that of the light one.
 
-        Such a tier is used where the light one is overloaded: it must be fast.
+        Such a tier is used where the light one is overloaded: it must be fast. Of an image size that was measured, it
+        is no more than that was measured for: more may not fit in memory.
         """
         if self.plan is None:
             return 1
         tier_plan = self.plan.tier(tier) or self.plan.tier(self.plan.light)
-        return tier_plan.batch if tier_plan else 1
+        limit = tier_plan.batch if tier_plan else 1
+        largest = self.estimates.largest_batch(tier, image_size) if image_size else None
+        return limit if largest is None else min(limit, largest)
 
-    def batch_s(self, tier: str, size: int) -> float:
+    def batch_s(self, tier: str, size: int, image_size: str | None = None) -> float:
         """Return the expected seconds of a batch, the discriminator's included where it judges."""
-        return self.estimates.latency_s(tier, size, self.discriminates(tier))
+        return self.estimates.latency_s(tier, size, self.discriminates(tier), image_size)
 
-    def image_s(self, tier: str) -> float:
+    def image_s(self, tier: str, image_size: str | None = None) -> float:
         """Return the GPU seconds of an image in a batch of the plan's size."""
-        size = self.batch_limit(tier)
-        return self.batch_s(tier, size) / size
+        size = self.batch_limit(tier, image_size)
+        return self.batch_s(tier, size, image_size) / size
 
     def queued_s(self) -> dict[str, float]:
         """Return the GPU seconds of the work that waits, by tier, in batches of the plan's size."""
-        return {tier: len(queue) * self.image_s(tier) if len(queue) else 0.0 for tier, queue in self.queues.items()}
+        return {tier: self._queue_s(tier, queue) for tier, queue in self.queues.items()}
+
+    def _queue_s(self, tier: str, queue: TierQueue) -> float:
+        return sum((count * self.image_s(tier, kind.size) for kind, count in queue.kinds.items()), 0.0)
 
     def first_image_s(self, job: Job, tier: str) -> float:
         """Return the GPU seconds that the first image of a job for a tier takes; 0 where it has one."""
@@ -95,18 +101,18 @@ class Outlook:
             return 0.0
         if job.needy and self.plan is not None and self.lighter(self.plan.light, tier):
             tier = self.plan.light
-        return self.image_s(tier)
+        return self.image_s(tier, job.params.size)
 
     def unmade_s(self, client: str) -> float:
         """Return the GPU seconds that the first images of a client's waiting jobs take."""
         return sum(queue.unmade_s.get(client, 0.0) for queue in self.queues.values())
 
-    def ends_at(self, deadline: float, tier: str, client: str) -> float:
-        """Return about when (loop time) a client's job with a deadline, put into a tier's queue now, would be made."""
-        service = self.batch_s(tier, 1)
+    def ends_at(self, job: Job, tier: str) -> float:
+        """Return about when (loop time) a job, put into a tier's queue now, would be made."""
+        service = self.batch_s(tier, 1, job.params.size)
         if any(tier in worker.tiers for worker in self.workers.idle(self.now)):
             return self.now + service
-        return self.now + self._wait_s(deadline, tier, client) + service
+        return self.now + self._wait_s(job.deadline, tier, job.client) + service
 
     def drain_s(self) -> float:
         """Return the seconds until everything that runs or waits is made."""
@@ -126,5 +132,13 @@ class Outlook:
         for tier, queue in self.queues.items():
             if len(queue) and (tier == for_tier or not only_own_queue):
                 ahead = queue.ahead_of(deadline, client if tier == for_tier else None)
-                work += ahead * self.image_s(tier)
+                work += self._ahead_s(tier, queue, ahead)
         return work / max(1, len(self.workers))
+
+    def _ahead_s(self, tier: str, queue: TierQueue, ahead: int) -> float:
+        """Return the GPU seconds of the first jobs of a queue, or somewhat more where sizes are mixed.
+
+        Of which sizes they are is not counted: each takes as long as the longest, and all no longer than the queue.
+        """
+        longest_s = ahead * max(self.image_s(tier, kind.size) for kind in queue.kinds)
+        return longest_s if len(queue.kinds) == 1 else min(longest_s, self._queue_s(tier, queue))

@@ -22,7 +22,7 @@ async def points(request: Request) -> JSONResponse:
     spec = gateway.profile.resource.spec
     document = {
         "points": [asdict(point) for point in gateway.front.points],
-        "tiers": [{"name": tier.name, "size": tier.size} for tier in spec.tiers],
+        "tiers": [{"name": tier.name, "sizes": tier.all_sizes} for tier in spec.tiers],
         "difficulty": [spec.difficulty.quantiles[0], spec.difficulty.quantiles[-1]],
     }
     return JSONResponse(document)

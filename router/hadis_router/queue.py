@@ -12,8 +12,9 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from operator import attrgetter
+from typing import TypeVar
 
-from hadis_router.job import Job
+from hadis_router.job import BatchKey, Job
 from hadis_router.turns import QueueEntry, Turns
 
 _SCAN = 256
@@ -34,6 +35,10 @@ class TierQueue:
         """Whether clients take turns, where several wait."""
         self.needy: list[float] = []
         """Deadlines, rising, of the jobs that have no image yet and may be answered by a lighter tier."""
+        self.needy_sizes: dict[str | None, int] = {}
+        """How many of these there are of each image size."""
+        self.kinds: dict[BatchKey, int] = {}
+        """How many jobs wait that can share a batch."""
         self.unmade_s: dict[str, float] = {}
         """By client, the GPU seconds that the first images of its jobs take."""
 
@@ -49,8 +54,10 @@ class TierQueue:
         insort(self._entries, entry)
         if _yields(entry):
             self._turns.put(entry)
+        _count(self.kinds, job.params.batch_key, 1)
         if entry.needy:
             insort(self.needy, job.deadline)
+            _count(self.needy_sizes, job.params.size, 1)
         if work_s:
             self.unmade_s[job.client] = self.unmade_s.get(job.client, 0.0) + work_s
 
@@ -62,8 +69,10 @@ class TierQueue:
         del self._entries[bisect_left(self._entries, entry)]
         if _yields(entry):
             self._turns.remove(entry)
+        _count(self.kinds, job.params.batch_key, -1)
         if entry.needy:
             del self.needy[bisect_left(self.needy, job.deadline)]
+            _count(self.needy_sizes, job.params.size, -1)
         if entry.work_s:
             self.unmade_s[job.client] -= entry.work_s
             if self.unmade_s[job.client] < _NOTHING_S:
@@ -78,12 +87,16 @@ class TierQueue:
 
     def first(self) -> Job | None:
         """Return the job that is taken next."""
-        return next(iter(self._next(1)), None) if self._contended else self.head()
+        return next(iter(self.following(1)), None) if self._contended else self.head()
+
+    def alike(self, limit: int) -> int:
+        """Return how many jobs, up to a limit, the next batch could hold."""
+        return min(limit, len(self)) if len(self.kinds) < 2 else len(self.following(limit))
 
     def dues(self, size: int) -> tuple[float, float]:
         """Return the earliest deadline of the `size` jobs taken next, and of those among them without an image."""
-        if self._contended:
-            jobs = self._next(size)
+        if self._contended or len(self.kinds) > 1:
+            jobs = self.following(size)
             needy = [job.deadline for job in jobs if job.needy]
             return min((job.deadline for job in jobs), default=math.inf), min(needy, default=math.inf)
         head, needy_due = self.head(), self.needy[0] if self.needy else math.inf
@@ -99,15 +112,15 @@ class TierQueue:
 
     def take(self, limit: int) -> list[Job]:
         """Take the next job and up to `limit` - 1 more of the same size, steps and guidance, in order."""
-        batch = self._next(limit)
+        batch = self.following(limit)
         for job in batch:
             if _yields(self._by_id[job.id]):
                 self._turns.serve(job.client)
             self.remove(job)
         return batch
 
-    def _next(self, limit: int) -> list[Job]:
-        """Return the jobs that would be taken."""
+    def following(self, limit: int) -> list[Job]:
+        """Return the jobs that `take` would take."""
         self.head()
         near = (entry.job for entry in islice(self._in_order(), _SCAN) if not entry.job.done)
         first = next(near, None)
@@ -139,7 +152,15 @@ class TierQueue:
 
 
 _NOTHING_S = 1e-9
+_Key = TypeVar("_Key")
 _deadline = attrgetter("deadline")
+
+
+def _count(counts: dict[_Key, int], key: _Key, change: int) -> None:
+    """Add to a count; what is at 0 is not kept."""
+    counts[key] = counts.get(key, 0) + change
+    if not counts[key]:
+        del counts[key]
 
 
 def _yields(entry: QueueEntry) -> bool:

@@ -50,7 +50,7 @@ def read_result(job: Job, result: Result, outlook: Outlook, cascade: Cascade, sl
         return Answered(image, "deferred")
     plan = outlook.plan
     if plan is not None and cascade.should_defer(job, plan):
-        ends_in_time = outlook.ends_at(job.deadline, plan.heavy, job.client) <= answer_by(job, slo_s)
+        ends_in_time = outlook.ends_at(job, plan.heavy) <= answer_by(job, slo_s)
         in_time = ends_in_time and outlook.workers.having(plan.heavy) > 0
         return Deferred(image, (plan.light, plan.heavy), in_time)
     light = plan is None or job.tier in (plan.light, job.cascade[0])

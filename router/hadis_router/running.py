@@ -35,6 +35,11 @@ class Batch:
     """Loop time."""
 
     @property
+    def image_size(self) -> str | None:
+        """The one size of its images."""
+        return self.jobs[0].params.size
+
+    @property
     def timeout_s(self) -> float:
         """After how many seconds the worker is given up."""
         return 5 + 10 * self.expected_s
@@ -132,7 +137,8 @@ class Runner:
             self._end(run)
             worker.succeeded()
             seconds = max(1e-6, loop.time() - batch.began)
-            self._estimates.learn(worker.url, batch.tier, len(batch.jobs), batch.discriminate, seconds)
+            size, image_size = len(batch.jobs), batch.image_size
+            self._estimates.learn(worker.url, batch.tier, size, batch.discriminate, seconds, image_size)
             self._owner.take_results(batch, results)
         finally:
             worker.end()
@@ -147,7 +153,9 @@ class Runner:
         worker, now = batch.worker, asyncio.get_running_loop().time()
         elapsed_s = now - batch.began
         # That it might never have ended is no reason to know nothing of it.
-        self._estimates.learn_at_least(worker.url, batch.tier, len(batch.jobs), batch.discriminate, elapsed_s)
+        self._estimates.learn_at_least(
+            worker.url, batch.tier, len(batch.jobs), batch.discriminate, elapsed_s, batch.image_size
+        )
         if worker.progress is None and elapsed_s > batch.expected_s:
             log.warning("worker %s has not taken a batch on %s in %.1f s", worker.url, batch.tier, elapsed_s)
             worker.failed(now)

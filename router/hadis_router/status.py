@@ -30,6 +30,7 @@ def status_document(gateway: Gateway) -> dict[str, Any]:
         "attainment": dispatcher.recent.attainment(now),
         "latency": {"p50_s": p50, "p95_s": p95},
         "arrivals_total": gateway.metrics.arrivals_total,
+        "arrivals_by_size": gateway.metrics.arrivals_by_size,
         "observed_rps": gateway.state.observed_rps,
         "forecast_rps": gateway.state.forecast_rps,
         "plan": asdict(plan) if plan else None,

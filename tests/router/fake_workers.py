@@ -88,7 +88,9 @@ def make_job(
     tier: str | None = None,
     client: str = "",
     able: frozenset[str] | None = None,
+    size: str | None = None,
 ) -> Job:
     loop = asyncio.get_running_loop()
     now, future = loop.time(), loop.create_future()
-    return Job(name, ImageParams("p", 1), now, now + slo_s, future, tier, able, difficulty=difficulty, client=client)
+    params = ImageParams("p", 1, size=size)
+    return Job(name, params, now, now + slo_s, future, tier, able, difficulty=difficulty, client=client)

@@ -296,7 +296,7 @@ async def test_without_workers_it_is_alive_but_not_ready(profile: Profile, trans
             refused = await post(client, prompt="a", n=3)
             metrics = (await client.get("/metrics")).text
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
-    assert "hadis_router_arrivals_total 3.0" in metrics
+    assert 'hadis_router_arrivals_total{size="auto"} 3.0' in metrics
     assert 'hadis_router_failures_total{code="no_workers"} 3.0' in metrics, "images, as arrivals are"
 
 
@@ -350,6 +350,33 @@ async def test_a_client_keeps_its_objective_while_another_floods() -> None:
     assert "flood" not in json.dumps(status) + metrics
     assert f'hadis_router_failures_total{{code="over_share"}} {len(refused)}.0' in metrics
     assert "hadis_router_clients 2.0" in metrics
+
+
+async def test_a_size_is_made_by_the_tiers_that_have_it(transport: Instant) -> None:
+    tiers = profile_document()["spec"]["tiers"]
+    for tier in tiers:
+        tier["sizes"] = [tier.pop("size"), "64x32"]
+    tiers[1]["sizes"].append("64x64")
+    profile = Profile(CascadeProfile.read(profile_document(tiers=tiers)))
+    app = make_app(profile, transport)
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client:
+            for size in ("auto", "32x32", "64x32", "64x64"):
+                assert (await post(client, prompt="a", size=size)).status_code == 200
+            refused = await post(client, prompt="a", size="1x1")
+            models = (await client.get("/v1/models")).json()["data"]
+            front = (await client.get("/v1/hadis/front")).json()
+            status = (await client.get("/v1/hadis/status")).json()
+    assert [job.params.size for job in transport.jobs] == [None, None, "64x32", "64x64"]
+    assert "write 32x32, 64x32, 64x64 or auto" in refused.json()["error"]["message"]
+    assert {model["id"]: model["sizes"] for model in models} == {
+        "auto": ["32x32", "64x32", "64x64"],
+        "light": ["32x32", "64x32"],
+        "heavy": ["32x32", "64x32", "64x64"],
+    }
+    assert front["tiers"][0] == {"name": "light", "sizes": ["32x32", "64x32"]}
+    assert status["arrivals_by_size"] == {"auto": 2, "64x32": 1, "64x64": 1, "other": 1}
 
 
 async def test_status_and_metrics(client: httpx.AsyncClient) -> None:

@@ -47,6 +47,8 @@ def test_tiers_are_chosen_by_what_they_take_and_make(profile: Profile) -> None:
     sizes = with_tiers(size=["32x32", "64x64"])
     assert able_of(sizes, size="64x64") == ["heavy"]
     assert able_of(sizes, size="auto") == ["light", "heavy"]
+    several = with_tiers(size=["32x32", "32x32"], sizes=[["32x32"], ["32x32", "64x64"]])
+    assert able_of(several, size="64x64") == ["heavy"]
 
 
 @pytest.mark.parametrize(

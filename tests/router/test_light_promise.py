@@ -25,7 +25,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from virtual import virtual
 
-PROFILE = Profile(CascadeProfile.read(profile_document()))
+SIZES = [None, "48x32", "64x32"]
+"""The first one, 32x32, and others that take 1.5 and 2 times as long."""
+
+
+def profile_with_sizes() -> Profile:
+    document = profile_document()
+    for tier in document["spec"]["tiers"]:
+        tier["sizes"] = [tier.pop("size"), *filter(None, SIZES)]
+    return Profile(CascadeProfile.read(document))
+
+
+PROFILE = profile_with_sizes()
 
 
 class SlowAtWill:
@@ -38,7 +49,8 @@ class SlowAtWill:
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
     ) -> list[Result]:
         told(Progress(done=0, steps=1))
-        expected_s = PROFILE.latency_s(tier, len(jobs), discriminate)
+        [size] = {job.params.size for job in jobs}
+        expected_s = PROFILE.latency_s(tier, len(jobs), discriminate, size)
         longest_s = min(SLACK * expected_s, expected_s + self._most_more_s)
         seconds = self._draw.uniform(min(self._least * expected_s, longest_s), longest_s)
         await asyncio.sleep(seconds)
@@ -55,8 +67,9 @@ class SlowAtWill:
     batch=st.sampled_from([1, 2, 4]),
     least=st.floats(0, SLACK),
     sure=st.booleans(),
+    sizes=st.integers(1, len(SIZES)),
 )
-@example(seed=0, workers=4, rps=7.706512329510717, direct=0.75, deferral=0.5, batch=4, least=0.0, sure=False)
+@example(seed=0, workers=4, rps=7.706512329510717, direct=0.75, deferral=0.5, batch=4, least=0.0, sure=False, sizes=1)
 @example(
     seed=2920413135,
     workers=4,
@@ -66,9 +79,18 @@ class SlowAtWill:
     batch=1,
     least=1.299999,
     sure=False,
+    sizes=1,
 )
 def test_nobody_who_is_admitted_goes_without_an_image(
-    seed: int, workers: int, rps: float, direct: float, deferral: float, batch: int, least: float, sure: bool
+    seed: int,
+    workers: int,
+    rps: float,
+    direct: float,
+    deferral: float,
+    batch: int,
+    least: float,
+    sure: bool,
+    sizes: int,
 ) -> None:
     """The router believes the profile all the time: what it learns would only make it more careful."""
 
@@ -85,7 +107,8 @@ def test_nobody_who_is_admitted_goes_without_an_image(
         admitted: list[Job] = []
         while asyncio.get_running_loop().time() < 60:
             await asyncio.sleep(draw.expovariate(rps))
-            job = make_job(str(len(admitted)), difficulty=draw.random())
+            difficulty, size = draw.random(), SIZES[0] if sizes == 1 else draw.choice(SIZES[:sizes])
+            job = make_job(str(len(admitted)), difficulty=difficulty, size=size)
             try:
                 dispatcher.submit(job)
                 admitted.append(job)

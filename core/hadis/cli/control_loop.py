@@ -97,15 +97,17 @@ def snapshot_of(
 
 
 async def _read_demand(http: httpx.AsyncClient, url: str) -> DemandReading | Problem:
-    """Return the router's count of arrivals and the work that waits by tier, or that it does not answer."""
+    """Return the router's counts of arrivals by size and the work that waits by tier, or that it does not answer."""
     try:
         status = (await http.get(f"{url}/v1/hadis/status")).json()
-        series, queued_s = {"router": float(status["arrivals_total"])}, dict(status["queued_s"])
+        series = {size: float(count) for size, count in status["arrivals_by_size"].items()}
+        queued_s = dict(status["queued_s"])
         ratios = read_ratios(status["batch_time_ratios"])
         worker_ratios = {worker["url"]: float(worker["time_ratio"]) for worker in status["workers"]}
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Problem("NoRouter", f"the router does not answer: {error!r}")
-    return DemandReading(asyncio.get_running_loop().time(), series, queued_s, ratios, worker_ratios, url)
+    now, sizes = asyncio.get_running_loop().time(), {size: size for size in series}
+    return DemandReading(now, series, queued_s, ratios, worker_ratios, url, sizes)
 
 
 async def greet(url: str, workers: int, say: Callable[..., None]) -> None:

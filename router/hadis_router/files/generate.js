@@ -15,7 +15,7 @@ export function setUp(profile) {
   EXAMPLES.forEach((text) => $("examples").append(h("button", { type: "button", click: () => choose(text) }, text)));
   profile.then(({ tiers }) => {
     tiers.forEach(({ name }) => $("model").append(h("option", { value: name }, name)));
-    [...new Set(tiers.map(({ size }) => size))].forEach((size) => $("size").append(h("option", { value: size }, size)));
+    [...new Set(tiers.flatMap(({ sizes }) => sizes))].forEach((size) => $("size").append(h("option", { value: size }, size)));
     restore();
   });
   $("form").addEventListener("submit", (event) => {
