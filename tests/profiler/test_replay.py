@@ -6,6 +6,7 @@ import asyncio
 import csv
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from hadis_profiler.replay.inputs import InputError, ScoredPrompts, drawn_prompt
 from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Hadis, Making
 from hadis_profiler.replay.quality import Grid, Judge
 from hadis_profiler.replay.simulate import Outcome, Setting, replay
+from hadis_profiler.replay.sizes import read_sizes
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import ImageParams, Job
 from typer.testing import CliRunner
@@ -244,6 +246,37 @@ def test_size_finds_and_draws(tmp_path: Path) -> None:
     result = CliRunner().invoke(make_app(), [*words, "--quality", "5", "--max-gpus", "4"])
     assert result.exit_code == 2
     assert "4 GPUs do not reach quality 5" in result.stderr
+
+
+MIX = "1024x1024=0.6,1536x1024=0.2,1024x1536=0.2"
+"""A mean of 1.2 times the time of the first."""
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_mixed_sizes_keep_the_objective_as_one_does(profile: Profile, shared: bool) -> None:
+    """The same work arrives: 6 requests/s of the first size, or 5 of the mix."""
+    one = setting_for(profile, shared=shared)
+    mix = read_sizes(MIX.replace("1024x1024", "32x32"))
+    mixed = replace(one, profile=mix.known_by(profile), sizes=mix)
+    for setting, rate in ((one, 6.0), (mixed, 5.0)):
+        outcomes = run(setting, iter(poisson(rate, 200)))
+        assert not [o for o in outcomes if o.answered_s is None or o.answered_s - o.arrival_s > 4]
+        assert "heavy" in {o.how for o in outcomes}
+
+
+def test_a_profile_without_sizes_makes_those_of_the_mix_and_one_with_them_its_own(profile: Profile) -> None:
+    known = read_sizes("auto=1,64x32=1").known_by(profile)
+    assert known.tiers["light"].all_sizes == ("32x32", "64x32")
+    assert known.latency_s("light", 1, size="64x32") == 0.2
+    with pytest.raises(ValueError, match="no tier of the profile makes 9x9; they make 32x32, 64x32"):
+        read_sizes("9x9=1").known_by(known)
+
+
+@pytest.mark.parametrize("text", ["", "1024x1024", "1024=1", "1024x1024=0", "1024x1024=nan", "a=1", "8x8=1,8x8=2"])
+def test_sizes_that_cannot_be_meant_are_one_line(text: str, tmp_path: Path) -> None:
+    result = invoke_replay(tmp_path, "0,0\n", {"--sizes": text})
+    assert result.exit_code == 2
+    assert "--sizes" in result.stderr
 
 
 @pytest.mark.skipif(not PAPER.is_dir(), reason="the paper's data is not here")

@@ -20,6 +20,7 @@ from hadis_profiler.commands.trace_options import (
     AttainmentOption,
     ProfileOption,
     PromptsOption,
+    SizesOption,
     SloOption,
     TraceOption,
     one_line,
@@ -93,6 +94,7 @@ def replay_command(
         str | None, typer.Option(help="Shares of the requests by client: 50:1. Each is told of in the summary.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of these clients' fair shares, else 1: 1:2.")] = None,
+    sizes: SizesOption = None,
     log: Annotated[Path | None, typer.Option(help="Write a CSV row per request here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the run here (PNG, SVG or PDF).")] = None,
 ) -> None:
@@ -106,7 +108,7 @@ def replay_command(
         )  # fmt: skip
         mix = read_clients(clients, weights)
         inputs = replace(
-            read_inputs(profile, trace, prompts, slo, attainment, seed), disturbances=disturbances, clients=mix
+            read_inputs(profile, trace, prompts, slo, attainment, seed, sizes), disturbances=disturbances, clients=mix
         )
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": gpus}, "objective": {"latency": slo}})
         shared = placement == "shared" if placement else is_shared(spec, inputs.profile)
@@ -154,7 +156,8 @@ def _table(s: Summary, ran: Ran) -> Table:
         "forwarded": f"{ran.forwarded} requests, by routers that do not own their queue",
         "speed": f"{ran.virtual_s:.0f} s in {ran.wall_s:.1f} s: {ran.virtual_s / ran.wall_s:.0f} times real time",
     }
-    for name, served in s.clients.items() if any(s.clients) else ():
+    told_apart = (s.clients if any(s.clients) else {}) | (s.sizes if len(s.sizes) > 1 else {})
+    for name, served in told_apart.items():
         facts[name] = (
             f"{served.requests} requests, {served.in_time / served.requests:.2%} in time, "
             f"{served.refused / served.requests:.2%} refused"

@@ -17,6 +17,7 @@ from hadis_profiler.commands.trace_options import (
     AttainmentOption,
     ProfileOption,
     PromptsOption,
+    SizesOption,
     SloOption,
     TraceOption,
     one_line,
@@ -34,14 +35,15 @@ def size_command(
     prompts: PromptsOption = None,
     max_gpus: Annotated[int, typer.Option(min=1, max=4096, help="Look no further than this.")] = 256,
     attainment: AttainmentOption = 0.99,
-    seed: Annotated[int, typer.Option(help="Of drawn prompts.")] = 0,
+    sizes: SizesOption = None,
+    seed: Annotated[int, typer.Option(help="Of drawn prompts and sizes.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Picture of quality and violations against GPUs.")] = Path(
         "size.png"
     ),
 ) -> None:
     """Find the fewest GPUs on which a trace is served at a quality within the SLO."""
     with one_line():
-        inputs = read_inputs(profile, trace, prompts, slo, attainment, seed)
+        inputs = read_inputs(profile, trace, prompts, slo, attainment, seed, sizes)
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": 1}, "objective": {"latency": slo}})
         shared = is_shared(spec, inputs.profile)
         with Console(stderr=True).status("replaying") as status:

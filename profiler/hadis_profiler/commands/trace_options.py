@@ -15,6 +15,7 @@ from hadis.planning.profile import Profile
 
 from hadis_profiler.replay.inputs import InputError, drawn_prompts, read_prompts
 from hadis_profiler.replay.run import Inputs
+from hadis_profiler.replay.sizes import read_sizes
 
 ProfileOption = Annotated[Path, typer.Option("--profile", help="YAML with a CascadeProfile.")]
 TraceOption = Annotated[Path, typer.Option("--trace", help="Lines of arrival_ms,prompt_index (the index may lack).")]
@@ -23,6 +24,14 @@ PromptsOption = Annotated[
     typer.Option("--prompts", help="Folder with prompt_features.csv and confidence/model_K.txt; default: drawn."),
 ]
 SloOption = Annotated[str, typer.Option("--slo", help="Latency objective, for example 6s.")]
+SizesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sizes",
+        help="Shares of the requests by image size: 1024x1024=0.6,1536x1024=0.4. A size that the profile does not have "
+        "takes its time in proportion to its pixels.",
+    ),
+]
 AttainmentOption = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of requests within the SLO.")]
 
 
@@ -35,10 +44,12 @@ def one_line() -> Iterator[None]:
         raise fail(str(error).replace("\n", "; ")) from None
 
 
-def read_inputs(profile: Path, trace: Path, prompts: Path | None, slo: str, attainment: float, seed: int) -> Inputs:
+def read_inputs(
+    profile: Path, trace: Path, prompts: Path | None, slo: str, attainment: float, seed: int, sizes: str | None
+) -> Inputs:
     """Return what options say of a replay; raise ValueError, or what the readers raise, for what is wrong."""
     found = Profile(read_profile(profile))
     some = read_prompts(prompts, found) if prompts else drawn_prompts(found, seed)
     if parse_duration_s(slo) <= 0:
         raise ValueError(f"--slo {slo}: must be longer than nothing")
-    return Inputs(found, some, trace, slo, attainment)
+    return Inputs(found, some, trace, slo, attainment, sizes=read_sizes(sizes))

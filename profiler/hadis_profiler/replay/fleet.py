@@ -53,7 +53,7 @@ class TableTransport:
         self.batches += 1
         loop = asyncio.get_running_loop()
         factor = self._factors.draw(worker_number(url), tier, loop.time())
-        seconds = self._profile.latency_s(tier, len(jobs), discriminate) * factor
+        seconds = self._profile.latency_s(tier, len(jobs), discriminate, jobs[0].params.size) * factor
         self.busy_s += seconds
         end = self._ends[url] = asyncio.Event()
         timer = loop.call_later(seconds, end.set)

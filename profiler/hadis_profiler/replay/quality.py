@@ -26,11 +26,17 @@ Array = NDArray[np.float64]
 
 @dataclass
 class Served:
-    """How many requests of a client there were, were answered in time, and were refused at once."""
+    """How many requests of a client or a size there were, were answered in time, and were refused at once."""
 
     requests: int = 0
     in_time: int = 0
     refused: int = 0
+
+    def add(self, *, in_time: bool, refused: bool) -> None:
+        """Count one."""
+        self.requests += 1
+        self.in_time += in_time
+        self.refused += refused
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Summary:
     p99_s: float
     paths: dict[str, int]
     clients: dict[str, Served]
+    sizes: dict[str, Served]
 
 
 class Grid:
@@ -86,6 +93,7 @@ class Judge:
         self._waiting: list[Outcome] = []
         self._paths: Counter[str] = Counter()
         self._clients: defaultdict[str, Served] = defaultdict(Served)
+        self._sizes: defaultdict[str, Served] = defaultdict(Served)
         self._quality, self._weight, self._late, self._never, self._count = 0.0, 0, 0, 0, 0
 
     def add(self, outcome: Outcome) -> None:
@@ -93,17 +101,17 @@ class Judge:
         self._count += 1
         self._paths[outcome.how] += 1
         self._waiting.append(outcome)
-        client = self._clients[outcome.client]
-        client.requests += 1
+        late = False
         if outcome.answered_s is None:
             self._never += 1
-            client.refused += not outcome.first
         else:
             latency = outcome.answered_s - outcome.arrival_s
             self._latencies[round(math.log(max(latency, 1e-6)) / _STEP)] += 1
             late = latency > self._slo_s + 1e-9
             self._late += late
-            client.in_time += not late
+        in_time, refused = outcome.answered_s is not None and not late, outcome.answered_s is None and not outcome.first
+        for served in (self._clients[outcome.client], self._sizes[outcome.size]):
+            served.add(in_time=in_time, refused=refused)
         if len(self._waiting) >= 64 * self._block:
             self._close(32)
 
@@ -120,6 +128,7 @@ class Judge:
             self._quantile(0.99),
             dict(self._paths),
             dict(sorted(self._clients.items())),
+            dict(sorted(self._sizes.items())),
         )
 
     def _quantile(self, q: float) -> float:

@@ -19,6 +19,7 @@ from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Making
 from hadis_profiler.replay.quality import Judge, Summary
 from hadis_profiler.replay.simulate import Outcome, Ran, Setting, replay
+from hadis_profiler.replay.sizes import SizeMix
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Inputs:
     stretch: float = 1.0
     disturbances: Disturbances = Disturbances()
     clients: ClientMix = ClientMix()
+    sizes: SizeMix = SizeMix()
 
     @cached_property
     def end_s(self) -> float:
@@ -53,7 +55,7 @@ class Inputs:
     ) -> tuple[Summary, Ran]:
         """Replay once; every outcome also goes to `record`. `plan_every_s` is the period of our own control step."""
         slo_s = parse_duration_s(self.slo)
-        profile = with_load_seconds(self.profile, change_cost_s)
+        profile = self.sizes.known_by(with_load_seconds(self.profile, change_cost_s))
         spec = ServiceSpec.read(
             {
                 "profile": profile.resource.metadata.name,
@@ -76,7 +78,10 @@ class Inputs:
             self.disturbances.check(list(profile.tiers), gpus, self.end_s)
             by_difficulty = self.prompts.difficulty.argsort(kind="stable").tolist()
             arrivals = disturbed_arrivals(arrivals, self.disturbances, by_difficulty, self.end_s, seed)
-        setting = Setting(profile, spec, change_cost_s, disturbances=self.disturbances, seed=seed, clients=self.clients)
+        setting = Setting(
+            profile, spec, change_cost_s,
+            disturbances=self.disturbances, seed=seed, clients=self.clients, sizes=self.sizes,
+        )  # fmt: skip
         planned = timeline.planned if timeline else lambda at, plan: None
         ran = replay(setting, named.policy, arrivals, self.prompts, take, named.score, planned)
         return judge.summary(), ran
@@ -84,6 +89,6 @@ class Inputs:
 
 def with_load_seconds(profile: Profile, seconds: float) -> Profile:
     """Return the profile with this time for every change of tier."""
-    spec = profile.resource.spec
-    tiers = tuple(tier.model_copy(update={"load_seconds": seconds}) for tier in spec.tiers)
-    return Profile(profile.resource.model_copy(update={"spec": spec.model_copy(update={"tiers": tiers})}))
+    return profile.with_tiers(
+        tuple(tier.model_copy(update={"load_seconds": seconds}) for tier in profile.tiers.values())
+    )

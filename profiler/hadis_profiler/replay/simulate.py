@@ -18,9 +18,11 @@ from hadis.planning.decide import Decision
 from hadis.planning.fleet import is_shared
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis.planning.sizes import AUTO, size_name
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import mean_ratios, mean_worker_ratios
 from hadis_router.answer import ServeError
+from hadis_router.capabilities import resolved_size
 from hadis_router.dispatch import Dispatcher
 from hadis_router.job import ImageParams, Job
 
@@ -29,6 +31,7 @@ from hadis_profiler.replay.disturbances import BatchFactors, Disturbances
 from hadis_profiler.replay.fleet import DedicatedFleet, Fleet, SharedFleet, TableTransport
 from hadis_profiler.replay.inputs import ScoredPrompts
 from hadis_profiler.replay.routers import Routers
+from hadis_profiler.replay.sizes import SizeMix
 
 
 class Policy(Protocol):
@@ -52,6 +55,7 @@ class Outcome:
     final: str
     how: str
     client: str = ""
+    size: str = AUTO
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,9 @@ class Setting:
     queue_limit: int = 100_000
     disturbances: Disturbances = Disturbances()
     seed: int = 0
-    """Of what the disturbances and the clients draw."""
+    """Of what the disturbances, the clients and the sizes draw."""
     clients: ClientMix = ClientMix()
+    sizes: SizeMix = SizeMix()
 
     @property
     def gpus(self) -> int:
@@ -135,9 +140,9 @@ class _Replay:
         self._difficulty = score or prompts.difficulty.tolist().__getitem__
         factors = BatchFactors(setting.disturbances, setting.seed)
         self.transport = TableTransport(setting.profile, prompts, factors)
-        self._client = setting.clients.drawn(setting.seed)
+        self._client, self._size = setting.clients.drawn(setting.seed), setting.sizes.drawn(setting.seed)
         self._memory = Memory()
-        self._arrivals = 0
+        self._arrivals = {size: 0 for size, _ in setting.sizes.shares} or {AUTO: 0}
         self._open = 0
 
     async def run(self, trace: Iterable[tuple[float, int]]) -> float:
@@ -186,16 +191,19 @@ class _Replay:
         )  # fmt: skip
 
     def _arrive(self, loop: asyncio.AbstractEventLoop, at: float, prompt: int) -> None:
-        self._arrivals += 1
-        params = ImageParams(prompt="", seed=prompt)
-        job = Job(str(self._arrivals), params, at, at + self._setting.slo_s, loop.create_future(),
+        size, tiers = self._size(), self._setting.profile.tiers.values()
+        self._arrivals[size] += 1
+        able = [tier for tier in tiers if size in (AUTO, *tier.all_sizes)]
+        params = ImageParams(prompt="", seed=prompt, size=resolved_size(size, able))
+        job = Job(str(sum(self._arrivals.values())), params, at, at + self._setting.slo_s, loop.create_future(),
+                  able_tiers=None if len(able) == len(tiers) else frozenset(tier.name for tier in able),
                   difficulty=self._difficulty(prompt), client=self._client())  # fmt: skip
         self._open += 1
         self.routers.submit(job, self._refused)
 
     def _refused(self, job: Job, error: ServeError) -> None:
         self._open -= 1
-        self._record(Outcome(job.arrived, None, "", "", "", "", error.code, job.client))
+        self._record(Outcome(job.arrived, None, "", "", "", "", error.code, job.client, size_name(job.params.size)))
 
     def _done(self, job: Job, how: str) -> None:
         self._open -= 1
@@ -203,7 +211,8 @@ class _Replay:
         now = asyncio.get_running_loop().time()
         final = "" if failed else job.attempts[-1].tier
         answered_s = None if failed else now
-        self._record(Outcome(job.arrived, answered_s, *job.cascade, job.first_tier, final, how, job.client))
+        path = *job.cascade, job.first_tier, final, how
+        self._record(Outcome(job.arrived, answered_s, *path, job.client, size_name(job.params.size)))
 
     def _control(self, now: float) -> None:
         """Take one control step: observe the fleet, decide, act."""
@@ -217,9 +226,10 @@ class _Replay:
         waits = [router.queued_s for router in self.routers]
         queued_s = {tier: sum(each[tier] for each in waits) for tier in self._setting.profile.tiers}
         reading = DemandReading(
-            now, {"router": float(self._arrivals)}, queued_s,
+            now, {size: float(count) for size, count in self._arrivals.items()}, queued_s,
             ratios=mean_ratios(router.ratios for router in self.routers),
             worker_ratios=mean_worker_ratios(router.worker_ratios for router in self.routers),
+            sizes={size: size for size in self._arrivals},
         )  # fmt: skip
         snapshot = snapshot_of(now, self._setting, reading, groups, workers)
         decision = self._policy.decide(snapshot, self._memory)
