@@ -14,6 +14,7 @@ from hadis.planning.profile import FIRST_SIZES, Profile
 from hadis.planning.sizes import alike_share, followed_mix, mean_and_longest_s, mix_document, read_mix, with_mix
 from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
 from hadis.planning.solve import Solver
+from hadis.planning.speeds import corrected
 from hadis.protocol.labels import EVERY_TIER
 
 SMALL, LARGE = "32x32", "64x32"
@@ -108,7 +109,7 @@ def test_a_size_that_only_one_tier_makes_counts_for_that_tier() -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_larger_images_need_more_gpus_and_latencies_are_of_the_longest(shared: bool) -> None:
+def test_larger_images_need_more_gpus(shared: bool) -> None:
     objective = Objective.model_validate({"latency": "8s", "optimize": "Cost", "quality": 25.0})
     small, large = (
         Solver(with_mix(profile_of(), mix), objective, shared=shared).solve(6.0, 64)
@@ -117,7 +118,19 @@ def test_larger_images_need_more_gpus_and_latencies_are_of_the_longest(shared: b
     assert small.feasible and large.feasible
     assert small.quality <= 25 and large.quality <= 25
     assert large.gpus > small.gpus
-    assert large.heavy_latency_s >= 2.0, "a large image alone takes so long"
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_predicted_latencies_are_of_the_longest_size(shared: bool) -> None:
+    objective = Objective.model_validate({"latency": "8s"})
+    plan = Solver(with_mix(profile_of(), HALF_LARGE), objective, shared=shared).solve(0.001, 4)
+    assert (plan.light, plan.heavy) == ("heavy", "heavy")
+    assert plan.light_latency_s == pytest.approx(2.0)
+
+
+def test_the_mix_stays_where_times_are_corrected() -> None:
+    slow = corrected(with_mix(profile_of(), HALF_LARGE), {"heavy": {1: 2.0}})
+    assert mean_and_longest_s(slow, "heavy", 1) == pytest.approx((3.0, 4.0))
 
 
 def arrivals(**counts: float) -> dict[str, Demand]:

@@ -134,7 +134,8 @@ class Dedicated(Placement):
             with np.errstate(divide="ignore", invalid="ignore"):
                 util = demand_rps * share * service / (counts * table.batches)
             wait = wait_quantile_s(np.nan_to_num(util, nan=np.inf), counts, service, 0.0, tail)
-            latencies.append(np.where(share > 0, longest[rows][:, None, :] + wait, 0.0))
+            longest_s = longest[rows][:, None, :] if table.mixed else service
+            latencies.append(np.where(share > 0, longest_s + wait, 0.0))
         return latencies[0], latencies[1]
 
 
@@ -176,8 +177,10 @@ class Shared(Placement):
         light_share, heavy_share = table.light_share[rows][cell], table.heavy_share[rows][cell]
         light = np.where(light_share > 0, table.light_s[rows][:, None, :, None], 0.0)
         heavy = np.where(heavy_share > 0, table.heavy_s[rows][:, None, None, :], 0.0)
-        longest_light = np.where(light_share > 0, table.light_longest_s[rows][:, None, :, None], 0.0)
-        longest_heavy = np.where(heavy_share > 0, table.heavy_longest_s[rows][:, None, None, :], 0.0)
+        longest_light, longest_heavy = light, heavy
+        if table.mixed:
+            longest_light = np.where(light_share > 0, table.light_longest_s[rows][:, None, :, None], 0.0)
+            longest_heavy = np.where(heavy_share > 0, table.heavy_longest_s[rows][:, None, None, :], 0.0)
         rates = light_share / table.batches[:, None], heavy_share / table.batches  # batches per request
         with np.errstate(invalid="ignore"):
             work, rate = rates[0] * light + rates[1] * heavy, rates[0] + rates[1]
@@ -185,8 +188,8 @@ class Shared(Placement):
             scv = (rates[0] * light**2 + rates[1] * heavy**2) / rate / mean**2 - 1
             count = gpus[None, :, None, None].astype(float)
             wait = wait_quantile_s(demand_rps * work / count, count, mean, scv, self._tail[rows][cell])
-            both, longer = longest_light + longest_heavy, np.maximum(longest_light, longest_heavy)
-            return np.where(self._deferred[rows][cell], both + 2 * wait, longer + wait)
+            longer = np.maximum(longest_light, longest_heavy) + wait
+            return np.where(self._deferred[rows][cell], longest_light + longest_heavy + 2 * wait, longer)
 
 
 def placement(table: Table, late_share: float, *, shared: bool) -> Placement:

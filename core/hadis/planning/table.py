@@ -42,8 +42,9 @@ class Table:
         self._seconds, self._longest_s, self._joules = self._measured(profile, sizes)
         self.light_s = self._seconds[pair.astype(int), self.light]
         self.heavy_s = self._seconds[0, self.heavy]
-        self.light_longest_s = self._longest_s[pair.astype(int), self.light]
-        self.heavy_longest_s = self._longest_s[0, self.heavy]
+        self.mixed = not np.array_equal(self._seconds, self._longest_s)
+        self.light_longest_s = self._longest_s[pair.astype(int), self.light] if self.mixed else self.light_s
+        self.heavy_longest_s = self._longest_s[0, self.heavy] if self.mixed else self.heavy_s
         # Of each row's heavy jobs, the share that an average one can share a batch with.
         self.heavy_alike = np.array([alike_share(profile, name, slo_s) for name in self.names])[self.heavy]
         within_slo = np.where(self._longest_s <= slo_s, self._seconds / self.batches, np.inf)
