@@ -262,12 +262,13 @@ class Dispatcher:
         lighter = self._fallback(tier, running=True)
         # Before that, a stand-in would only take the time of those who have nothing else to hope for.
         within = outlook.now + outlook.longest_s(tier, expected_s)
-        for job in jobs:
-            if job.needy and lighter is not None:
-                # One batch of the lighter tier may have begun just then; the stand-in is in the next.
-                size = outlook.batch_limit(lighter, image_size)
-                longest_s = outlook.longest_s(lighter, outlook.batch_s(lighter, size, image_size))
-                self._deadlines.watch_lateness(job, 2 * longest_s, not_before=within)
+        if lighter is not None:
+            # One batch of the lighter tier may have begun just then; the stand-in is in the next.
+            lighter_s = outlook.batch_s(lighter, outlook.batch_limit(lighter, image_size), image_size)
+            ahead_s = 2 * outlook.longest_s(lighter, lighter_s)
+            for job in jobs:
+                if job.needy:
+                    self._deadlines.watch_lateness(job, ahead_s, not_before=within)
         self._runner.start(Batch(worker, tier, jobs, outlook.discriminates(tier), expected_s, outlook.now))
 
     def _wake_up_after_backoff(self, now: float) -> None:
