@@ -102,7 +102,7 @@ def prometheus(series: list[Any], age_s: float = 0.0, size: str | None = None, *
     def answer(params: Mapping[str, str]) -> str:
         at = time.time() - age_s
         values = [at] * len(series) if params["query"].startswith("timestamp(") else series
-        result = [{"metric": {"pod": str(i), **labels}, "value": [at, str(value)]} for i, value in enumerate(values)]
+        result = [{"metric": labels | {"pod": str(i)}, "value": [at, str(value)]} for i, value in enumerate(values)]
         return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}} | changes)
 
     return FakeHttp({f"{PROMETHEUS}/api/v1/query": answer})
