@@ -22,11 +22,11 @@ def profile() -> Profile:
 
 
 @pytest.fixture(scope="session")
-def built_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
-    """Models of random weights by name, each made once for all tests; see `tiny_models.BUILDERS`."""
-    from tiny_models import TinyModels
+def built_models(pytestconfig: pytest.Config) -> TinyModels:
+    """Models of random weights by name, each made once for all runs; see `tiny_models.BUILDERS`."""
+    from tiny_models import TinyModels, made_by
 
-    return TinyModels(tmp_path_factory.mktemp("tiny"))
+    return TinyModels(pytestconfig.cache.mkdir(f"tiny-models-{made_by()}"))
 
 
 @pytest.fixture
