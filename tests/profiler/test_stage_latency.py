@@ -113,6 +113,25 @@ def test_a_model_that_makes_another_size_is_not_measured(tmp_path: Path, monkeyp
         latency.measure(run_of(tmp_path), "cpu", progress, lambda _: None)
 
 
+def test_a_tier_whose_images_depend_on_their_company_is_measured_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Padded:
+        default_negative_prompt = None
+        takes_negative_prompts = True
+
+        def paint(self, call: Call) -> Painted:
+            longest = max(map(len, call.prompts))
+            return Painted(np.full((len(call.prompts), call.height, call.width, 3), longest / 1000, np.float32))
+
+    monkeypatch.setattr(latency, "load_painter", lambda *_: Padded())
+    said: list[str] = []
+    with Progress(disable=True) as progress:
+        measured = latency.measure(run_of(tmp_path, secondsPerPoint="50ms"), "cpu", progress, said.append)
+    assert [p.batch for p in measured["a"].points] == [1]
+    assert "images depend on those beside them, so it makes one at a time" in said[0]
+
+
 @pytest.mark.parametrize(("energy_j", "joules"), [(None, None), (0.0, None), (12.34567, 12.346)])
 def test_energy_is_in_the_profile_where_it_was_measured(energy_j: float | None, joules: float | None) -> None:
     assert latency.joules(energy_j) == joules

@@ -219,7 +219,7 @@ def test_warm_up_makes_every_size_and_each_is_served(fails: bool, monkeypatch: p
             Engine.load(models, "cpu")
         return
     loaded = Engine.load(models, "cpu")
-    assert made == [(1, 8, 8), (1, 16, 8), (2, 8, 8)]
+    assert made == [(1, 8, 8), (2, 8, 8), (1, 16, 8)]
     assert [result.size for result, _ in loaded.generate(batch(2, size="16x8"))] == ["16x8"] * 2
     with pytest.raises(BatchError, match="tier t makes 8x8, 16x8, not 9x9"):
         loaded.generate(batch(1, size="9x9"))

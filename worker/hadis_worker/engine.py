@@ -5,6 +5,7 @@ Runs in one thread (`service.WorkerService` sees to that) and knows nothing of H
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import time
@@ -19,10 +20,11 @@ from hadis.api.resources import Tier, TierSettings
 from hadis.protocol.worker import ErrorCode, GenerateBatch, JobResult, WireJob
 from PIL import Image
 
+from hadis_worker import company
 from hadis_worker.discriminator import Discriminator, load_discriminator
 from hadis_worker.errors import BatchCancelled, BatchError, LoadError, UnknownTierError
 from hadis_worker.loading.tiers import load_painters
-from hadis_worker.pipelines import Call, Painted, Painter
+from hadis_worker.pipelines import Call, Painted, Painter, Pixels
 from hadis_worker.settings import Models
 from hadis_worker.steps import Steps
 
@@ -68,6 +70,8 @@ class Engine:
         """What made the device unusable until the process starts again (CUDA errors are for good)."""
         self._painters = painters
         self._discriminator = discriminator
+        self._one_at_a_time: set[str] = set()
+        """Tiers whose images depend on their company, by name."""
 
     @classmethod
     def load(cls, models: Models, device: str) -> Self:
@@ -85,25 +89,42 @@ class Engine:
         engine = cls(models.tiers, load_painters(models.tiers, models.folder, device), discriminator, device)
         log.info("models took %.2f s", time.perf_counter() - started)
         for tier in models.tiers:
-            engine._warm_up(tier)
+            engine.warm_up(tier)
         return engine
 
-    def _warm_up(self, tier: Tier) -> None:
-        """Make an image of each size, then two at once, with the tier's own steps: some schedules fail with fewer."""
+    def warm_up(self, tier: Tier) -> None:
+        """Make one image, then two at once, with the tier's own steps (some schedules fail with fewer); then each size.
+
+        Where the company of an image changes it, the tier makes one at a time from then on. Raises LoadError.
+        """
         started = time.perf_counter()
-        for size in tier.all_sizes:
-            self._warm_up_batch(tier, size, 1)
-        self._warm_up_batch(tier, tier.size, 2)
+        if company.matters(functools.partial(self._first_images, tier, tier.size)):
+            self._one_at_a_time.add(tier.name)
+            log.warning("tier %s: images depend on those beside them: it makes one at a time", tier.name)
+        for size in tier.all_sizes[1:]:
+            self._first_images(tier, size, (company.PROMPT,))
         log.info("tier %s is warm (%.2f s)", tier.name, time.perf_counter() - started)
 
-    def _warm_up_batch(self, tier: Tier, size: str, count: int) -> None:
-        jobs = tuple(WireJob(id=str(i), prompt="a red circle", seed=i, size=size) for i in range(count))
+    def makes_one_at_a_time(self, tier: str) -> bool:
+        """Return whether the images of a tier depend on their company, as its warm-up found."""
+        return tier in self._one_at_a_time
+
+    def _first_images(self, tier: Tier, size: str, prompts: tuple[str, ...]) -> Pixels | None:
+        """Return the images of a batch, the last with seed 0, None where one was filtered; raise LoadError."""
+        seeds = range(len(prompts) - 1, -1, -1)
+        jobs = tuple(
+            WireJob(id=str(seed), prompt=prompt, seed=seed, size=size)
+            for seed, prompt in zip(seeds, prompts, strict=True)
+        )
         batch = GenerateBatch(tier=tier.name, jobs=jobs, discriminate=self._discriminator is not None)
+        pixels: list[Pixels] = []
         for outcome in self._halving(batch, jobs, _call(tier, jobs, self._painters[tier.name])):
             if isinstance(outcome, Picture):
                 check_size(tier, size, outcome.image.width, outcome.image.height)
+                pixels.append(np.asarray(outcome.image, np.float32) / np.float32(255))
             elif outcome.code != "content_filtered":  # a checker's mistake, which says that model and checker work
-                raise LoadError(f"tier {tier.name}: the first batch of {count} failed: {outcome.message}")
+                raise LoadError(f"tier {tier.name}: the first batch of {len(jobs)} failed: {outcome.message}")
+        return np.stack(pixels) if len(pixels) == len(jobs) else None
 
     def check(self, batch: GenerateBatch) -> Tier:
         """Return the batch's tier; raise UnknownTierError or BatchError, whose messages are for the caller."""
@@ -140,11 +161,16 @@ class Engine:
             if has_negative and not painter.takes_negative_prompts:
                 fault = Fault("invalid", f"tier {tier.name} takes no negative prompt")
                 outcomes |= {job.id: fault for job in jobs}
-            elif jobs:
-                made = self._halving(batch, jobs, replace(_call(tier, jobs, painter), counter=counter))
-                outcomes |= {job.id: outcome for job, outcome in zip(jobs, made, strict=True)}
+                continue
+            for part in self._together(tier, jobs):
+                made = self._halving(batch, part, replace(_call(tier, part, painter), counter=counter))
+                outcomes |= {job.id: outcome for job, outcome in zip(part, made, strict=True)}
         service_s = time.perf_counter() - started
         return [_result(job, outcomes[job.id], service_s) for job in batch.jobs]
+
+    def _together(self, tier: Tier, jobs: tuple[WireJob, ...]) -> list[tuple[WireJob, ...]]:
+        """Return which jobs are made at once."""
+        return [(job,) for job in jobs] if tier.name in self._one_at_a_time else [jobs] if jobs else []
 
     def _halving(self, batch: GenerateBatch, jobs: tuple[WireJob, ...], call: Call) -> list[JobOutcome]:
         """Make the jobs at once, or in halves, and those in halves, as long as memory does not suffice."""
@@ -243,7 +269,7 @@ def _part(call: Call, part: slice) -> Call:
 def _outcome(painted: Painted, i: int) -> JobOutcome:
     """Return image `i` as a picture, or the fault that it was filtered or holds NaN."""
     if painted.filtered is not None and painted.filtered[i]:
-        return Fault("content_filtered", "the model's safety checker filtered the image")
+        return Fault("content_filtered", "the safety checker filtered the image")
     pixels = painted.pixels[i]
     if not np.isfinite(pixels).all():
         return Fault("failed", "the model made an image that is not a number (NaN)")

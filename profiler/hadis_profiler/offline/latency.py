@@ -8,7 +8,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ import torch
 from hadis.api.fields import parse_duration_s
 from hadis.api.pipeline import width_height
 from hadis.api.resources import BatchLatency, Tier, TierSettings
+from hadis_worker import company
 from hadis_worker.engine import check_size, is_out_of_memory
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.faults import plain
 from hadis_worker.loading.tiers import load_painter
-from hadis_worker.pipelines import Call, Painter
+from hadis_worker.pipelines import Call, Painter, Pixels
 from rich.progress import Progress
 
 from hadis_profiler.offline import store
@@ -176,6 +177,9 @@ def _size(
     end = ""
     for batch in run.spec.batches:
         try:
+            if len(points) == 1 and company.matters(functools.partial(_images, painter, tier, size)):
+                end = "; images depend on those beside them, so it makes one at a time"
+                break
             point = time_batch(functools.partial(_paint, painter, tier, size, batch), batch, limit_s, device)
         except LoadError:
             raise
@@ -251,14 +255,24 @@ def _gain(points: list[BatchTiming], i: int) -> float:
 
 def _paint(painter: Painter, tier: TierSettings, size: str, batch: int) -> None:
     """Make one batch; raise LoadError where its images are not of the size."""
-    height, width = painter.paint(_call(tier, size, batch, painter.default_negative_prompt)).pixels.shape[1:3]
+    call = _call(tier, size, (_PROMPT,) * batch, painter.default_negative_prompt)
+    height, width = painter.paint(call).pixels.shape[1:3]
     check_size(tier, size, width, height)
 
 
-def _call(tier: TierSettings, size: str, batch: int, negative: str | None) -> Call:
+def _images(painter: Painter, tier: TierSettings, size: str, prompts: tuple[str, ...]) -> Pixels | None:
+    """Return the images of a batch, the last with seed 0; None where one was filtered."""
+    call = _call(tier, size, prompts, painter.default_negative_prompt)
+    with torch.inference_mode():
+        painted = painter.paint(replace(call, seeds=call.seeds[::-1]))
+    return None if any(painted.filtered or ()) else painted.pixels
+
+
+def _call(tier: TierSettings, size: str, prompts: tuple[str, ...], negative: str | None) -> Call:
     width, height = width_height(size)
+    batch = len(prompts)
     negatives = None if negative is None else (negative,) * batch
-    return Call((_PROMPT,) * batch, negatives, tuple(range(batch)), width, height, tier.steps, tier.guidance)
+    return Call(prompts, negatives, tuple(range(batch)), width, height, tier.steps, tier.guidance)
 
 
 def _energy_j(device: str) -> float | None:
