@@ -130,6 +130,7 @@ class Hunyuan:
     def __init__(self, distilled: bool) -> None:
         self.transformer = SimpleNamespace(config={"guidance_embeds": distilled})
         self.guider = None if distilled else SimpleNamespace(guidance_scale=3.5)
+        self.ocr_guider = None if distilled else SimpleNamespace(guidance_scale=5.0)
 
     def __call__(
         self, prompt: Any = None, negative_prompt: Any = None, distilled_guidance_scale: float | None = 3.25
@@ -146,6 +147,9 @@ def test_guidance_by_another_name_and_by_a_guider() -> None:
     shared = Hunyuan(distilled=False)
     own, weak = (DiffusersPainter(shared, tiny_tier("m", guidance=guidance)) for guidance in (None, 1.5))
     assert [paint(own).max(), paint(weak, 1.5).max(), paint(own).max()] == [3.5, 1.5, 3.5]
+    assert getattr(shared.ocr_guider, "guidance_scale", None) == 5.0
+    paint(weak, 1.5)
+    assert getattr(shared.ocr_guider, "guidance_scale", None) == 1.5  # it guides prompts with words to paint
     assert own.takes_negative_prompts
     assert call_settings(tiny_tier("m"), shared).guidance == GUIDER
 

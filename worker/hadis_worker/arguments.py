@@ -37,6 +37,8 @@ _OURS = frozenset(_FIELDS) | {
     "num_images_per_prompt",
     "callback_on_step_end",
     "callback_on_step_end_tensor_inputs",
+    "callback",
+    "callback_steps",
 }
 _MUCH = 100.0
 """A guidance at which any pipeline that can guide does."""
