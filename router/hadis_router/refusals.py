@@ -73,11 +73,11 @@ def workers_failed() -> ServeError:
 
 
 def content_filtered() -> ServeError:
-    """Return the error of an image that its model's safety checker filtered, with the code of OpenAI's images API.
+    """Return the error of an image that a safety checker filtered, with the code of OpenAI's images API.
 
     Its client raises BadRequestError, and others (LiteLLM) know the code as a violation of the content policy.
     """
-    message = "the model's safety checker filtered the image; change the prompt or the seed"
+    message = "the safety checker filtered the image; change the prompt or the seed"
     return ServeError(400, "content_policy_violation", message)
 
 

@@ -170,6 +170,11 @@ class TierSettings(Fields):
         None, ge=1, le=8192, description="Most tokens of a prompt; default: the pipeline's own."
     )
     call: dict[str, Any] = Field({}, description="Further arguments of the pipeline's call, as diffusers names them.")
+    safety: Text = Field(
+        "model",
+        description="Who checks what images show: model (the checker that the model brings, if any), none, or the "
+        "repository or folder of a checker such as CompVis/stable-diffusion-safety-checker.",
+    )
     size: Size = Field(
         # A default of its own would have the API server write it beside `sizes`.
         default_factory=lambda: "1024x1024",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from hadis.api.resources import Tier
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.faults import explain
 from hadis_worker.loading.modules import Recipe, recipe, weights_of
-from hadis_worker.loading.sources import CONFIG, check_name, component_folder, file_of
+from hadis_worker.loading.sources import CONFIG, check_file, check_name, component_folder, file_of, local_folder
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 
@@ -32,18 +33,42 @@ def own_recipes(folder: Path, index: Mapping[str, Any], variant: str | None, dty
 
 def other_recipes(tier: Tier, folder: Path, index: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Recipe]:
     """Return what a tier's components from elsewhere are made of, fetched if need be; raise LoadError."""
+    _check_names(tier, index)
+    made_of = {}
+    for name, part in tier.components.items():
+        with _explained(name, part, folder):
+            made_of[name] = _recipe(tier, name, part, folder, dtype)
+    return made_of
+
+
+def check_components(tier: Tier, folder: Path, index: Mapping[str, Any]) -> None:
+    """Raise LoadError where files of a tier's components are not there, or may not be had."""
+    _check_names(tier, index)
+    for name, part in tier.components.items():
+        with _explained(name, part, folder):
+            check_file(folder, part.model, "/".join(filter(None, (part.subfolder, part.file or CONFIG))), part.revision)
+    if (local := local_folder(folder, tier.model)) is None:
+        return
+    for name in _names(index):
+        if any(index[name]) and name not in tier.components and not (local / name).is_dir():
+            raise LoadError(f"there is no {name} in {local}")
+
+
+def _check_names(tier: Tier, index: Mapping[str, Any]) -> None:
     for name in tier.components:
         if name not in _names(index):
             raise LoadError(f"components.{name}: the pipeline has none; it has {', '.join(_names(index))}")
-    made_of = {}
-    for name, part in tier.components.items():
-        check_name(folder, part.model, f"components.{name}: {part.model!r}")
-        try:
-            made_of[name] = _recipe(tier, name, part, folder, dtype)
-        except (OSError, ValueError, RuntimeError) as error:
-            advice = "" if part.file else "; where the weights are a single file, write file"
-            raise LoadError(f"components.{name}: {part.model!r} cannot be used: {explain(error)}{advice}") from error
-    return made_of
+
+
+@contextlib.contextmanager
+def _explained(name: str, part: Component, folder: Path) -> Iterator[None]:
+    """Turn what is raised of a component's files into a LoadError that names it."""
+    check_name(folder, part.model, f"components.{name}: {part.model!r}")
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        advice = "" if part.file else "; where the weights are a single file, write file"
+        raise LoadError(f"components.{name}: {part.model!r} cannot be used: {explain(error)}{advice}") from error
 
 
 def _recipe(tier: Tier, name: str, part: Component, folder: Path, dtype: torch.dtype) -> Recipe:

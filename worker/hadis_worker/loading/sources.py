@@ -9,7 +9,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 from hadis.api.pipeline import Component
 from hadis.api.resources import Tier
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, snapshot_download, try_to_load_from_cache
 
 from hadis_worker.errors import LoadError
 
@@ -46,6 +46,14 @@ def file_of(folder: Path, model: str, name: str, revision: str | None = None) ->
     if not (local / name).is_file():
         raise FileNotFoundError(f"there is no {name} in {local}")
     return local / name
+
+
+def check_file(folder: Path, model: str, name: str, revision: str | None = None) -> None:
+    """Raise FileNotFoundError, or what the hub's client raises, where `file_of` would; fetches nothing."""
+    if local_folder(folder, model) is not None:
+        file_of(folder, model, name)
+    elif not isinstance(try_to_load_from_cache(model, name, revision=revision), str):
+        get_hf_file_metadata(hf_hub_url(model, name, revision=revision))
 
 
 def pipeline_folder(tier: Tier, folder: Path, elsewhere: Sequence[str]) -> Path:

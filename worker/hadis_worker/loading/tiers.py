@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,17 @@ from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.classes import pipeline_class
-from hadis_worker.loading.components import load_component, other_recipes, own_recipes
+from hadis_worker.loading.components import check_components, load_component, other_recipes, own_recipes
 from hadis_worker.loading.faults import explain
-from hadis_worker.loading.loras import fetch_loras, fuse, touched
+from hadis_worker.loading.loras import check_loras, fetch_loras, fuse, touched
 from hadis_worker.loading.modules import Modules
+from hadis_worker.loading.safety import Checker, check_checker, left_out, load_checker, say_who_checks
 from hadis_worker.loading.scheduler import scheduler_of
 from hadis_worker.loading.sources import INDEX, check_name, file_of, local_folder, pipeline_folder
 from hadis_worker.pipelines import DiffusersPainter
 
 log = logging.getLogger(__name__)
-_LOADED = {"model", "revision", "variant", "pipeline", "components", "loras", "scheduler", "dtype"}
+_LOADED = {"model", "revision", "variant", "pipeline", "components", "loras", "scheduler", "safety", "dtype"}
 """Settings that say what is loaded; the others say how it is called."""
 
 
@@ -42,35 +44,55 @@ def load_painters(tiers: Sequence[Tier], folder: Path, device: str) -> dict[str,
     Tiers that load the same share a pipeline, and others the modules that are made of the same files.
     """
     _quiet()
-    pipelines: dict[str, Any] = {}
+    loaded: dict[str, tuple[Any, Checker | None]] = {}
     modules = Modules()
     painters = {}
     for tier in tiers:
         key = tier.model_dump_json(include=_LOADED)
-        if key not in pipelines:
-            pipelines[key] = _load(tier, folder, device, modules)
-        painters[tier.name] = DiffusersPainter(pipelines[key], tier)
+        if key not in loaded:
+            loaded[key] = _load(tier, folder, device, modules)
+        pipeline, checker = loaded[key]
+        say_who_checks(tier, pipeline)
+        painters[tier.name] = DiffusersPainter(pipeline, tier, checker)
     return painters
 
 
-def _load(tier: Tier, folder: Path, device: str, modules: Modules) -> Any:
+def check_tier(tier: Tier, folder: Path) -> None:
+    """Raise LoadError where files that a tier names are not there, or may not be had; fetches no weights."""
+    with _named(tier, folder):
+        check_name(folder, tier.model)
+        index = _index(tier, folder)
+        pipeline_class(tier, index)
+        check_components(tier, folder, _loaded(tier, index))
+        check_loras(tier, folder)
+        check_checker(tier, folder)
+
+
+def _load(tier: Tier, folder: Path, device: str, modules: Modules) -> tuple[Any, Checker | None]:
     # CPUs have no fast half precision, and not every operator has one at all.
     dtype = torch.float32 if device == "cpu" else getattr(torch, tier.dtype)
-    local = local_folder(folder, tier.model)
-    try:
+    with _named(tier, folder):
         check_name(folder, tier.model)
         pipeline = load_pipeline(tier, folder, dtype, modules)
         pipeline.to(device)
+        checker = load_checker(tier, folder, dtype, device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline, checker
+
+
+@contextlib.contextmanager
+def _named(tier: Tier, folder: Path) -> Iterator[None]:
+    """Turn whatever is raised into a LoadError that names the tier."""
+    try:
+        yield
     except Exception as error:  # diffusers raises much else than it documents, and none of it may be a traceback
         where = (
             ""
-            if local or isinstance(error, LoadError)
+            if local_folder(folder, tier.model) or isinstance(error, LoadError)
             else f" ({folder / tier.model} is no folder, so it was looked for on the hub)"
         )
         reason = explain(error)
         raise LoadError(f"tier {tier.name}: model {tier.model!r} cannot be loaded{where}: {reason}") from error
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def load_pipeline(tier: Tier, folder: Path, dtype: torch.dtype, modules: Modules) -> Any:
@@ -80,8 +102,10 @@ def load_pipeline(tier: Tier, folder: Path, dtype: torch.dtype, modules: Modules
     """
     index = _index(tier, folder)
     kind = pipeline_class(tier, index)
+    none = dict.fromkeys(left_out(tier, index))
+    index = _loaded(tier, index)
     others = other_recipes(tier, folder, index, dtype)
-    home = pipeline_folder(tier, folder, list(tier.components))
+    home = pipeline_folder(tier, folder, [*tier.components, *none])
     loras = fetch_loras(tier, folder)
     changed = touched(kind, loras)
     recipes = {
@@ -93,7 +117,7 @@ def load_pipeline(tier: Tier, folder: Path, dtype: torch.dtype, modules: Modules
         name: load_component(name, tier.components[name], recipes[name], index) for name in others if name not in held
     }
     try:
-        pipeline = kind.from_pretrained(home, dtype=dtype, variant=tier.variant, **held, **fresh)
+        pipeline = kind.from_pretrained(home, dtype=dtype, variant=tier.variant, **held, **fresh, **none)
     except OSError as error:
         raise LoadError(explain(error, home, tier.variant)) from error
     _check_dtype(pipeline, dtype)
@@ -117,6 +141,11 @@ def _index(tier: Tier, folder: Path) -> dict[str, Any]:
         raise
     document: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return document
+
+
+def _loaded(tier: Tier, index: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pipeline's index without the components that the tier leaves out."""
+    return {name: part for name, part in index.items() if name not in left_out(tier, index)}
 
 
 def _check_dtype(pipeline: Any, dtype: torch.dtype) -> None:
