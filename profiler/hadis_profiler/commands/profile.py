@@ -148,13 +148,16 @@ async def _apply(profile: CascadeProfile, namespace: str) -> None:
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
-    """Turn an error that a person can mend into one line and exit code 2."""
+    """Turn an error that a person can mend into one line, or one line each, and exit code 2."""
     from hadis_worker.errors import LoadError
 
     from hadis_profiler.offline.images import ImageError
+    from hadis_profiler.offline.spec import RunFaults
     from hadis_profiler.offline.table import TableError
 
     try:
         yield
+    except RunFaults as error:
+        raise fail("\nhadis: ".join(error.lines)) from None
     except (ManifestError, LoadError, ImageError, TableError, ValueError, OSError) as error:
         raise fail(" ".join(str(error).split())) from None

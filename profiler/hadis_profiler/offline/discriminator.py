@@ -19,6 +19,7 @@ from hadis_worker.discriminator import (
     SmallDiscriminator,
     load_discriminator,
 )
+from hadis_worker.loading.faults import explain
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import Progress
@@ -86,7 +87,7 @@ def train(
     path, folder = run.work / "discriminator.json", run.work / FOLDER
     if store.load(path, made_from) is None or not (folder / "model.safetensors").exists():
         torch.manual_seed(run.spec.seed)
-        network = _untrained(run, prompts).to(device)
+        network = untrained(run, prompts).to(device)
         _fit(network, _examples(run, network, prompts, good, split.train), run.spec.discriminator.rounds, progress)
         _calibrate(network, _examples(run, network, prompts, good, split.calibrate))
         network.save(folder)
@@ -122,8 +123,8 @@ def calibration(confidence: Array, good: Flags) -> tuple[CalibrationBin, ...]:
     )
 
 
-def _untrained(run: Run, prompts: Sequence[str]) -> Discriminator:
-    """Return the network that the spec names; raise SpecError where its CLIP cannot be loaded."""
+def untrained(run: Run, prompts: Sequence[str]) -> Discriminator:
+    """Return the network that a spec names, for prompts as these; raise SpecError where its CLIP cannot be loaded."""
     spec = run.spec.discriminator
     if spec.clip is None:
         return SmallDiscriminator(SmallConfig(_vocabulary(prompts), spec.image_size, _CHANNELS[spec.image_size]))
@@ -131,8 +132,7 @@ def _untrained(run: Run, prompts: Sequence[str]) -> Discriminator:
     try:
         return ClipDiscriminator.of(str(folder) if folder.is_dir() else spec.clip, ClipConfig())
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise SpecError(f"discriminator.clip: {spec.clip} cannot be loaded: {reason}") from None
+        raise SpecError(f"discriminator.clip: {spec.clip} cannot be loaded: {explain(error)}") from None
 
 
 def _examples(

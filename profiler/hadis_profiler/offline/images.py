@@ -36,7 +36,9 @@ def generate_all(
     """Generate what is missing; image i has the seed `seed + i`. `batches` has each tier's batch of most throughput."""
     task = progress.add_task("images", total=len(run.spec.tiers) * len(prompts))
     for tier in run.spec.tiers:
-        folder = _folder(run, tier, prompts)
+        folder = folder_of(run, tier, prompts)
+        if not (folder / _SETTINGS).exists():
+            store.save(folder / _SETTINGS, _made_from(run, tier, prompts), tier.model_dump())
         missing = [i for i in range(len(prompts)) if not path_of(folder, i).exists()]
         progress.advance(task, len(prompts) - len(missing))
         if missing:
@@ -66,16 +68,17 @@ def path_of(folder: Path, i: int) -> Path:
     return folder / f"{i // 1000:03}" / f"{i:06}.png"
 
 
-def _folder(run: Run, tier: TierSettings, prompts: Sequence[str]) -> Path:
-    """Return a tier's folder, which holds images of these settings alone; raise SpecError."""
+def folder_of(run: Run, tier: TierSettings, prompts: Sequence[str]) -> Path:
+    """Return a tier's folder, which holds images of these settings alone; raise SpecError where it holds others."""
     folder = run.work / "images" / tier.name
-    made_from = store.mark(tier.model_dump(exclude={"name", "tunable", "sizes"}), run.spec.seed, list(prompts))
     known = folder / _SETTINGS
-    if not known.exists():
-        store.save(known, made_from, tier.model_dump())
-    elif store.load(known, made_from) is None:
+    if known.exists() and store.load(known, _made_from(run, tier, prompts)) is None:
         raise SpecError(f"{folder} holds images of other settings or prompts; delete it, or choose another --work")
     return folder
+
+
+def _made_from(run: Run, tier: TierSettings, prompts: Sequence[str]) -> str:
+    return store.mark(tier.model_dump(exclude={"name", "tunable", "sizes"}), run.spec.seed, list(prompts))
 
 
 def _generate(
@@ -99,5 +102,5 @@ def _generate(
 
 def _advice(result: JobResult) -> str:
     if result.error_code == "content_filtered":
-        return "; leave the prompt out, or give the model no safety checker while it is profiled"
+        return "; leave the prompt out, or name another `safety` for the tier"
     return "; try another dtype (bfloat16 or float32)" if "NaN" in (result.error or "") else ""

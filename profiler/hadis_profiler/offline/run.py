@@ -14,7 +14,18 @@ from hadis_router.features import features as text_features
 from hadis_worker.gpu import pick_device
 from rich.progress import Progress
 
-from hadis_profiler.offline import difficulty, discriminator, features, images, latency, notes, quality, store, table
+from hadis_profiler.offline import (
+    checks,
+    difficulty,
+    discriminator,
+    features,
+    images,
+    latency,
+    notes,
+    quality,
+    store,
+    table,
+)
 from hadis_profiler.offline.difficulty import DifficultyFit
 from hadis_profiler.offline.discriminator import Discrimination
 from hadis_profiler.offline.features import ImageFeatures
@@ -49,7 +60,8 @@ class Stages:
 
     @cached_property
     def prompts(self) -> Prompts:
-        """The prompts."""
+        """The prompts, once all else was found right that can be checked before an image is made."""
+        checks.check(self.run)
         prompts = read_prompts(self.run)
         self.say(prompts.note)
         return prompts
@@ -67,8 +79,9 @@ class Stages:
     @cached_property
     def images(self) -> bool:
         """True once every image is in the work folder."""
+        texts = self.prompts.texts
         batches = {name: measured.best.batch for name, measured in self.latency.items()}
-        images.generate_all(self.run, self.prompts.texts, self.device, batches, self.progress, self.say)
+        images.generate_all(self.run, texts, self.device, batches, self.progress, self.say)
         return True
 
     @cached_property

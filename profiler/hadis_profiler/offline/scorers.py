@@ -11,12 +11,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from hadis_worker.discriminator import embed
+from hadis_worker.loading.faults import explain
 from numpy.typing import NDArray
 from PIL import Image
 
 from hadis_profiler.offline.spec import Run, SpecError
 
 Array = NDArray[np.float64]
+_AGAINST_FOLDERS = ("inception", "clip")
+_LEAST_REFERENCE = 2
+"""A distance needs a covariance."""
 
 
 class Scorer(Protocol):
@@ -33,17 +37,41 @@ class Scorer(Protocol):
 
 
 def load_scorer(run: Run, device: str) -> Scorer:
-    """Return the scorer that a spec names; raise SpecError."""
+    """Return the scorer that a spec names, with its reference; raise SpecError."""
+    reference_folder(run)
+    return make_scorer(run, device)
+
+
+def reference_folder(run: Run) -> Path | None:
+    """Return the folder of real images, None for a scorer that needs none; raise SpecError where it is of no use."""
+    name = run.spec.scorer
+    if name not in _AGAINST_FOLDERS:
+        return None
+    if run.spec.reference is None:
+        raise SpecError(f"scorer {name} needs `reference`: a folder of real images to compare with")
+    folder = run.path(run.spec.reference)
+    if not folder.is_dir():
+        raise SpecError(f"reference: {folder} is not a folder")
+    paths = _images(folder)
+    if len(paths) < _LEAST_REFERENCE:
+        raise SpecError(
+            f"reference: {folder} has {len(paths)} images; {_LEAST_REFERENCE} are the least, 5,000 are good"
+        )
+    for path in paths:
+        try:
+            Image.open(path).close()
+        except OSError:
+            raise SpecError(f"reference: {path} is no image; delete it") from None
+    return folder
+
+
+def make_scorer(run: Run, device: str) -> Scorer:
+    """Return the scorer that a spec names, its reference not looked at yet; raise SpecError."""
     name = run.spec.scorer
     weights = run.path(run.spec.scorer_weights) if run.spec.scorer_weights else None
-    if name in ("inception", "clip"):
-        if run.spec.reference is None:
-            raise SpecError(f"scorer {name} needs `reference`: a folder of real images to compare with")
-        folder = run.path(run.spec.reference)
-        if not folder.is_dir():
-            raise SpecError(f"reference: {folder} is not a folder")
+    if name in _AGAINST_FOLDERS:
         kind = Inception if name == "inception" else Clip
-        return kind(weights, folder, device)
+        return kind(weights, run.path(run.spec.reference or "."), device)
     module, _, function = name.partition(":")
     try:
         make: Any = getattr(importlib.import_module(module), function)
@@ -51,6 +79,10 @@ def load_scorer(run: Run, device: str) -> Scorer:
         raise SpecError(f"scorer {name!r}: {error}; write inception, clip, or module:function") from None
     scorer: Scorer = make(run.models)
     return scorer
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
 
 
 class _AgainstFolder:
@@ -61,10 +93,7 @@ class _AgainstFolder:
 
     def reference(self, prompts: Sequence[str]) -> Array:
         """Return the features of all images in the folder."""
-        paths = sorted(p for p in self._folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
-        if len(paths) < 2:
-            raise SpecError(f"reference: {self._folder} has {len(paths)} images")
-        parts = []
+        paths, parts = _images(self._folder), []
         for start in range(0, len(paths), 32):
             images = [Image.open(path).convert("RGB") for path in paths[start : start + 32]]
             parts.append(self.features([""] * len(images), images))
@@ -121,7 +150,7 @@ class Clip(_AgainstFolder):
             self._model: Any = CLIPModel.from_pretrained(source).eval().to(device)
             self._processor: Any = CLIPProcessor.from_pretrained(source)
         except OSError as error:
-            raise SpecError(f"scorer clip: {source} cannot be loaded: {' '.join(str(error).split())[:200]}") from None
+            raise SpecError(f"scorer clip: {source} cannot be loaded: {explain(error)}") from None
 
     @torch.inference_mode()
     def _both(self, prompts: Sequence[str], images: Sequence[Image.Image]) -> tuple[Array, Array]:

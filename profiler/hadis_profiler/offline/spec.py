@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,6 +15,15 @@ from pydantic import Field, model_validator
 
 class SpecError(ValueError):
     """A spec, or something that it names, that cannot be used; the message says where and what to write instead."""
+
+
+class RunFaults(SpecError):
+    """All faults of a run, one line each."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        """Take the lines."""
+        super().__init__("; ".join(lines))
+        self.lines = lines
 
 
 class DiscriminatorSpec(Fields):
