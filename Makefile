@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # Else every process would compile torch and all the other libraries anew as it starts.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help demo test lint docs reference e2e bench bench-paper scenes scenes-profile screenshots crds cluster clean
+.PHONY: help demo test lint docs reference models e2e bench bench-paper scenes scenes-profile screenshots crds cluster clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -76,6 +76,9 @@ crds: $(VENV)/installed ## write the CustomResourceDefinitions anew from the mod
 reference: $(VENV)/installed ## write docs/reference and the drawings anew from the code
 	PYTHONPATH=tests $(BIN)/python tests/docs/reference.py .
 	$(BIN)/python tests/docs/drawings.py .
+
+models: $(VENV)/installed ## write docs/models.md anew from what tiny models of every family do (3 minutes)
+	PYTHONPATH=tests:tests/worker $(BIN)/python tests/families/write.py .
 
 docs: $(VENV)/installed ## build the documents' site into build/site; a link that leads nowhere is an error
 	$(BIN)/zensical build --strict --clean

@@ -108,7 +108,8 @@ def _lora(path: Path, file: str, model: Any) -> None:
     diffusers.StableDiffusionXLPipeline.save_lora_weights(path, unet_lora_layers=layers, weight_name=file)
 
 
-def _sd3(path: Path) -> None:
+def _sd3(path: Path, seed: int) -> None:
+    torch.manual_seed(seed)
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=16,
         patch_size=2,
@@ -121,6 +122,7 @@ def _sd3(path: Path) -> None:
         joint_attention_dim=32,
         pooled_projection_dim=64,
     )
+    torch.manual_seed(0)  # text encoders and VAE are those of every seed
     diffusers.StableDiffusion3Pipeline(
         vae=vae(),
         text_encoder=clip(projection=True),
@@ -135,6 +137,7 @@ def _sd3(path: Path) -> None:
 
 
 def _flux(path: Path, guidance_embeds: bool) -> None:
+    torch.manual_seed(guidance_embeds)
     transformer = diffusers.FluxTransformer2DModel(
         patch_size=1,
         in_channels=4,
@@ -147,6 +150,7 @@ def _flux(path: Path, guidance_embeds: bool) -> None:
         axes_dims_rope=(4, 4, 8),
         guidance_embeds=guidance_embeds,
     )
+    torch.manual_seed(2)  # text encoders and VAE are those of both
     diffusers.FluxPipeline(
         vae=vae(latent_channels=1),
         text_encoder=clip(),
@@ -164,7 +168,8 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
     "sdxl-turbo": _turbo,
     "lightning": _lightning,
     "lcm-lora": lambda path: _lora(path, LCM_FILE, sdxl_unet()),
-    "sd3": _sd3,
+    "sd3": functools.partial(_sd3, seed=1),
+    "sd3-turbo": functools.partial(_sd3, seed=2),
     "flux-dev": functools.partial(_flux, guidance_embeds=True),
     "flux-schnell": functools.partial(_flux, guidance_embeds=False),
     **flow_models.BUILDERS,

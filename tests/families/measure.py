@@ -1,0 +1,199 @@
+"""What a family's tiny model does when it is loaded, warmed up and asked for images as a worker would be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hadis.api.resources import Tier
+from hadis.protocol.worker import GenerateBatch, WireJob
+from hadis_worker.company import OTHER
+from hadis_worker.engine import Engine
+from hadis_worker.errors import BatchCancelled, LoadError
+from hadis_worker.loading.modules import Modules
+from hadis_worker.loading.tiers import load_painter, load_pipeline
+from hadis_worker.pipelines import Call
+from hadis_worker.steps import Steps
+from numpy.typing import NDArray
+from tiny_models import TinyModels
+
+from families.catalogue import Family
+
+Image = NDArray[np.int16]
+_MOST_STEPS = 4
+"""Of the images that are compared; those of the warm-up have the tier's own."""
+_SIDES = (1, 2, 4, 8, 16, 32, 64)
+_MORE_GUIDANCE = 3.0
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a tier of a family does."""
+
+    one_at_a_time: bool
+    """Whether the warm-up found that images depend on their company."""
+    company: int
+    """Most levels of 255 by which an image differs in a batch of three from the same alone."""
+    guidance: str | None
+    """The fields of a tier that act as guidance; None: none does."""
+    negatives: str | None
+    """What negative prompts need to act: "" is nothing, None is that they never do."""
+    negatives_act: bool
+    """Whether they changed the image where they are taken, and are refused where they are not."""
+    stops: bool
+    """Whether a batch stops at a step, and the next one is as if nothing had been."""
+    sides: int | None
+    """What an image's sides must be multiples of; None: no other size was made."""
+
+
+class Bench:
+    """One tier on an engine."""
+
+    def __init__(self, tier: Tier, folder: Path) -> None:
+        """Load a tier; raise LoadError."""
+        self.tier, self._folder = tier, folder
+        self.painter = load_painter(tier, folder, "cpu")
+        self.engine = Engine([tier], {tier.name: self.painter})
+        self.steps = min(tier.steps, _MOST_STEPS)
+
+    def variant(self, **fields: Any) -> Bench | None:
+        """Return the same with other settings; None where they are refused."""
+        try:
+            return Bench(self.tier.model_copy(update=fields), self._folder)
+        except LoadError:
+            return None
+
+    def images(
+        self, *prompts: str, seed: int = 0, negative: str | None = None, counter: Steps | None = None
+    ) -> list[Image | None]:
+        """Return the images of one batch, with seeds from `seed` on; None for one that was refused."""
+        jobs = [
+            WireJob(id=str(i), prompt=prompt, seed=i, steps=self.steps, negative_prompt=negative)
+            for i, prompt in enumerate(prompts, seed)
+        ]
+        made = self.engine.generate(GenerateBatch(tier=self.tier.name, jobs=tuple(jobs)), counter)
+        for result, _ in made:
+            assert result.error_code in (None, "invalid"), result.error
+        return [None if image is None else np.asarray(image, np.int16) for _, image in made]
+
+    def image(self, negative: str | None = None) -> Image | None:
+        """Return one image."""
+        return self.images("a cat", negative=negative)[0]
+
+    def size_at(self, more: int) -> tuple[int, int] | None:
+        """Return width and height of an image that was asked to be so much wider; None where that fails."""
+        width, height = (int(side) for side in self.tier.size.split("x"))
+        call = Call(("a cat",), None, (0,), width + more, height, self.steps, self.tier.guidance)
+        try:
+            with torch.inference_mode():
+                made = self.painter.paint(call).pixels.shape
+        except Exception:  # each pipeline has its own for sizes that it cannot make
+            return None
+        return (made[2] - more, made[1]) if made[2] - more == width else None
+
+
+class _StopAfterOne(Steps):
+    """Cancels the batch at its first step."""
+
+    def count(self, images: int, done: int, steps: int) -> None:
+        super().count(images, done, steps)
+        if done:
+            self.cancel()
+
+
+def measure(family: Family, models: TinyModels, folder: Path) -> Findings:
+    """Return what a family does; `folder` is an empty one. Raises LoadError where it cannot be served at all."""
+    with family.around():
+        link(family.stands_in, models, folder)
+        return _measure(family, folder)
+
+
+def _measure(family: Family, folder: Path) -> Findings:
+    bench = Bench(family.tiny_tier, folder)
+    load_pipeline(bench.tier, folder, torch.bfloat16, Modules())  # checks the type of the weights
+    bench.engine.warm_up(bench.tier)
+    negatives, act = _negatives(bench)
+    return Findings(
+        one_at_a_time=bench.engine.makes_one_at_a_time(bench.tier.name),
+        company=_company(bench),
+        guidance=_guidance(bench),
+        negatives=negatives,
+        negatives_act=act,
+        stops=_stops(bench),
+        sides=next((more for more in _SIDES if bench.size_at(more)), None),
+    )
+
+
+def link(stands_in: Mapping[str, str], models: TinyModels, folder: Path) -> None:
+    """Put tiny models where a folder's repositories would be."""
+    for repository, model in stands_in.items():
+        path = folder / repository
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.symlink_to(models.get(model))
+
+
+def _levels(one: Image | None, other: Image | None) -> int:
+    assert one is not None
+    assert other is not None
+    return int(np.abs(one - other).max())
+
+
+def _company(bench: Bench) -> int:
+    prompts = ("a cat", OTHER, "a dog")
+    together = bench.images(*prompts)
+    return max(_levels(bench.images(prompt, seed=i)[0], together[i]) for i, prompt in enumerate(prompts))
+
+
+def _guidance(bench: Bench) -> str | None:
+    """Return the fields that change the image."""
+    more = (bench.tier.guidance or 0) + _MORE_GUIDANCE
+    plain = bench.image()
+    fields = []
+    for name, field in (("guidance", "guidance"), ("true_guidance", "trueGuidance")):
+        other = bench.variant(**{name: more})
+        if other is not None and _levels(plain, other.image()) > 0:
+            fields.append(f"`{field}`")
+    return " and ".join(fields) or None
+
+
+def _negatives(bench: Bench) -> tuple[str | None, bool]:
+    """Return what negative prompts need, and whether all that was tried was as it says."""
+    if bench.painter.takes_negative_prompts:
+        return "", _differ(bench)
+    refused = bench.image(negative="a dog") is None
+    more = (bench.tier.guidance or 0) + _MORE_GUIDANCE
+    for field, words in (("guidance", "`guidance`"), ("true_guidance", "`trueGuidance`")):
+        other = bench.variant(**{field: more})
+        if other is not None and other.painter.takes_negative_prompts:
+            return words, refused and _differ(other)
+    return None, refused
+
+
+def _differ(bench: Bench) -> bool:
+    return _levels(bench.image(), bench.image(negative="a dog")) > 0
+
+
+def _stops(bench: Bench) -> bool:
+    if bench.steps == 1:
+        return True  # it ends as soon as it could stop
+    before = bench.image()
+    try:
+        bench.images("a cat", counter=_StopAfterOne(1, bench.steps))
+    except BatchCancelled:
+        return _levels(before, bench.image()) == 0
+    return False
+
+
+def failures(findings: Findings) -> Sequence[str]:
+    """Return which promises of a worker do not hold."""
+    promises = {
+        "an image is the same alone and in a batch": findings.company <= 1,
+        "negative prompts act or are refused": findings.negatives_act,
+        "a batch stops at a step": findings.stops,
+    }
+    return [promise for promise, held in promises.items() if not held]
