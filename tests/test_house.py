@@ -84,7 +84,8 @@ def imported(modules: Iterable[Path]) -> set[str]:
 @cache
 def beside() -> frozenset[str]:
     """Return the modules of our own that are imported by name: packages, and helpers of tests and benchmarks."""
-    helpers = {path.stem for folder in ("tests", "bench") for path in (ROOT / folder).rglob("*.py")}
+    paths = [path for folder in ("tests", "bench") for path in (ROOT / folder).rglob("*.py")]
+    helpers = {path.parent.name if path.stem == "__init__" else path.stem for path in paths}
     return frozenset({path.parent.name for path in ROOT.glob("*/hadis*/__init__.py")} | helpers)
 
 

@@ -239,7 +239,7 @@ dtype: float16
         "OmniGen",
         "{name: omnigen, model: Shitao/OmniGen-v1-diffusers, steps: 50, guidance: 2.5}",
         {"Shitao/OmniGen-v1-diffusers": "omnigen"},
-        advice="All images of a batch are placed as the first one's prompt needs it. It needs torchvision (`pip install "
-        "torchvision`), which the worker's extra does not bring.",
+        advice="All images of a batch are placed as the first one's prompt needs it. It needs torchvision (`pip "
+        "install torchvision`), which the worker's extra does not bring.",
     ),
 )

@@ -15,6 +15,11 @@ PAGE = Path(__file__).parents[2] / "docs/models.md"
 REASON = "run `make models`"
 
 
+@pytest.mark.filterwarnings(
+    # Chroma's and Kolors' own code in diffusers does what diffusers and torch deprecate.
+    "ignore:`FluxPosEmbed` is deprecated:FutureWarning",
+    "ignore:`torch.jit.script` is deprecated:FutureWarning",
+)
 @pytest.mark.parametrize(
     "family",
     [pytest.param(family, id=family.name, marks=[pytest.mark.slow] if family.slow else []) for family in FAMILIES],
