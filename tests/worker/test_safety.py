@@ -66,7 +66,7 @@ def make(folder: Path, model: str, **fields: Any) -> tuple[str | None, np.ndarra
     ("model", "fields", "error"),
     [
         ("checked", {}, "content_filtered"),
-        ("checked", {"safety": "none"}, None),
+        ("checked", {"safety": False}, None),
         ("checked", {"safety": "lenient"}, None),
         ("checked", {"safety": "strict"}, "content_filtered"),
         ("sdxl", {}, None),
@@ -88,7 +88,7 @@ def test_a_checker_that_is_not_asked_for_takes_no_memory_and_the_rest_is_shared(
     modules = Modules()
     own, none = (
         load_pipeline(tiny_tier("checked", **fields), folder, torch.float32, modules)
-        for fields in ({}, {"safety": "none"})
+        for fields in ({}, {"safety": "off"})
     )
     assert own.safety_checker is not None
     assert none.safety_checker is None
@@ -99,7 +99,7 @@ def test_a_checker_that_is_not_asked_for_takes_no_memory_and_the_rest_is_shared(
     ("model", "fields", "words"),
     [
         ("checked", {}, None),
-        ("checked", {"safety": "none"}, "tier t: safety is none: nobody checks what its images show"),
+        ("checked", {"safety": "off"}, "tier t: safety is off: nobody checks what its images show"),
         ("sdxl", {}, "tier t: its model brings no safety checker: nobody checks what its images show"),
         ("sdxl", {"safety": "lenient"}, None),
     ],
@@ -118,5 +118,5 @@ def test_a_checker_that_is_none_is_one_line(folder: Path) -> None:
         LoadError, match=r"^tier t: model 'sdxl' cannot be loaded: safety: 'checked' cannot be loaded: "
     ) as caught:
         load_painters([tiny_tier("sdxl", safety="checked")], folder, "cpu")
-    assert "write model, none, or a checker" in str(caught.value)
+    assert "write model, off, or a checker" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -36,6 +36,12 @@ def _positive_duration(value: str) -> str:
     return value
 
 
+def _off(value: Any) -> Any:
+    return "off" if value is False else value
+
+
+Off = BeforeValidator(_off)
+"""For fields that may be off: YAML reads the word without quotes as false."""
 Duration = Annotated[str, BeforeValidator(_duration)]
 PositiveDuration = Annotated[str, BeforeValidator(_duration), AfterValidator(_positive_duration)]
 

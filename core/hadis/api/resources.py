@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from hadis.api.fields import Fields, PositiveDuration
+from hadis.api.fields import Fields, Off, PositiveDuration
 from hadis.api.pipeline import Component, Lora, Scheduler, Size, Text
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
@@ -170,9 +170,9 @@ class TierSettings(Fields):
         None, ge=1, le=8192, description="Most tokens of a prompt; default: the pipeline's own."
     )
     call: dict[str, Any] = Field({}, description="Further arguments of the pipeline's call, as diffusers names them.")
-    safety: Text = Field(
+    safety: Annotated[Text, Off] = Field(
         "model",
-        description="Who checks what images show: model (the checker that the model brings, if any), none, or the "
+        description="Who checks what images show: model (the checker that the model brings, if any), off, or the "
         "repository or folder of a checker such as CompVis/stable-diffusion-safety-checker.",
     )
     size: Size = Field(

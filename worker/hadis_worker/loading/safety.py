@@ -22,7 +22,7 @@ from hadis_worker.loading.sources import CONFIG, check_file, check_name, local_f
 
 log = logging.getLogger(__name__)
 _COMPONENT = "safety_checker"
-_OWN, _NONE = "model", "none"
+_OWN, _OFF = "model", "off"
 
 
 class Checker:
@@ -51,7 +51,7 @@ def left_out(tier: Tier, index: Mapping[str, Any]) -> Collection[str]:
 
 def load_checker(tier: Tier, folder: Path, dtype: torch.dtype, device: str) -> Checker | None:
     """Return a tier's checker where it is one from elsewhere; raise LoadError."""
-    if tier.safety in (_OWN, _NONE):
+    if tier.safety in (_OWN, _OFF):
         return None
     from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
     from transformers import CLIPImageProcessor
@@ -62,13 +62,13 @@ def load_checker(tier: Tier, folder: Path, dtype: torch.dtype, device: str) -> C
         model = StableDiffusionSafetyChecker.from_pretrained(source, dtype=dtype).eval().to(device)
         return Checker(model, CLIPImageProcessor.from_pretrained(source))
     except Exception as error:  # transformers raises much else than it documents
-        advice = "write model, none, or a checker as CompVis/stable-diffusion-safety-checker is one"
+        advice = "write model, off, or a checker as CompVis/stable-diffusion-safety-checker is one"
         raise LoadError(f"safety: {tier.safety!r} cannot be loaded: {explain(error)}; {advice}") from error
 
 
 def check_checker(tier: Tier, folder: Path) -> None:
     """Raise LoadError where a tier's checker from elsewhere is not there, or may not be had."""
-    if tier.safety in (_OWN, _NONE):
+    if tier.safety in (_OWN, _OFF):
         return
     check_name(folder, tier.safety, f"safety: {tier.safety!r}")
     try:
@@ -79,7 +79,7 @@ def check_checker(tier: Tier, folder: Path) -> None:
 
 def say_who_checks(tier: Tier, pipeline: Any) -> None:
     """Log it where nobody looks at a tier's images."""
-    if tier.safety == _NONE:
-        log.warning("tier %s: safety is none: nobody checks what its images show", tier.name)
+    if tier.safety == _OFF:
+        log.warning("tier %s: safety is off: nobody checks what its images show", tier.name)
     elif tier.safety == _OWN and getattr(pipeline, _COMPONENT, None) is None:
         log.warning("tier %s: its model brings no safety checker: nobody checks what its images show", tier.name)
