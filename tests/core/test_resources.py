@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hadis.api.fields import parse_duration_s
 from hadis.api.manifest import ManifestError, read_manifest
+from hadis.api.remote import Remote
 from hadis.api.resources import CascadeProfile, DiffusionService
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
@@ -88,6 +89,51 @@ def test_a_wrong_service_is_refused_with_the_path_and_what_to_write(document: di
 def test_a_wrong_profile_is_refused(spec: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         CascadeProfile.read(profile(**spec))
+
+
+REMOTE = {"url": "http://engine:8000/v1", "slots": 2}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"remote": {"url": "engine:8000", "slots": 2}}, "remote.url"),
+        ({"remote": {"url": "http://engine/v1"}}, "remote.slots"),
+        ({"remote": REMOTE | {"accepts": ["sead"]}}, "remote.accepts"),
+        ({"remote": REMOTE | {"apiKeyEnv": "no name"}}, "remote.apiKeyEnv"),
+        ({"remote": REMOTE, "revision": "main"}, "revision is for tiers whose weights a worker loads"),
+        ({"remote": REMOTE, "loras": [{"model": "m", "file": "f"}]}, "loras is for tiers whose weights"),
+        ({"remote": REMOTE, "dtype": "float16"}, "dtype is for tiers whose weights"),
+        ({"remote": REMOTE, "guidance": 3.5}, "guidance: the endpoint is not told; write guidance_scale in remote.acc"),
+        ({"remote": REMOTE, "negativePrompt": "blur"}, "write negative_prompt in remote.accepts"),
+        ({"remote": REMOTE, "tunable": True}, "write num_inference_steps in remote.accepts"),
+        ({"remote": REMOTE, "call": {"prompt": "x"}}, "call.prompt: HADIS sets it"),
+    ],
+)
+def test_a_remote_tier_has_no_settings_that_could_not_act(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        CascadeProfile.read(profile(tiers=[tier("a", 0.1), tier("b", 1.0) | fields]))
+
+
+def test_a_remote_tier_may_be_written_with_defaults_filled_in_and_have_what_its_endpoint_accepts() -> None:
+    """The API server fills in the defaults of the CRD."""
+    remote = REMOTE | {"accepts": ["guidance_scale", "negative_prompt"]}
+    fields = {"scheduler": {"arguments": {}}, "dtype": "bfloat16", "loras": [], "guidance": 4, "negativePrompt": ""}
+    read = CascadeProfile.read(profile(tiers=[tier("a", 0.1), tier("b", 1.0) | {"remote": remote} | fields]))
+    assert (read.spec.tiers[1].remote or pytest.fail()).slots == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "variable"),
+    [
+        ({}, None),
+        ({"apiKeyEnv": "OPENAI_API_KEY"}, "OPENAI_API_KEY"),
+        ({"apiKeySecret": {"name": "s", "key": "k"}}, "HADIS_WORKER_API_KEY"),
+        ({"apiKeyEnv": "KEY", "apiKeySecret": {"name": "s", "key": "k"}}, "KEY"),
+    ],
+)
+def test_where_a_worker_finds_the_api_key(fields: dict[str, Any], variable: str | None) -> None:
+    assert Remote.read(REMOTE | fields).key_variable == variable
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("1m30s", 90), ("500ms", 0.5), ("1h", 3600), ("1.5s", 1.5)])

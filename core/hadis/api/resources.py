@@ -16,6 +16,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from hadis.api.fields import Fields, Off, PositiveDuration
 from hadis.api.pipeline import Component, Lora, Scheduler, Size, Text
+from hadis.api.remote import Remote, check_remote
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
@@ -148,6 +149,7 @@ class TierSettings(Fields):
 
     name: Name = Field(description="Name of the tier, by which configurations and requests call it.")
     model: str = Field(min_length=1, description="diffusers repository, or a folder relative to the manifest.")
+    remote: Remote | None = Field(None, description="An endpoint that makes the images, in place of a worker's GPU.")
     revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
     variant: Text | None = Field(None, description="Variant of the files, such as fp16.")
     pipeline: Text | None = Field(None, description="diffusers pipeline class; default: the one that the model names.")
@@ -169,7 +171,11 @@ class TierSettings(Fields):
     max_sequence_length: int | None = Field(
         None, ge=1, le=8192, description="Most tokens of a prompt; default: the pipeline's own."
     )
-    call: dict[str, Any] = Field({}, description="Further arguments of the pipeline's call, as diffusers names them.")
+    call: dict[str, Any] = Field(
+        {},
+        description="Further arguments of the pipeline's call, as diffusers names them; of a remote tier, further "
+        "fields of the request.",
+    )
     safety: Annotated[Text, Off] = Field(
         "model",
         description="Who checks what images show: model (the checker that the model brings, if any), off, or the "
@@ -206,6 +212,27 @@ class TierSettings(Fields):
         if self.size != self.all_sizes[0]:
             raise ValueError(f"sizes: the first is {self.sizes[0]}, but size is {self.size}; leave size out")
         return self
+
+    @model_validator(mode="after")
+    def _remote_alone(self) -> Self:
+        if self.remote is not None:
+            check_remote(self.remote, _set_fields(self), self.call)
+        return self
+
+
+_OF_EVERY_TIER = {"name", "model", "remote", "steps", "call", "size", "sizes"}
+
+
+def _set_fields(tier: TierSettings) -> set[str]:
+    """Return the settings, as manifests name them, that not every tier has and that differ from their defaults.
+
+    A default that is written out, as the API server does, is none that anybody set.
+    """
+    return {
+        field.alias or name
+        for name, field in TierSettings.model_fields.items()
+        if name not in _OF_EVERY_TIER and getattr(tier, name) != field.get_default(call_default_factory=True)
+    }
 
 
 class Tier(TierSettings):
@@ -299,6 +326,13 @@ class ProfileSpec(Fields):
     configurations: tuple[Configuration, ...] = Field(
         min_length=1, description="Measured quality and cost of each configuration; the planner chooses among them."
     )
+
+    @property
+    def judged_tiers(self) -> frozenset[str]:
+        """Tiers whose images the discriminator may judge: the light ones of pairs."""
+        if self.discriminator is None:
+            return frozenset()
+        return frozenset(row.light for row in self.configurations if row.light != row.heavy)
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
