@@ -17,7 +17,7 @@ from hadis_worker.libraries import import_libraries
 from hadis_worker.settings import Models, SettingsError, WorkerSettings, read_models
 
 if TYPE_CHECKING:
-    from hadis_worker.engine import Engine
+    from hadis_worker.batches import BatchEngine
 
 log = logging.getLogger("hadis_worker")
 
@@ -32,6 +32,7 @@ def main() -> int:
         print(f"hadis_worker: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each probe of an endpoint
     return asyncio.run(_serve(settings, models, listener))
 
 
@@ -45,6 +46,12 @@ def _listen(host: str, port: int) -> socket.socket:
         raise SettingsError(
             f"cannot listen on {host}:{port} (HADIS_WORKER_HOST, HADIS_WORKER_PORT): {reason}"
         ) from None
+
+
+def _load_remote(models: Models) -> BatchEngine:
+    from hadis_worker.remote_engine import RemoteEngine
+
+    return RemoteEngine.load(models)
 
 
 async def _serve(settings: WorkerSettings, models: Models, listener: socket.socket) -> int:
@@ -78,13 +85,17 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
         def fail(self) -> None:
             self.code, self.should_exit = 1, True
 
-    def load() -> Engine:
+    def load() -> BatchEngine:
+        if models.remote and models.discriminator is None:
+            return _load_remote(models)  # without torch
         import_libraries()
         import torch
 
         from hadis_worker.engine import Engine
 
         torch.set_num_threads(settings.thread_count)  # those of the thread that this runs in
+        if models.remote:
+            return _load_remote(models)
         return Engine.load(models, pick_device(settings.device))
 
     loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
-"""Turns a batch of jobs into images and confidences; every way in which a model fails becomes a job's error.
+"""The engine that computes: a batch of jobs to images and confidences with diffusers' pipelines.
 
-Runs in one thread (`service.WorkerService` sees to that) and knows nothing of HTTP. The profiler measures with it too.
+Every way in which a model fails becomes a job's error. It runs in one thread (`service.WorkerService` sees to that) and
+knows nothing of HTTP. The profiler measures with it too.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
 import torch
 from hadis.api.pipeline import width_height
 from hadis.api.resources import Tier, TierSettings
-from hadis.protocol.worker import ErrorCode, GenerateBatch, JobResult, WireJob
+from hadis.protocol.worker import GenerateBatch, WireJob
 from PIL import Image
 
 from hadis_worker import company
-from hadis_worker.discriminator import Discriminator, load_discriminator
-from hadis_worker.errors import BatchCancelled, BatchError, LoadError, UnknownTierError
+from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
+from hadis_worker.discriminator import load_judge
+from hadis_worker.errors import BatchCancelled, LoadError
 from hadis_worker.loading.tiers import load_painters
 from hadis_worker.pipelines import Call, Painted, Painter, Pixels
 from hadis_worker.settings import Models
@@ -32,26 +34,6 @@ log = logging.getLogger(__name__)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
-@dataclass(frozen=True)
-class Fault:
-    """Why a job has no image."""
-
-    code: ErrorCode
-    message: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image, how many tokens of its prompt were not read, and the confidence in it where that was asked for."""
-
-    image: Image.Image
-    truncated_tokens: int | None = None
-    confidence: float | None = None
-
-
-JobOutcome = Picture | Fault
-
-
 class Engine:
     """The resident tiers and the discriminator."""
 
@@ -59,7 +41,7 @@ class Engine:
         self,
         tiers: Sequence[Tier],
         painters: Mapping[str, Painter],
-        discriminator: Discriminator | None = None,
+        discriminator: Judge | None = None,
         device: str = "cpu",
     ) -> None:
         """Take tiers with their painters by name."""
@@ -68,6 +50,7 @@ class Engine:
         self.out_of_memory_total = 0
         self.broken: str | None = None
         """What made the device unusable until the process starts again (CUDA errors are for good)."""
+        self.unavailable: str | None = None
         self._painters = painters
         self._discriminator = discriminator
         self._one_at_a_time: set[str] = set()
@@ -79,13 +62,8 @@ class Engine:
 
         Raises LoadError.
         """
-        discriminator, started = None, time.perf_counter()
-        if models.discriminator:
-            try:
-                discriminator = load_discriminator(models.discriminator).to(device)
-            except (OSError, ValueError) as error:
-                reason = " ".join(str(error).split())
-                raise LoadError(f"the discriminator cannot be loaded: {reason}") from error
+        started = time.perf_counter()
+        discriminator = load_judge(models.discriminator, device) if models.discriminator else None
         engine = cls(models.tiers, load_painters(models.tiers, models.folder, device), discriminator, device)
         log.info("models took %.2f s", time.perf_counter() - started)
         for tier in models.tiers:
@@ -128,25 +106,12 @@ class Engine:
 
     def check(self, batch: GenerateBatch) -> Tier:
         """Return the batch's tier; raise UnknownTierError or BatchError, whose messages are for the caller."""
-        tier = self.tiers.get(batch.tier)
-        if tier is None:
-            raise UnknownTierError(f"tier {batch.tier!r} is not resident; resident are {', '.join(self.tiers)}")
-        if len({job.id for job in batch.jobs}) < len(batch.jobs):
-            raise BatchError("two jobs of the batch have the same id")
-        if len({(job.size, job.steps, job.guidance) for job in batch.jobs}) > 1:
-            raise BatchError("the jobs of a batch must be alike in size, steps and guidance")
-        first = batch.jobs[0]
-        if first.size not in (None, *tier.all_sizes):
-            raise BatchError(f"tier {tier.name} makes {', '.join(tier.all_sizes)}, not {first.size}")
-        if not tier.tunable and (first.steps not in (None, tier.steps) or first.guidance not in (None, tier.guidance)):
-            raise BatchError(f"tier {tier.name} does not let a request set steps or guidance")
-        if batch.discriminate and self._discriminator is None:
-            raise BatchError("this worker has no discriminator: the profile names none")
-        return tier
+        return check_batch(batch, self.tiers, judges=self._discriminator is not None)
 
-    def generate(
-        self, batch: GenerateBatch, counter: Steps | None = None
-    ) -> list[tuple[JobResult, Image.Image | None]]:
+    async def watch(self) -> None:
+        """Return at once: what is loaded stays."""
+
+    def generate(self, batch: GenerateBatch, counter: Steps | None = None) -> Made:
         """Return each job's result and image (None beside an error), in order.
 
         Raises what `check` raises, and BatchCancelled where `counter` was told to stop the batch.
@@ -166,7 +131,7 @@ class Engine:
                 made = self._halving(batch, part, replace(_call(tier, part, painter), counter=counter))
                 outcomes |= {job.id: outcome for job, outcome in zip(part, made, strict=True)}
         service_s = time.perf_counter() - started
-        return [_result(job, outcomes[job.id], service_s) for job in batch.jobs]
+        return [result_of(job, outcomes[job.id], service_s) for job in batch.jobs]
 
     def _together(self, tier: Tier, jobs: tuple[WireJob, ...]) -> list[tuple[WireJob, ...]]:
         """Return which jobs are made at once."""
@@ -275,19 +240,3 @@ def _outcome(painted: Painted, i: int) -> JobOutcome:
         return Fault("failed", "the model made an image that is not a number (NaN)")
     image = Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
     return Picture(image, None if painted.truncated_tokens is None else painted.truncated_tokens[i])
-
-
-def _result(job: WireJob, outcome: JobOutcome, service_s: float) -> tuple[JobResult, Image.Image | None]:
-    if isinstance(outcome, Fault):
-        return JobResult(id=job.id, error=outcome.message, error_code=outcome.code, service_s=service_s), None
-    confidence = outcome.confidence
-    if confidence is not None and not np.isfinite(confidence):
-        confidence = 0.0  # a discriminator that fails must not pass an image as good
-    result = JobResult(
-        id=job.id,
-        confidence=confidence,
-        size=f"{outcome.image.width}x{outcome.image.height}",
-        truncated_tokens=outcome.truncated_tokens,
-        service_s=service_s,
-    )
-    return result, outcome.image

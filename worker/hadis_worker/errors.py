@@ -23,5 +23,9 @@ class BatchCancelled(Exception):
     """Nobody waits for the batch that runs."""
 
 
+class EngineUnavailable(Exception):
+    """No image of a batch can be made at the moment; another worker, or a later time, may do. The message says why."""
+
+
 class NotReadyError(Exception):
     """The worker takes no batch now; the message says why."""

@@ -8,18 +8,15 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from hadis.protocol.worker import GenerateBatch, WorkerStatus, encode_answer, encode_progress
 
+from hadis_worker.batches import BatchEngine
 from hadis_worker.encode import encode_all
-from hadis_worker.errors import BatchCancelled, BusyError, NotReadyError
+from hadis_worker.errors import BatchCancelled, BusyError, EngineUnavailable, NotReadyError
 from hadis_worker.gpu import Gpu, GpuReading
 from hadis_worker.metrics import WorkerMetrics
 from hadis_worker.steps import Steps
-
-if TYPE_CHECKING:  # it imports torch, which answering need not wait for
-    from hadis_worker.engine import Engine
 
 log = logging.getLogger(__name__)
 _PROGRESS_EVERY_S = 0.1
@@ -27,7 +24,7 @@ _PROGRESS_EVERY_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class RunningBatch:
-    """A batch that the thread makes, and its encoded answer; that of a cancelled one is empty."""
+    """A batch that the thread makes, and its encoded answer; that of a cancelled or impossible one is empty."""
 
     steps: Steps
     answer: asyncio.Future[bytes]
@@ -51,7 +48,7 @@ class WorkerService:
     """Owns the one thread that computes: loading and batches run there, so that the event loop stays free."""
 
     def __init__(
-        self, tiers: tuple[str, ...], load: Callable[[], Engine], threads: int, on_failure: Callable[[], None]
+        self, tiers: tuple[str, ...], load: Callable[[], BatchEngine], threads: int, on_failure: Callable[[], None]
     ) -> None:
         """Take the tiers' names, what loads them, and what to call when that fails."""
         self.tiers = tiers
@@ -59,11 +56,12 @@ class WorkerService:
         self._load = load
         self._threads = threads
         self._on_failure = on_failure
-        self._engine: Engine | None = None
+        self._engine: BatchEngine | None = None
         self._gpu: Gpu | None = None
         self._draining = False
         self._running: asyncio.Future[bytes] | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(1, "hadis-compute")
         self.metrics = WorkerMetrics(self._read_gpu)
 
@@ -82,6 +80,7 @@ class WorkerService:
             self._on_failure()
             return
         self._engine = engine
+        self._watching = asyncio.create_task(engine.watch())
         log.info("ready with %s on %s (%.1f s)", ", ".join(self.tiers), engine.device, time.perf_counter() - started)
 
     @property
@@ -91,7 +90,7 @@ class WorkerService:
             return "the worker is draining"
         if self._engine is None:
             return "the worker is loading its models"
-        return self.broken
+        return self.broken or self._engine.unavailable
 
     @property
     def broken(self) -> str | None:
@@ -119,7 +118,7 @@ class WorkerService:
         )
 
     def begin(self, batch: GenerateBatch) -> RunningBatch:
-        """Have the thread make a batch; raise NotReadyError, BusyError, and what `Engine.check` raises."""
+        """Have the thread make a batch; raise NotReadyError, BusyError, and what `BatchEngine.check` raises."""
         if self.not_ready is not None or self._engine is None:
             raise NotReadyError(self.not_ready)
         if self._running is not None:
@@ -137,7 +136,7 @@ class WorkerService:
         if not running.cancelled() and running.exception() is not None:
             log.error("a batch failed outside of the model", exc_info=running.exception())
 
-    def _answer(self, engine: Engine, batch: GenerateBatch, steps: Steps) -> bytes:
+    def _answer(self, engine: BatchEngine, batch: GenerateBatch, steps: Steps) -> bytes:
         """Make and encode a batch; runs in the thread."""
         short_before = engine.out_of_memory_total
         try:
@@ -145,6 +144,10 @@ class WorkerService:
         except BatchCancelled:
             # Ends here, for its traceback keeps the tensors of the batch alive.
             self.metrics.cancelled.labels(batch.tier).inc()
+            return b""
+        except EngineUnavailable as error:
+            # An answer without results is a worker's failure to the router, which then has others make the jobs.
+            log.warning("tier %s: a batch of %d was not made: %s", batch.tier, len(batch.jobs), error)
             return b""
         finally:
             self.metrics.out_of_memory.labels(batch.tier).inc(engine.out_of_memory_total - short_before)
@@ -172,8 +175,9 @@ class WorkerService:
 
     def close(self) -> None:
         """Stop waiting for the models; the thread itself ends with the process."""
-        if self._loading is not None:
-            self._loading.cancel()
+        for task in (self._loading, self._watching):
+            if task is not None:
+                task.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _read_gpu(self) -> GpuReading:

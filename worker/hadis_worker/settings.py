@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from hadis.api.fields import PositiveDuration, parse_duration_s
 from hadis.api.manifest import ManifestError, read_manifest, read_profile, read_resources
 from hadis.api.resources import DiffusionService, Tier
+from hadis.protocol.api_keys import api_keys
 from hadis.protocol.threads import cpu_count, omp_threads
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -67,6 +70,13 @@ class Models:
     tiers: tuple[Tier, ...]
     folder: Path
     discriminator: Path | None
+    api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of the endpoints of remote tiers, by tier."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether endpoints make the images of all tiers."""
+        return all(tier.remote is not None for tier in self.tiers)
 
 
 def read_models(settings: WorkerSettings) -> Models:
@@ -86,11 +96,19 @@ def read_models(settings: WorkerSettings) -> Models:
     for name in settings.tiers:
         if name not in known:
             raise SettingsError(f"HADIS_WORKER_TIERS: no tier is named {name!r}; there are {', '.join(known)}")
-    return Models(
-        tuple(tier for tier in spec.tiers if not settings.tiers or tier.name in settings.tiers),
-        folder,
-        folder / spec.discriminator if spec.discriminator else None,
-    )
+    tiers = tuple(tier for tier in spec.tiers if not settings.tiers or tier.name in settings.tiers)
+    remote = [tier.name for tier in tiers if tier.remote is not None]
+    if remote and len(remote) < len(tiers):
+        raise SettingsError(
+            f"HADIS_WORKER_TIERS: {', '.join(remote)} is made by an endpoint, and needs workers of its own"
+        )
+    # A worker that needs no torch otherwise does without it.
+    judges = not remote or not spec.judged_tiers.isdisjoint(remote)
+    discriminator = folder / spec.discriminator if judges and spec.discriminator else None
+    try:
+        return Models(tiers, folder, discriminator, api_keys(tiers, os.environ))
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _plain(message: str) -> str:

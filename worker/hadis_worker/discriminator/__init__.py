@@ -6,7 +6,7 @@ it from here. Its folder holds `config.json`, `model.safetensors`, and where it 
 
 from hadis_worker.discriminator.base import Discriminator
 from hadis_worker.discriminator.clip import ClipConfig, ClipDiscriminator, embed
-from hadis_worker.discriminator.load import load_discriminator
+from hadis_worker.discriminator.load import load_discriminator, load_judge
 from hadis_worker.discriminator.small import SmallConfig, SmallDiscriminator
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "SmallDiscriminator",
     "embed",
     "load_discriminator",
+    "load_judge",
 ]

@@ -9,6 +9,15 @@ from typing import Any
 from hadis_worker.discriminator.base import CONFIG, Discriminator
 from hadis_worker.discriminator.clip import ClipDiscriminator
 from hadis_worker.discriminator.small import SmallDiscriminator
+from hadis_worker.errors import LoadError
+
+
+def load_judge(folder: Path, device: str) -> Discriminator:
+    """Return the discriminator that a folder holds, on a device; raise LoadError."""
+    try:
+        return load_discriminator(folder).to(device)
+    except (OSError, ValueError) as error:
+        raise LoadError(f"the discriminator cannot be loaded: {' '.join(str(error).split())}") from error
 
 
 def load_discriminator(folder: Path) -> Discriminator:

@@ -1,0 +1,159 @@
+"""The engine that computes nothing: an endpoint makes the images of a batch, all at once; it needs no torch.
+
+A discriminator, where one must judge, runs on the CPU. No image is made at the start: it may cost money, and a profile
+of the tier was measured through this engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from io import BytesIO
+from typing import Self
+
+import httpx
+from hadis.api.resources import Tier
+from hadis.protocol.worker import GenerateBatch, WireJob
+from PIL import Image
+
+from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
+from hadis_worker.endpoint import Endpoint
+from hadis_worker.errors import EngineUnavailable, LoadError
+from hadis_worker.settings import Models
+from hadis_worker.steps import Steps
+
+log = logging.getLogger(__name__)
+_CONNECT_S = 5.0
+_POLL_S = 0.05
+"""How soon a batch that nobody waits for any more is given up."""
+_WATCH_EVERY_S = 2.0
+_FAILURES = 3
+"""Probes in a row after which an endpoint is away: one that is busy may answer late."""
+
+
+class RemoteEngine:
+    """The endpoints of some remote tiers."""
+
+    def __init__(
+        self,
+        tiers: Sequence[Tier],
+        keys: Mapping[str, str] | None = None,
+        judge: Judge | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`keys` are API keys by tier; `transport` is HTTP where left out. Raises LoadError for a URL that is none."""
+        self.device, self.out_of_memory_total = "cpu", 0
+        self.broken: str | None = None
+        self.unavailable: str | None = "the endpoint has not answered yet"
+        self._tiers, self._keys, self._judge = {tier.name: tier for tier in tiers}, keys or {}, judge
+        self._transport, self._ssl = transport, httpx.create_ssl_context()
+        for tier in tiers:
+            try:
+                httpx.URL(tier.remote.url if tier.remote else "")
+            except httpx.InvalidURL as error:
+                raise LoadError(f"tier {tier.name}: remote.url: {error}") from None
+
+    @classmethod
+    def load(cls, models: Models) -> Self:
+        """Load the discriminator, if one must judge; raise LoadError."""
+        judge = None
+        if models.discriminator is not None:
+            from hadis_worker.discriminator import load_judge  # it imports torch
+
+            judge = load_judge(models.discriminator, "cpu")
+        return cls(models.tiers, models.api_keys, judge)
+
+    def check(self, batch: GenerateBatch) -> Tier:
+        """Return the batch's tier; raise UnknownTierError or BatchError, whose messages are for the caller."""
+        return check_batch(batch, self._tiers, judges=self._judge is not None)
+
+    def generate(self, batch: GenerateBatch, counter: Steps | None = None) -> Made:
+        """Return each job's result and image (None beside an error), in order.
+
+        Raises what `check` raises, BatchCancelled where `counter` was told to stop the batch, and EngineUnavailable
+        where its endpoint would make none of them. Not to be called on an event loop.
+        """
+        tier, started = self.check(batch), time.perf_counter()
+        size, answers = batch.jobs[0].size or tier.size, asyncio.run(self.fetch(tier, batch.jobs, counter))
+        outcomes = [_outcome(tier, size, answer) for answer in answers]
+        if batch.discriminate:
+            outcomes = self._judged(batch.jobs, outcomes)
+        service_s = time.perf_counter() - started
+        return [result_of(job, outcome, service_s) for job, outcome in zip(batch.jobs, outcomes, strict=True)]
+
+    async def fetch(self, tier: Tier, jobs: Sequence[WireJob], counter: Steps | None = None) -> list[bytes | Fault]:
+        """Return each job's encoded image or its fault; raise BatchCancelled, and EngineUnavailable where all have it.
+
+        Whatever ends it closes the connections.
+        """
+        async with self._client() as http:
+            endpoint = Endpoint(tier, self._keys.get(tier.name), http)
+            tasks = [asyncio.create_task(endpoint.image(job)) for job in jobs]
+            try:
+                await _finish(tasks, tier.steps, counter)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        away = [error for task in tasks if isinstance(error := task.exception(), EngineUnavailable)]
+        if len(away) == len(tasks):
+            raise away[0]
+        return [
+            Fault("failed", str(error)) if isinstance(error := task.exception(), EngineUnavailable) else task.result()
+            for task in tasks
+        ]
+
+    async def watch(self) -> None:
+        """Ask the endpoints every few seconds whether they answer, until cancelled."""
+        failures = 0
+        async with self._client() as http:
+            endpoints = [Endpoint(tier, self._keys.get(tier.name), http) for tier in self._tiers.values()]
+            while True:
+                reasons = await asyncio.gather(*(endpoint.why_unavailable() for endpoint in endpoints))
+                reason = next(filter(None, reasons), None)
+                failures = failures + 1 if reason else 0
+                if reason is None or self.unavailable is not None or failures >= _FAILURES:
+                    self._note(reason)
+                await asyncio.sleep(_WATCH_EVERY_S)
+
+    def _note(self, reason: str | None) -> None:
+        if reason != self.unavailable:
+            log.log(logging.WARNING if reason else logging.INFO, "%s", reason or "the endpoint answers")
+        self.unavailable = reason
+
+    def _judged(self, jobs: Sequence[WireJob], outcomes: Sequence[JobOutcome]) -> list[JobOutcome]:
+        assert self._judge is not None  # `check` saw to it
+        good = [(o.image, job.prompt) for job, o in zip(jobs, outcomes, strict=True) if isinstance(o, Picture)]
+        sure = iter(self._judge.confidence([image for image, _ in good], [prompt for _, prompt in good]))
+        return [replace(o, confidence=next(sure)) if isinstance(o, Picture) else o for o in outcomes]
+
+    def _client(self) -> httpx.AsyncClient:
+        # `Endpoint` limits the whole of an image.
+        limits = httpx.Timeout(None, connect=_CONNECT_S)
+        return httpx.AsyncClient(timeout=limits, transport=self._transport, verify=self._ssl)
+
+
+async def _finish(tasks: Sequence[asyncio.Task[bytes | Fault]], steps: int, counter: Steps | None) -> None:
+    """Wait for all tasks; raise BatchCancelled once `counter` was told to stop. An image counts when it is there."""
+    pending = set(tasks)
+    while pending:
+        done, pending = await asyncio.wait(pending, timeout=_POLL_S, return_when=asyncio.FIRST_COMPLETED)
+        if counter is not None:
+            counter.end_call(len(done))
+            counter.count(0, 0, steps)
+
+
+def _outcome(tier: Tier, size: str, answer: bytes | Fault) -> JobOutcome:
+    """Return the picture in an answer, or what is wrong with it."""
+    if isinstance(answer, Fault):
+        return answer
+    try:
+        image = Image.open(BytesIO(answer), formats=("PNG", "JPEG", "WEBP"))
+        if (made := f"{image.width}x{image.height}") != size:
+            return Fault("failed", f"the endpoint of tier {tier.name} makes {made} where {size} is asked for")
+        return Picture(image.convert("RGB"))
+    except Exception:  # Pillow raises much else than it documents
+        return Fault("failed", f"what the endpoint of tier {tier.name} sends is no PNG, JPEG or WebP image")
