@@ -7,7 +7,7 @@ What is bounded is what the operator relies on: a ReplicaSet's controller acts o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from hadis.planning.gpu_budget import SETTLE_S
@@ -28,10 +28,13 @@ class Pod:
     terminating: bool = False
     deleted_by_hand: bool = False
     changed_s: float = 0.0
+    remote: bool = False
 
     def view(self) -> Worker:
         ready = self.ready and not self.terminating
-        return Worker(self.name, self.revision, self.tiers, ready=ready, terminating=self.terminating)
+        return Worker(
+            self.name, self.revision, self.tiers, ready=ready, terminating=self.terminating, remote=self.remote
+        )
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Deployment:
 
     revision: str
     tiers: tuple[str, ...]
+    remote: bool = False
     replicas: int = 0
     generation: int = 1
     observed_generation: int = 0
@@ -59,6 +63,7 @@ class Deployment:
             created=self.status_replicas,
             observed=self.observed_generation >= self.generation,
             as_made=self.generation == 1,
+            remote=self.remote,
         )
 
 
@@ -79,9 +84,10 @@ class Cluster:
 
     # What the operator does and sees
 
-    def scale(self, revision: str, tiers: tuple[str, ...], replicas: int) -> None:
+    def scale(self, group: WorkerGroup, replicas: int) -> None:
         """Write a Deployment; the answer is seen at once, with the status as it is."""
-        deployment = self.deployments.setdefault(revision, Deployment(revision, tiers))
+        revision = group.name
+        deployment = self.deployments.setdefault(revision, Deployment(revision, group.tiers, group.remote))
         if deployment.replicas != replicas:
             deployment.replicas, deployment.generation = replicas, deployment.generation + 1
         self.deliver_deployment(revision)
@@ -90,9 +96,15 @@ class Cluster:
         self.deployments.pop(revision, None)
         self.seen_groups.pop(revision, None)
 
-    def groups(self, desired: Mapping[str, tuple[str, ...]]) -> tuple[WorkerGroup, ...]:
-        """Return the groups as seen: those that are desired first, whether there are any or not."""
-        fresh = [self.seen_groups.get(r) or WorkerGroup(r, tiers, exists=False) for r, tiers in desired.items()]
+    def groups(self, desired: Mapping[str, tuple[str, ...]], remote: Container[str] = ()) -> tuple[WorkerGroup, ...]:
+        """Return the groups as seen: those that are desired first, whether there are any or not.
+
+        Those of `remote` tiers have no GPUs.
+        """
+        fresh = [
+            self.seen_groups.get(r) or WorkerGroup(r, tiers, exists=False, remote=tiers[0] in remote)
+            for r, tiers in desired.items()
+        ]
         return (*fresh, *(replace(g, stale=True) for r, g in self.seen_groups.items() if r not in desired))
 
     def relist(self) -> None:
@@ -139,7 +151,7 @@ class Cluster:
         mine = [pod for pod in self.pods.values() if pod.revision == revision and not pod.terminating]
         if len(mine) < deployment.set_seen:
             self._made += 1
-            pod = Pod(f"p{self._made}", revision, deployment.tiers)
+            pod = Pod(f"p{self._made}", revision, deployment.tiers, remote=deployment.remote)
             self.pods[pod.name] = pod
             self._news(pod)
         elif len(mine) > deployment.set_seen:

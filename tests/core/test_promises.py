@@ -15,11 +15,23 @@ from hadis.planning.fleet import is_shared
 from hadis.planning.gpu_budget import REPLACED_AT_ONCE
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.protocol.labels import tiers_by_pool
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from simulated_cluster import Cluster
 
-PROFILE = Profile(CascadeProfile.read(profile_document()))
+LOCAL = Profile(CascadeProfile.read(profile_document()))
+SLOTS = 2
+
+
+def remote_heavy() -> Profile:
+    """Return the profile with a heavy tier that an endpoint makes."""
+    document = profile_document()
+    document["spec"]["tiers"][1] |= {"remote": {"url": "http://engine/v1", "slots": SLOTS}, "tunable": False}
+    return Profile(CascadeProfile.read(document))
+
+
+REMOTE = remote_heavy()
 
 
 class Promises(RuleBasedStateMachine):
@@ -28,15 +40,15 @@ class Promises(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.cluster, self.memory = Cluster(), Memory()
-        self.placement, self.template = "Dedicated", 0
+        self.placement, self.template, self.profile = "Dedicated", 0, LOCAL
         self.arrivals, self.rps = 0.0, 0.0
         self.metrics = True
         self.status = Memory()
         """What the last status says."""
 
-    @initialize(budget=st.integers(1, 6), placement=st.sampled_from(["Dedicated", "Shared"]))
-    def begin(self, budget: int, placement: str) -> None:
-        self.budget, self.placement = budget, placement
+    @initialize(budget=st.integers(1, 6), placement=st.sampled_from(["Dedicated", "Shared"]), remote=st.booleans())
+    def begin(self, budget: int, placement: str, remote: bool) -> None:
+        self.budget, self.placement, self.profile = budget, placement, REMOTE if remote else LOCAL
 
     # The operator
 
@@ -51,8 +63,8 @@ class Promises(RuleBasedStateMachine):
         return ServiceSpec.read(document)
 
     def desired(self) -> dict[str, tuple[str, ...]]:
-        tiers = tuple(PROFILE.tiers)
-        pools = {"all": tiers} if is_shared(self.spec(), PROFILE) else {tier: (tier,) for tier in tiers}
+        shared = is_shared(self.spec(), self.profile)
+        pools = tiers_by_pool(self.profile.tiers, shared=shared, remote=self.profile.slots)
         return {f"{pool}-{self.placement}-{self.template}": resident for pool, resident in pools.items()}
 
     def snapshot(self) -> Snapshot:
@@ -61,10 +73,10 @@ class Promises(RuleBasedStateMachine):
         return Snapshot(
             now_s=self.cluster.now_s,
             spec=self.spec(),
-            profile=PROFILE,
+            profile=self.profile,
             reading=reading,
             workers=tuple(self.cluster.seen_pods.values()),
-            groups=self.cluster.groups(self.desired()),
+            groups=self.cluster.groups(self.desired(), self.profile.slots),
         )
 
     def act(self, snapshot: Snapshot, decision: Decision, writes: int) -> None:
@@ -77,7 +89,7 @@ class Promises(RuleBasedStateMachine):
                 self.cluster.delete(group.name)
                 writes -= 1
             elif writes and replicas != group.replicas:
-                self.cluster.scale(group.name, group.tiers, replicas)
+                self.cluster.scale(group, replicas)
                 writes -= 1
 
     @rule()
@@ -123,6 +135,12 @@ class Promises(RuleBasedStateMachine):
             self.cluster.broken |= set(self.desired())
 
     @rule()
+    def change_engine(self) -> None:
+        """The heavy tier is given to an endpoint, or taken back from it."""
+        self.profile = LOCAL if self.profile is REMOTE else REMOTE
+        self.template += 1
+
+    @rule()
     def change_placement(self) -> None:
         self.placement = "Shared" if self.placement == "Dedicated" else "Dedicated"
 
@@ -164,19 +182,20 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def no_more_gpus_than_the_budget(self) -> None:
-        by_hand = sum(pod.deleted_by_hand for pod in self.cluster.pods.values())
-        assert len(self.cluster.pods) <= self.budget + by_hand
+        for remote, most in ((False, self.budget), (True, SLOTS)):
+            pods = [pod for pod in self.cluster.pods.values() if pod.remote == remote]
+            assert len(pods) <= most + sum(pod.deleted_by_hand for pod in pods)
 
     def check_promised_ready(self, snapshot: Snapshot, decision: Decision) -> None:
         """No more ready workers are given up for a new template than the rules say."""
         assert decision.replicas is not None
         kept, ready = 0, 0
-        for group in snapshot.groups:
+        for group in (group for group in snapshot.groups if not group.remote):
             mine = sum(worker.ready for worker in snapshot.workers if worker.group == group.name)
             mine = min(mine, group.replicas) if group.stale else mine  # others are on their way out already
             ready += mine
             kept += min(mine, decision.replicas[group.name]) if group.stale else mine
-        total = min(self.budget, sum(decision.workers_by_tier.values()))
+        total = min(self.budget, sum((decision.memory.workers_by_tier or {}).values()))
         assert kept >= min(ready, total - max(1, total // REPLACED_AT_ONCE))
 
     def teardown(self) -> None:
@@ -192,15 +211,17 @@ class Promises(RuleBasedStateMachine):
             self.cluster.settle()
             self.no_more_gpus_than_the_budget()
         shared, by_tier = self.placement == "Shared", self.memory.workers_by_tier or {}
+        slots = self.profile.slots
         ready: dict[str, int] = {}
         for pod in self.cluster.pods.values():
             assert pod.ready
             assert not pod.terminating
             assert pod.revision in self.desired()
-            key = "all" if shared else pod.tiers[0]
+            assert pod.remote == (pod.tiers[0] in slots)
+            key = "all" if shared and not pod.remote else pod.tiers[0]
             ready[key] = ready.get(key, 0) + 1
         desired = {"all": sum(by_tier.values())} if shared else dict(by_tier)
-        assert ready == {key: count for key, count in desired.items() if count}
+        assert ready == {key: count for key, count in desired.items() if count} | slots
 
 
 TestPromises = Promises.TestCase
@@ -210,7 +231,7 @@ TestPromises.settings = settings(max_examples=150, stateful_step_count=40, deadl
 def test_a_worker_that_is_gone_and_still_seen_is_not_asked_for_again() -> None:
     """Two seen of a group that may have one: the other was deleted by hand, and news of it are late."""
     machine = Promises()
-    machine.begin(budget=2, placement="Dedicated")
+    machine.begin(budget=2, placement="Dedicated", remote=False)
     for rps in (0.0, 4.0):
         machine.demand(rps=rps)
         machine.all_calm()

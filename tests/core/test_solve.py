@@ -59,9 +59,13 @@ def brute_force(profile: Profile, slo: float, late: float, demand: float, gpus: 
     fitting = []
     for row in profile.configurations:
         pairs = itertools.product(profile.batch_sizes(row.light), profile.batch_sizes(row.heavy))
-        splits = [(gpus, gpus)] if shared else [(n, gpus - n) for n in range(gpus + 1)]
+        slots = profile.slots.get(row.light, 0), profile.slots.get(row.heavy, 0)
+        pooled = shared and not any(slots)
+        # All GPUs are for the other tier where an endpoint makes one.
+        one_pool = pooled or any(slots)
+        splits = [(slots[0] or gpus, slots[1] or gpus)] if one_pool else [(n, gpus - n) for n in range(gpus + 1)]
         if any(
-            slowest_s(profile, row, demand, split, pair, late, shared) <= slo
+            slowest_s(profile, row, demand, split, pair, late, pooled) <= slo
             for pair, split in itertools.product(pairs, splits)
         ):
             fitting.append(row.quality)
@@ -79,6 +83,8 @@ def profiles(draw: st.DrawFn) -> Profile:
         latency = [{"batch": 1, "seconds": one}, {"batch": 2, "seconds": one * draw(st.floats(1, 2.2))}]
         tiers.append({"name": name, "model": "m", "steps": 1, "latency": latency,
                       "discriminatorSeconds": draw(st.sampled_from([0.0, 0.05]))})  # fmt: skip
+        if slots := draw(st.sampled_from([0, 0, 0, 1, 3])):
+            tiers[-1]["remote"] = {"url": "http://engine/v1", "slots": slots}
     ratio = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0])
     rows = []
     for i in range(draw(st.integers(1, 12))):

@@ -12,6 +12,8 @@ from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date
 
+_AWAY_S = 30.0
+"""Seconds after its start in which a worker that loads nothing should have had an answer of its endpoint."""
 _CAPACITY = ("Unschedulable", "QuotaExceeded")
 """Reasons of problems that more GPUs would solve."""
 
@@ -65,7 +67,13 @@ def worker_problem(workers: Iterable[Worker], now_s: float, late_s: float) -> Pr
     for worker in sorted(workers, key=lambda w: w.name):
         if worker.unschedulable or worker.failure:
             return worker.unschedulable or worker.failure
-        if worker.started_s is not None and not worker.terminating and now_s - worker.started_s > late_s:
+        if worker.terminating or worker.started_s is None:
+            continue
+        if worker.remote and now_s - worker.started_s > min(_AWAY_S, late_s):
+            tiers = ", ".join(worker.tiers)
+            text = f"worker {worker.name} has no good answer from the endpoint of {tiers}; its log says why"
+            return Problem("EndpointAway", text)
+        if now_s - worker.started_s > late_s:
             text = f"worker {worker.name} has run for {late_s:.0f} s and more without being ready; its log says why"
             return Problem("NotReady", text)
     return None
@@ -112,7 +120,7 @@ def _capacity(planned: DesiredState, problem: Problem | None) -> Condition:
 def _applied(snapshot: Snapshot, planned: DesiredState, serving: int, problem: Problem | None) -> Condition:
     existing = len(snapshot.workers)
     if snapshot.spec.mode == "Advisory":
-        text = f"mode is Advisory: {planned.workers} GPUs would be asked for"
+        text = f"mode is Advisory: {planned.workers} workers would be asked for"
         return condition("PlanApplied", False, "Advisory", text)
     if serving == planned.workers == existing:
         return condition("PlanApplied", True, "Applied", _count(serving, "ready worker"))

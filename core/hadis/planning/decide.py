@@ -14,7 +14,7 @@ they were chosen for a demand, and "none read yet" is not "none".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from hadis.api.conditions import Condition
@@ -27,10 +27,12 @@ from hadis.planning.conditions import (
     service_conditions,
 )
 from hadis.planning.fleet import (
+    Part,
+    by_endpoint,
     capacity_by_tier,
-    desired_replicas,
     is_shared,
     missing_gpus,
+    on_gpus,
     ready_by_tier,
     replicas_by_tier,
 )
@@ -87,7 +89,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         plan, memory = _choose(snapshot, planner, memory, ready, forecast_rps)
     desired = dict(memory.workers_by_tier or {})
     replicas, memory = _replicas(snapshot, memory, desired, shared=shared)
-    count = min(snapshot.spec.gpus.max, sum(desired.values()))
+    count = min(snapshot.spec.gpus.max, sum(desired.values())) + sum(profile.slots.values())
     conditions += service_conditions(snapshot, DesiredState(plan, memory.target, count, memory.ratios))
     return Decision(
         memory=memory,
@@ -96,7 +98,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         plan=plan,
         target=memory.target,
         forecast_rps=forecast_rps,
-        workers_by_tier=desired,
+        workers_by_tier={tier: profile.slots.get(tier, desired.get(tier, 0)) for tier in profile.tiers},
         ready_by_tier=ready,
         replicas=replicas if snapshot.spec.mode == "Auto" else None,
     )
@@ -114,7 +116,8 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
         memory = replace(memory, ratios=followed(memory.ratios, reading.ratios), by_size=by_size, mix=mix)
     plan = memory.plan if memory.plan and {memory.plan.light, memory.plan.heavy} <= set(profile.tiers) else None
     known = memory.workers_by_tier or replicas_by_tier(snapshot.groups, profile)
-    desired = {tier: known.get(tier, 0) for tier in profile.tiers}
+    known = {tier: count for tier, count in known.items() if tier not in profile.slots}
+    desired = {tier: known.get(tier, 0) for tier in profile.local_tiers}
     memory = replace(memory, demand=demand, plan=plan, workers_by_tier=desired, profile_hash=profile.hash)
     spec = snapshot.spec
     planned_for = (
@@ -143,7 +146,8 @@ def _choose(
         plan = planner.route(planner.demand_rps(demand), ready, capacity, queued_s, memory.plan)
     target = planner.target(forecast_rps, spec.gpus, memory.target)
     recent = _recent_gpus(snapshot, memory, target.gpus)
-    total = min(spec.gpus.max, max(gpus for _, gpus in recent) + round(missing_gpus(snapshot)))
+    total = max(gpus for _, gpus in recent) + round(missing_gpus(snapshot))
+    total = min(spec.gpus.max, max(spec.gpus.min, total))  # a plan of remote tiers alone needs none
     # From what was desired last, not what groups are asked for now: a GPU on its way is between them.
     assigned = memory.workers_by_tier or {}
     desired = planner.workers_by_tier(target, forecast_rps, total, ready, assigned)
@@ -159,18 +163,33 @@ def _recent_gpus(snapshot: Snapshot, memory: Memory, gpus: int) -> tuple[tuple[f
     return (*(kept for kept in memory.recent_gpus if kept[0] >= oldest_s), (snapshot.now_s, gpus))
 
 
+def _part_replicas(part: Part, memory: Memory, elsewhere: Collection[str]) -> dict[str, int]:
+    """Return what each group of a part may be asked for now; groups that are `elsewhere` do not concern it."""
+    seen = part.snapshot
+    lowered = {name: each for name, each in memory.lowered.items() if name not in elsewhere}
+    memory = replace(memory, lowered=lowered)
+    return next_replicas(
+        count_groups(seen, memory),
+        part.targets,
+        part.budget,
+        room=nodes_have_room(seen.workers, seen.groups, seen.now_s, seen.late_s),
+        add=may_add(seen, memory),
+    )
+
+
 def _replicas(
     snapshot: Snapshot, memory: Memory, desired: dict[str, int], *, shared: bool
 ) -> tuple[dict[str, int], Memory]:
-    """Return what each group may be asked for now, and the memory of what was lowered by that."""
+    """Return what each group may be asked for now, and the memory of what was lowered by that.
+
+    An endpoint's slots are a budget beside that of the GPUs, under the same rules: its workers are never more.
+    """
     memory = replace(memory, lowered=still_lowered(snapshot, memory))
-    replicas = next_replicas(
-        count_groups(snapshot, memory),
-        desired_replicas(snapshot.groups, desired, shared=shared),
-        snapshot.spec.gpus.max,
-        room=nodes_have_room(snapshot.workers, snapshot.groups, snapshot.now_s, snapshot.late_s),
-        add=may_add(snapshot, memory),
-    )
+    parts = [on_gpus(snapshot, desired, shared=shared), *by_endpoint(snapshot)]
+    replicas: dict[str, int] = {}
+    for part in parts:
+        elsewhere = {name for other in parts if other is not part for name in other.names}
+        replicas |= _part_replicas(part, memory, elsewhere)
     if snapshot.spec.mode != "Auto":
         return replicas, memory
     lowered = remember_lowered(snapshot.groups, replicas, memory.lowered)

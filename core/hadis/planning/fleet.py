@@ -1,8 +1,12 @@
-"""The workers by tier: whether each keeps every tier or one, and how many are ready, asked for and desired. Pure."""
+"""The workers by tier: whether each keeps every tier or one, and how many are ready, asked for and desired. Pure.
+
+Workers of a remote tier have no GPU: they are as many as its endpoint has slots, whatever is planned.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
@@ -10,11 +14,14 @@ from hadis.planning.snapshot import DemandReading, Snapshot, Worker, WorkerGroup
 
 
 def is_shared(spec: ServiceSpec, profile: Profile) -> bool:
-    """Return whether every worker keeps every tier: as the spec says, or where the tiers fit in memory together."""
+    """Return whether every worker with a GPU keeps every tier that GPUs make.
+
+    It is as the spec says, or where the tiers fit in memory together.
+    """
     if spec.placement is not None:
         return spec.placement == "Shared"
     memory = profile.resource.spec.gpu_memory_bytes
-    return memory == 0 or sum(tier.memory_bytes for tier in profile.resource.spec.tiers) <= memory
+    return memory == 0 or sum(tier.memory_bytes for tier in profile.resource.spec.tiers if not tier.remote) <= memory
 
 
 def ready_by_tier(workers: Iterable[Worker], profile: Profile) -> dict[str, int]:
@@ -39,7 +46,8 @@ def capacity_by_tier(snapshot: Snapshot, tiers: Iterable[str]) -> dict[str, floa
 
 def missing_gpus(snapshot: Snapshot) -> float:
     """Return how many GPUs' work is not done because workers that are ready are slower than their peers."""
-    return sum(max(0.0, 1 - 1 / worker_ratio(snapshot, worker)) for worker in snapshot.workers if worker.ready)
+    ready = (worker for worker in snapshot.workers if worker.ready and not worker.remote)
+    return sum(max(0.0, 1 - 1 / worker_ratio(snapshot, worker)) for worker in ready)
 
 
 def worker_ratio(snapshot: Snapshot, worker: Worker) -> float:
@@ -49,17 +57,55 @@ def worker_ratio(snapshot: Snapshot, worker: Worker) -> float:
 
 
 def replicas_by_tier(groups: Iterable[WorkerGroup], profile: Profile) -> dict[str, int]:
-    """Return the workers that groups are asked for now; those of several tiers, or of none, count for the lightest."""
-    counts = dict.fromkeys(profile.tiers, 0)
-    for group in groups:
+    """Return the workers with GPUs that groups are asked for now.
+
+    Those of several tiers, or of none, count for the lightest that GPUs make.
+    """
+    counts = dict.fromkeys(profile.local_tiers, 0)
+    for group in groups if counts else ():
+        if group.remote:
+            continue
         tier = group.tiers[0] if len(group.tiers) == 1 else ""
         counts[tier if tier in counts else next(iter(counts))] += group.replicas
     return counts
 
 
-def desired_replicas(groups: Iterable[WorkerGroup], workers_by_tier: dict[str, int], *, shared: bool) -> dict[str, int]:
-    """Return the workers that each group which the spec asks for should have in the end."""
+@dataclass(frozen=True)
+class Part:
+    """Workers that have a budget of their own: those with GPUs, or those of one endpoint."""
+
+    snapshot: Snapshot
+    """With these workers and their groups alone."""
+    targets: Mapping[str, int]
+    """Workers that each group which the spec asks for should have in the end."""
+    budget: int
+
+    @property
+    def names(self) -> set[str]:
+        """Names of its groups, those that are gone while workers of them are there included."""
+        return {group.name for group in self.snapshot.groups} | {worker.group for worker in self.snapshot.workers}
+
+
+def on_gpus(snapshot: Snapshot, workers_by_tier: Mapping[str, int], *, shared: bool) -> Part:
+    """Return the part of a snapshot that has GPUs, on its way to so many workers by tier."""
+    groups = tuple(group for group in snapshot.groups if not group.remote)
     total = sum(workers_by_tier.values())
-    return {
+    targets = {
         group.name: total if shared else workers_by_tier.get(group.tiers[0], 0) for group in groups if not group.stale
     }
+    seen = replace(snapshot, groups=groups, workers=tuple(w for w in snapshot.workers if not w.remote))
+    return Part(seen, targets, snapshot.spec.gpus.max)
+
+
+def by_endpoint(snapshot: Snapshot) -> list[Part]:
+    """Return the parts of a snapshot that have no GPUs. An endpoint that is not asked for any more has no slots."""
+    slots = snapshot.profile.slots if isinstance(snapshot.profile, Profile) else {}
+    groups = [group for group in snapshot.groups if group.remote]
+    workers = [worker for worker in snapshot.workers if worker.remote]
+    parts = []
+    for tiers in sorted({group.tiers for group in groups} | {worker.tiers for worker in workers}):
+        mine = tuple(group for group in groups if group.tiers == tiers)
+        budget = sum(slots.get(tier, 0) for tier in tiers)
+        seen = replace(snapshot, groups=mine, workers=tuple(w for w in workers if w.tiers == tiers))
+        parts.append(Part(seen, {group.name: budget for group in mine if not group.stale}, budget))
+    return parts

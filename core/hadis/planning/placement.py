@@ -1,7 +1,8 @@
 """Which rows are feasible on a number of GPUs, and on how few, in each of the two placements.
 
 Dedicated GPUs wait in a queue per tier, so that a row needs a split of the GPUs; shared GPUs run whichever tier is
-due, so that a row needs one pool in which batches of both tiers wait alike.
+due, so that a row needs one pool in which batches of both tiers wait alike. A remote tier is as a dedicated one whose
+servers are given and are no GPUs: whichever the placement, it has a queue of its own beside the GPUs.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ MOST_GPUS = 4096
 
 @dataclass(frozen=True)
 class Allocation:
-    """GPUs and batch sizes for a row, with the latencies that they give."""
+    """Workers and batch sizes for a row, with the latencies that they give."""
 
     row: int
+    gpus: int
+    """GPUs in all."""
     light_count: int
+    """Workers of the light tier: GPUs, or an endpoint's slots. `heavy_count` likewise."""
     heavy_count: int
     light_batch: int
     heavy_batch: int
@@ -35,11 +39,6 @@ class Allocation:
     """Latency of a request that the light tier answers, at the attainment that is asked for."""
     heavy_latency_s: float
     """Latency of the slowest path, likewise."""
-
-    @property
-    def gpus(self) -> int:
-        """GPUs in all."""
-        return self.light_count + self.heavy_count
 
 
 class Placement(ABC):
@@ -57,9 +56,9 @@ class Placement(ABC):
 
     def feasible(self, rows: Rows, demand_rps: float, gpus: int) -> Mask:
         """Return which rows keep up and meet the SLO for the asked share of requests on this many GPUs."""
-        if gpus <= 0 or not len(rows):
+        if not len(rows) or (gpus <= 0 and not self.table.slots.any()):
             return np.zeros(len(rows), bool)
-        return self._feasible(rows, demand_rps, gpus)
+        return self._feasible(rows, demand_rps, max(0, gpus))
 
     @abstractmethod
     def _feasible(self, rows: Rows, demand_rps: float, gpus: int) -> Mask: ...
@@ -75,7 +74,8 @@ class Placement(ABC):
         """Return a row on all GPUs in the batches of most throughput, whether that is feasible or not."""
         table = self.table
         light, heavy = (float(load[0]) for load in table.load_without_slo(np.array([row])))
-        share = light / (light + heavy) if light + heavy else 1.0
+        light, heavy = light * (table.light_slots[row] == 0), heavy * (table.heavy_slots[row] == 0)
+        share = light / (light + heavy) if light + heavy else float(table.light_slots[row] == 0)
         light_count = min(gpus, max(int(light > 0), round(gpus * share)))
         longest = table.light_longest_s[row], table.heavy_longest_s[row]
         batches = table.best_batch(table.light_s[row], longest[0]), table.best_batch(table.heavy_s[row], longest[1])
@@ -85,24 +85,30 @@ class Placement(ABC):
     def _allocation(
         self, row: int, counts: tuple[int, int], batches: tuple[int, int], seconds: tuple[float, float]
     ) -> Allocation:
-        """`batches` are indices of the table's; `seconds` those of each tier by itself, waiting included."""
+        """`counts` are GPUs, `batches` indices of the table's, `seconds` those of each tier alone, waiting included."""
+        slots = int(self.table.light_slots[row]), int(self.table.heavy_slots[row])
+        gpus = sum(count for count, given in zip(counts, slots, strict=True) if not given)
+        counts = slots[0] or counts[0], slots[1] or counts[1]
         light_s = seconds[0] if counts[0] else 0.0
         slowest_s = seconds[1] + (light_s if self._deferred[row] else 0.0) if counts[1] else light_s
         sizes = int(self.table.batches[batches[0]]), int(self.table.batches[batches[1]])
-        return Allocation(row, *counts, *sizes, light_s, slowest_s)
+        return Allocation(row, gpus, *counts, *sizes, light_s, slowest_s)
 
 
 class Dedicated(Placement):
     """Each GPU runs one tier."""
 
     def has_capacity(self, rows: Rows, demand_rps: float, gpus: int) -> Mask:
-        """Count whole GPUs by tier."""
+        """Count whole GPUs by tier; a remote tier takes none, but has no more slots than it has."""
         table = self.table
-        light, heavy = (
-            np.where(share[rows] > 0, np.maximum(np.ceil(load), 1), 0)
-            for share, load in zip((table.light_share, table.heavy_share), table.load(rows, demand_rps), strict=True)
-        )
-        return np.asarray(light + heavy <= gpus)
+        loads = table.load(rows, demand_rps)
+        needed = np.zeros(len(rows))
+        for share, slots, load in zip(
+            (table.light_share, table.heavy_share), (table.light_slots, table.heavy_slots), loads, strict=True
+        ):
+            by_endpoint = np.where(load <= slots[rows], 0, np.inf)
+            needed += np.where(slots[rows] > 0, by_endpoint, np.where(share[rows] > 0, np.maximum(np.ceil(load), 1), 0))
+        return np.asarray(needed <= gpus)
 
     def _feasible(self, rows: Rows, demand_rps: float, gpus: int) -> Mask:
         light, heavy = (latency.min(-1) for latency in self._latencies_s(rows, demand_rps, gpus))
@@ -115,22 +121,30 @@ class Dedicated(Placement):
         slowest = slowest_path_s(self._deferred[row], light.min(-1)[:, None], heavy.min(-1)[None, :])
         counts = np.add.outer(np.arange(gpus + 1), np.arange(gpus + 1))
         allowed = (slowest <= self.table.slo_s) & (counts <= gpus) & (counts >= min_gpus)
-        # A tier that the row does not use gets none, for a plan of one tier has no place for another's.
-        allowed[1:] &= bool(self.table.light_share[row] > 0)
-        allowed[:, 1:] &= bool(self.table.heavy_share[row] > 0)
+        # A tier that the row does not use gets none, for a plan of one tier has no place for another's; a remote one
+        # takes none.
+        allowed[1:] &= bool(self.table.light_share[row] > 0 and self.table.light_slots[row] == 0)
+        allowed[:, 1:] &= bool(self.table.heavy_share[row] > 0 and self.table.heavy_slots[row] == 0)
         order = np.where(allowed, _fewest_then_fastest(counts, slowest), np.inf)
         n, m = (int(i) for i in np.unravel_index(int(np.argmin(order)), order.shape))
         batches = int(light[n].argmin()), int(heavy[m].argmin())
         return self._allocation(row, (n, m), batches, (float(light[n].min()), float(heavy[m].min())))
 
     def _latencies_s(self, rows: Rows, demand_rps: float, gpus: int) -> tuple[Array, Array]:
-        """Return latencies (rows, 0..gpus, batches) of light and heavy; an unused tier takes 0 on any number."""
-        table, counts = self.table, np.arange(gpus + 1.0)[None, :, None]
+        """Return latencies (rows, 0..gpus, batches) of light and heavy.
+
+        An unused tier takes 0 on any number of GPUs, a remote one what it takes on its slots.
+        """
+        table, gpu_counts = self.table, np.arange(gpus + 1.0)[None, :, None]
         tail = self._tail[rows, None, None]
         latencies = []
-        light = table.light_share, table.light_s, table.light_longest_s
-        for shares, seconds, longest in (light, (table.heavy_share, table.heavy_s, table.heavy_longest_s)):
+        for shares, seconds, longest, slots in (
+            (table.light_share, table.light_s, table.light_longest_s, table.light_slots),
+            (table.heavy_share, table.heavy_s, table.heavy_longest_s, table.heavy_slots),
+        ):
             share, service = shares[rows, None, None], seconds[rows][:, None, :]
+            given = slots[rows, None, None]
+            counts = np.where(given > 0, given, gpu_counts)
             with np.errstate(divide="ignore", invalid="ignore"):
                 util = demand_rps * share * service / (counts * table.batches)
             wait = wait_quantile_s(np.nan_to_num(util, nan=np.inf), counts, service, 0.0, tail)
@@ -169,7 +183,7 @@ class Shared(Placement):
         wait = (slowest_s - light_s - heavy_s) / 2 if self._deferred[row] else slowest_s - max(light_s, heavy_s)
         sizes = int(table.batches[i]), int(table.batches[j])
         light_latency_s = light_s + wait if light > 0 else 0.0
-        return Allocation(row, light_count, total - light_count, *sizes, light_latency_s, slowest_s)
+        return Allocation(row, total, light_count, total - light_count, *sizes, light_latency_s, slowest_s)
 
     def _slowest_s(self, rows: Rows, demand_rps: float, gpus: NDArray[np.intp]) -> Array:
         """Return the seconds of the slowest path by (rows, gpus, light batches, heavy batches)."""
@@ -192,8 +206,36 @@ class Shared(Placement):
             return np.where(self._deferred[rows][cell], longest_light + longest_heavy + 2 * wait, longer)
 
 
+class SharedBesideRemote(Placement):
+    """Any GPU runs any local tier. A row with a remote tier has one local tier at most, so its GPUs are all of that."""
+
+    def __init__(self, table: Table, late_share: float) -> None:
+        """Take each row for shared or for dedicated ones."""
+        super().__init__(table, late_share)
+        self._shared, self._dedicated = Shared(table, late_share), Dedicated(table, late_share)
+        self._remote = (table.light_slots > 0) | (table.heavy_slots > 0)
+
+    def has_capacity(self, rows: Rows, demand_rps: float, gpus: int) -> Mask:
+        """Ask for each row as it is."""
+        shared, dedicated = (p.has_capacity(rows, demand_rps, gpus) for p in (self._shared, self._dedicated))
+        return np.where(self._remote[rows], dedicated, shared)
+
+    def _feasible(self, rows: Rows, demand_rps: float, gpus: int) -> Mask:
+        remote = self._remote[rows]
+        feasible = np.zeros(len(rows), bool)
+        feasible[remote] = self._dedicated.feasible(rows[remote], demand_rps, gpus)
+        feasible[~remote] = self._shared.feasible(rows[~remote], demand_rps, gpus) if gpus > 0 else False
+        return feasible
+
+    def fewest_gpus(self, row: int, demand_rps: float, gpus: int, min_gpus: int) -> Allocation:
+        """Ask for the row as it is."""
+        return (self._dedicated if self._remote[row] else self._shared).fewest_gpus(row, demand_rps, gpus, min_gpus)
+
+
 def placement(table: Table, late_share: float, *, shared: bool) -> Placement:
     """Return the placement of a table's rows."""
+    if shared and table.slots.any():
+        return SharedBesideRemote(table, late_share)
     return (Shared if shared else Dedicated)(table, late_share)
 
 

@@ -25,6 +25,9 @@ class TierPlan:
     tier: str = Field(description="Name of the tier.")
     count: int = Field(description="Workers that may run the tier at one time.")
     batch: int = Field(description="Largest batch.")
+    remote: bool = Field(
+        default=False, description="Whether an endpoint makes the tier, so that its workers take no GPU."
+    )
 
 
 @dataclass(frozen=True, config=_DOCUMENT)
@@ -51,7 +54,7 @@ class Plan:
     @property
     def gpus(self) -> int:
         """GPUs that the plan uses in all."""
-        return sum(tier.count for tier in self.tiers)
+        return sum(tier.count for tier in self.tiers if not tier.remote)
 
     def tier(self, name: str) -> TierPlan | None:
         """Return the part for one tier, if the plan uses it."""

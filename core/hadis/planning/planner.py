@@ -38,6 +38,7 @@ class Planner:
             cached_routing(measured, criterion, shared=False, every_s=every_s, tuning=tuning), tuning=tuning
         )
         self._change_s = {tier.name: tier.load_seconds for tier in profile.tiers.values()}
+        self._slots = profile.slots
 
     def demand_rps(self, demand: Demand) -> float:
         """Return the demand to route for: see `routing` for why dedicated GPUs follow each burst."""
@@ -63,7 +64,7 @@ class Planner:
         """
         route = self._routing.choose(demand_rps, capacity, queued_s, former)
         if route is None:  # the solver says why
-            plan = self._solver.solve(demand_rps, max(ready.values(), default=0))
+            plan = self._solver.solve(demand_rps, self._gpus(ready))
         else:
             plan = self._routed(route, demand_rps, ready)
         same = former is not None and plan.routes_like(former)
@@ -76,38 +77,52 @@ class Planner:
     def workers_by_tier(
         self, target: Plan, forecast_rps: float, total: int, ready: Mapping[str, int], assigned: Mapping[str, int]
     ) -> dict[str, int]:
-        """Return `total` workers by tier. On shared workers the sum alone counts.
+        """Return `total` workers with GPUs by tier. On shared workers the sum alone counts.
 
         `ready` are the workers that serve now; `assigned` those to have so far, on their way to a tier included.
         """
-        if self._shared:
-            return {target.light: total}
+        local = self._routing.local_names
+        if self._shared or len(local) < 2:
+            used = [name for name in (target.light, target.heavy, *local) if name in local]
+            return {used[0]: total} if used else {}
+        ready = {name: count for name, count in ready.items() if name in local}
         if target.feasible and not any(ready.values()) and total == sum(assigned.values()) > 0:
             return dict(assigned)  # on their way: to send them elsewhere before they arrive would go on for ever
         if not any(ready.values()) or not target.feasible:
-            return {tier.tier: tier.count for tier in target.tiers}
+            counts = {tier.tier: tier.count for tier in target.tiers if not tier.remote}
+            return counts if counts else self._scaling.resize(forecast_rps, {}, total)
         counts = self._scaling.resize(forecast_rps, assigned, total)
         return self._scaling.move(forecast_rps, ready, counts, self._change_s)
 
+    def _gpus(self, ready: Mapping[str, int]) -> int:
+        """Return the GPUs that are ready, on shared workers: each counts for every tier that it has."""
+        return max((count for tier, count in ready.items() if tier not in self._slots), default=0)
+
     def _routed(self, route: Route, demand_rps: float, ready: Mapping[str, int]) -> Plan:
         light, heavy, direct, _, _ = self._solver.table.row(route.row)
-        if self._shared:
-            light_count, heavy_count = _shared_counts(route, light == heavy, direct, max(ready.values()))
+        remote = self._slots.keys() & {light, heavy}
+        if self._shared and not remote:
+            light_count, heavy_count = _shared_counts(route, light == heavy, direct, self._gpus(ready))
+            heavy_count = heavy_count if heavy != light else 0
         else:
-            light_count, heavy_count = ready.get(light, 0), ready.get(heavy, 0)
+            light_count, heavy_count = ready.get(light, 0), (ready.get(heavy, 0) if heavy != light else 0)
+        of_tier = (light, light_count, route.light_gpus), (heavy, heavy_count, route.heavy_gpus)
+        gpus = self._gpus(ready) if self._shared else sum(n for tier, n, _ in of_tier if tier not in remote)
         allocation = Allocation(
             row=route.row,
+            gpus=gpus,
             light_count=light_count,
-            heavy_count=heavy_count if heavy != light else 0,
+            heavy_count=heavy_count,
             light_batch=route.light_batch,
             heavy_batch=route.heavy_batch,
             light_latency_s=route.light_latency_s,
             heavy_latency_s=route.heavy_latency_s,
         )
-        gpus = max(ready.values()) if self._shared else allocation.gpus
-        load = f"{route.light_gpus + route.heavy_gpus:.3g} of {gpus} GPUs' time"
+        on_gpus = [part for tier, _, part in of_tier if tier not in remote]
+        loads = [f"{sum(on_gpus):.3g} of {gpus} GPUs' time"] if on_gpus else []
+        loads += [f"{part:.3g} of {count} slots of {tier}" for tier, count, part in of_tier if tier in remote and part]
         why = "best quality" if route.keeps_up else "too few GPUs are ready"
-        reason = f"{why}: {demand_rps:.3g} requests/s take {load}"
+        reason = f"{why}: {demand_rps:.3g} requests/s take {', '.join(loads) or 'nothing'}"
         return self._solver.plan_of(allocation, demand_rps, reason, feasible=route.keeps_up)
 
 

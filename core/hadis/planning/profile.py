@@ -32,6 +32,16 @@ class Profile:
         """Tiers by name, from light to heavy."""
         return {tier.name: tier for tier in self.resource.spec.tiers}
 
+    @cached_property
+    def slots(self) -> dict[str, int]:
+        """Of each remote tier, the batches that its endpoint makes at one time; these workers have no GPU."""
+        return {tier.name: tier.remote.slots for tier in self.tiers.values() if tier.remote is not None}
+
+    @cached_property
+    def local_tiers(self) -> tuple[str, ...]:
+        """Names of the tiers that GPUs make, from light to heavy."""
+        return tuple(name for name in self.tiers if name not in self.slots)
+
     @property
     def configurations(self) -> tuple[Configuration, ...]:
         """The measured rows."""

@@ -21,6 +21,8 @@ what the GPUs give. So
 Dedicated GPUs move between tiers all the time, and a queue is the first sign that a tier lost some: there the horizon
 is the first of the three, the target has no such step, and there is no dead band.
 
+A remote tier's slots are a pool of their own beside the GPUs, whichever the placement.
+
 Dead band: for the same reason two queues that differ by less than the longest batch tell no difference. The row in
 force is kept while its work is within that, per horizon, of what it may take.
 """
@@ -66,6 +68,10 @@ class Route:
     """Latency of a request that the light tier answers, with the queue at its target."""
     heavy_latency_s: float
     """Latency of the slowest path, likewise."""
+
+
+_Part = tuple[Array, Array, Array]
+"""Of one pool of servers: its work by row (seconds per second), its servers, and the work that waits for it."""
 
 
 class Begun(NamedTuple):
@@ -131,36 +137,58 @@ class Routing:
             runnable &= (share == 0) | (gpus[tier] > 0)
         if not runnable.any():
             return None
-        if self._shared:
-            parts = [(light + heavy, gpus.max(initial=0.0), queue.sum())]
-        else:
-            parts = [(load, gpus[tier], queue[tier]) for load, tier in ((light, table.light), (heavy, table.heavy))]
+        parts = self._parts(light, heavy, gpus, queue)
         of_spare = np.where(runnable, 0.0, np.inf)  # each row's load as a share of what new work may take
         of_all = np.zeros(len(light))  # and of all that the GPUs give
+        fewest = np.full(len(light), np.inf)  # the servers of the smallest pool that each row works on
         for load, count, waiting in parts:
+            fewest = np.where(load > 0, np.minimum(fewest, count), fewest)
             with np.errstate(divide="ignore", invalid="ignore"):
                 spare = self._spare(begun, count, waiting)
                 of_spare = np.maximum(of_spare, np.where(load > 0, load / spare, 0.0))
                 of_all = np.maximum(of_all, np.where(load > 0, load / count, 0.0))
         keeps_up = of_spare <= 1
-        row = self._kept(begun, of_spare, float(gpus.max(initial=0.0)), former)
+        row = self._kept(begun, of_spare, fewest, former)
         if row is None:
             pair = (former.light, former.heavy) if former else None
             row = self._best(keeps_up, pair) if keeps_up.any() else int(of_spare.argmin())
         # A row that is kept may be over what it may take, within the dead band, while others are not.
         return self._route(row, light, heavy, bool(of_all[row] <= 1 or keeps_up.any()))
 
+    def _parts(self, light: Array, heavy: Array, gpus: Array, queue: Array) -> list[_Part]:
+        """Return what each pool of servers has to do, by row; `gpus` and `queue` are by tier."""
+        table, local = self._table, self._table.slots == 0
+        of_tier = [(light, gpus[table.light], queue[table.light]), (heavy, gpus[table.heavy], queue[table.heavy])]
+        if not self._shared:
+            return of_tier
+        on_gpus = local[table.light], local[table.heavy]
+        shared = np.where(on_gpus[0], light, 0.0) + np.where(on_gpus[1], heavy, 0.0)
+        parts = [(shared, np.asarray(gpus[local].max(initial=0.0)), np.asarray(queue[local].sum()))]
+        if not local.all():
+            parts += [
+                (np.where(is_local, 0.0, load), count, waiting)
+                for (load, count, waiting), is_local in zip(of_tier, on_gpus, strict=True)
+            ]
+        return parts
+
     @property
     def names(self) -> list[str]:
         """Tiers from light to heavy."""
         return self._table.names
 
-    def best_values(self, demand_rps: float, counts: NDArray[np.int_]) -> Array:
-        """Return the value (n,) of the best row that dedicated GPUs (n, tiers) keep up with in the long run.
+    @property
+    def local_names(self) -> list[str]:
+        """Those of them that GPUs make."""
+        return [name for name, slots in zip(self._table.names, self._table.slots, strict=True) if not slots]
+
+    def best_values(self, demand_rps: float, gpus: NDArray[np.int_]) -> Array:
+        """Return the value (n,) of the best row that dedicated GPUs (n, local tiers) keep up with in the long run.
 
         Where they keep up with nothing it is over that of any row, by the share of the work that is too much.
         """
         table, values = self._table, self._values
+        counts = np.repeat(table.slots[None], len(gpus), 0)
+        counts[:, table.slots == 0] = gpus
         excess = np.where(self._possible, 0.0, np.inf)[None, :].repeat(len(counts), 0)
         for work, tier in ((self._light_work, table.light), (self._heavy_work, table.heavy)):
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -170,14 +198,14 @@ class Routing:
         beyond = float(values.max()) * (2 + np.minimum(excess.min(1), 1e6))
         return np.asarray(np.where(np.isfinite(best), best, beyond))
 
-    def _kept(self, begun: Begun, of_spare: Array, gpus: float, former: Plan | None) -> int | None:
-        """Return the row in force if its work is what it may take, as far as queues can tell."""
+    def _kept(self, begun: Begun, of_spare: Array, servers: Array, former: Plan | None) -> int | None:
+        """Return the row in force if its work is what it may take, as far as queues can tell; `servers` by row."""
         if former is None or not self._shared:
             return None
         row = self._table.find(former.light, former.heavy, former.direct_ratio, former.deferral_ratio)
         if row is None:
             return None
-        band = begun.longest_s[row] / (max(gpus, 1e-9) * self._horizon_s(begun, gpus)[row])
+        band = begun.longest_s[row] / (max(servers[row], 1e-9) * self._horizon_s(begun, servers)[row])
         return row if 1 - band <= of_spare[row] <= 1 + band / 2 else None
 
     def _best(self, allowed: NDArray[np.bool_], pair: tuple[str, str] | None) -> int:

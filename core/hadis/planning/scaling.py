@@ -33,7 +33,7 @@ class Scaling:
         `ready` are the GPUs that serve now, `assigned` also those on their way to a tier; `change_s` is how long the
         way to each tier takes. Only ready GPUs are moved.
         """
-        names = self._routing.names
+        names = self._routing.local_names
         now = np.array([assigned.get(name, 0) for name in names])
         serving = np.array([ready.get(name, 0) for name in names])
         free = np.minimum(now, serving)
@@ -50,7 +50,7 @@ class Scaling:
 
     def resize(self, demand_rps: float, assigned: Mapping[str, int], total: int) -> dict[str, int]:
         """Return counts of so many GPUs, each one added where it helps most or taken where it is missed least."""
-        names = self._routing.names
+        names = self._routing.local_names
         counts = np.array([assigned.get(name, 0) for name in names])
         while (short := total - int(counts.sum())) != 0:
             options = counts + (1 if short > 0 else -1) * np.eye(len(names), dtype=int)

@@ -44,7 +44,7 @@ class DemandReading:
 
 @dataclass(frozen=True)
 class Worker:
-    """One worker that holds a GPU: a pod, or a process on one machine."""
+    """One worker, which holds a GPU unless it is remote: a pod, or a process on one machine."""
 
     name: str
     group: str
@@ -61,6 +61,8 @@ class Worker:
     """Why it cannot become ready by itself."""
     url: str = ""
     """Where routers reach it, which is how they name it."""
+    remote: bool = False
+    """Whether it has an endpoint make its images, and no GPU."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class WorkerGroup:
     """Whether there is such a Deployment; one that is desired may still have to be made."""
     refused: Problem | None = None
     """Why its controller may not create workers, for example a quota."""
+    remote: bool = False
+    """Whether its workers have an endpoint make their images, and no GPUs."""
 
     @property
     def followed(self) -> bool:

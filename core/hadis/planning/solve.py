@@ -105,7 +105,7 @@ class Solver:
 
     def _infeasible(self, demand_rps: float, gpus: int) -> Plan:
         """Return the plan of most throughput, and why nothing is feasible."""
-        row = self.table.least_gpu_time()
+        row = self.table.least_busy(gpus)
         allocation = self._placement.most_throughput(row, gpus)
         return self.plan_of(allocation, demand_rps, self._missing(demand_rps, gpus), feasible=False)
 
@@ -126,9 +126,10 @@ class Solver:
     def plan_of(self, allocation: Allocation, demand_rps: float, reason: str, feasible: bool = True) -> Plan:
         """Return the plan of a row with its GPUs, batches and latencies."""
         light, heavy, direct, deferral, quality = self.table.row(allocation.row)
-        tiers = [TierPlan(light, allocation.light_count, allocation.light_batch)]
+        remote = dict(zip(self.table.names, (self.table.slots > 0).tolist(), strict=True))
+        tiers = [TierPlan(light, allocation.light_count, allocation.light_batch, remote[light])]
         if heavy != light:  # also with a count of 0: on a shared pool of one GPU both tiers take turns
-            tiers.append(TierPlan(heavy, allocation.heavy_count, allocation.heavy_batch))
+            tiers.append(TierPlan(heavy, allocation.heavy_count, allocation.heavy_batch, remote[heavy]))
         return Plan(
             light=light,
             heavy=heavy,

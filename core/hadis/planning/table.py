@@ -39,6 +39,11 @@ class Table:
         self.heavy_share = np.where(pair, heavy_share(self.direct, self.deferral), 0.0)
         sizes = sorted({b for name in self.names for b in profile.batch_sizes(name)})
         self.batches = np.array(sizes, float)
+        self.slots = np.array([profile.slots.get(name, 0) for name in self.names])
+        """By tier, the servers of one that an endpoint makes; 0 where GPUs do."""
+        # By row: how many servers each tier has that are no GPUs; a tier that a row does not use counts as local.
+        self.light_slots = np.where(self.light_share > 0, self.slots[self.light], 0)
+        self.heavy_slots = np.where(self.heavy_share > 0, self.slots[self.heavy], 0)
         self._seconds, self._longest_s, self._joules = self._measured(profile, sizes)
         self.light_s = self._seconds[pair.astype(int), self.light]
         self.heavy_s = self._seconds[0, self.heavy]
@@ -85,11 +90,17 @@ class Table:
         light = self.light_share[rows] * (self.light_s[rows] / self.batches).min(-1)
         return light, self.heavy_share[rows] * (self.heavy_s[rows] / self.batches).min(-1)
 
-    def least_gpu_time(self) -> int:
-        """Return the row of the fewest GPU seconds per request, of those that keep the SLO where any does."""
+    def least_busy(self, gpus: int) -> int:
+        """Return the row that keeps its servers busy the least, of those that keep the SLO where any does.
+
+        That is the one of the fewest GPU seconds per request, if it does not ask more of an endpoint per slot than of
+        the GPUs.
+        """
         rows = np.arange(len(self.quality))
         for light, heavy in (self.load(rows, 1.0), self.load_without_slo()):
-            load = light + heavy
+            load = np.where(self.light_slots > 0, 0.0, light) + np.where(self.heavy_slots > 0, 0.0, heavy)
+            for part, slots in ((light, self.light_slots), (heavy, self.heavy_slots)):
+                load = np.maximum(load, np.where(slots > 0, part * max(1, gpus) / np.maximum(1, slots), 0.0))
             if np.isfinite(load).any():
                 return int(np.lexsort((self.quality, load))[0])
         raise AssertionError("a profile has at least one measured batch")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 SERVICE, COMPONENT = "hadis.dev/service", "hadis.dev/component"
 POOL, REVISION = "hadis.dev/pool", "hadis.dev/revision"
 EVERY_TIER = "ALL"
 """The pool of workers that keep every tier; no tier can have this name, for theirs are in lower case."""
+REMOTE = "hadis.dev/remote"
+"""On workers that have an endpoint make their images, and no GPU."""
 LONGEST = 63
 
 
@@ -23,11 +25,17 @@ def label(value: str) -> str:
     return value if len(value) <= LONGEST else f"{value[:50]}-{digest(value)}"
 
 
-def tiers_by_pool(tiers: Iterable[str], *, shared: bool) -> dict[str, tuple[str, ...]]:
-    """Return the pools of workers with the tiers that each worker keeps: one that has them all, or one per tier."""
-    return {EVERY_TIER: tuple(tiers)} if shared else {tier: (tier,) for tier in tiers}
+def tiers_by_pool(tiers: Collection[str], *, shared: bool, remote: Collection[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the pools of workers with the tiers that each worker keeps.
+
+    One has them all, or there is one per tier; a remote tier always has its own.
+    """
+    local = tuple(tier for tier in tiers if tier not in remote)
+    if not shared or not local:
+        return {tier: (tier,) for tier in tiers}
+    return {EVERY_TIER: local} | {tier: (tier,) for tier in tiers if tier in remote}
 
 
-def resident_tiers(pool: str, tiers: Iterable[str]) -> tuple[str, ...]:
+def resident_tiers(pool: str, tiers: Iterable[str], remote: Collection[str] = ()) -> tuple[str, ...]:
     """Return which of the tiers a pool's workers keep; none for a pool of a tier that is not among them."""
-    return tuple(tier for tier in tiers if pool in (EVERY_TIER, tier))
+    return tuple(tier for tier in tiers if pool == tier or (pool == EVERY_TIER and tier not in remote))
