@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import uvicorn
 from hadis.api.manifest import Manifest, ManifestError, read_manifest
+from hadis.planning.profile import Profile
 from hadis.protocol.address import http_url
 from hadis.protocol.run_state import RunState
 from pydantic import ValidationError
@@ -63,8 +64,8 @@ def _source(settings: RouterSettings, manifest: Manifest) -> Callable[[], AsyncI
         from hadis_router.plan_from_kubernetes import follow_cluster  # its client is large; one machine needs none
 
         namespace, name = settings.kubernetes.split("/")
-        tiers = [tier.name for tier in manifest.profile.spec.tiers]
-        return lambda: follow_cluster(namespace, name, tiers)
+        profile = Profile(manifest.profile)
+        return lambda: follow_cluster(namespace, name, list(profile.tiers), profile.slots)
     path = settings.state_file
     assert path is not None
     return lambda: follow_file(path)

@@ -46,7 +46,7 @@ def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue
 def _spare_s(job: Job, outlook: Outlook, tier: str, queue_limit: int) -> float:
     """Return the GPU seconds of jobs like one that could be admitted now beside all that wait."""
     image_s = outlook.first_image_s(job, tier)
-    in_time_s = (job.deadline - outlook.ends_at(job, tier)) * len(outlook.workers)
+    in_time_s = (job.deadline - outlook.ends_at(job, tier)) * len(outlook.workers.peers(tier))
     spare_s = min(in_time_s, (queue_limit - outlook.waiting()) * image_s)
     if job.needy and outlook.guards_light:
         spare_s = min(spare_s, LightReserve(outlook, tier, job).spare(job.deadline) * image_s)

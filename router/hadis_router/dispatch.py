@@ -57,7 +57,7 @@ class Dispatcher:
         """
         self.slo_s, self._queue_limit, self._on_done = slo_s, queue_limit, on_done
         self.plan: Plan | None = None
-        self.workers = RemoteWorkers()
+        self.workers = RemoteWorkers(profile.slots)
         self.cascade = Cascade(profile)
         self.recent = RecentJobs()
         self.shares = FairShares(weights or {}, slo_s)
@@ -298,10 +298,12 @@ class Dispatcher:
             job.retries += failed
             if job.done:
                 continue
-            if job.retries > MOST_RETRIES:
-                self._fail(job, refusals.workers_failed())
-            else:
+            if job.retries <= MOST_RETRIES:
                 self._put(job, batch.tier)
+            elif job.needy and (lighter := self._fallback(batch.tier, running=False)) is not None:
+                self._step_down(job, lighter)  # whatever is wrong with the heavier workers, others may be well
+            else:
+                self._fail(job, refusals.workers_failed())
 
     def freed(self) -> None:
         """Give the worker of a batch that ended something else to do."""

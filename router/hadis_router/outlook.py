@@ -40,7 +40,7 @@ class Outlook:
 
     @property
     def guards_light(self) -> bool:
-        """Whether heavy work leaves the light tier a reserve: where every worker has that tier."""
+        """Whether heavy work leaves the light tier a reserve: where all that compute have that tier."""
         return self.plan is not None and self.plan.light in self.workers.common_tiers
 
     def longest_s(self, tier: str, expected_s: float) -> float:
@@ -124,16 +124,18 @@ class Outlook:
         The light tier does not wait for what the heavy one has queued: a heavy job that gets late is answered with its
         light image, or steps down.
         """
-        work = self.workers.work_left_s(self.now)
+        peers = self.workers.peers(for_tier)
+        work = sum(worker.left_s(self.now) for worker in peers if worker.tier is not None)
         only_own_queue = False
         if self.plan is not None and for_tier is not None:
             names = list(self.queues)
             only_own_queue = for_tier in names[: names.index(self.plan.light) + 1]
         for tier, queue in self.queues.items():
-            if len(queue) and (tier == for_tier or not only_own_queue):
+            together = for_tier is None or self.workers.wait_together(tier, for_tier)
+            if len(queue) and together and (tier == for_tier or not only_own_queue):
                 ahead = queue.ahead_of(deadline, client if tier == for_tier else None)
                 work += self._ahead_s(tier, queue, ahead)
-        return work / max(1, len(self.workers))
+        return work / max(1, len(peers))
 
     def _ahead_s(self, tier: str, queue: TierQueue, ahead: int) -> float:
         """Return the GPU seconds of the first jobs of a queue, or somewhat more where sizes are mixed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,10 +18,12 @@ from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress
 log = logging.getLogger(__name__)
 
 
-async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> AsyncIterator[RunState]:
+async def follow_cluster(
+    namespace: str, name: str, tiers: Sequence[str], remote: Collection[str] = ()
+) -> AsyncIterator[RunState]:
     """Yield the state at first and on each change of the service's status, or of its workers or routers that are ready.
 
-    `tiers` are those of the profile that this router was started with.
+    `tiers` are those of the profile that this router was started with; `remote` are those of them that endpoints make.
     """
     kube = Kube(await connect())
     changed = asyncio.Event()
@@ -46,7 +48,7 @@ async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> Asy
         while True:
             await changed.wait()
             changed.clear()
-            state = state_of(services, slices, tiers)
+            state = state_of(services, slices, tiers, remote)
             if state is not None and state != last:
                 last = state
                 yield state
@@ -57,7 +59,9 @@ async def follow_cluster(namespace: str, name: str, tiers: Sequence[str]) -> Asy
         await kube.close()
 
 
-def state_of(services: Mapping[str, Object], slices: Mapping[str, Object], tiers: Sequence[str]) -> RunState | None:
+def state_of(
+    services: Mapping[str, Object], slices: Mapping[str, Object], tiers: Sequence[str], remote: Collection[str] = ()
+) -> RunState | None:
     """Return plan and workers by the objects in the cache; None before the service is in it."""
     service = next(iter(services.values()), None)
     if service is None:
@@ -71,7 +75,7 @@ def state_of(services: Mapping[str, Object], slices: Mapping[str, Object], tiers
     )
     return RunState(
         plan=_plan(status, tiers),
-        workers=tuple(_workers(_of(slices, "worker"), tiers)),
+        workers=tuple(_workers(_of(slices, "worker"), tiers, remote)),
         observed_rps=observed,
         forecast_rps=forecast,
         changes=changes,
@@ -96,10 +100,10 @@ def _of(slices: Mapping[str, Object], component: str) -> list[Object]:
     return [s for s in slices.values() if s["metadata"].get("labels", {}).get(COMPONENT) == component]
 
 
-def _workers(slices: Iterable[Object], tiers: Sequence[str]) -> list[WorkerAddress]:
+def _workers(slices: Iterable[Object], tiers: Sequence[str], remote: Collection[str]) -> list[WorkerAddress]:
     by_url: dict[str, WorkerAddress] = {}
     for slice_ in slices:
-        resident = resident_tiers(slice_["metadata"]["labels"].get(POOL, EVERY_TIER), tiers)
+        resident = resident_tiers(slice_["metadata"]["labels"].get(POOL, EVERY_TIER), tiers, remote)
         for url in _ready_urls(slice_) if resident else ():
             by_url[url] = WorkerAddress(url, resident)
     return [by_url[url] for url in sorted(by_url)]

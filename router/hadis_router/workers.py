@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from hadis.protocol.run_state import WorkerAddress
@@ -88,11 +88,12 @@ class RemoteWorker:
 class RemoteWorkers:
     """Every worker by address."""
 
-    def __init__(self) -> None:
-        """Start without any."""
+    def __init__(self, by_endpoint: Collection[str] = ()) -> None:
+        """Start without any. `by_endpoint` are the tiers that endpoints make, by workers that have no other tier."""
         self._by_url: dict[str, RemoteWorker] = {}
+        self._by_endpoint = frozenset(by_endpoint)
         self.common_tiers: frozenset[str] = frozenset()
-        """Those that every worker has."""
+        """Those that every worker which computes has."""
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -113,7 +114,11 @@ class RemoteWorkers:
                 self._by_url[url].tiers = address.tiers
             else:
                 self._by_url[url] = RemoteWorker(url, address.tiers)
-        tiers = [frozenset(worker.tiers) for worker in self._by_url.values()]
+        tiers = [
+            frozenset(worker.tiers)
+            for worker in self._by_url.values()
+            if not self._by_endpoint.issuperset(worker.tiers)
+        ]
         self.common_tiers = frozenset.intersection(*tiers) if tiers else frozenset()
 
     def idle(self, now: float) -> list[RemoteWorker]:
@@ -128,9 +133,23 @@ class RemoteWorkers:
         """Return how many run a tier now."""
         return sum(worker.tier == tier for worker in self._by_url.values())
 
-    def work_left_s(self, now: float) -> float:
-        """Return the seconds until the running batches are done, over all workers."""
-        return sum(worker.left_s(now) for worker in self._by_url.values() if worker.tier is not None)
+    def peers(self, tier: str | None) -> list[RemoteWorker]:
+        """Return the workers whose work a tier's jobs wait for: those of its endpoint, or all that compute.
+
+        Without a tier, it is all of them.
+        """
+        if tier is None or not self._by_endpoint:
+            return list(self._by_url.values())
+        alone = tier in self._by_endpoint
+        return [
+            w
+            for w in self._by_url.values()
+            if (tier in w.tiers if alone else not self._by_endpoint.issuperset(w.tiers))
+        ]
+
+    def wait_together(self, tier: str, other: str) -> bool:
+        """Return whether two tiers' jobs may wait for the same workers."""
+        return tier == other or not self._by_endpoint & {tier, other}
 
     def next_free_s(self, tier: str, now: float, longest_s: Callable[[str, float], float], but: RemoteWorker) -> float:
         """Return the seconds until the first worker that has a tier is free, one left out; infinite without any."""

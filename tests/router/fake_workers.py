@@ -63,7 +63,7 @@ def make_outlook(
     busy_s: float = 0.0,
 ) -> Outlook:
     """Return the outlook at time 0 on empty queues; workers w0, w1, ... have these tiers, and are busy or idle."""
-    workers = RemoteWorkers()
+    workers = RemoteWorkers(profile.slots)
     workers.update(WorkerAddress(f"w{i}", resident) for i, resident in enumerate(tiers))
     if busy_s:
         for worker in workers:

@@ -169,6 +169,16 @@ async def test_a_job_is_given_up_after_two_retries(profile: Profile) -> None:
 
 
 @virtual
+async def test_a_job_that_heavy_workers_fail_is_answered_with_a_light_image(profile: Profile) -> None:
+    workers = FakeWorkers()
+    workers.faults = [WorkerGone("away")] * 3
+    dispatcher = make_dispatcher(profile, workers, make_plan(direct=1.0), workers=4)
+    answer = await serve(dispatcher, make_job(difficulty=19))
+    assert (answer.path, answer.retries) == ("light", 3)
+    assert [call[2] for call in workers.calls] == ["heavy", "heavy", "heavy", "light"]
+
+
+@virtual
 async def test_a_busy_worker_costs_no_retry_and_is_asked_less_and_less_often(profile: Profile) -> None:
     workers = FakeWorkers()
     workers.faults = [WorkerBusy()] * 3

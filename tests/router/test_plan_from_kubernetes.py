@@ -49,6 +49,13 @@ def make_router_slice(*addresses: tuple[str, bool]) -> dict[str, Any]:
     return made | {"ports": [{"port": 8080}]}
 
 
+def test_workers_that_keep_every_tier_lack_those_that_endpoints_make() -> None:
+    slices = {"a": make_slice("a", "ALL", ("10.0.0.1", True)), "b": make_slice("b", "heavy", ("10.0.0.2", True))}
+    state = state_of({"x": {}}, slices, ["light", "heavy"], {"heavy"})
+    assert state is not None
+    assert [worker.tiers for worker in state.workers] == [("light",), ("heavy",)]
+
+
 def test_ready_endpoints_are_workers_with_their_pools_tiers() -> None:
     slices = {
         "a": make_slice("a", "ALL", ("10.0.0.1", True), ("10.0.0.2", False)),
