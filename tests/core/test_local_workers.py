@@ -80,6 +80,20 @@ async def test_idle_workers_go_first_and_one_that_goes_is_not_ready() -> None:
         assert (light.replicas, light.created, light.exists, heavy.exists) == (2, 2, True, False)
 
 
+async def test_workers_that_compute_nothing_have_places_of_their_own() -> None:
+    groups = {"ALL": ("light",), "heavy": ("heavy",)}
+    places = [Place(0, 9000, {}), *(Place(i, 9000 + i, {}, remote=True) for i in (1, 2))]
+    async with asyncio.TaskGroup() as tasks:
+        workers = LocalWorkers(groups, places, tasks, print, lambda: None, Idle, remote={"heavy": 2})
+        workers.apply({"ALL": 3, "heavy": 3})
+        assert at_places(workers) == {"0": "ALL", "1": "heavy", "2": "heavy"}
+        seen, processes = workers.observe()
+        assert [group.remote for group in seen] == [False, True]
+        assert [worker.remote for worker in processes] == [False, True, True]
+        for task in workers.running:
+            task.cancel()
+
+
 async def test_a_worker_that_does_not_answer_is_not_ready() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")

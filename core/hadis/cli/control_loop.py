@@ -50,7 +50,7 @@ class ControlLoop:
     async def run(self) -> None:
         """Take steps for ever: every few seconds, and when a worker became ready or ended."""
         # On one machine the budget is the workers that were asked for, and all of them are there to be used.
-        count = len(self.workers.places)
+        count = sum(not place.remote for place in self.workers.places)
         spec = self.spec.model_copy(update={"gpus": Gpus(min=count, max=count), "mode": "Auto"})
         every_s = parse_duration_s(spec.plan_every)
         async with httpx.AsyncClient(timeout=_PROBE_S) as http:

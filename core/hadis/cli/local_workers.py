@@ -7,7 +7,7 @@ process that had it is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -35,6 +35,8 @@ class Place:
     port: int
     environment: Mapping[str, str]
     """Variables that any worker here gets, for example its GPU."""
+    remote: bool = False
+    """Whether it is for a worker that computes nothing, of a tier that an endpoint makes."""
 
     @property
     def url(self) -> str:
@@ -65,6 +67,8 @@ class LocalWorkers:
     say: Callable[[str], None]
     changed: Callable[[], None]
     child: Callable[[Component, Callable[[str], None], Callable[[], None]], Runs] = Child
+    remote: Collection[str] = ()
+    """The groups whose workers compute nothing."""
     _processes: list[_Process] = field(default_factory=list)
     _replicas: dict[str, int] = field(default_factory=dict)
 
@@ -78,7 +82,7 @@ class LocalWorkers:
                 process.task.cancel()
         for group, count in replicas.items():
             running = self._active(group)
-            for place in self._free()[: max(0, count - len(running))]:
+            for place in self._free(group)[: max(0, count - len(running))]:
                 self._start(place, group)
 
     async def probe(self, http: httpx.AsyncClient) -> None:
@@ -94,6 +98,7 @@ class LocalWorkers:
                 replicas=self._replicas.get(name, 0),
                 created=len(self._active(name)),
                 exists=self._replicas.get(name, 0) > 0 or any(p.group == name for p in self._processes),
+                remote=name in self.remote,
             )
             for name, tiers in self.groups.items()
         )
@@ -105,6 +110,7 @@ class LocalWorkers:
                 ready=process.ready,
                 terminating=process.terminating,
                 url=process.place.url,
+                remote=process.group in self.remote,
             )
             for process in self._processes
         )
@@ -122,9 +128,9 @@ class LocalWorkers:
     def _active(self, group: str) -> list[_Process]:
         return [process for process in self._processes if process.group == group and not process.terminating]
 
-    def _free(self) -> list[Place]:
-        taken = {process.place.number for process in self._processes}
-        return [place for place in self.places if place.number not in taken]
+    def _free(self, group: str) -> list[Place]:
+        taken, remote = {process.place.number for process in self._processes}, group in self.remote
+        return [place for place in self.places if place.number not in taken and place.remote == remote]
 
     def _start(self, place: Place, group: str) -> None:
         environment = {

@@ -24,6 +24,7 @@ from hadis.cli.processes import Child, ChildRefused, Component
 from hadis.planning.fleet import is_shared
 from hadis.planning.profile import Profile
 from hadis.protocol.address import http_url
+from hadis.protocol.api_keys import api_keys
 from hadis.protocol.labels import tiers_by_pool
 from hadis.protocol.run_state import RunState, write_state
 
@@ -40,6 +41,9 @@ def up(
     try:
         read = read_manifest(manifest)
         count = workers if workers is not None else max(1, read.service.spec.gpus.max)
+        if not Profile(read.profile).local_tiers:
+            count = 0
+        api_keys(read.profile.spec.tiers, os.environ)  # else each worker would refuse its settings
         devices = assign(list_devices(os.environ), count)
     except (ManifestError, ValueError) as error:
         raise fail(str(error)) from None
@@ -94,16 +98,16 @@ class Machine:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         state_file = self.folder / "state.json"
         write_state(state_file, RunState(plan=None, workers=()))
-        profile, spec = Profile(self.manifest.profile), self.manifest.service.spec
+        profile, spec, places = Profile(self.manifest.profile), self.manifest.service.spec, self.places()
         async with asyncio.TaskGroup() as tasks:
             changed = asyncio.Event()
-            groups = tiers_by_pool(profile.tiers, shared=is_shared(spec, profile))
-            workers = LocalWorkers(groups, self.places(), tasks, self.say, changed.set)
+            groups = tiers_by_pool(profile.tiers, shared=is_shared(spec, profile), remote=profile.slots)
+            workers = LocalWorkers(groups, places, tasks, self.say, changed.set, remote=profile.slots)
             loop = ControlLoop(spec, profile, workers, self.url, state_file, self.say, changed)
             running = [
                 tasks.create_task(Child(self._router(state_file), self.say, changed.set).run()),
                 tasks.create_task(loop.run()),
-                tasks.create_task(greet(self.url, len(self.devices), self.say)),
+                tasks.create_task(greet(self.url, len(places), self.say)),
             ]
             await stop.wait()
             self.say("stopping: what runs is finished, nothing new is taken")
@@ -121,10 +125,15 @@ class Machine:
         return Component("router", "hadis_router", environment, f"{self.url}/healthz")
 
     def places(self) -> list[Place]:
-        """Return a place for each worker: its own port, and its own GPU where the machine has any."""
-        threads = str(threads_per_worker(len(self.devices), os.environ))
+        """Return a place for each worker: its own port, and its own GPU where the machine has any.
+
+        Those of remote tiers, which come after the others, compute nothing.
+        """
+        threads = str(threads_per_worker(max(1, len(self.devices)), os.environ))
         every = {"HADIS_WORKER_MANIFEST": str(self.path), "HADIS_WORKER_THREADS": threads}
-        return [
+        local = [
             Place(i, _free_port(), every if device is None else {**every, "CUDA_VISIBLE_DEVICES": device})
             for i, device in enumerate(self.devices)
         ]
+        slots = sum(Profile(self.manifest.profile).slots.values())
+        return local + [Place(len(local) + i, _free_port(), every, remote=True) for i in range(slots)]
