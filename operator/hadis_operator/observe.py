@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
@@ -10,7 +10,7 @@ from hadis.planning.sizes import read_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import read_ratios
 from hadis.protocol.address import http_url
-from hadis.protocol.labels import POOL, REVISION, resident_tiers
+from hadis.protocol.labels import POOL, REMOTE, REVISION, resident_tiers
 
 from hadis_operator.children import Children
 from hadis_operator.children.worker import PORT
@@ -42,21 +42,24 @@ def snapshot_of(
     late_s: float,
 ) -> Snapshot:
     """Return the snapshot; groups are named by their pods' revision. `children` is None where there is no profile."""
-    tiers = tuple(profile.tiers) if isinstance(profile, Profile) else ()
+    tiers, remote = (tuple(profile.tiers), profile.slots) if isinstance(profile, Profile) else ((), {})
     return Snapshot(
         now_s=now_s,
         spec=spec,
         profile=profile,
         reading=reading,
-        workers=tuple(worker_of(pod, tiers) for pod in worker_pods),
-        groups=tuple(groups_of(children, deployments, tiers)),
+        workers=tuple(worker_of(pod, tiers, remote) for pod in worker_pods),
+        groups=tuple(groups_of(children, deployments, tiers, remote)),
         routers=routers,
         late_s=late_s,
     )
 
 
 def groups_of(
-    children: Children | None, deployments: Sequence[DeploymentView], tiers: tuple[str, ...]
+    children: Children | None,
+    deployments: Sequence[DeploymentView],
+    tiers: tuple[str, ...],
+    remote: Collection[str] = (),
 ) -> Iterable[WorkerGroup]:
     """Yield the groups that the spec asks for, in their order, then those of former specs."""
     documents = children.workers.values() if children else ()
@@ -65,27 +68,28 @@ def groups_of(
     for revision in (*desired, *(r for r in existing if r not in desired)):
         deployment, stale = existing.get(revision), revision not in desired
         if deployment is None:
-            pool = desired[revision][POOL]
-            yield WorkerGroup(revision, resident_tiers(pool, tiers), exists=False)
+            pool, by_endpoint = desired[revision][POOL], REMOTE in desired[revision]
+            yield WorkerGroup(revision, resident_tiers(pool, tiers, remote), exists=False, remote=by_endpoint)
         else:
             yield WorkerGroup(
                 name=revision,
-                tiers=resident_tiers(deployment.pool, tiers),
+                tiers=resident_tiers(deployment.pool, tiers, remote),
                 replicas=deployment.replicas,
                 created=deployment.created,
                 observed=deployment.observed,
                 as_made=deployment.as_made,
                 stale=stale,
                 refused=deployment.refused,
+                remote=deployment.remote,
             )
 
 
-def worker_of(pod: PodView, tiers: tuple[str, ...]) -> Worker:
+def worker_of(pod: PodView, tiers: tuple[str, ...], remote: Collection[str] = ()) -> Worker:
     """Return a worker's pod as the planner sees it."""
     return Worker(
         name=pod.name,
         group=pod.revision,
-        tiers=resident_tiers(pod.pool, tiers),
+        tiers=resident_tiers(pod.pool, tiers, remote),
         ready=pod.ready,
         terminating=pod.terminating,
         started_s=pod.started_s,
@@ -93,4 +97,5 @@ def worker_of(pod: PodView, tiers: tuple[str, ...]) -> Worker:
         unschedulable_since_s=pod.unschedulable_since_s,
         failure=pod.failure,
         url=http_url(pod.address, PORT) if pod.address else "",
+        remote=pod.remote,
     )

@@ -115,8 +115,9 @@ class StatusWriter:
 
 def gpu_counts(snapshot: Snapshot) -> dict[str, int]:
     """Return a service's GPUs by state."""
-    ready = sum(worker.ready for worker in snapshot.workers)
-    return {"ready": ready, "existing": len(snapshot.workers), "budget": snapshot.spec.gpus.max}
+    workers = [worker for worker in snapshot.workers if not worker.remote]
+    ready = sum(worker.ready for worker in workers)
+    return {"ready": ready, "existing": len(workers), "budget": snapshot.spec.gpus.max}
 
 
 def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]) -> ServiceStatus:

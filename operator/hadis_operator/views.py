@@ -11,7 +11,7 @@ from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Problem
-from hadis.protocol.labels import COMPONENT, POOL, REVISION
+from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION
 
 Object = dict[str, Any]
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -51,6 +51,8 @@ class DeploymentView:
     refused: Problem | None
     config_maps: tuple[str, ...]
     """Names of the ConfigMaps that its pods mount."""
+    remote: bool = False
+    """Whether its pods have an endpoint make their images, and no GPU."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class PodView:
     unschedulable_since_s: float | None
     failure: Problem | None
     deletion_cost: str | None
+    remote: bool = False
+    """Whether an endpoint makes its images, and it has no GPU."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ def deployment_view(item: Object) -> DeploymentView:
         deleting="deletionTimestamp" in meta,
         refused=_refused(meta["name"], status),
         config_maps=tuple(_config_maps(spec)),
+        remote=REMOTE in labels,
     )
 
 
@@ -168,6 +173,7 @@ def pod_view(item: Object) -> PodView:
         unschedulable_since_s=_unix_s(waits.get("lastTransitionTime")) if waits else None,
         failure=_failure(meta["name"], status),
         deletion_cost=(meta.get("annotations") or {}).get(DELETION_COST),
+        remote=REMOTE in labels,
     )
 
 

@@ -51,6 +51,46 @@ def test_pods_are_safe_and_workers_ask_for_one_gpu(profile: Profile) -> None:
     assert worker["automountServiceAccountToken"] is False
 
 
+def remote_profile(tier: int = 1, **remote: Any) -> Profile:
+    document = profile_document()
+    fields = {"url": "http://engine/v1", "slots": 3, "timeout": "90s", **remote}
+    document["spec"]["tiers"][tier] |= {"remote": fields, "tunable": False}
+    return Profile(CascadeProfile.read(document))
+
+
+@pytest.mark.parametrize(("shared", "pool"), [(True, "ALL"), (False, "light")])
+def test_a_remote_tier_has_small_pods_without_a_gpu_that_get_the_key(shared: bool, pool: str) -> None:
+    profile = remote_profile(apiKeySecret={"name": "engine", "key": "token"})
+    spec = make_spec(worker={"nodeSelector": {"gpu": "yes"}, "modelCache": {"claim": "models"}})
+    made = children.make(OWNER, spec, OperatorSettings(), profile, shared=shared)
+    assert list(made.workers) == [pool, "heavy"]
+    local, remote = (made.workers[name]["spec"]["template"] for name in (pool, "heavy"))
+    assert "hadis.dev/remote" not in local["metadata"]["labels"]
+    assert remote["metadata"]["labels"]["hadis.dev/remote"] == "true"
+    assert made.workers["heavy"]["metadata"]["labels"]["hadis.dev/remote"] == "true"
+    pod = remote["spec"]
+    [container] = pod["containers"]
+    assert container["resources"] == {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "512Mi"}}
+    assert not {"nodeSelector", "tolerations"} & pod.keys()
+    assert {volume["name"] for volume in pod["volumes"]} == {"tmp", "manifest"}
+    env = {item["name"]: item for item in container["env"]}
+    assert env["HADIS_WORKER_TIERS"]["value"] == "heavy"
+    assert env["HADIS_WORKER_API_KEY"]["valueFrom"] == {"secretKeyRef": {"name": "engine", "key": "token"}}
+    assert container["startupProbe"]["httpGet"]["path"] == "/healthz", "the endpoint may be away when it starts"
+    assert pod["terminationGracePeriodSeconds"] > 90
+    services = [c for c in made.fixed if c["kind"] == "Service" and "hadis.dev/pool" in c["spec"]["selector"]]
+    assert {service["spec"]["selector"]["hadis.dev/pool"] for service in services} == {pool, "heavy"}
+
+
+def test_a_remote_tier_whose_images_are_judged_has_the_discriminator_at_hand() -> None:
+    spec = make_spec(worker={"resources": {"cpu": "2", "memory": "4Gi"}, "modelCache": {"claim": "models"}})
+    made = children.make(OWNER, spec, OperatorSettings(), remote_profile(tier=0), shared=True)
+    pod = made.workers["light"]["spec"]["template"]["spec"]
+    assert {"name": "models", "persistentVolumeClaim": {"claimName": "models"}} in pod["volumes"]
+    assert pod["containers"][0]["resources"] == {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}
+    assert "HADIS_WORKER_API_KEY" not in {item["name"] for item in pod["containers"][0]["env"]}
+
+
 def test_a_pod_that_serves_is_seen_within_a_second_and_may_take_long_to_start(profile: Profile) -> None:
     made = children.make(OWNER, make_spec(), OperatorSettings(), profile, shared=True)
     for deployment in (*made.workers.values(), next(c for c in made.fixed if c["kind"] == "Deployment")):

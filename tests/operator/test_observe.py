@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from documents import plan_document
-from hadis.api.resources import ServiceSpec
+from documents import plan_document, profile_document
+from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Memory, Problem, Snapshot, Worker, WorkerGroup
-from hadis.protocol.labels import EVERY_TIER, REVISION
+from hadis.protocol.labels import EVERY_TIER, REMOTE, REVISION
 from hadis_operator import children
 from hadis_operator.children import Children
 from hadis_operator.children.common import Owner
-from hadis_operator.observe import memory_of, snapshot_of, worker_of
+from hadis_operator.observe import groups_of, memory_of, snapshot_of, worker_of
 from hadis_operator.settings import OperatorSettings
+from hadis_operator.status_writer import gpu_counts
 from hadis_operator.views import DeploymentView, deployment_view, pod_view, service_view
 from kube_objects import NAME, NAMESPACE, deployment_object, pod_object, service_object
 
@@ -52,6 +53,28 @@ def test_workers_have_the_tiers_of_their_pool_that_the_profile_knows(profile: Pr
     )
     assert (snapshot.now_s, snapshot.spec, snapshot.profile, snapshot.reading) == (5.0, SPEC, profile, NOT_READ)
     assert (snapshot.routers, snapshot.late_s) == (2, 60.0)
+
+
+def test_workers_of_an_endpoint_are_known_by_their_label() -> None:
+    document = profile_document()
+    document["spec"]["tiers"][1] |= {"remote": {"url": "http://engine/v1", "slots": 2}, "tunable": False}
+    profile = Profile(CascadeProfile.read(document))
+    desired = children.make(Owner(NAME, NAMESPACE, "u"), SPEC, OperatorSettings(), profile, shared=True)
+    heavy = desired.workers["heavy"]["metadata"]["labels"][REVISION]
+    made = deployment_object(heavy, pool="heavy", replicas=2)
+    old = deployment_object("old", pool="gone", replicas=1)
+    pod = pod_object("p", pool="heavy", revision=heavy)
+    for item in (made, old, pod):
+        item["metadata"]["labels"][REMOTE] = "true"
+    groups = groups_of(desired, [deployment_view(made), deployment_view(old)], tuple(profile.tiers), profile.slots)
+    assert [(group.tiers, group.remote) for group in groups] == [(("light",), False), (("heavy",), True), ((), True)]
+    assert [group.remote for group in groups_of(desired, [], tuple(profile.tiers), profile.slots)] == [False, True]
+    worker = worker_of(pod_view(pod), tuple(profile.tiers), profile.slots)
+    assert (worker.tiers, worker.remote) == (("heavy",), True)
+    everything = worker_of(pod_view(pod_object("q", pool=EVERY_TIER)), tuple(profile.tiers), profile.slots)
+    assert (everything.tiers, everything.remote) == (("light",), False)
+    snapshot = snapshot_of(5.0, SPEC, profile, desired, NOT_READ, [], [pod_view(pod)], routers=1, late_s=60.0)
+    assert gpu_counts(snapshot) == {"ready": 0, "existing": 0, "budget": 4}
 
 
 def test_what_keeps_a_worker_from_serving_is_seen() -> None:

@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+from hadis.api.fields import parse_duration_s
+from hadis.api.remote import Remote
 from hadis.api.resources import API_VERSION, ServiceSpec
-from hadis.api.workload import ModelCache
+from hadis.api.workload import ModelCache, Resources
 from hadis.planning.profile import Profile
-from hadis.protocol.labels import COMPONENT, POOL, REVISION, SERVICE, digest, label, tiers_by_pool
+from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION, SERVICE, digest, label, tiers_by_pool
 
 from hadis_operator.children.common import (
     CONFIG_FILE,
@@ -33,6 +35,9 @@ _GRACE_S = 15
 """Seconds on top of the longest batch in which a worker ends after SIGTERM."""
 _STARTUP_S = 4 * 3600
 """Models may have to be fetched first; while libraries are read from a slow disk, nothing is answered for long."""
+_REMOTE_STARTUP_S = 300
+_REMOTE_RESOURCES = Resources(cpu="100m", memory="512Mi")
+"""It decodes images and encodes them again."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,14 @@ class Pool:
     name: str
     """The tier, or EVERY_TIER."""
     tiers: tuple[str, ...]
+    remote: Remote | None = None
+    """The endpoint that makes its tier; None where GPUs do."""
 
 
 def pools(profile: Profile, *, shared: bool) -> list[Pool]:
-    """Return one pool for all tiers, or one per tier."""
-    return [Pool(name, tiers) for name, tiers in tiers_by_pool(profile.tiers, shared=shared).items()]
+    """Return one pool for all tiers that GPUs make, or one per tier, and one for each remote tier."""
+    by_name = tiers_by_pool(profile.tiers, shared=shared, remote=profile.slots)
+    return [Pool(name, tiers, profile.tiers[tiers[0]].remote) for name, tiers in by_name.items()]
 
 
 def profile_config(owner: Owner, profile: Profile) -> Manifest:
@@ -83,43 +91,77 @@ def deployment(
     So the operator moves GPUs from old pods to new ones as it moves them between tiers, freed before they are taken,
     which no strategy of a Deployment does.
     """
-    spec_of_pods = _pod(spec, settings, profile, pool, config)
+    make = _gpu_pod if pool.remote is None else _remote_pod
+    spec_of_pods = make(spec, settings, profile, pool, config)
     name = child_name(owner.name, f"worker-{digest([pool.name, spec_of_pods])}")
     marks = {POOL: pool.name, REVISION: name.rsplit("-", 1)[1]}
+    kind = {REMOTE: "true"} if pool.remote else {}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": meta(owner, name, "worker", **marks),
+        "metadata": meta(owner, name, "worker", **marks, **kind),
         "spec": {
             "replicas": 0,
             "selector": {"matchLabels": {SERVICE: label(owner.name), **marks}},
             "strategy": {"type": "Recreate"},
-            "template": {"metadata": {"labels": labels(owner, "worker", **marks)}, "spec": spec_of_pods},
+            "template": {"metadata": {"labels": labels(owner, "worker", **marks, **kind)}, "spec": spec_of_pods},
         },
     }
 
 
-def _pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: Pool, config: str) -> Manifest:
-    worker = spec.worker
+def _remote_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: Pool, config: str) -> Manifest:
+    """Return a pod that has an endpoint make its images: on any node, and with models only where it must judge."""
+    assert pool.remote is not None
+    grace = max(_grace_s(profile, pool), math.ceil(parse_duration_s(pool.remote.timeout)) + _GRACE_S)
+    judges = not profile.resource.spec.judged_tiers.isdisjoint(pool.tiers)
+    mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}] if judges else []
+    only = container(
+        "worker", settings.worker_image, settings, PORT, _env(pool, grace), mounts,
+        started="/healthz", startup_s=_REMOTE_STARTUP_S,
+    )  # fmt: skip
+    if secret := pool.remote.api_key_secret:
+        source = {"secretKeyRef": {"name": secret.name, "key": secret.key}}
+        only["env"].append({"name": pool.remote.key_variable, "valueFrom": source})
+    only["resources"] = resources(spec.worker.resources if judges else _REMOTE_RESOURCES)
+    volumes: list[Manifest] = [{"name": "manifest", "configMap": {"name": config}}]
+    volumes += [{"name": "models", **_cache(spec.worker.model_cache)}] if judges else []
+    return pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}
+
+
+def _grace_s(profile: Profile, pool: Pool) -> int:
     longest = max(
         profile.latency_s(t, profile.batch_sizes(t)[-1], True, size)
         for t in pool.tiers
         for size in profile.tiers[t].all_sizes
     )
-    grace = math.ceil(longest) + _GRACE_S
-    env = {
+    return math.ceil(longest) + _GRACE_S
+
+
+def _env(pool: Pool, grace_s: int) -> dict[str, str]:
+    return {
         "HADIS_WORKER_MANIFEST": f"/etc/hadis/{CONFIG_FILE}",
         "HADIS_WORKER_TIERS": ",".join(pool.tiers),
         "HADIS_WORKER_MODELS": _MODELS,
         "HADIS_WORKER_HOST": "0.0.0.0",
         "HADIS_WORKER_PORT": str(PORT),
-        "HADIS_WORKER_DRAIN_TIMEOUT": f"{grace - 5}s",
+        "HADIS_WORKER_DRAIN_TIMEOUT": f"{grace_s - 5}s",
         "HF_HOME": f"{_MODELS}/.cache",
         "HOME": "/tmp",
     }
+
+
+def _gpu_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: Pool, config: str) -> Manifest:
+    worker, grace = spec.worker, _grace_s(profile, pool)
     mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}]
     only = container(
-        "worker", settings.worker_image, settings, PORT, env, mounts, started="/readyz", startup_s=_STARTUP_S
+        "worker",
+        settings.worker_image,
+        settings,
+        PORT,
+        _env(pool, grace),
+        mounts,
+        started="/readyz",
+        startup_s=_STARTUP_S,
     )
     # As many threads as it asks for CPUs, rounded up: one per core of the node would be in its neighbours' way.
     only["env"].append({
