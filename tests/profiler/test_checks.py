@@ -102,7 +102,7 @@ def test_all_faults_come_at_once_and_before_any_image(folder: Path, monkeypatch:
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("an image was made")
 
-    monkeypatch.setattr("hadis_profiler.offline.latency.load_painter", never)
+    monkeypatch.setattr("hadis_profiler.offline.engines.load_painter", never)
     run = run_of(folder, **{**GOOD, "scorerWeights": "real", "reference": "nowhere", "tiers": tiers(model="real")})
     with Progress(disable=True) as progress, pytest.raises(RunFaults) as caught:
         Stages(run, progress, lambda _: None).do("table")

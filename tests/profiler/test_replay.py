@@ -130,6 +130,29 @@ class Fixed:
         return Decision(memory, (), planned=True, plan=self._plan)
 
 
+def with_remote_heavy(slots: int) -> Profile:
+    document = profile_document()
+    document["spec"]["tiers"][1] |= {"remote": {"url": "http://engine/v1", "slots": slots}, "tunable": False}
+    return Profile(CascadeProfile.read(document))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_slots_make_heavy_images_and_gpus_the_others(shared: bool) -> None:
+    trace = poisson(10, 120)
+    outcomes = run(setting_for(with_remote_heavy(3), shared=shared), iter(trace))
+    assert len(outcomes) == len(trace)
+    late = [o for o in outcomes if o.answered_s is None or o.answered_s - o.arrival_s > 4]
+    assert len(late) <= 0.01 * len(trace)
+    heavy = sum(o.final == "heavy" for o in outcomes) / 120
+    assert 2.0 < heavy <= 3.05, "images per second, of the three that the slots can make"
+
+
+def test_a_policy_that_knows_no_slots_says_so() -> None:
+    assert POLICIES["random-mix"](Making(with_remote_heavy(1), 4.0))
+    with pytest.raises(ValueError, match="knows no tiers that endpoints make"):
+        POLICIES["proteus"](Making(with_remote_heavy(1), 4.0))
+
+
 @pytest.mark.parametrize("name", list(POLICIES))
 def test_every_policy_runs_on_both_placements(name: str, profile: Profile) -> None:
     prompts = drawn_prompts(profile, 0, 1000)

@@ -12,7 +12,7 @@ from hadis.api.resources import Configuration
 from hadis.cli.scenes import parse_scene, random_scene
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_profiler.offline.discriminator import area_under_curve
-from hadis_profiler.offline.latency import as_tier
+from hadis_profiler.offline.engines import as_tier
 from hadis_profiler.offline.prompts import read_prompts
 from hadis_profiler.offline.spec import Run, read_run
 from hadis_profiler.scenes.publish import distinct_prompts

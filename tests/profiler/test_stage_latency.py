@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hadis.api.resources import Tier
-from hadis_profiler.offline import latency
+from hadis_profiler.offline import engines, latency
 from hadis_profiler.offline.latency import BatchTiming, TierLatency, median_interval, misfit, time_batch
 from hadis_worker.errors import LoadError
 from hadis_worker.pipelines import Call, Painted
@@ -46,7 +46,7 @@ def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: p
                 raise MemoryError("out of memory")
             return Painted(np.zeros((len(call.prompts), call.height, call.width, 3), np.float32))
 
-    monkeypatch.setattr(latency, "load_painter", lambda *_: Painter())
+    monkeypatch.setattr(engines, "load_painter", lambda *_: Painter())
     monkeypatch.setattr(latency, "_gain", lambda *_: 1.0)
     said: list[str] = []
     run = run_of(tmp_path, batches=[1, 2, 4, 8, 16], secondsPerPoint="100ms")
@@ -69,7 +69,7 @@ def test_every_size_is_measured_and_made(tmp_path: Path, monkeypatch: pytest.Mon
                 raise MemoryError("out of memory")
             return Painted(np.zeros((len(call.prompts), call.height, call.width, 3), np.float32))
 
-    monkeypatch.setattr(latency, "load_painter", lambda *_: Painter())
+    monkeypatch.setattr(engines, "load_painter", lambda *_: Painter())
     monkeypatch.setattr(latency, "_gain", lambda *_: 1.0)
     tiers = [{"name": name, "model": name, "steps": 1, "sizes": ["16x16", "32x16"]} for name in "ab"]
     run, said = run_of(tmp_path, tiers=tiers, batches=[1, 2, 4], secondsPerPoint="100ms"), list[str]()
@@ -88,11 +88,12 @@ def test_every_size_is_measured_and_made(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_pipeline_that_fails_is_one_line_that_names_the_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Painter:
         default_negative_prompt = None
+        takes_negative_prompts = False
 
         def paint(self, call: Call) -> None:
             raise TypeError("image is of the wrong type")
 
-    monkeypatch.setattr(latency, "load_painter", lambda *_: Painter())
+    monkeypatch.setattr(engines, "load_painter", lambda *_: Painter())
     with (
         Progress(disable=True) as progress,
         pytest.raises(LoadError, match="tier a: a batch of 1 failed: TypeError: image is of the wrong type"),
@@ -108,7 +109,7 @@ def test_a_model_that_makes_another_size_is_not_measured(tmp_path: Path, monkeyp
         def paint(self, call: Call) -> Painted:
             return Painted(np.zeros((len(call.prompts), 2 * call.height, 2 * call.width, 3), np.float32))
 
-    monkeypatch.setattr(latency, "load_painter", lambda *_: Doubling())
+    monkeypatch.setattr(engines, "load_painter", lambda *_: Doubling())
     with Progress(disable=True) as progress, pytest.raises(LoadError, match="its model makes"):
         latency.measure(run_of(tmp_path), "cpu", progress, lambda _: None)
 
@@ -124,7 +125,7 @@ def test_a_tier_whose_images_depend_on_their_company_is_measured_one_at_a_time(
             longest = max(map(len, call.prompts))
             return Painted(np.full((len(call.prompts), call.height, call.width, 3), longest / 1000, np.float32))
 
-    monkeypatch.setattr(latency, "load_painter", lambda *_: Padded())
+    monkeypatch.setattr(engines, "load_painter", lambda *_: Padded())
     said: list[str] = []
     with Progress(disable=True) as progress:
         measured = latency.measure(run_of(tmp_path, secondsPerPoint="50ms"), "cpu", progress, said.append)

@@ -6,19 +6,28 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hadis.api.resources import TierSettings
 from hadis.protocol.worker import GenerateBatch, JobResult, WireJob
+from hadis_worker.batches import BatchEngine
 from hadis_worker.engine import Engine
+from hadis_worker.errors import EngineUnavailable
 from hadis_worker.loading.tiers import load_painter
 from PIL import Image, PngImagePlugin
 from rich.progress import Progress
 
 from hadis_profiler.offline import store
-from hadis_profiler.offline.latency import as_tier
+from hadis_profiler.offline.engines import as_tier, remote_engine
 from hadis_profiler.offline.spec import Run, SpecError
 
 _SETTINGS = "settings.json"
+_NOT_IN_IMAGES: Any = {
+    "name": True,
+    "tunable": True,
+    "remote": {"slots", "timeout", "api_key_secret", "api_key_env"},
+}
+"""Settings that no image depends on."""
 
 
 class ImageError(RuntimeError):
@@ -42,8 +51,7 @@ def generate_all(
         missing = [i for i in range(len(prompts)) if not path_of(folder, i).exists()]
         progress.advance(task, len(prompts) - len(missing))
         if missing:
-            painter = load_painter(as_tier(tier), run.models, device)
-            engine = Engine([as_tier(tier)], {tier.name: painter}, device=device)
+            engine = _engine(run, tier, device)
             size = batches.get(tier.name, 8)
             for start in range(0, len(missing), size):
                 part = missing[start : start + size]
@@ -78,14 +86,24 @@ def folder_of(run: Run, tier: TierSettings, prompts: Sequence[str]) -> Path:
 
 
 def _made_from(run: Run, tier: TierSettings, prompts: Sequence[str]) -> str:
-    return store.mark(tier.model_dump(exclude={"name", "tunable", "sizes"}), run.spec.seed, list(prompts))
+    return store.mark(tier.model_dump(exclude=_NOT_IN_IMAGES), run.spec.seed, list(prompts))
+
+
+def _engine(run: Run, tier: TierSettings, device: str) -> BatchEngine:
+    if tier.remote is not None:
+        return remote_engine(tier)
+    return Engine([as_tier(tier)], {tier.name: load_painter(as_tier(tier), run.models, device)}, device=device)
 
 
 def _generate(
-    engine: Engine, tier: TierSettings, folder: Path, part: list[int], prompts: Sequence[str], seed: int
+    engine: BatchEngine, tier: TierSettings, folder: Path, part: list[int], prompts: Sequence[str], seed: int
 ) -> None:
     jobs = tuple(WireJob(id=str(i), prompt=prompts[i], seed=seed + i) for i in part)
-    for result, image in engine.generate(GenerateBatch(tier=tier.name, jobs=jobs)):
+    try:
+        made = engine.generate(GenerateBatch(tier=tier.name, jobs=jobs))
+    except EngineUnavailable as error:
+        raise ImageError(f"{error}; run it again later: what was generated is kept") from None
+    for result, image in made:
         i = int(result.id)
         if image is None:
             where = f"tier {tier.name}, prompt {i} ({prompts[i][:60]!r})"

@@ -6,25 +6,24 @@ import contextlib
 import functools
 import gc
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from hadis.api.fields import parse_duration_s
-from hadis.api.pipeline import width_height
-from hadis.api.resources import BatchLatency, Tier, TierSettings
-from hadis_worker import company
-from hadis_worker.engine import check_size, is_out_of_memory
+from hadis.api.resources import BatchLatency, TierSettings
+from hadis.protocol.api_keys import api_keys
+from hadis_worker.engine import is_out_of_memory
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.faults import plain
-from hadis_worker.loading.tiers import load_painter
-from hadis_worker.pipelines import Call, Painter, Pixels
 from rich.progress import Progress
 
 from hadis_profiler.offline import store
+from hadis_profiler.offline.engines import Batches, batches_of
 from hadis_profiler.offline.spec import Run
 
 _LEAST, _MOST = 5, 200
@@ -32,7 +31,6 @@ _WIDTH = 0.05
 """Width of the median's 95% interval to reach, as a share of the median."""
 _GAIN = 0.02
 """A batch size that gives less than this share more images per second ends the search."""
-_PROMPT = "a photograph of a red bicycle beside a blue door in the rain"
 
 
 @dataclass(frozen=True)
@@ -111,13 +109,9 @@ def joules(energy_j: float | None) -> float | None:
     return round(energy_j or 0.0, 3) or None
 
 
-def as_tier(tier: TierSettings) -> Tier:
-    """Return a tier that was not measured yet, for what loads and paints tiers."""
-    return Tier(**tier.model_dump(), latency=(BatchLatency(batch=1, seconds=1),))
-
-
 def measure(run: Run, device: str, progress: Progress, say: Callable[[str], None]) -> dict[str, TierLatency]:
     """Return the latency of each tier; what was measured before, for the same settings, is kept."""
+    api_keys(run.spec.tiers, os.environ)  # a key that is missing is told before anything is measured
     by_tier: dict[str, TierLatency] = {}
     points = [len(tier.all_sizes) * len(run.spec.batches) for tier in run.spec.tiers]
     task = progress.add_task("latency", total=sum(points))
@@ -161,15 +155,17 @@ def _summary(tier: TierSettings, measured: TierLatency) -> str:
 
 def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]) -> TierLatency:
     began = time.perf_counter()
-    painter = load_painter(as_tier(tier), run.models, device)
+    batches = batches_of(run, tier, device)
+    if tier.remote is not None:
+        device = "cpu"  # whatever this machine's GPU does meanwhile has nothing to do with it
     load_s = time.perf_counter() - began
-    (points, end), *others = (_size(run, tier, size, painter, device, advance) for size in tier.all_sizes)
+    (points, end), *others = (_size(run, tier, size, batches, device, advance) for size in tier.all_sizes)
     by_size = dict(zip(tier.all_sizes[1:], (tuple(points) for points, _ in others), strict=True))
-    return TierLatency(tuple(points), load_s, misfit(points), end, painter.takes_negative_prompts, by_size)
+    return TierLatency(tuple(points), load_s, misfit(points), end, batches.takes_negative_prompts, by_size)
 
 
 def _size(
-    run: Run, tier: TierSettings, size: str, painter: Painter, device: str, advance: Callable[[], None]
+    run: Run, tier: TierSettings, size: str, batches: Batches, device: str, advance: Callable[[], None]
 ) -> tuple[list[BatchTiming], str]:
     """Return the times of an image size by rising batch, and why larger batches were left out."""
     limit_s = parse_duration_s(run.spec.seconds_per_point)
@@ -177,10 +173,10 @@ def _size(
     end = ""
     for batch in run.spec.batches:
         try:
-            if len(points) == 1 and company.matters(functools.partial(_images, painter, tier, size)):
+            if len(points) == 1 and batches.depend_on_company(size):
                 end = "; images depend on those beside them, so it makes one at a time"
                 break
-            point = time_batch(functools.partial(_paint, painter, tier, size, batch), batch, limit_s, device)
+            point = time_batch(functools.partial(batches.make, size, batch), batch, limit_s, device)
         except LoadError:
             raise
         except Exception as error:
@@ -251,28 +247,6 @@ def misfit(points: list[BatchTiming]) -> float:
 def _gain(points: list[BatchTiming], i: int) -> float:
     before, point = points[i - 1], points[i]
     return (point.batch / point.p50_s) / (before.batch / before.p50_s) - 1
-
-
-def _paint(painter: Painter, tier: TierSettings, size: str, batch: int) -> None:
-    """Make one batch; raise LoadError where its images are not of the size."""
-    call = _call(tier, size, (_PROMPT,) * batch, painter.default_negative_prompt)
-    height, width = painter.paint(call).pixels.shape[1:3]
-    check_size(tier, size, width, height)
-
-
-def _images(painter: Painter, tier: TierSettings, size: str, prompts: tuple[str, ...]) -> Pixels | None:
-    """Return the images of a batch, the last with seed 0; None where one was filtered."""
-    call = _call(tier, size, prompts, painter.default_negative_prompt)
-    with torch.inference_mode():
-        painted = painter.paint(replace(call, seeds=call.seeds[::-1]))
-    return None if any(painted.filtered or ()) else painted.pixels
-
-
-def _call(tier: TierSettings, size: str, prompts: tuple[str, ...], negative: str | None) -> Call:
-    width, height = width_height(size)
-    batch = len(prompts)
-    negatives = None if negative is None else (negative,) * batch
-    return Call(prompts, negatives, tuple(range(batch)), width, height, tier.steps, tier.guidance)
 
 
 def _energy_j(device: str) -> float | None:

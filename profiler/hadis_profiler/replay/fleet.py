@@ -103,16 +103,42 @@ def worker_number(url: str) -> int:
 
 
 def observe_workers(
-    groups: Mapping[str, tuple[str, ...]], group_of: Mapping[str, str], changing: Container[str]
+    groups: Mapping[str, tuple[str, ...]],
+    group_of: Mapping[str, str],
+    changing: Container[str],
+    remote: Container[str] = (),
 ) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
-    """Return groups (with their tiers) and workers (with their groups) as the control step sees them."""
+    """Return groups (with their tiers) and workers (with their groups) as the control step sees them.
+
+    `remote` are the groups of tiers that endpoints make.
+    """
     counts = Counter(group_of.values())
     found = (
-        WorkerGroup(name, tiers, replicas=counts[name], created=counts[name], exists=counts[name] > 0)
+        WorkerGroup(
+            name, tiers, replicas=counts[name], created=counts[name], exists=counts[name] > 0, remote=name in remote
+        )
         for name, tiers in groups.items()
     )
-    workers = (Worker(url, group, groups[group], ready=url not in changing, url=url) for url, group in group_of.items())
+    workers = (
+        Worker(url, group, groups[group], ready=url not in changing, url=url, remote=group in remote)
+        for url, group in group_of.items()
+    )
     return tuple(found), tuple(workers)
+
+
+class SlotFleet:
+    """Workers of the tiers that endpoints make: as many as there are slots, always there."""
+
+    def __init__(self, slots: Mapping[str, int], first: int) -> None:
+        """Number them from `first` on."""
+        tiers = [tier for tier, count in slots.items() for _ in range(count)]
+        self.tier_of = {worker_name(first + i): tier for i, tier in enumerate(tiers)}
+        self.tiers = tuple(slots)
+
+    @property
+    def addresses(self) -> list[WorkerAddress]:
+        """Return them as routers know them."""
+        return [WorkerAddress(url, (tier,)) for url, tier in self.tier_of.items()]
 
 
 class Fleet(Protocol):
@@ -135,9 +161,11 @@ Publish = Callable[[Sequence[WorkerAddress]], None]
 class SharedFleet:
     """Workers that keep every tier: nothing to change."""
 
-    def __init__(self, publish: Publish, transport: TableTransport, tiers: Sequence[str], gpus: int) -> None:
-        """Publish all of them."""
-        self._publish_to, self._transport, self._tiers = publish, transport, tuple(tiers)
+    def __init__(
+        self, publish: Publish, transport: TableTransport, tiers: Sequence[str], gpus: int, slots: SlotFleet
+    ) -> None:
+        """Publish all of them; `tiers` are those that GPUs make."""
+        self._publish_to, self._transport, self._tiers, self._slots = publish, transport, tuple(tiers), slots
         self._names = [worker_name(i) for i in range(gpus)]
         self._publish()
 
@@ -156,8 +184,14 @@ class SharedFleet:
             self._transport.lose(name)
 
     def _publish(self) -> None:
-        self._seen = observe_workers({EVERY_TIER: self._tiers}, dict.fromkeys(self._names, EVERY_TIER), ())
-        self._publish_to([WorkerAddress(name, self._tiers) for name in self._names])
+        slots = self._slots
+        self._seen = observe_workers(
+            {EVERY_TIER: self._tiers} | {tier: (tier,) for tier in slots.tiers},
+            dict.fromkeys(self._names, EVERY_TIER) | slots.tier_of,
+            (),
+            slots.tiers,
+        )
+        self._publish_to([*(WorkerAddress(name, self._tiers) for name in self._names), *slots.addresses])
 
 
 class DedicatedFleet:
@@ -167,9 +201,16 @@ class DedicatedFleet:
     moment of this exceeds, is not in the way, and workers follow what is desired.
     """
 
-    def __init__(self, publish: Publish, transport: TableTransport, counts: Mapping[str, int], change_s: float) -> None:
-        """Start with these tiers loaded."""
-        self._publish_to, self._transport, self._change_s = publish, transport, change_s
+    def __init__(
+        self,
+        publish: Publish,
+        transport: TableTransport,
+        counts: Mapping[str, int],
+        change_s: float,
+        slots: SlotFleet,
+    ) -> None:
+        """Start with these tiers, which GPUs make, loaded."""
+        self._publish_to, self._transport, self._change_s, self._slots = publish, transport, change_s, slots
         tiers = [tier for tier, count in counts.items() for _ in range(count)]
         self._tier = {worker_name(i): tier for i, tier in enumerate(tiers)}
         self._all_tiers = tuple(counts)
@@ -178,12 +219,15 @@ class DedicatedFleet:
 
     def observe(self) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
         """Return the groups and the workers as the control step sees them."""
-        return observe_workers({tier: (tier,) for tier in self._all_tiers}, self._tier, self._changing)
+        slots = self._slots
+        groups = {tier: (tier,) for tier in (*self._all_tiers, *slots.tiers)}
+        return observe_workers(groups, self._tier | slots.tier_of, self._changing, slots.tiers)
 
     def apply(self, workers_by_tier: Mapping[str, int]) -> None:
         """Change as few workers as needed, idle ones first; those that change already are counted as done."""
         have = Counter(self._tier.values())
-        short = [tier for tier, count in workers_by_tier.items() for _ in range(count - have[tier])]
+        by_gpu = {tier: count for tier, count in workers_by_tier.items() if tier in self._all_tiers}
+        short = [tier for tier, count in by_gpu.items() for _ in range(count - have[tier])]
         for tier in short:
             over = [u for u, t in self._tier.items() if u not in self._changing and have[t] > workers_by_tier.get(t, 0)]
             if not over:
@@ -214,4 +258,5 @@ class DedicatedFleet:
         self._publish()
 
     def _publish(self) -> None:
-        self._publish_to([WorkerAddress(u, (t,)) for u, t in self._tier.items() if u not in self._changing])
+        ready = (WorkerAddress(u, (t,)) for u, t in self._tier.items() if u not in self._changing)
+        self._publish_to([*ready, *self._slots.addresses])

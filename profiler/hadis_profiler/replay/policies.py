@@ -64,6 +64,8 @@ class Epochs:
         self, profile: Profile, slo_s: float, rows: list[Row], *, every_s: float = EPOCH_S, light_sees_all: bool = False
     ) -> None:
         """`light_sees_all` charges the light tier with all requests, the direct ones included."""
+        if profile.slots:
+            raise ValueError("this policy knows no tiers that endpoints make; replay hadis or random-mix")
         self.every_s, self._profile, self._slo_s = every_s, profile, slo_s
         self._rows = sorted(rows, key=lambda row: row[4])
         self._all = light_sees_all

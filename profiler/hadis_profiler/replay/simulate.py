@@ -28,7 +28,7 @@ from hadis_router.job import ImageParams, Job
 
 from hadis_profiler.replay.clients import ClientMix
 from hadis_profiler.replay.disturbances import BatchFactors, Disturbances
-from hadis_profiler.replay.fleet import DedicatedFleet, Fleet, SharedFleet, TableTransport
+from hadis_profiler.replay.fleet import DedicatedFleet, Fleet, SharedFleet, SlotFleet, TableTransport
 from hadis_profiler.replay.inputs import ScoredPrompts
 from hadis_profiler.replay.routers import Routers
 from hadis_profiler.replay.sizes import SizeMix
@@ -113,7 +113,8 @@ def replay(
         end_s = loop.run_until_complete(run.run(trace))
     finally:
         loop.close()
-    busy = run.transport.busy_s / (setting.gpus * end_s) if end_s else 0.0
+    workers = setting.gpus + sum(setting.profile.slots.values())
+    busy = run.transport.busy_s / (workers * end_s) if end_s else 0.0
     return Ran(time.perf_counter() - began, end_s, busy, run.transport.calls, run.transport.batches,
                run.routers.forwarded)  # fmt: skip
 
@@ -174,14 +175,16 @@ class _Replay:
         return loop.time()
 
     def _start_fleet(self) -> Fleet:
-        setting, tiers = self._setting, tuple(self._setting.profile.tiers)
-        if is_shared(setting.spec, setting.profile):
-            return SharedFleet(self.routers.set_workers, self.transport, tiers, setting.gpus)
-        counts = dict.fromkeys(tiers, 0) | dict(self._decide(0.0, (), ()).workers_by_tier)
+        setting, tiers = self._setting, self._setting.profile.local_tiers
+        publish, slots = self.routers.set_workers, SlotFleet(setting.profile.slots, setting.gpus)
+        if is_shared(setting.spec, setting.profile) or not tiers:
+            return SharedFleet(publish, self.transport, tiers, setting.gpus if tiers else 0, slots)
+        decided = self._decide(0.0, (), ()).workers_by_tier
+        counts = {tier: decided.get(tier, 0) for tier in tiers}
         # Whatever a plan leaves over serves the heaviest tier: a GPU that is there costs the same when it idles.
-        heaviest = [tier for tier in tiers if counts[tier]][-1]
+        heaviest = [tier for tier in tiers if counts[tier] or tier == tiers[0]][-1]
         counts[heaviest] += setting.gpus - sum(counts.values())
-        return DedicatedFleet(self.routers.set_workers, self.transport, counts, setting.change_cost_s)
+        return DedicatedFleet(publish, self.transport, counts, setting.change_cost_s, slots)
 
     def _make_dispatcher(self) -> Dispatcher:
         setting = self._setting
