@@ -61,7 +61,9 @@ class ControlLoop:
                 self.workers.apply(decision.replicas or {})
                 self._publish(decision)
                 try:
-                    await asyncio.wait_for(self.changed.wait(), every_s if decision.plan else _FIRST_STEPS_S)
+                    # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the event.
+                    async with asyncio.timeout(every_s if decision.plan else _FIRST_STEPS_S):
+                        await self.changed.wait()
                 except TimeoutError:
                     continue
 
