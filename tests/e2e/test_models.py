@@ -24,7 +24,7 @@ from hadis.api.manifest import read_profile, read_resources
 from hadis.api.resources import DiffusionService
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_profiler.commands.profile import app
-from hadis_profiler.offline.latency import as_tier
+from hadis_profiler.offline.engines import as_tier
 from hadis_profiler.offline.spec import RunSpec
 from hadis_worker.engine import Engine
 from hadis_worker.loading.modules import Modules
