@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 import pytest
 from documents import profile_document
 from hadis.api.resources import CascadeProfile, Objective, ServiceSpec, TierSettings
+from hadis.cli.control_loop import _read_demand
 from hadis.planning.decide import Decision, decide
 from hadis.planning.forecast import Demand
 from hadis.planning.profile import FIRST_SIZES, Profile
@@ -174,6 +176,21 @@ def test_larger_images_get_a_lighter_plan() -> None:
     assert large.memory.mix == HALF_LARGE
     assert large.plan.quality > small.plan.quality  # a distance: lower is better
     assert small.memory.mix == FIRST_SIZES
+
+
+async def test_on_one_machine_the_router_tells_its_arrivals_by_size() -> None:
+    status = {
+        "arrivals_by_size": {"auto": 3, LARGE: 1, "other": 0},
+        "queued_s": {},
+        "batch_time_ratios": {},
+        "workers": [],
+    }
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=status))
+    async with httpx.AsyncClient(transport=transport) as http:
+        reading = await _read_demand(http, "http://router")
+    assert isinstance(reading, DemandReading)
+    assert reading.series == {"auto": 3.0, LARGE: 1.0, "other": 0.0}
+    assert reading.sizes == {"auto": "auto", LARGE: LARGE, "other": "other"}
 
 
 def test_without_sizes_in_the_reading_the_mix_of_before_is_planned_with() -> None:
