@@ -25,10 +25,10 @@ class RouterMetrics:
     def __init__(self, tiers: Collection[Tier] = ()) -> None:
         """Use a registry of its own, so that two routers in one process do not share counters.
 
-        Every size that the tiers make has its counter of arrivals from the start: a new one would miss its first ones.
+        Every size that the tiers make has its counter from the start: of one that is new, the first value says nothing.
         """
         self.registry = CollectorRegistry()
-        self._arrivals = Counter(
+        arrivals = Counter(
             "hadis_router_arrivals",
             "Images requested, those refused included; by size: auto is each tier's first, other what no tier makes.",
             ["size"],
@@ -36,8 +36,7 @@ class RouterMetrics:
         )
         self._size_names = {size: size_name(resolved_size(size, tiers)) for size in (AUTO, *all_sizes(tiers))}
         self.arrivals_by_size = dict.fromkeys((*self._size_names.values(), _OTHER), 0)
-        for name in self.arrivals_by_size:
-            self._arrivals.labels(name)
+        self._arrivals = {name: arrivals.labels(name) for name in self.arrivals_by_size}
         self._answers = Counter("hadis_router_answers", "Images answered.", ["path"], registry=self.registry)
         self._failures = Counter("hadis_router_failures", "Images without an answer.", ["code"], registry=self.registry)
         self._forwarded = Counter(
@@ -61,7 +60,7 @@ class RouterMetrics:
         """Count images of a request, of the size that it asks for."""
         name = self._size_names.get(size, _OTHER)
         self.arrivals_by_size[name] += count
-        self._arrivals.labels(name).inc(count)
+        self._arrivals[name].inc(count)
 
     def forwarded(self) -> None:
         """Count a request that another router serves."""

@@ -266,7 +266,8 @@ def test_size_finds_and_draws(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "GPUs; picture" in result.output
     assert plot.stat().st_size > 10_000
-    result = CliRunner().invoke(make_app(), [*words, "--quality", "5", "--max-gpus", "4"])
+    mix = "1024x1024=0.6,1536x1024=0.4"
+    result = CliRunner().invoke(make_app(), [*words, "--quality", "5", "--max-gpus", "4", "--sizes", mix])
     assert result.exit_code == 2
     assert "4 GPUs do not reach quality 5" in result.stderr
 
