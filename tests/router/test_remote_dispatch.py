@@ -49,9 +49,9 @@ async def test_a_light_job_does_not_wait_for_what_the_endpoint_makes() -> None:
         worker.begin("heavy", 0.0, 30.0)
     for i in range(9):
         outlook.queues["heavy"].put(make_job(f"h{i}"))
-    assert outlook.ends_at(make_job(deadline=4.0), "light") == pytest.approx(0.5 + 0.1)
+    assert outlook.ends_at(make_job(slo_s=4.0), "light") == pytest.approx(0.5 + 0.1)
     outlook.queues["light"].put(make_job("l"))
-    assert outlook.ends_at(make_job(deadline=9.0), "heavy") == pytest.approx((3 * 30 + 9 * 1) / 3 + 1)
+    assert outlook.ends_at(make_job(slo_s=9.0), "heavy") == pytest.approx((3 * 30 + 9 * 1) / 3 + 1)
     assert admit(make_job(), outlook, Cascade(remote_profile()), 100).tier == "light"
 
 
