@@ -40,6 +40,8 @@ class Findings:
     """Most levels of 255 by which an image differs in a batch of three from the same alone."""
     guidance: str | None
     """The fields of a tier that act as guidance; None: none does."""
+    guidance_acts: bool
+    """Whether each of the fields changed the image or was refused."""
     negatives: str | None
     """What negative prompts need to act: "" is nothing, None is that they never do."""
     negatives_act: bool
@@ -48,6 +50,8 @@ class Findings:
     """Whether a batch stops at a step, and the next one is as if nothing had been."""
     sides: int | None
     """What an image's sides must be multiples of; None: no other size was made."""
+    sizes_refused: bool
+    """Whether a size that is not made is refused when it is loaded."""
 
 
 class Bench:
@@ -116,15 +120,19 @@ def _measure(family: Family, folder: Path) -> Findings:
     bench = Bench(family.tiny_tier, folder)
     load_pipeline(bench.tier, folder, torch.bfloat16, Modules())  # checks the type of the weights
     bench.engine.warm_up(bench.tier)
-    negatives, act = _negatives(bench)
+    guidance, guidance_acts = _guidance(bench)
+    negatives, negatives_act = _negatives(bench)
+    sides = next((more for more in _SIDES if bench.size_at(more)), None)
     return Findings(
         one_at_a_time=bench.engine.makes_one_at_a_time(bench.tier.name),
         company=_company(bench),
-        guidance=_guidance(bench),
+        guidance=guidance,
+        guidance_acts=guidance_acts,
         negatives=negatives,
-        negatives_act=act,
+        negatives_act=negatives_act,
         stops=_stops(bench),
-        sides=next((more for more in _SIDES if bench.size_at(more)), None),
+        sides=sides,
+        sizes_refused=sides == 1 or _refuses_a_size(bench),
     )
 
 
@@ -149,16 +157,27 @@ def _company(bench: Bench) -> int:
     return max(_levels(bench.images(prompt, seed=i)[0], together[i]) for i, prompt in enumerate(prompts))
 
 
-def _guidance(bench: Bench) -> str | None:
-    """Return the fields that change the image."""
+def _guidance(bench: Bench) -> tuple[str | None, bool]:
+    """Return the fields that change the image, and whether those that do not are refused."""
     more = (bench.tier.guidance or 0) + _MORE_GUIDANCE
     plain = bench.image()
-    fields = []
-    for name, field in (("guidance", "guidance"), ("true_guidance", "trueGuidance")):
-        other = bench.variant(**{name: more})
-        if other is not None and _levels(plain, other.image()) > 0:
-            fields.append(f"`{field}`")
-    return " and ".join(fields) or None
+    tried = {
+        field: bench.variant(**{name: more})
+        for name, field in (("guidance", "`guidance`"), ("true_guidance", "`trueGuidance`"))
+    }
+    acts = {field: _levels(plain, other.image()) > 0 for field, other in tried.items() if other is not None}
+    return " and ".join(field for field in acts if acts[field]) or None, all(acts.values())
+
+
+def _refuses_a_size(bench: Bench) -> bool:
+    width, height = (int(side) for side in bench.tier.size.split("x"))
+    other = bench.variant(size=f"{width + 1}x{height}", steps=bench.steps)
+    assert other is not None
+    try:
+        other.engine.warm_up(other.tier)
+    except LoadError as error:
+        return f"tier {bench.tier.name}: " in str(error)
+    return False
 
 
 def _negatives(bench: Bench) -> tuple[str | None, bool]:
@@ -193,7 +212,9 @@ def failures(findings: Findings) -> Sequence[str]:
     """Return which promises of a worker do not hold."""
     promises = {
         "an image is the same alone and in a batch": findings.company <= 1,
+        "guidance acts or is refused": findings.guidance_acts,
         "negative prompts act or are refused": findings.negatives_act,
         "a batch stops at a step": findings.stops,
+        "a size that is not made is refused": findings.sizes_refused,
     }
     return [promise for promise, held in promises.items() if not held]

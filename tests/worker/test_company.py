@@ -13,23 +13,27 @@ from hadis_worker.engine import Engine
 from hadis_worker.pipelines import Call, Painted, Pixels
 
 
-def paints(beside: float) -> Callable[[tuple[str, ...]], Pixels]:
-    """Return a model by which another prompt is 40 levels off, and one that is made beside it so many."""
+def paints(beside: float, itself: float) -> Callable[[tuple[str, ...]], Pixels]:
+    """Return a model by which a prompt is so many levels off beside another and beside itself, and another one 40."""
 
     def paint(prompts: tuple[str, ...]) -> Pixels:
-        levels = beside if len(prompts) > 1 else 40.0 * (prompts == (company.OTHER,))
+        levels = {1: 40.0 * (prompts == (company.OTHER,)), 2: beside if company.OTHER in prompts else itself}[
+            len(prompts)
+        ]
         return np.full((len(prompts), 2, 2, 3), 0.5 + levels / 255, np.float32)
 
     return paint
 
 
 @pytest.mark.parametrize(
-    ("beside", "matters", "batches"),
-    [(0.0, False, 2), (0.4, False, 2), (5.0, False, 3), (20.0, True, 3)],
-    ids=["equal", "rounding", "rounding of half precision", "another image"],
+    ("beside", "itself", "matters", "batches"),
+    [(0.0, 0.0, False, 2), (0.4, 0.4, False, 2), (5.0, 0.0, False, 3), (20.0, 15.0, False, 4), (20.0, 5.0, True, 4)],
+    ids=["equal", "rounding", "rounding of half precision", "any batch of two changes it", "another image"],
 )
-def test_company_matters_where_more_than_rounding_changes(beside: float, matters: bool, batches: int) -> None:
-    made, paint = list[tuple[str, ...]](), paints(beside)
+def test_company_matters_where_more_than_rounding_changes(
+    beside: float, itself: float, matters: bool, batches: int
+) -> None:
+    made, paint = list[tuple[str, ...]](), paints(beside, itself)
 
     def noted(prompts: tuple[str, ...]) -> Pixels:
         made.append(prompts)

@@ -25,7 +25,7 @@ _SHARE = 0.25
 
 
 def matters(paint: Callable[[tuple[str, ...]], Pixels | None]) -> bool:
-    """Return whether the image of a prompt is another one beside another prompt, from two batches or three.
+    """Return whether the image of a prompt is another one beside another prompt, from two batches or up to four.
 
     `paint` makes one batch, whose last image has the same seed each time; None where one was filtered, of which nothing
     is known.
@@ -34,8 +34,11 @@ def matters(paint: Callable[[tuple[str, ...]], Pixels | None]) -> bool:
     alone, beside = paint((PROMPT,)), paint((OTHER, PROMPT))
     if alone is None or beside is None or _distance(alone, beside) <= _ROUNDING:
         return False
-    other = paint((OTHER,))
-    return other is not None and _distance(alone, beside) > _SHARE * _distance(alone, other)
+    changed, other = _distance(alone, beside), paint((OTHER,))
+    if other is None or changed <= _SHARE * _distance(alone, other):
+        return False
+    itself = paint((PROMPT, PROMPT))  # as far as a batch of two changes it anyway
+    return itself is not None and changed > 2 * _distance(alone, itself)
 
 
 def _distance(one: Pixels, other: Pixels) -> float:
