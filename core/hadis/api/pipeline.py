@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from hadis.api.fields import Fields
 
@@ -27,8 +27,22 @@ class Component(Fields):
     file: Text | None = Field(
         None, description="A single .safetensors file of the model; its shape is that of the component it stands for."
     )
+    gguf: Text | None = Field(None, description="A single .gguf file of the model: weights that are quantized.")
     revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
     variant: Text | None = Field(None, description="Variant of the files, such as fp16.")
+
+    @model_validator(mode="after")
+    def _one_file(self) -> Self:
+        if self.file and self.gguf:
+            raise ValueError("write file or gguf, not both")
+        if self.file and self.file.endswith(".gguf"):
+            raise ValueError(f"file: {self.file} is a gguf file; write it under gguf")
+        return self
+
+    @property
+    def single_file(self) -> str | None:
+        """The single file that it is, below `subfolder`; None where it is a folder."""
+        return self.file or self.gguf
 
 
 class Lora(Fields):

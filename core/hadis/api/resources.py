@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from hadis.api.fields import Fields, Off, PositiveDuration
 from hadis.api.pipeline import Component, Lora, Scheduler, Size, Text
 from hadis.api.remote import Remote, check_remote
+from hadis.api.speed import DENOISERS, Quantization, Speed
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
@@ -156,6 +157,8 @@ class TierSettings(Fields):
     components: dict[str, Component] = Field({}, description="Parts of the pipeline from elsewhere, by name.")
     loras: tuple[Lora, ...] = Field((), max_length=16, description="LoRAs that are fused into the weights, in order.")
     scheduler: Scheduler = Field(default_factory=Scheduler)
+    quantization: dict[str, Quantization] = Field({}, description="How components are quantized, by name.")
+    speed: Speed = Field(default_factory=Speed)
     steps: int = Field(ge=1, le=1000, description="Denoising steps per image.")
     guidance: float | None = Field(
         None, ge=0, le=100, description="Scale of guidance, as the model does it; 0: none. Default: the pipeline's own."
@@ -217,6 +220,20 @@ class TierSettings(Fields):
     def _remote_alone(self) -> Self:
         if self.remote is not None:
             check_remote(self.remote, _set_fields(self), self.call)
+        return self
+
+    @model_validator(mode="after")
+    def _speed_fits(self) -> Self:
+        if self.speed.cache is not None and self.tunable:
+            raise ValueError("speed.cache: not in a tunable tier, for it was measured at the tier's own steps")
+        for name, quantization in self.quantization.items():
+            if (part := self.components.get(name)) is not None and part.gguf is not None:
+                raise ValueError(f"quantization.{name}: a gguf file is quantized already")
+            if name in DENOISERS and quantization.needs_compile and self.speed.compile == "off":
+                raise ValueError(
+                    f"quantization.{name}: {quantization.type} is slower than {self.dtype} unless the model is "
+                    "compiled; write speed.compile, or a type that ends with WeightOnly"
+                )
         return self
 
 

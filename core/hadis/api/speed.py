@@ -1,0 +1,151 @@
+"""How a tier's model is made fast or small: compiled, cached between steps, quantized, kept out of GPU memory."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from hadis.api.fields import Fields, Off
+
+DENOISERS = ("transformer", "unet")
+"""Names that pipelines have for the component that runs at every step."""
+CacheKind = Literal["firstBlock", "taylorSeer", "magCache", "fasterCache"]
+_CACHE_ARGUMENTS: dict[CacheKind, frozenset[str]] = {
+    "firstBlock": frozenset({"threshold"}),
+    "taylorSeer": frozenset({"cache_interval", "disable_cache_before_step", "disable_cache_after_step", "max_order"}),
+    "magCache": frozenset({"threshold", "max_skip_steps", "retention_ratio", "mag_ratios"}),
+    "fasterCache": frozenset({"spatial_attention_block_skip_range", "spatial_attention_timestep_skip_range"}),
+}
+_QUANTIZATION_TYPES = {
+    "torchao": (
+        "int4WeightOnly",
+        "int8WeightOnly",
+        "int8DynamicActivationInt8Weight",
+        "float8WeightOnly",
+        "float8DynamicActivationFloat8Weight",
+    ),
+    "bitsandbytes": ("int8", "nf4", "fp4"),
+}
+
+
+class StepCache(Fields):
+    """A cache of what changes little between steps. Its arguments are those of diffusers' class, with its defaults."""
+
+    kind: CacheKind = Field(description="diffusers' FirstBlockCache, TaylorSeer, MagCache or FasterCache.")
+    threshold: float | None = Field(
+        None, gt=0, le=10, description="firstBlock, magCache: how much may change before blocks are computed again."
+    )
+    cache_interval: int | None = Field(
+        None, ge=1, le=100, description="taylorSeer: steps from one that is computed to the next."
+    )
+    disable_cache_before_step: int | None = Field(
+        None, ge=0, le=1000, description="taylorSeer: the first steps, which are all computed."
+    )
+    disable_cache_after_step: int | None = Field(
+        None, ge=0, le=1000, description="taylorSeer: from this step on all are computed."
+    )
+    max_order: int | None = Field(None, ge=0, le=4, description="taylorSeer: order of the Taylor expansion.")
+    max_skip_steps: int | None = Field(
+        None, ge=1, le=100, description="magCache: most steps in a row that are not computed."
+    )
+    retention_ratio: float | None = Field(
+        None, ge=0, le=1, description="magCache: share of the steps, the first, that are all computed."
+    )
+    mag_ratios: tuple[float, ...] = Field(
+        (), max_length=1000, description="magCache: the model's ratios of magnitudes, as MagCache's calibration says."
+    )
+    spatial_attention_block_skip_range: int | None = Field(
+        None, ge=2, le=100, description="fasterCache: attention is computed at one step of so many."
+    )
+    spatial_attention_timestep_skip_range: tuple[float, ...] | None = Field(
+        None, min_length=2, max_length=2, description="fasterCache: lowest and highest timestep that may be skipped."
+    )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that are set, as diffusers names them."""
+        return self.model_dump(exclude={"kind"}, exclude_defaults=True)
+
+    @property
+    def depends_on_company(self) -> bool:
+        """Whether what is skipped is decided over all images of a call, so that one changes with the others."""
+        return self.kind == "firstBlock"
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        for name in sorted(self.arguments.keys() - _CACHE_ARGUMENTS[self.kind]):
+            alias = type(self).model_fields[name].alias
+            kinds = [kind for kind, names in _CACHE_ARGUMENTS.items() if name in names]
+            raise ValueError(f"{alias} is an argument of {' and '.join(kinds)}, not of {self.kind}")
+        if self.kind == "magCache" and not self.mag_ratios:
+            raise ValueError("magCache needs magRatios, which are the model's; diffusers' MagCache measures them")
+        return self
+
+
+class Vae(Fields):
+    """How images are decoded."""
+
+    slicing: bool = Field(False, description="Decode one image after the other: less memory.")
+    tiling: bool = Field(False, description="Decode large images in tiles: less memory, and not quite the same image.")
+
+
+class Speed(Fields):
+    """How a model is made fast, or small."""
+
+    compile: Annotated[Literal["off", "regional", "full"], Off] = Field(
+        "off", description="torch.compile. regional: the transformer's blocks. full: the UNet or transformer whole."
+    )
+    attention: Annotated[str, StringConstraints(min_length=1)] | None = Field(
+        None, description="Attention backend of the transformer, as diffusers names it, such as _native_cudnn or sage."
+    )
+    cache: StepCache | None = Field(None, description="A cache of what changes little between steps.")
+    channels_last: bool = Field(False, description="Weights of the UNet and the VAE in channels-last order.")
+    vae: Vae = Field(default_factory=Vae)
+    offload: Literal["none", "group", "model"] = Field(
+        "none",
+        description="Keep the model in the node's memory: model, and move each component to the GPU when it runs; "
+        "group, and move each block.",
+    )
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.cache is not None and self.compile != "off":
+            if self.cache.kind in ("taylorSeer", "fasterCache"):
+                raise ValueError(f"compile: {self.cache.kind} decides inside of what would be compiled; write off")
+            if self.compile == "full":
+                raise ValueError(f"compile: {self.cache.kind} decides between blocks; write regional")
+        if self.compile != "off" and self.offload != "none":
+            raise ValueError("offload: not of a compiled model; write compile: off")
+        return self
+
+
+class Quantization(Fields):
+    """How a component's weights are quantized when they are loaded."""
+
+    kind: Literal["torchao", "bitsandbytes"] = Field(description="Library that quantizes.")
+    type: Literal[
+        "int4WeightOnly",
+        "int8WeightOnly",
+        "int8DynamicActivationInt8Weight",
+        "float8WeightOnly",
+        "float8DynamicActivationFloat8Weight",
+        "int8",
+        "nf4",
+        "fp4",
+    ] = Field(description="torchao: its configuration's name; bitsandbytes: int8, nf4 or fp4.")
+    skip: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
+        (), max_length=100, description="Modules of the component that keep their precision."
+    )
+
+    @property
+    def needs_compile(self) -> bool:
+        """Whether it is slower than no quantization unless the model is compiled: activations are quantized too."""
+        return "DynamicActivation" in self.type
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        types = _QUANTIZATION_TYPES[self.kind]
+        if self.type not in types:
+            raise ValueError(f"{self.kind} has no {self.type}; write {', '.join(types)}")
+        return self
