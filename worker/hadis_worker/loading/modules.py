@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
@@ -36,6 +37,10 @@ class Recipe:
     weights: tuple[Path, ...]
     dtype: torch.dtype
     loras: tuple[Fused, ...] = ()
+    treatment: str = ""
+    """What is done to the weights; see `speed.treatments`."""
+    hooks: str = ""
+    """What is hung on the module, and leaves the weights as they are."""
 
 
 def recipe(config: Path, weights: tuple[Path, ...], dtype: torch.dtype) -> Recipe:
@@ -58,19 +63,32 @@ class Modules:
     def __init__(self) -> None:
         """Hold none yet."""
         self._held: list[tuple[Recipe, torch.nn.Module]] = []
+        self._bare: list[tuple[Recipe, torch.nn.Module]] = []
+        """The same without what is hung on them."""
         self._digest = functools.lru_cache(maxsize=1024)(_digest)
 
     def find(self, recipe: Recipe) -> torch.nn.Module | None:
-        """Return the module that was made of the same, also where the files are another copy of them."""
-        return next((module for held, module in self._held if self._same(held, recipe)), None)
+        """Return the module that was made of the same, also where the files are another copy of them.
+
+        Where only what is hung on it differs, it is a new module that has the weights of the other.
+        """
+        for held, module in self._held:
+            if held.hooks == recipe.hooks and self._same(held, recipe):
+                return module
+        for held, module in self._bare:
+            if self._same(held, recipe):
+                self._held.append((recipe, twin := _twin(module)))
+                return twin
+        return None
 
     def hold(self, recipe: Recipe, module: torch.nn.Module) -> None:
-        """Remember a module."""
+        """Remember a module on which nothing is hung yet."""
         self._held.append((recipe, module))
+        self._bare.append((recipe, _twin(module)))
 
     def _same(self, one: Recipe, other: Recipe) -> bool:
         return (
-            (one.config, one.dtype) == (other.config, other.dtype)
+            (one.config, one.dtype, one.treatment) == (other.config, other.dtype, other.treatment)
             and [lora.scale for lora in one.loras] == [lora.scale for lora in other.loras]
             and self._same_files(one.weights, other.weights)
             and self._same_files([lora.file for lora in one.loras], [lora.file for lora in other.loras])
@@ -85,6 +103,12 @@ class Modules:
             return True
         # Only files of one size are read, and those of the hub's cache are named by their digest.
         return one.stat().st_size == other.stat().st_size and self._digest(one) == self._digest(other)
+
+
+def _twin(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a module like another, with the same weights in memory."""
+    weights = {id(weight): weight for weight in (*module.parameters(), *module.buffers())}
+    return copy.deepcopy(module, weights)
 
 
 def _digest(path: Path) -> str:
