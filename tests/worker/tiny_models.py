@@ -108,14 +108,14 @@ def _lora(path: Path, file: str, model: Any) -> None:
     diffusers.StableDiffusionXLPipeline.save_lora_weights(path, unet_lora_layers=layers, weight_name=file)
 
 
-def _sd3(path: Path, seed: int) -> None:
+def _sd3(path: Path, seed: int, layers: int = 2) -> None:
     torch.manual_seed(seed)
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=16,
         patch_size=2,
         in_channels=4,
         out_channels=4,
-        num_layers=2,
+        num_layers=layers,
         attention_head_dim=8,
         num_attention_heads=4,
         caption_projection_dim=32,
@@ -136,13 +136,13 @@ def _sd3(path: Path, seed: int) -> None:
     ).save_pretrained(path)
 
 
-def _flux(path: Path, guidance_embeds: bool) -> None:
+def _flux(path: Path, guidance_embeds: bool, layers: int = 1) -> None:
     torch.manual_seed(guidance_embeds)
     transformer = diffusers.FluxTransformer2DModel(
         patch_size=1,
         in_channels=4,
-        num_layers=1,
-        num_single_layers=1,
+        num_layers=layers,
+        num_single_layers=layers,
         attention_head_dim=16,
         num_attention_heads=2,
         joint_attention_dim=32,
@@ -172,6 +172,8 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
     "sd3-turbo": functools.partial(_sd3, seed=2),
     "flux-dev": functools.partial(_flux, guidance_embeds=True),
     "flux-schnell": functools.partial(_flux, guidance_embeds=False),
+    "flux-deep": functools.partial(_flux, guidance_embeds=False, layers=2),
+    "sd3-deep": functools.partial(_sd3, seed=3, layers=3),
     **flow_models.BUILDERS,
     **language_models.BUILDERS,
 }

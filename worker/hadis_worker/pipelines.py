@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from hadis.api.resources import TierSettings
 from numpy.typing import NDArray
 
 from hadis_worker.arguments import GUIDER, call_settings
+from hadis_worker.speed.caching import check_guidance
 from hadis_worker.steps import Steps
 from hadis_worker.tokens import text_limits, truncated_tokens
 
@@ -32,6 +33,11 @@ class Call:
     """None: the pipeline's own."""
     counter: Steps | None = None
     """Told of every step, and may stop the call there."""
+
+    def part(self, part: slice) -> Call:
+        """Return the call for some of the prompts."""
+        negatives = None if self.negative_prompts is None else self.negative_prompts[part]
+        return replace(self, prompts=self.prompts[part], negative_prompts=negatives, seeds=self.seeds[part])
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,10 @@ class DiffusersPainter:
         self.takes_negative_prompts = self._settings.takes_negative_prompts
         self.default_negative_prompt = self._settings.negative_prompt
         self._text_limits = text_limits(pipeline, tier.max_sequence_length)
+        check_guidance(tier, self.takes_negative_prompts)
+        cache = tier.speed.cache
+        self._one_at_a_time = cache is not None and cache.depends_on_company
+        self._keeps_state = cache is not None or tier.speed.offload != "none"
 
     def paint(self, call: Call) -> Painted:
         """Return one image per prompt; each starts from noise of its own CPU generator, so its place does not matter.
@@ -87,6 +97,13 @@ class DiffusersPainter:
         What its company does to it is found out by `company`. Kernels of another batch size add up in another order,
         so that an image may differ by one level of 255 in a few values from the same seed in another batch.
         """
+        count = len(call.prompts)
+        if not self._one_at_a_time or count == 1:
+            return self._paint(call)
+        return _joined([self._paint(call.part(slice(i, i + 1)), i, count) for i in range(count)])
+
+    def _paint(self, call: Call, before: int = 0, of: int = 1) -> Painted:
+        """Return the images of one call of the pipeline, `before` which so many `of` all calls were made."""
         arguments: dict[str, Any] = {
             "prompt": list(call.prompts),
             "num_inference_steps": call.steps,
@@ -98,9 +115,15 @@ class DiffusersPainter:
         if call.negative_prompts is not None:
             arguments["negative_prompt"] = list(call.negative_prompts)
         if call.counter is not None:
-            arguments |= _step_callback(call, call.counter, self._settings.accepts)
+            arguments |= _step_callback(call, call.counter, self._settings.accepts, before, of)
         given = {name: value for name, value in arguments.items() if name in self._settings.accepts}
-        output = self._pipeline(**given, **self._settings.fixed, **self._guide(call.guidance))
+        try:
+            output = self._pipeline(**given, **self._settings.fixed, **self._guide(call.guidance))
+        except BaseException:
+            if self._keeps_state:
+                # A pipeline does so when it ends; one that did not would leave its steps to the next call.
+                self._pipeline.maybe_free_model_hooks()
+            raise
         images = getattr(output, "images", None)
         if images is None:
             raise TypeError(f"{type(self._pipeline).__name__} returns no images, but {type(output).__name__}")
@@ -125,15 +148,33 @@ def _guiders(pipeline: Any) -> tuple[tuple[Any, float], ...]:
     return tuple((guider, guider.guidance_scale) for guider in guiders if guider is not None)
 
 
-def _step_callback(call: Call, counter: Steps, accepts: Collection[str]) -> dict[str, Callable[..., Any]]:
-    """Return the argument by which a pipeline tells each step; some (PixArt) have only the one of older diffusers."""
+def _joined(parts: Sequence[Painted]) -> Painted:
+    """Return the images of several calls as those of one."""
+    filtered, cut = [part.filtered for part in parts], [part.truncated_tokens for part in parts]
+    return Painted(
+        np.concatenate([part.pixels for part in parts]),
+        None if None in filtered else [one for part in filtered for one in part or ()],
+        None if None in cut else [one for part in cut for one in part or ()],
+    )
+
+
+def _step_callback(
+    call: Call, counter: Steps, accepts: Collection[str], before: int, of: int
+) -> dict[str, Callable[..., Any]]:
+    """Return the argument by which a pipeline tells each step, in the one of `of` calls with `before` calls before it.
+
+    Some (PixArt) have only the argument of older diffusers.
+    """
+
+    def note(step: int, steps: int) -> None:
+        counter.count(of * len(call.prompts), before * steps + min(step + 1, steps), of * steps)
 
     def count(pipeline: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         # Some schedulers (Heun, PNDM) take more timesteps than the steps that they were told.
-        counter.count(len(call.prompts), step + 1, getattr(pipeline, "num_timesteps", None) or call.steps)
+        note(step, getattr(pipeline, "num_timesteps", None) or call.steps)
         return tensors
 
     def count_as_before(step: int, *_: Any) -> None:
-        counter.count(len(call.prompts), step + 1, call.steps)
+        note(step, call.steps)
 
     return {"callback_on_step_end": count} if "callback_on_step_end" in accepts else {"callback": count_as_before}

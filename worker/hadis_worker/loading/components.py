@@ -67,13 +67,13 @@ def _explained(name: str, part: Component, folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
-        advice = "" if part.file else "; where the weights are a single file, write file"
+        advice = "" if part.single_file else "; where the weights are a single file, write file"
         raise LoadError(f"components.{name}: {part.model!r} cannot be used: {explain(error)}{advice}") from error
 
 
 def _recipe(tier: Tier, name: str, part: Component, folder: Path, dtype: torch.dtype) -> Recipe:
-    if part.file is not None:
-        file = "/".join(filter(None, (part.subfolder, part.file)))
+    if part.single_file is not None:
+        file = "/".join(filter(None, (part.subfolder, part.single_file)))
         config = file_of(folder, tier.model, f"{name}/{CONFIG}", tier.revision)
         return recipe(config, (file_of(folder, part.model, file, part.revision),), dtype)
     home = component_folder(folder, part)
@@ -83,16 +83,23 @@ def _recipe(tier: Tier, name: str, part: Component, folder: Path, dtype: torch.d
     return recipe(home / CONFIG, weights, dtype)
 
 
-def load_component(name: str, part: Component, made_of: Recipe, index: Mapping[str, Any]) -> torch.nn.Module:
-    """Load a component from elsewhere; raise LoadError."""
+def load_component(
+    name: str, part: Component, made_of: Recipe, index: Mapping[str, Any], quantization: Any = None
+) -> torch.nn.Module:
+    """Load a component from elsewhere, quantized as a configuration of diffusers' says; raise LoadError."""
+    options: dict[str, Any] = {"dtype": made_of.dtype}
+    if part.gguf is not None:
+        quantization = diffusers.GGUFQuantizationConfig(compute_dtype=made_of.dtype)
+    if quantization is not None:
+        options["quantization_config"] = quantization
     try:
         kind = _class(index[name], json.loads(made_of.config))
-        if part.file is None:
+        if part.single_file is None:
             home = made_of.weights[0].parent
-            module = kind.from_pretrained(home, variant=part.variant, dtype=made_of.dtype)
+            module = kind.from_pretrained(home, variant=part.variant, **options)
         else:
             file, config = str(made_of.weights[0]), str(made_of.config_file)
-            module = kind.from_single_file(file, config=config, dtype=made_of.dtype)
+            module = kind.from_single_file(file, config=config, **options)
     except Exception as error:  # whatever diffusers raises of files that do not fit is said of this component
         raise LoadError(f"components.{name}: {part.model!r} cannot be loaded: {explain(error)}") from error
     if any(weight.is_meta for weight in module.parameters()):

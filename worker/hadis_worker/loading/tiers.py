@@ -14,6 +14,7 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from diffusers import PipelineQuantizationConfig
 from hadis.api.resources import Tier
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -27,9 +28,24 @@ from hadis_worker.loading.safety import Checker, check_checker, left_out, load_c
 from hadis_worker.loading.scheduler import scheduler_of
 from hadis_worker.loading.sources import INDEX, check_name, file_of, local_folder, pipeline_folder
 from hadis_worker.pipelines import DiffusersPainter
+from hadis_worker.speed.apply import apply
+from hadis_worker.speed.quantization import quantization_configs
+from hadis_worker.speed.treatments import every_setting, hooks_treatment, weights_treatment
 
 log = logging.getLogger(__name__)
-_LOADED = {"model", "revision", "variant", "pipeline", "components", "loras", "scheduler", "safety", "dtype"}
+_LOADED = {
+    "model",
+    "revision",
+    "variant",
+    "pipeline",
+    "components",
+    "loras",
+    "scheduler",
+    "safety",
+    "dtype",
+    "quantization",
+    "speed",
+}
 """Settings that say what is loaded; the others say how it is called."""
 
 
@@ -48,7 +64,7 @@ def load_painters(tiers: Sequence[Tier], folder: Path, device: str) -> dict[str,
     modules = Modules()
     painters = {}
     for tier in tiers:
-        key = tier.model_dump_json(include=_LOADED)
+        key = _key(tier)
         if key not in loaded:
             loaded[key] = _load(tier, folder, device, modules)
         pipeline, checker = loaded[key]
@@ -68,14 +84,24 @@ def check_tier(tier: Tier, folder: Path) -> None:
         check_checker(tier, folder)
 
 
+def _key(tier: Tier) -> str:
+    """Return what tells the pipeline of one tier from another's; a step cache knows how its tier is called."""
+    return tier.model_dump_json(include=_LOADED) if tier.speed.cache is None else every_setting(tier)
+
+
 def _load(tier: Tier, folder: Path, device: str, modules: Modules) -> tuple[Any, Checker | None]:
     # CPUs have no fast half precision, and not every operator has one at all.
     dtype = torch.float32 if device == "cpu" else getattr(torch, tier.dtype)
     with _named(tier, folder):
         check_name(folder, tier.model)
         pipeline = load_pipeline(tier, folder, dtype, modules)
-        pipeline.to(device)
+        if tier.speed.offload == "none":
+            pipeline.to(device)
         checker = load_checker(tier, folder, dtype, device)
+    try:
+        apply(tier, pipeline, device)
+    except LoadError as error:
+        raise LoadError(f"tier {tier.name}: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline, checker
 
@@ -108,16 +134,27 @@ def load_pipeline(tier: Tier, folder: Path, dtype: torch.dtype, modules: Modules
     home = pipeline_folder(tier, folder, [*tier.components, *none])
     loras = fetch_loras(tier, folder)
     changed = touched(kind, loras)
+    quantized = quantization_configs(tier, index, changed, dtype)
     recipes = {
-        name: replace(made_of, loras=loras if name in changed else ())
+        name: replace(
+            made_of,
+            loras=loras if name in changed else (),
+            treatment=weights_treatment(tier, name),
+            hooks=hooks_treatment(tier, name),
+        )
         for name, made_of in (own_recipes(home, index, tier.variant, dtype) | others).items()
     }
     held = {name: module for name, made_of in recipes.items() if (module := modules.find(made_of)) is not None}
     fresh = {
-        name: load_component(name, tier.components[name], recipes[name], index) for name in others if name not in held
+        name: load_component(name, tier.components[name], recipes[name], index, quantized.get(name))
+        for name in others
+        if name not in held
     }
+    options: dict[str, Any] = {"dtype": dtype, "variant": tier.variant, **held, **fresh, **none}
+    if mapping := {name: how for name, how in quantized.items() if name not in options}:
+        options["quantization_config"] = PipelineQuantizationConfig(quant_mapping=mapping)
     try:
-        pipeline = kind.from_pretrained(home, dtype=dtype, variant=tier.variant, **held, **fresh, **none)
+        pipeline = kind.from_pretrained(home, **options)
     except OSError as error:
         raise LoadError(explain(error, home, tier.variant)) from error
     _check_dtype(pipeline, dtype)
