@@ -31,6 +31,11 @@ from hadis_worker.settings import Models
 from hadis_worker.steps import Steps
 
 log = logging.getLogger(__name__)
+_SHORT = "a cat"
+_LONG = "an oil painting of a harbour at dusk with boats, a lighthouse behind them and gulls over the water, " * 3
+_COMPILED = ((_SHORT,), (_LONG,), (_SHORT, _SHORT), (_SHORT, _LONG), (_SHORT, _LONG, company.PROMPT))
+"""Batches for which torch compiles: it does for every size once it has seen two, but for one, which stays a case of its
+own. Some models mask text only in batches whose prompts differ in length."""
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -73,7 +78,8 @@ class Engine:
     def warm_up(self, tier: Tier) -> None:
         """Make one image, then two at once, with the tier's own steps (some schedules fail with fewer); then each size.
 
-        Where the company of an image changes it, the tier makes one at a time from then on. Raises LoadError.
+        Where the company of an image changes it, the tier makes one at a time from then on. A model that is compiled
+        sees other batches and lengths of text too, so that no request waits for a compiler. Raises LoadError.
         """
         started = time.perf_counter()
         if company.matters(functools.partial(self._first_images, tier, tier.size)):
@@ -81,17 +87,28 @@ class Engine:
             log.warning("tier %s: images depend on those beside them: it makes one at a time", tier.name)
         for size in tier.all_sizes[1:]:
             self._first_images(tier, size, (company.PROMPT,))
+        if tier.speed.compile != "off":
+            self._have_compiled(tier)
         log.info("tier %s is warm (%.2f s)", tier.name, time.perf_counter() - started)
 
     def makes_one_at_a_time(self, tier: str) -> bool:
         """Return whether the images of a tier depend on their company, as its warm-up found."""
         return tier in self._one_at_a_time
 
-    def _first_images(self, tier: Tier, size: str, prompts: tuple[str, ...]) -> Pixels | None:
+    def _have_compiled(self, tier: Tier) -> None:
+        for size in tier.all_sizes:
+            for prompts in _COMPILED:
+                self._first_images(tier, size, prompts)
+            if tier.tunable:  # unguided, a batch of one is one to the model too
+                self._first_images(tier, size, (_SHORT,), guidance=1.0)
+
+    def _first_images(
+        self, tier: Tier, size: str, prompts: tuple[str, ...], guidance: float | None = None
+    ) -> Pixels | None:
         """Return the images of a batch, the last with seed 0, None where one was filtered; raise LoadError."""
         seeds = range(len(prompts) - 1, -1, -1)
         jobs = tuple(
-            WireJob(id=str(seed), prompt=prompt, seed=seed, size=size)
+            WireJob(id=str(seed), prompt=prompt, seed=seed, size=size, guidance=guidance)
             for seed, prompt in zip(seeds, prompts, strict=True)
         )
         batch = GenerateBatch(tier=tier.name, jobs=jobs, discriminate=self._discriminator is not None)
@@ -157,7 +174,7 @@ class Engine:
         return [
             outcome
             for part in (slice(0, middle), slice(middle, None))
-            for outcome in self._halving(batch, jobs[part], _part(call, part))
+            for outcome in self._halving(batch, jobs[part], call.part(part))
         ]
 
     def _at_once(self, batch: GenerateBatch, call: Call) -> list[JobOutcome]:
@@ -224,11 +241,6 @@ def _call(tier: Tier, jobs: Sequence[WireJob], painter: Painter) -> Call:
         steps=first.steps or tier.steps,
         guidance=tier.guidance if first.guidance is None else first.guidance,
     )
-
-
-def _part(call: Call, part: slice) -> Call:
-    negative = None if call.negative_prompts is None else call.negative_prompts[part]
-    return replace(call, prompts=call.prompts[part], negative_prompts=negative, seeds=call.seeds[part])
 
 
 def _outcome(painted: Painted, i: int) -> JobOutcome:
