@@ -13,6 +13,7 @@ import pytest
 import torch
 from hadis.api.resources import BatchLatency, Tier
 from hadis.protocol.worker import CONTENT_TYPE, AnswerReader, GenerateBatch, Progress, WireJob, decode_answer
+from hadis_worker import service
 from hadis_worker.app import create_app
 from hadis_worker.engine import Engine
 from hadis_worker.errors import LoadError
@@ -167,6 +168,59 @@ async def test_progress_is_told_while_the_batch_runs(bench: Bench) -> None:
     told = [progress async for part in parts for progress in reader.feed(part)]
     assert told in ([], [Progress(done=2, steps=2)])  # whether it was read between the last step and the end
     assert [result.error for result, _ in reader.results()] == [None]
+
+
+class HeldEncoder:
+    """Encodes once `go` is set."""
+
+    def __init__(self) -> None:
+        self.go, self.started = threading.Event(), threading.Event()
+
+    def __call__(self, images: list[Any], threads: int) -> list[bytes]:
+        """Return what stands for an image."""
+        self.started.set()
+        assert self.go.wait(10)
+        return [b"image"] * len(images)
+
+
+async def test_a_batch_is_taken_while_the_one_before_is_encoded_but_no_third(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = HeldEncoder()
+    monkeypatch.setattr(service, "encode_all", encoder)
+    await bench.ready()
+    bench.painter.go.set()
+    first = bench.worker.begin(BATCH)
+    assert await asyncio.to_thread(encoder.started.wait, 10)
+    assert not bench.worker.busy
+    second = bench.worker.begin(BATCH)
+    assert bench.worker.busy
+    while 'batches_total{tier="t"} 2.0' not in (await bench.client.get("/metrics")).text:  # noqa: ASYNC110 (a thread is waited for)
+        await asyncio.sleep(0.005)
+    assert (await bench.generate()).status_code == 409, "the second waits to be encoded"
+    assert not first.answer.done()
+    drained = asyncio.create_task(bench.worker.drain(10))
+    await asyncio.sleep(0)
+    assert not drained.done()
+    encoder.go.set()
+    assert await drained
+    for answer in (await first.answer, await second.answer):
+        [(result, image)] = decode_answer(answer)
+        assert (result.error, image) == (None, b"image")
+    assert not bench.worker.busy
+
+
+async def test_an_encoder_that_fails_ends_its_batch_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError("no encoder")
+
+    await bench.ready()
+    bench.painter.go.set()
+    with monkeypatch.context() as broken:
+        broken.setattr(service, "encode_all", fails)
+        with pytest.raises(OSError, match="no encoder"):
+            await bench.worker.begin(BATCH).answer
+    assert (await bench.generate()).status_code == 200
 
 
 async def test_draining_finishes_what_runs_and_takes_nothing_new(bench: Bench) -> None:

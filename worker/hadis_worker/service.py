@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hadis.protocol.worker import GenerateBatch, WorkerStatus, encode_answer, encode_progress
 
-from hadis_worker.batches import BatchEngine
+from hadis_worker.batches import BatchEngine, Made
 from hadis_worker.encode import encode_all
 from hadis_worker.errors import BatchCancelled, BusyError, EngineUnavailable, NotReadyError
 from hadis_worker.gpu import Gpu, GpuReading
@@ -20,11 +20,13 @@ from hadis_worker.steps import Steps
 
 log = logging.getLogger(__name__)
 _PROGRESS_EVERY_S = 0.1
+_MOST_ENCODING = 1
+"""Batches that are encoded beside the one that runs; more would hold the memory of their images."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningBatch:
-    """A batch that the thread makes, and its encoded answer; that of a cancelled or impossible one is empty."""
+    """A batch that is made and then encoded, and its answer; that of a cancelled or impossible one is empty."""
 
     steps: Steps
     answer: asyncio.Future[bytes]
@@ -45,7 +47,10 @@ class RunningBatch:
 
 
 class WorkerService:
-    """Owns the one thread that computes: loading and batches run there, so that the event loop stays free."""
+    """Owns the one thread that computes: loading and batches run there, so that the event loop stays free.
+
+    Images are encoded in another one, beside the next batch.
+    """
 
     def __init__(
         self, tiers: tuple[str, ...], load: Callable[[], BatchEngine], threads: int, on_failure: Callable[[], None]
@@ -59,10 +64,13 @@ class WorkerService:
         self._engine: BatchEngine | None = None
         self._gpu: Gpu | None = None
         self._draining = False
-        self._running: asyncio.Future[bytes] | None = None
+        self._running: asyncio.Future[Made] | None = None
+        self._answers: set[asyncio.Task[bytes]] = set()
+        """Of the batch that runs, and of those that are encoded."""
         self._loading: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(1, "hadis-compute")
+        self._encoders = ThreadPoolExecutor(1, "hadis-answer")
         self.metrics = WorkerMetrics(self._read_gpu)
 
     def start(self) -> None:
@@ -101,8 +109,8 @@ class WorkerService:
 
     @property
     def busy(self) -> bool:
-        """Whether a batch is running."""
-        return self._running is not None
+        """Whether a batch is running, or its images wait to be encoded."""
+        return self._running is not None or len(self._answers) > _MOST_ENCODING
 
     def status(self) -> WorkerStatus:
         """Return what the router asks for."""
@@ -121,34 +129,45 @@ class WorkerService:
         """Have the thread make a batch; raise NotReadyError, BusyError, and what `BatchEngine.check` raises."""
         if self.not_ready is not None or self._engine is None:
             raise NotReadyError(self.not_ready)
-        if self._running is not None:
+        if self.busy:
             raise BusyError("a batch is running; a worker takes one at a time")
         tier = self._engine.check(batch)
         steps = Steps(len(batch.jobs), batch.jobs[0].steps or tier.steps)
-        running = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, self._engine, batch, steps)
-        self._running = running
-        running.add_done_callback(self._ended)
-        return RunningBatch(steps, running)
+        self._running = asyncio.get_running_loop().run_in_executor(self._pool, self._make, self._engine, batch, steps)
+        self._running.add_done_callback(self._made)
+        answer = asyncio.create_task(self._answer(batch, self._running))
+        self._answers.add(answer)
+        answer.add_done_callback(self._answered)
+        return RunningBatch(steps, answer)
 
-    def _ended(self, running: asyncio.Future[bytes]) -> None:
+    def _made(self, _: asyncio.Future[Made]) -> None:
         self._running = None
-        # Seen here, for the caller may be gone; one that is there sees it too.
-        if not running.cancelled() and running.exception() is not None:
-            log.error("a batch failed outside of the model", exc_info=running.exception())
 
-    def _answer(self, engine: BatchEngine, batch: GenerateBatch, steps: Steps) -> bytes:
-        """Make and encode a batch; runs in the thread."""
+    def _answered(self, answer: asyncio.Task[bytes]) -> None:
+        self._answers.discard(answer)
+        # Seen here, for the caller may be gone; one that is there sees it too.
+        if not answer.cancelled() and answer.exception() is not None:
+            log.error("a batch failed outside of the model", exc_info=answer.exception())
+
+    async def _answer(self, batch: GenerateBatch, running: asyncio.Future[Made]) -> bytes:
+        made = await running  # the drain's timeout bounds it, and what follows
+        if not made:
+            return b""
+        return await asyncio.get_running_loop().run_in_executor(self._encoders, self._encode, batch, made)
+
+    def _make(self, engine: BatchEngine, batch: GenerateBatch, steps: Steps) -> Made:
+        """Make a batch, of which nothing is left if it is cancelled; runs in the thread that computes."""
         short_before = engine.out_of_memory_total
         try:
             outcomes = engine.generate(batch, steps)
         except BatchCancelled:
             # Ends here, for its traceback keeps the tensors of the batch alive.
             self.metrics.cancelled.labels(batch.tier).inc()
-            return b""
+            return []
         except EngineUnavailable as error:
             # An answer without results is a worker's failure to the router, which then has others make the jobs.
             log.warning("tier %s: a batch of %d was not made: %s", batch.tier, len(batch.jobs), error)
-            return b""
+            return []
         finally:
             self.metrics.out_of_memory.labels(batch.tier).inc(engine.out_of_memory_total - short_before)
         results = [result for result, _ in outcomes]
@@ -156,29 +175,35 @@ class WorkerService:
         self.metrics.batches.labels(batch.tier).inc()
         for result in results:
             self.metrics.images.labels(batch.tier, result.error_code or "ok").inc()
+        return outcomes
+
+    def _encode(self, batch: GenerateBatch, made: Made) -> bytes:
+        """Return the answer to a batch; runs in the thread that encodes."""
         images = [
             (image, job.format, job.compression)
-            for (_, image), job in zip(outcomes, batch.jobs, strict=True)
+            for (_, image), job in zip(made, batch.jobs, strict=True)
             if image is not None
         ]
         with self.metrics.encoding.time():
             bodies = encode_all(images, self._threads)
+        results = [result for result, _ in made]
         return encode_answer(results, [(form, body) for (_, form, _), body in zip(images, bodies, strict=True)])
 
     async def drain(self, timeout_s: float) -> bool:
-        """Take nothing new and wait for what runs, at most `timeout_s`; return whether it ended."""
+        """Take nothing new and wait for what runs and is encoded, at most `timeout_s`; return whether it ended."""
         self._draining = True
-        if self._running is None:
+        if not self._answers:
             return True
-        done, _ = await asyncio.wait({self._running}, timeout=timeout_s)
-        return bool(done)
+        _, unfinished = await asyncio.wait(self._answers, timeout=timeout_s)
+        return not unfinished
 
     def close(self) -> None:
         """Stop waiting for the models; the thread itself ends with the process."""
         for task in (self._loading, self._watching):
             if task is not None:
                 task.cancel()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._encoders):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _read_gpu(self) -> GpuReading:
         return self._gpu.read() if self._gpu else GpuReading()
