@@ -91,6 +91,15 @@ def test_a_remote_tier_whose_images_are_judged_has_the_discriminator_at_hand() -
     assert "HADIS_WORKER_API_KEY" not in {item["name"] for item in pod["containers"][0]["env"]}
 
 
+def test_workers_keep_models_and_what_they_compile_on_the_model_volume(profile: Profile) -> None:
+    made = children.make(OWNER, make_spec(), OperatorSettings(), profile, shared=True)
+    [container] = [d["spec"]["template"]["spec"]["containers"][0] for d in made.workers.values()]
+    env = {entry["name"]: entry.get("value") for entry in container["env"]}
+    [volume] = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "models"]
+    assert Path(env["HF_HOME"]).is_relative_to(volume)
+    assert Path(env["HADIS_WORKER_COMPILE_CACHE"]).is_relative_to(volume)
+
+
 def test_a_pod_that_serves_is_seen_within_a_second_and_may_take_long_to_start(profile: Profile) -> None:
     made = children.make(OWNER, make_spec(), OperatorSettings(), profile, shared=True)
     for deployment in (*made.workers.values(), next(c for c in made.fixed if c["kind"] == "Deployment")):

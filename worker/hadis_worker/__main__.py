@@ -88,6 +88,8 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
     def load() -> BatchEngine:
         if models.remote and models.discriminator is None:
             return _load_remote(models)  # without torch
+        if settings.compile_cache is not None:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(settings.compile_cache)  # torch has no other way to say it
         import_libraries()
         import torch
 

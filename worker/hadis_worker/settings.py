@@ -36,6 +36,9 @@ class WorkerSettings(BaseSettings):
     )
     omp_num_threads: str = Field("", validation_alias="OMP_NUM_THREADS", description="As OpenMP reads it.")
     device: Literal["auto", "cuda", "cpu"] = "auto"
+    compile_cache: Path | None = Field(
+        None, description="Folder that workers share compiled models in; none: torch's own."
+    )
     drain_timeout: PositiveDuration = Field("60s", description="How long a batch may still run after SIGTERM.")
 
     @field_validator("tiers", mode="before")

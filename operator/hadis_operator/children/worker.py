@@ -145,6 +145,7 @@ def _env(pool: Pool, grace_s: int) -> dict[str, str]:
         "HADIS_WORKER_HOST": "0.0.0.0",
         "HADIS_WORKER_PORT": str(PORT),
         "HADIS_WORKER_DRAIN_TIMEOUT": f"{grace_s - 5}s",
+        "HADIS_WORKER_COMPILE_CACHE": f"{_MODELS}/.cache/compiled",
         "HF_HOME": f"{_MODELS}/.cache",
         "HOME": "/tmp",
     }
