@@ -85,6 +85,29 @@ def test_every_size_is_measured_and_made(tmp_path: Path, monkeypatch: pytest.Mon
     assert "; 32x16 takes " in said[0]
 
 
+def test_a_batch_has_prompts_of_different_lengths_and_always_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_size: dict[int, set[tuple[str, ...]]] = {}
+
+    class Painter:
+        default_negative_prompt = None
+        takes_negative_prompts = True
+
+        def paint(self, call: Call) -> Painted:
+            by_size.setdefault(len(call.prompts), set()).add(call.prompts)
+            return Painted(np.zeros((len(call.prompts), call.height, call.width, 3), np.float32))
+
+    monkeypatch.setattr(engines.company, "matters", lambda _: False)
+    monkeypatch.setattr(engines, "load_painter", lambda *_: Painter())
+    monkeypatch.setattr(latency, "_gain", lambda *_: 1.0)
+    with Progress(disable=True) as progress:
+        latency.measure(run_of(tmp_path, batches=[1, 2, 4, 8]), "cpu", progress, lambda _: None)
+    assert {size: len(prompts) for size, prompts in by_size.items()} == {1: 1, 2: 1, 4: 1, 8: 1}
+    for size, [prompts] in by_size.items():
+        assert len({len(prompt) for prompt in prompts}) == min(size, 4)
+
+
 def test_a_pipeline_that_fails_is_one_line_that_names_the_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Painter:
         default_negative_prompt = None
