@@ -195,7 +195,7 @@ async def test_a_batch_is_taken_while_the_one_before_is_encoded_but_no_third(
     assert not bench.worker.busy
     second = bench.worker.begin(BATCH)
     assert bench.worker.busy
-    while 'batches_total{tier="t"} 2.0' not in (await bench.client.get("/metrics")).text:  # noqa: ASYNC110 (a thread is waited for)
+    while bench.worker._running:  # noqa: ASYNC110 (a thread is waited for)
         await asyncio.sleep(0.005)
     assert (await bench.generate()).status_code == 409, "the second waits to be encoded"
     assert not first.answer.done()
