@@ -98,7 +98,7 @@ def test_a_batch_has_prompts_of_different_lengths_and_always_the_same(
             by_size.setdefault(len(call.prompts), set()).add(call.prompts)
             return Painted(np.zeros((len(call.prompts), call.height, call.width, 3), np.float32))
 
-    monkeypatch.setattr(engines.company, "matters", lambda _: False)
+    monkeypatch.setattr("hadis_worker.company.matters", lambda _: False)
     monkeypatch.setattr(engines, "load_painter", lambda *_: Painter())
     monkeypatch.setattr(latency, "_gain", lambda *_: 1.0)
     with Progress(disable=True) as progress:

@@ -103,7 +103,7 @@ REQUESTS: tuple[tuple[str, ...], ...] = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "speed"), [("sd3-deep", REGIONAL), ("z-image", REGIONAL), ("sdxl", FULL)])
+@pytest.mark.parametrize(("model", "speed"), [("z-image", REGIONAL), ("sdxl", FULL)])
 def test_no_request_waits_for_a_compiler(
     tiny: TinyModels, model: str, speed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
