@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hadis.api.manifest import read_profile
-from hadis.api.resources import BatchLatency
+from hadis.api.tier import BatchLatency
 from hadis.planning.profile import Profile
 from hadis.planning.speeds import corrected
 from hadis.planning.tuning import Tuning

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from hadis.planning.sizes import AUTO
 
 from hadis_router.answer import ServeError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from hadis.planning.sizes import AUTO, size_name
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric

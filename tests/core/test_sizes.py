@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 from documents import profile_document
-from hadis.api.resources import CascadeProfile, Objective, ServiceSpec, TierSettings
+from hadis.api.resources import CascadeProfile, Objective, ServiceSpec
+from hadis.api.tier import TierSettings
 from hadis.cli.control_loop import _read_demand
 from hadis.planning.decide import Decision, decide
 from hadis.planning.forecast import Demand

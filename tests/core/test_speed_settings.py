@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from hadis.api.crd import definitions
-from hadis.api.resources import TierSettings
+from hadis.api.tier import TierSettings
 
 TORCHAO = {"kind": "torchao", "type": "float8DynamicActivationFloat8Weight"}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from hadis.api.resources import BatchLatency, Tier, TierSettings
+from hadis.api.tier import BatchLatency, Tier, TierSettings
 
 from families.flow_models import small_megapixel
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker.company import OTHER
 from hadis_worker.engine import Engine

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hadis.api.resources import TierSettings
+from hadis.api.tier import TierSettings
 from hadis_profiler.offline import engines, images, latency
 from hadis_profiler.offline.images import ImageError
 from hadis_profiler.offline.latency import TierLatency

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.modules import Modules
 from hadis_worker.loading.tiers import load_pipeline

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from hadis.api.resources import BatchLatency, Tier
+from hadis.api.tier import BatchLatency, Tier
 from hadis.protocol.worker import CONTENT_TYPE, AnswerReader, GenerateBatch, Progress, WireJob, decode_answer
 from hadis_worker import service
 from hadis_worker.app import create_app

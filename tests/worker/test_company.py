@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hadis.api.resources import BatchLatency, Tier
+from hadis.api.tier import BatchLatency, Tier
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker import company
 from hadis_worker.engine import Engine

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hadis.api.manifest import read_manifest
-from hadis.api.resources import BatchLatency, Tier
+from hadis.api.tier import BatchLatency, Tier
 from hadis.protocol.worker import GenerateBatch, Progress, WireJob
 from hadis_worker import engine
 from hadis_worker.discriminator import Discriminator

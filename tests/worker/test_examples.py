@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hadis.api.resources import TierSettings
+from hadis.api.tier import TierSettings
 from hadis_worker.loading.tiers import load_painters
 from tiny_models import TinyModels, tiny_tier
 

@@ -11,7 +11,7 @@ from typing import Any
 import diffusers
 import httpx
 import pytest
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from hadis_worker.errors import LoadError
 from hadis_worker.loading import sources
 from hadis_worker.loading.faults import explain

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-from hadis.api.resources import BatchLatency, Tier
+from hadis.api.tier import BatchLatency, Tier
 from hadis_worker.pipelines import Call, DiffusersPainter
 from transformers import CLIPConfig, CLIPImageProcessor
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from hadis.protocol.worker import ErrorCode, GenerateBatch, Progress, WireJob
 from hadis_worker.batches import Fault
 from hadis_worker.errors import BatchCancelled, BatchError, EngineUnavailable, LoadError

@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 from documents import profile_document
-from hadis.api.resources import CascadeProfile, Tier
+from hadis.api.resources import CascadeProfile
+from hadis.api.tier import Tier
 from hadis.protocol.worker import JobResult, decode_answer
 from hadis_worker.app import create_app
 from hadis_worker.remote_engine import RemoteEngine

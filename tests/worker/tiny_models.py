@@ -18,7 +18,7 @@ import diffusers
 import torch
 from families import flow_models, language_models
 from families.parts import clip, flow, sdxl_unet, t5, tokenizer, unet, vae
-from hadis.api.resources import BatchLatency, Tier
+from hadis.api.tier import BatchLatency, Tier
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 

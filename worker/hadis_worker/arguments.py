@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hadis.api.resources import TierSettings
+from hadis.api.tier import TierSettings
 
 from hadis_worker.errors import LoadError
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from hadis.protocol.worker import ErrorCode, GenerateBatch, JobResult, WireJob
 from PIL import Image
 

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from hadis.api.fields import parse_duration_s
 from hadis.api.remote import Remote
-from hadis.api.resources import TierSettings
+from hadis.api.tier import TierSettings
 from hadis.protocol.worker import WireJob
 
 from hadis_worker.batches import Fault

@@ -17,7 +17,7 @@ from typing import Self
 import numpy as np
 import torch
 from hadis.api.pipeline import width_height
-from hadis.api.resources import Tier, TierSettings
+from hadis.api.tier import Tier, TierSettings
 from hadis.protocol.worker import GenerateBatch, WireJob
 from PIL import Image
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from hadis.api.resources import TierSettings
+from hadis.api.tier import TierSettings
 from numpy.typing import NDArray
 
 from hadis_worker.arguments import GUIDER, call_settings

@@ -15,7 +15,7 @@ from io import BytesIO
 from typing import Self
 
 import httpx
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from hadis.protocol.worker import GenerateBatch, WireJob
 from PIL import Image
 

@@ -10,7 +10,8 @@ from typing import Annotated, Literal, Self
 
 from hadis.api.fields import PositiveDuration, parse_duration_s
 from hadis.api.manifest import ManifestError, read_manifest, read_profile, read_resources
-from hadis.api.resources import DiffusionService, Tier
+from hadis.api.resources import DiffusionService
+from hadis.api.tier import Tier
 from hadis.protocol.api_keys import api_keys
 from hadis.protocol.threads import cpu_count, omp_threads
 from pydantic import Field, ValidationError, field_validator

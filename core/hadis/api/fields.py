@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
@@ -43,6 +43,9 @@ def _off(value: Any) -> Any:
 Off = BeforeValidator(_off)
 """For fields that may be off: YAML reads the word without quotes as false."""
 Duration = Annotated[str, BeforeValidator(_duration)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
 PositiveDuration = Annotated[str, BeforeValidator(_duration), AfterValidator(_positive_duration)]
 
 

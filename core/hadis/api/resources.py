@@ -10,20 +10,15 @@ import json
 import re
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from hadis.api.fields import Fields, Off, PositiveDuration
-from hadis.api.pipeline import Component, Lora, Scheduler, Size, Text
-from hadis.api.remote import Remote, check_remote
-from hadis.api.speed import DENOISERS, Quantization, Speed
+from hadis.api.fields import Fields, Name, Positive, PositiveDuration, Share
+from hadis.api.tier import Tier
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
 _CLIENT_KEY = re.compile(r"sha256:[0-9a-f]{16}|user:.+|address:.+", re.DOTALL)
 
 
@@ -134,165 +129,6 @@ class DiffusionService(Fields):
     metadata: Metadata
     spec: ServiceSpec
     status: dict[str, Any] | None = None
-
-
-class BatchLatency(Fields):
-    """Measured time and energy of one batch on one GPU."""
-
-    batch: int = Field(ge=1, le=1024, description="Images in the batch.")
-    size: Size | None = Field(None, description="Width x height of the images, in pixels; default: the tier's first.")
-    seconds: Positive = Field(description="Median time of the whole batch, without the discriminator.")
-    joules: float | None = Field(None, gt=0, description="Energy of the whole batch, where the GPU tells it.")
-
-
-class TierSettings(Fields):
-    """One model variant with its pipeline settings."""
-
-    name: Name = Field(description="Name of the tier, by which configurations and requests call it.")
-    model: str = Field(min_length=1, description="diffusers repository, or a folder relative to the manifest.")
-    remote: Remote | None = Field(None, description="An endpoint that makes the images, in place of a worker's GPU.")
-    revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
-    variant: Text | None = Field(None, description="Variant of the files, such as fp16.")
-    pipeline: Text | None = Field(None, description="diffusers pipeline class; default: the one that the model names.")
-    components: dict[str, Component] = Field({}, description="Parts of the pipeline from elsewhere, by name.")
-    loras: tuple[Lora, ...] = Field((), max_length=16, description="LoRAs that are fused into the weights, in order.")
-    scheduler: Scheduler = Field(default_factory=Scheduler)
-    quantization: dict[str, Quantization] = Field({}, description="How components are quantized, by name.")
-    speed: Speed = Field(default_factory=Speed)
-    steps: int = Field(ge=1, le=1000, description="Denoising steps per image.")
-    guidance: float | None = Field(
-        None, ge=0, le=100, description="Scale of guidance, as the model does it; 0: none. Default: the pipeline's own."
-    )
-    true_guidance: float | None = Field(
-        None,
-        ge=0,
-        le=100,
-        description="Scale of classifier-free guidance beside a guidance that is distilled into the model (FLUX); "
-        "over 1, a step takes twice the time.",
-    )
-    negative_prompt: str | None = Field(None, description="Negative prompt of requests that have none.")
-    max_sequence_length: int | None = Field(
-        None, ge=1, le=8192, description="Most tokens of a prompt; default: the pipeline's own."
-    )
-    call: dict[str, Any] = Field(
-        {},
-        description="Further arguments of the pipeline's call, as diffusers names them; of a remote tier, further "
-        "fields of the request.",
-    )
-    safety: Annotated[Text, Off] = Field(
-        "model",
-        description="Who checks what images show: model (the checker that the model brings, if any), off, or the "
-        "repository or folder of a checker such as CompVis/stable-diffusion-safety-checker.",
-    )
-    size: Size = Field(
-        # A default of its own would have the API server write it beside `sizes`.
-        default_factory=lambda: "1024x1024",
-        description="Width x height of an image, in pixels; default: the first of `sizes`, or 1024x1024.",
-    )
-    sizes: tuple[Size, ...] = Field(
-        (), max_length=64, description="All sizes that the tier makes, where there are several; `auto` is the first."
-    )
-    dtype: Literal["float32", "float16", "bfloat16"] = Field(
-        "bfloat16", description="Precision of the weights on a GPU; a CPU computes in float32."
-    )
-    tunable: bool = Field(False, description="Whether a request may set steps and guidance itself.")
-
-    @property
-    def all_sizes(self) -> tuple[str, ...]:
-        """The sizes that the tier makes; the first, `size`, is of requests that name none."""
-        return self.sizes or (self.size,)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _take_first_size(cls, document: Any) -> Any:
-        sizes = document.get("sizes") if isinstance(document, dict) and "size" not in document else None
-        return document | {"size": sizes[0]} if sizes and isinstance(sizes, list | tuple) else document
-
-    @model_validator(mode="after")
-    def _sizes_agree(self) -> Self:
-        if len(set(self.sizes)) < len(self.sizes):
-            raise ValueError("sizes: each may stand once")
-        if self.size != self.all_sizes[0]:
-            raise ValueError(f"sizes: the first is {self.sizes[0]}, but size is {self.size}; leave size out")
-        return self
-
-    @model_validator(mode="after")
-    def _remote_alone(self) -> Self:
-        if self.remote is not None:
-            check_remote(self.remote, _set_fields(self), self.call)
-        return self
-
-    @model_validator(mode="after")
-    def _speed_fits(self) -> Self:
-        if self.speed.cache is not None and self.tunable:
-            raise ValueError("speed.cache: not in a tunable tier, for it was measured at the tier's own steps")
-        for name, quantization in self.quantization.items():
-            if (part := self.components.get(name)) is not None and part.gguf is not None:
-                raise ValueError(f"quantization.{name}: a gguf file is quantized already")
-            if name in DENOISERS and quantization.needs_compile and self.speed.compile == "off":
-                raise ValueError(
-                    f"quantization.{name}: {quantization.type} is slower than {self.dtype} unless the model is "
-                    "compiled; write speed.compile, or a type that ends with WeightOnly"
-                )
-        return self
-
-
-_OF_EVERY_TIER = {"name", "model", "remote", "steps", "call", "size", "sizes"}
-
-
-def _set_fields(tier: TierSettings) -> set[str]:
-    """Return the settings, as manifests name them, that not every tier has and that differ from their defaults.
-
-    A default that is written out, as the API server does, is none that anybody set.
-    """
-    return {
-        field.alias or name
-        for name, field in TierSettings.model_fields.items()
-        if name not in _OF_EVERY_TIER and getattr(tier, name) != field.get_default(call_default_factory=True)
-    }
-
-
-class Tier(TierSettings):
-    """A tier with what was measured of it."""
-
-    latency: tuple[BatchLatency, ...] = Field(
-        min_length=1,
-        description="Measured times by batch size, rising from 1: of the first size, and of each other one, or of no "
-        "other; the time of an image is then in proportion to its pixels.",
-    )
-    memory_bytes: int = Field(0, ge=0, description="GPU memory that the resident tier and its largest batch take.")
-    load_seconds: float = Field(0.0, ge=0, description="Measured time to load the tier onto the GPU.")
-    discriminator_seconds: float = Field(0.0, ge=0, description="Time of the discriminator for one batch of this tier.")
-    negative_prompts: bool | None = Field(
-        None, description="Whether the tier takes negative prompts; where it is left out, its worker decides."
-    )
-    confidence_quantiles: tuple[Share, ...] = Field(
-        (), description="Evenly spaced quantiles (0 to 1) of the confidence of this tier's images."
-    )
-
-    @property
-    def latency_by_size(self) -> dict[str, tuple[BatchLatency, ...]]:
-        """The measured times of each image size that was measured."""
-        sizes = dict.fromkeys(point.size or self.size for point in self.latency)
-        return {size: tuple(p for p in self.latency if (p.size or self.size) == size) for size in sizes}
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        measured = self.latency_by_size
-        needed = self.all_sizes if len(measured) > 1 else (self.size,)
-        if missing := [size for size in needed if size not in measured]:
-            raise ValueError(f"latency: {', '.join(missing)} is not measured; measure every size, or the first alone")
-        for size, points in measured.items():
-            if size not in self.all_sizes:
-                raise ValueError(f"latency: the tier does not make {size}; it makes {', '.join(self.all_sizes)}")
-            batches = [p.batch for p in points]
-            if batches != sorted(set(batches)):
-                raise ValueError("latency: batch sizes must rise, each named once")
-            if batches[0] != 1:
-                raise ValueError("latency: the first batch size must be 1")
-        if list(self.confidence_quantiles) != sorted(self.confidence_quantiles):
-            raise ValueError("confidenceQuantiles: must not fall")
-        return self
 
 
 class Difficulty(Fields):

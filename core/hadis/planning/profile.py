@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hadis.api.pipeline import width_height
-from hadis.api.resources import BatchLatency, CascadeProfile, Configuration, Tier
+from hadis.api.resources import CascadeProfile, Configuration
+from hadis.api.tier import BatchLatency, Tier
 
 Array = NDArray[np.float64]
 Mix = tuple[tuple[str | None, float], ...]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from hadis.planning.profile import Profile
 
 Key = TypeVar("Key")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from hadis.api.resources import TierSettings
+from hadis.api.tier import TierSettings
 
 
 def api_keys(tiers: Iterable[TierSettings], environment: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from hadis.api.resources import TierSettings
+from hadis.api.tier import TierSettings
 from hadis_worker.gpu import pick_device
 from hadis_worker.loading.faults import plain
 from hadis_worker.loading.tiers import check_tier

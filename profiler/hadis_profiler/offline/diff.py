@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hadis.api.resources import Objective, TierSettings
+from hadis.api.resources import Objective
+from hadis.api.tier import TierSettings
 from hadis.planning.objectives import criterion
 from hadis.planning.profile import Profile
 from hadis.planning.routing import cached_routing

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 from hadis.api.pipeline import width_height
-from hadis.api.resources import BatchLatency, Tier, TierSettings
+from hadis.api.tier import BatchLatency, Tier, TierSettings
 from hadis.protocol.api_keys import api_keys
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker import company

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hadis.api.resources import TierSettings
+from hadis.api.tier import TierSettings
 from hadis.protocol.worker import GenerateBatch, JobResult, WireJob
 from hadis_worker.batches import BatchEngine
 from hadis_worker.engine import Engine

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from hadis.api.fields import parse_duration_s
-from hadis.api.resources import BatchLatency, TierSettings
+from hadis.api.tier import BatchLatency, TierSettings
 from hadis.protocol.api_keys import api_keys
 from hadis_worker.engine import is_out_of_memory
 from hadis_worker.errors import LoadError

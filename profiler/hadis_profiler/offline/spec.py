@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from hadis.api.fields import Fields, PositiveDuration
-from hadis.api.resources import Name, TierSettings
+from hadis.api.fields import Fields, Name, PositiveDuration
+from hadis.api.tier import TierSettings
 from pydantic import Field, model_validator
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import diffusers
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 
 from hadis_worker.errors import LoadError
 

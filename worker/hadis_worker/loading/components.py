@@ -12,7 +12,7 @@ import diffusers
 import torch
 import transformers
 from hadis.api.pipeline import Component
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.faults import explain

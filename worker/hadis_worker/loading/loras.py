@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hadis.api.pipeline import Lora
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from safetensors import safe_open
 
 from hadis_worker.errors import LoadError

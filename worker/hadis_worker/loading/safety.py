@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from numpy.typing import NDArray
 from PIL import Image
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 from hadis.api.pipeline import Component
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, snapshot_download, try_to_load_from_cache
 
 from hadis_worker.errors import LoadError

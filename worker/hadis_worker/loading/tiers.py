@@ -15,7 +15,7 @@ import diffusers
 import torch
 import transformers
 from diffusers import PipelineQuantizationConfig
-from hadis.api.resources import Tier
+from hadis.api.tier import Tier
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from hadis_worker.errors import LoadError

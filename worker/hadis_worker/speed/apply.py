@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hadis.api.resources import TierSettings
 from hadis.api.speed import DENOISERS, Speed
+from hadis.api.tier import TierSettings
 
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.faults import explain

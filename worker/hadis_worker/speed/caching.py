@@ -12,8 +12,8 @@ from typing import Any
 
 import diffusers
 import torch
-from hadis.api.resources import TierSettings
 from hadis.api.speed import StepCache
+from hadis.api.tier import TierSettings
 
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.faults import explain

@@ -10,8 +10,8 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from hadis.api.resources import TierSettings
 from hadis.api.speed import Quantization
+from hadis.api.tier import TierSettings
 
 from hadis_worker.errors import LoadError
 

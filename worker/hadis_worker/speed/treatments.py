@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hadis.api.resources import TierSettings
 from hadis.api.speed import DENOISERS
+from hadis.api.tier import TierSettings
 
 
 def weights_treatment(tier: TierSettings, component: str) -> str:
