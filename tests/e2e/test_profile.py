@@ -18,7 +18,7 @@ prompts: {models}/prompts.txt
 count: 80
 tiers:
 - {{name: one, model: small, steps: 1, guidance: 1.0, size: 32x32, dtype: float32}}
-- {{name: eight, model: large, steps: 8, guidance: 1.0, size: 32x32, dtype: float32}}
+- {{name: eight, model: large, steps: 8, guidance: 1.5, size: 32x32, dtype: float32}}
 device: cpu
 batches: [1, 2, 4]
 secondsPerPoint: 500ms
@@ -52,7 +52,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     assert before.items() <= after.items()  # none was made twice
     profile = read_profile(out)
     assert len(profile.spec.configurations) == 2 + 25
-    assert [tier.negative_prompts for tier in profile.spec.tiers] == [True, True]
+    assert [tier.negative_prompts for tier in profile.spec.tiers] == [False, True]
     assert (out.parent / "discriminator/model.safetensors").exists()
     assert "difficulty: rank correlation" in done.stdout
     command = [str(hadis), "profile", "report", str(out), "--out", str(tmp_path / "r.html")]
