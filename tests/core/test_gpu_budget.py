@@ -72,9 +72,10 @@ def test_a_count_that_was_just_lowered_is_still_charged() -> None:
     assert next_replicas([a, b], {"a": 8, "b": 0}, 8) == {"a": 2, "b": 0}
 
 
-def test_what_was_promised_already_may_be_asked_for_again() -> None:
+def test_workers_that_a_lower_count_may_be_ending_are_not_counted_on() -> None:
     a, b = group("a", 1, committed=6, live=6, ready=6), group("b", 2, live=2, ready=2)
-    assert next_replicas([a, b], {"a": 6, "b": 2}, 8) == {"a": 6, "b": 2}
+    assert next_replicas([a, b], {"a": 6, "b": 2}, 8) == {"a": 1, "b": 2}
+    assert next_replicas([a, b], {"a": 6, "b": 2}, 11) == {"a": 4, "b": 2}
 
 
 def test_nothing_is_asked_for_again_while_there_are_more_than_the_budget() -> None:

@@ -241,3 +241,18 @@ def test_a_worker_that_is_gone_and_still_seen_is_not_asked_for_again() -> None:
     machine.much_happens(count=51, seed=273042, steps=True)
     machine.much_happens(count=17, seed=0, steps=False)
     machine.teardown()
+
+
+def test_a_count_that_is_raised_again_makes_no_worker_beside_those_that_end() -> None:
+    """The lower count was followed, and the news of it are late."""
+    machine = Promises()
+    machine.begin(budget=1, placement="Dedicated", remote=False)
+    machine.much_happens(count=11, seed=0, steps=True)
+    machine.change_engine()
+    machine.much_happens(count=3, seed=1_949_917_579, steps=True)
+    machine.all_calm()
+    machine.change_placement()
+    machine.much_happens(count=8, seed=0, steps=True)
+    machine.change_placement()
+    machine.much_happens(count=37, seed=700, steps=True)
+    machine.teardown()

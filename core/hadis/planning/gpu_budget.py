@@ -52,6 +52,14 @@ class GroupCount:
         """Workers that exist, or that controllers which have not followed a lower count may still create."""
         return self.live + max(0, self.committed - self.live - self.terminating)
 
+    @property
+    def held(self) -> int:
+        """Workers that are there to stay if more are asked for.
+
+        After a lower count, controllers may be ending those beyond it already, and would make others beside them.
+        """
+        return self.replicas if self.committed > self.replicas else max(self.replicas, self.due)
+
 
 def count_groups(snapshot: Snapshot, memory: Memory) -> list[GroupCount]:
     """Return the counts of every group, also of workers whose group is gone: they hold their GPUs all the same."""
@@ -130,7 +138,7 @@ def next_replicas(
     if left < 0:  # a worker beyond the budget may be gone already: to ask for it once more would be to add
         return result
     for g in groups:
-        paid = max(result[g.name], g.due)
+        paid = max(result[g.name], g.held)
         most = min(desired[g.name], paid + left)
         if add and not g.stale and most > result[g.name]:
             left -= max(0, most - paid)
