@@ -1,4 +1,6 @@
-"""How long a worker takes to start, by phase, and `hadis up` to have it back: `python bench/bench_start.py [ROUNDS]`.
+"""How long a worker takes to start, by phase, its first and second batch, and `hadis up` to have it back.
+
+    python bench/bench_start.py [ROUNDS]
 
 The worker has two tiers of the example models and one thread, without a GPU. Its phases are those of its own log; what
 is before them is the interpreter, the settings and the HTTP server. Prints markdown.
@@ -23,7 +25,7 @@ import httpx
 import psutil
 
 MANIFEST = Path(__file__).parents[1] / "examples/scenes.yaml"
-TIERS = "scenes-small-1,scenes-large-50"
+TIERS = ("scenes-small-1", "scenes-large-50")
 IMAGE = {"prompt": "a big red circle top left on white"}
 PATIENCE_S, POLL_S = 300.0, 0.02
 PHASES = {
@@ -44,17 +46,23 @@ def main(rounds: int) -> None:
     for name in runs[0]:
         values = [run[name] for run in runs]
         print(f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} |")
+    for tier in TIERS:
+        ratios = [run[f"{tier}: first batch"] / run[f"{tier}: second batch"] for run in runs]
+        print(f"\nThe first batch of {tier} takes {statistics.median(ratios):.2f} times as long as the second.")
 
 
 def worker_start(http: httpx.Client) -> Seconds:
-    """Start a worker; return the seconds until it is ready, by phase, and what it computed until then."""
+    """Start a worker; return the seconds to ready by phase, what it computed until then, and of the first batches."""
     port = free_port()
-    settings = {"MANIFEST": str(MANIFEST), "TIERS": TIERS, "PORT": str(port), "THREADS": "1", "DEVICE": "cpu"}
+    settings = {"MANIFEST": str(MANIFEST), "TIERS": ",".join(TIERS), "PORT": str(port), "THREADS": "1", "DEVICE": "cpu"}
     began = time.perf_counter()
     with running([sys.executable, "-m", "hadis_worker"], {f"HADIS_WORKER_{k}": v for k, v in settings.items()}) as it:
         until(lambda: succeeds(http, "GET", f"http://127.0.0.1:{port}/readyz"))
         total = time.perf_counter() - began
         cpu = psutil.Process(it.pid).cpu_times()
+        batches = {
+            f"{tier}: {which} batch": batch_s(http, port, tier) for tier in TIERS for which in ("first", "second")
+        }
         it.terminate()
         log = it.communicate()[1]
     phases = {name: sum(map(float, re.findall(pattern, log))) for name, pattern in PHASES.items()}
@@ -63,7 +71,19 @@ def worker_start(http: httpx.Client) -> Seconds:
         "of that: before the imports": total - sum(phases.values()),
         **{f"of that: {name}": seconds for name, seconds in phases.items()},
         "CPU time of it": cpu.user + cpu.system,
+        **batches,
     }
+
+
+def batch_s(http: httpx.Client, port: int, tier: str) -> float:
+    """Return the seconds of a batch of one image on a worker, judged."""
+    job = {"id": "1", "prompt": IMAGE["prompt"], "seed": 1}
+    began = time.perf_counter()
+    answer = http.post(
+        f"http://127.0.0.1:{port}/generate", json={"tier": tier, "jobs": [job], "discriminate": True}
+    ).raise_for_status()
+    assert b'"error":null' in answer.content, answer.content[:300]
+    return time.perf_counter() - began
 
 
 def up_start(http: httpx.Client) -> Seconds:
