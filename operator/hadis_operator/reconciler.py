@@ -117,7 +117,7 @@ class Reconciler:
             return Problem(error.reason, str(error))
         with contextlib.suppress(DemandError):  # what waits and how long batches take, routers alone know as of now
             own = await from_routers(self._http, urls)
-            return replace(own, at_s=reading.at_s, series=reading.series, source=reading.source)
+            return replace(reading, queued_s=own.queued_s, ratios=own.ratios, worker_ratios=own.worker_ratios)
         return reading
 
     def _desired(self, service: ServiceView, spec: ServiceSpec, profile: Profile) -> Children:

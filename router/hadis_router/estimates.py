@@ -21,7 +21,8 @@ class Estimates:
 
     def __init__(self, profile: Profile) -> None:
         """Start from the profile's latencies."""
-        self._profile, self._speeds = profile, Speeds()
+        self._profile = profile
+        self._speeds = Speeds(profile.slots)
         self._cache: dict[tuple[str, int, bool, str | None], float] = {}
 
     def latency_s(self, tier: str, batch: int, discriminated: bool = False, image_size: str | None = None) -> float:
@@ -60,7 +61,7 @@ class Estimates:
 
     def forget(self) -> None:
         """Believe the profile again."""
-        self._speeds = Speeds()
+        self._speeds = Speeds(self._profile.slots)
 
     def keep_workers(self, workers: set[str]) -> None:
         """Forget what was learnt of all workers but these."""

@@ -7,9 +7,11 @@ peers, times noise. The last ratios of each tier and of each worker are kept; on
     tier's ratio at a size = mean over its window of ratio / worker's, batches of near sizes counting most
     worker's ratio         = mean over its window of ratio / tier's, drawn to 1 while there are few
 
-and workers' ratios are scaled so that the middle worker has 1. Single outliers are clipped. A change is found by two
-CUSUM tests on log(ratio / expected) (Page 1954, "Continuous inspection schemes"), after which the window is only what
-came since the change began: a slow-down is believed within some batches, a speed-up takes several times as many.
+and workers' ratios are scaled so that the middle worker has 1. Tiers that no worker has run both of, as those of
+dedicated workers and of endpoints, say nothing of one another's workers: each such pool has a middle worker of its own.
+Single outliers are clipped. A change is found by two CUSUM tests on log(ratio / expected) (Page 1954, "Continuous
+inspection schemes"), after which the window is only what came since the change began: a slow-down is believed within
+some batches, a speed-up takes several times as many.
 
 A tier of which little was seen takes after the others: what slows one down often slows all.
 """
@@ -20,6 +22,7 @@ import math
 import operator
 from bisect import bisect_right
 from collections import Counter, deque
+from collections.abc import Collection
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -74,14 +77,17 @@ class _Window:
 class Speeds:
     """Ratios by tier, batch size and worker."""
 
-    def __init__(self) -> None:
-        """Start by believing the profile."""
+    def __init__(self, alone: Collection[str] = ()) -> None:
+        """Start by believing the profile; tiers that are `alone`, as an endpoint's, say nothing of others."""
+        self._alone = alone
         self._tiers: dict[str, _Window] = {}
         self._workers: dict[str, _Window] = {}
         self._worker_levels: dict[str, float] = {}
         """Each worker's ratio times the level of all tiers at that time: it says the same whenever it was learnt."""
-        self._middle = 1.0
-        """Of those."""
+        self._pools: dict[str, int] = {}
+        """By tier: tiers of one number are joined by workers that ran both."""
+        self._middles: dict[int, float] = {}
+        """By pool: the level of the middle worker."""
         self._cache: dict[tuple[str, int], float] = {}
         self._means: dict[tuple[str, int], float] = {}
         self._freed: dict[str, tuple[list[float], list[int]]] = {}
@@ -92,12 +98,13 @@ class Speeds:
         of_tier, of_worker = self.tier_ratio(tier, batch), self.worker_ratio(worker)
         self._tiers.setdefault(tier, _Window(_TIER_WINDOW)).add(seen, of_tier * of_worker)
         self._workers.setdefault(worker, _Window(_WORKER_WINDOW)).add(seen, of_tier * of_worker)
+        pool = self._join({each.tier for each in self._workers[worker].seen})
         self._forget_means()
-        level = self._level()
-        self._worker_levels[worker] = level * self._mean_of_worker(worker, self._middle / level)
-        rising = sorted(self._worker_levels.values())
+        level = self._level(pool)
+        self._worker_levels[worker] = level * self._mean_of_worker(worker, self._middles.get(pool, level) / level)
+        rising = sorted(each for name, each in self._worker_levels.items() if self._pool_of(name) == pool)
         # The lower middle: of two workers, the fast one is as the profile says.
-        self._middle = rising[(len(rising) - 1) // 2]
+        self._middles[pool] = rising[(len(rising) - 1) // 2]
         self._forget_means()
 
     def keep(self, workers: set[str]) -> None:
@@ -125,7 +132,7 @@ class Speeds:
         """Return the ratio of a batch of a tier on the middle worker; 1 where nothing was learnt at all."""
         key = tier, batch
         if key not in self._cache:
-            kin = [self._mean_of_tier(other, batch) for other in self._tiers if other != tier]
+            kin = [self._mean_of_tier(other, batch) for other in self._kin(tier)]
             prior = sum(kin) / len(kin) if kin else 1.0
             ratios, sizes = self._freed_ratios(tier) if tier in self._tiers else ([], [])
             weights = [_nearness(size, batch) for size in sizes]
@@ -134,7 +141,27 @@ class Speeds:
 
     def worker_ratio(self, worker: str) -> float:
         """Return a worker's ratio to the middle worker; 1 where nothing was learnt."""
-        return self._worker_levels.get(worker, self._middle) / self._middle
+        level = self._worker_levels.get(worker)
+        return 1.0 if level is None else level / self._middles.get(self._pool_of(worker), level)
+
+    def _join(self, tiers: set[str]) -> int:
+        """Make one pool of the tiers that a worker has run, and return it."""
+        pools = {self._pools[tier] for tier in tiers if tier in self._pools}
+        pool = min(pools, default=len(self._pools))
+        for tier in [*tiers, *(tier for tier, each in self._pools.items() if each in pools)]:
+            self._pools[tier] = pool
+        return pool
+
+    def _pool_of(self, worker: str) -> int:
+        return self._pools[self._workers[worker].seen[-1].tier]
+
+    def _tiers_of(self, pool: int) -> list[str]:
+        return [tier for tier in self._tiers if self._pools[tier] == pool]
+
+    def _kin(self, tier: str) -> list[str]:
+        """Return the tiers that a tier takes after: all, for one that has not run, as its workers are not known."""
+        known = self._tiers_of(self._pools[tier]) if tier in self._pools else list(self._tiers)
+        return [other for other in known if other != tier and not {other, tier} & set(self._alone)]
 
     def _freed_ratios(self, tier: str) -> tuple[list[float], list[int]]:
         """Return the ratios of a tier's batches, freed of their workers', rising, and the batches' sizes."""
@@ -153,13 +180,14 @@ class Speeds:
             self._means[key] = _clipped_mean(ratios, [_nearness(size, batch) for size in sizes])
         return self._means[key]
 
-    def _level(self) -> float:
-        """Return the geometric mean of the tiers' ratios.
+    def _level(self, pool: int) -> float:
+        """Return the geometric mean of the ratios of a pool's tiers.
 
         Only the worker that ran is looked at again. Were it set beside the others by its ratio alone, then what the
         tiers' ratios have moved since they ran would be taken for a difference between workers, and move them again.
         """
-        return math.exp(sum(self._log_ratio(tier) for tier in self._tiers) / len(self._tiers))
+        tiers = self._tiers_of(pool)
+        return math.exp(sum(self._log_ratio(tier) for tier in tiers) / len(tiers))
 
     def _log_ratio(self, tier: str) -> float:
         """Return the mean logarithm of a tier's ratios at the sizes of its batches."""

@@ -205,7 +205,7 @@ async def test_without_a_prometheus_the_ready_routers_are_asked() -> None:
 
 
 SLOW_ROUTER = (
-    'hadis_router_arrivals_total 7.0\nhadis_router_queued_seconds{tier="heavy"} 2.0\n'
+    'hadis_router_arrivals_total{size="auto"} 7.0\nhadis_router_queued_seconds{tier="heavy"} 2.0\n'
     'hadis_router_batch_time_ratio{tier="heavy",batch="4"} 2.0\n'
     'hadis_router_worker_time_ratio{worker="http://10.0.0.1:8100"} 3.0\n'
 )

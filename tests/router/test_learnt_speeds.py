@@ -112,3 +112,31 @@ def test_what_few_busy_workers_tell_stays_within_what_was_seen(ratio: float) -> 
         idle = speeds.tier_ratio("heavy", 4) * speeds.worker_ratio("w5")
         assert min(2.0, ratio) / 2 < idle < max(2.0, ratio) * 2
     assert speeds.tier_ratio("heavy", 4) * speeds.worker_ratio("w0") == pytest.approx(ratio, rel=0.4)
+
+
+@pytest.mark.parametrize("pace", [1.5, 4.0])
+def test_an_endpoint_that_gets_slower_says_nothing_of_the_workers_beside_it(pace: float) -> None:
+    speeds, draw = Speeds({"endpoint"}), random.Random(2)
+    for ratio in (1.0, pace, 1.0):
+        for i in range(200):
+            speeds.learn(f"slot{i % 4}", "endpoint", 1, ratio * draw.lognormvariate(0, 0.15))
+            if ratio != 1.0 or i > 100:
+                speeds.learn(WORKERS[i % 2], "light", 4, draw.lognormvariate(0, 0.15))
+        assert speeds.tier_ratio("endpoint", 1) == pytest.approx(ratio, rel=0.3)
+        assert speeds.tier_ratio("light", 4) == pytest.approx(1, rel=0.3)
+        assert speeds.worker_ratio("w0") == pytest.approx(1, rel=0.3)
+        assert speeds.tier_ratio("heavy", 1) == pytest.approx(1, rel=0.3)
+
+
+def test_dedicated_workers_of_two_tiers_are_compared_with_their_peers_alone() -> None:
+    speeds = Speeds()
+    for _ in range(3):
+        for i in range(100):
+            speeds.learn(f"l{i % 2}", "light", 1, 1.0)
+            speeds.learn(f"h{i % 6}", "heavy", 1, 4.0)
+    assert speeds.tier_ratio("light", 1) == pytest.approx(1, rel=0.1)
+    assert speeds.tier_ratio("heavy", 1) == pytest.approx(4, rel=0.1)
+        pytest.approx(1, rel=0.1),
+        pytest.approx(4, rel=0.1),
+    )
+    assert speeds.worker_ratio("l0") == pytest.approx(1, rel=0.1)

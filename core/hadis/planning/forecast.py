@@ -14,7 +14,8 @@ from hadis.planning.tuning import Tuning
 
 _NOISE_DEVIATIONS = 1.0
 _MOST_SERIES = 1000
-"""Counters that are remembered: routers come and go under new names for as long as a service lives."""
+"""Counters that are remembered beside those of the last reading: routers come and go under new names for as long as a
+service lives."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,12 @@ class Demand:
         if not finite or (self.readings and at_s <= self.readings[-1][0]):
             return self
         total = self.total + sum(_rise(self.series.get(name), value) for name, value in finite.items())
-        known = {name: value for name, value in self.series.items() if name not in finite} | finite
+        absent = [(name, value) for name, value in self.series.items() if name not in finite]
         readings = (*self.readings, (at_s, total))
         longest_s = max(self.tuning.slow_window_s, self.tuning.steady_window_s)
         while len(readings) > 2 and readings[1][0] <= at_s - longest_s:
             readings = readings[1:]
-        return replace(self, series=dict(list(known.items())[-_MOST_SERIES:]), total=total, readings=readings)
+        return replace(self, series=dict(absent[-_MOST_SERIES:]) | finite, total=total, readings=readings)
 
     @property
     def informed(self) -> bool:
