@@ -46,7 +46,7 @@ FEW = {
     "scorer": "clip",
     "scorerWeights": "clip",
     "reference": "real",
-    "discriminator": {"rounds": 2},
+    "discriminator": {"rounds": 2, "clip": "clip"},
     "grid": 4,
     "bootstrap": 2,
 }

@@ -89,6 +89,16 @@ def test_each_fault_is_a_line(folder: Path, changes: dict[str, Any], words: str)
     assert re.search(words, line), line
 
 
+def test_a_remote_tier_has_no_files_but_may_need_a_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = {"url": "http://engine/v1", "slots": 1, "apiKeyEnv": "ENGINE_KEY"}
+    light = tiers()[0]
+    run = [light, {"name": "heavy", "model": "gpt-image-1", "steps": 1, "size": "32x32", "remote": remote}]
+    monkeypatch.delenv("ENGINE_KEY", raising=False)
+    assert faults(folder, tiers=run) == ["ENGINE_KEY: must be set to the API key of the endpoint of tier heavy"]
+    monkeypatch.setenv("ENGINE_KEY", "sk-1")
+    assert faults(folder, tiers=run) == []
+
+
 def test_a_broken_reference_and_a_model_without_a_part_are_found(folder: Path) -> None:
     (folder / "real/1.png").write_bytes(b"no picture")
     (folder / "small").unlink()

@@ -136,7 +136,4 @@ def test_dedicated_workers_of_two_tiers_are_compared_with_their_peers_alone() ->
             speeds.learn(f"h{i % 6}", "heavy", 1, 4.0)
     assert speeds.tier_ratio("light", 1) == pytest.approx(1, rel=0.1)
     assert speeds.tier_ratio("heavy", 1) == pytest.approx(4, rel=0.1)
-        pytest.approx(1, rel=0.1),
-        pytest.approx(4, rel=0.1),
-    )
     assert speeds.worker_ratio("l0") == pytest.approx(1, rel=0.1)

@@ -30,7 +30,7 @@ RULES: dict[str, tuple[str, str]] = {
 """Model name to (CEL rule, message)."""
 _KEPT = ("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "default")
 _DURATION = r"^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?([0-9]+(\.[0-9]+)?ms)?$"
-_DURATIONS = ("latency", "planEvery", "scaleDownAfter")
+_DURATIONS = ("latency", "planEvery", "scaleDownAfter", "timeout")
 
 
 def structural(model: type[BaseModel]) -> dict[str, Any]:

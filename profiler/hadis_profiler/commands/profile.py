@@ -123,9 +123,10 @@ def _publish(stages: Stages, out: Path) -> None:
 
     write_profile(out, stages.table)
     stages.notes.write(notes_path(out))
-    folder = out.resolve().parent / discriminator.FOLDER
-    for path in (stages.run.work / discriminator.FOLDER).iterdir():
-        store.write(folder / path.name, path.read_bytes())
+    made, folder = stages.run.work / discriminator.FOLDER, out.resolve().parent / discriminator.FOLDER
+    for path in made.rglob("*"):  # CLIP is a folder in it
+        if path.is_file():
+            store.write(folder / path.relative_to(made), path.read_bytes())
 
 
 async def _apply(profile: CascadeProfile, namespace: str) -> None:

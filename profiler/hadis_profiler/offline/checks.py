@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from hadis.api.pipeline import width_height
 from hadis.api.tier import TierSettings
+from hadis.protocol.api_keys import api_keys
 from hadis_worker.gpu import pick_device
 from hadis_worker.loading.faults import plain
 from hadis_worker.loading.tiers import check_tier
@@ -32,7 +34,12 @@ def check(run: Run) -> None:
 def _faults(run: Run) -> Iterator[str]:
     checks: list[Callable[[], object]] = [
         partial(pick_device, run.spec.device),
-        *(partial(check_tier, as_tier(tier), run.models) for tier in run.spec.tiers if _is_needed(run, tier)),
+        *(
+            partial(check_tier, as_tier(tier), run.models)
+            for tier in run.spec.tiers
+            if tier.remote is None and _is_needed(run, tier)
+        ),
+        partial(api_keys, run.spec.tiers, os.environ),
         partial(reference_folder, run),
         # On the CPU, and given back: the GPU's memory is for the tiers until images are scored.
         partial(make_scorer, run, "cpu"),
@@ -76,5 +83,5 @@ def _check_prompts(run: Run) -> None:
 
 
 def _pixels(tier: TierSettings) -> int:
-    width, height = (int(side) for side in tier.size.split("x"))
+    width, height = width_height(tier.size)
     return width * height

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from hadis_profiler.offline import store
-from hadis_profiler.offline.images import read_images
+from hadis_profiler.offline.images import NOT_IN_IMAGES, read_images
 from hadis_profiler.offline.scorers import Scorer
 from hadis_profiler.offline.spec import Run, SpecError
 
@@ -46,7 +46,7 @@ def extract(run: Run, prompts: Sequence[str], scorer: Scorer, test: Sequence[int
     features, scores = [], []
     for tier in run.spec.tiers:
         settings = run.spec.seed, run.spec.scorer, run.spec.scorer_weights
-        made_from = store.mark(tier.model_dump(exclude={"sizes"}), settings, list(prompts))
+        made_from = store.mark(tier.model_dump(exclude=NOT_IN_IMAGES), settings, list(prompts))
         path = run.work / "features" / f"{tier.name}.{made_from}.npz"
         if not path.exists():
             parts = []

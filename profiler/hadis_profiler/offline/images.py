@@ -22,9 +22,10 @@ from hadis_profiler.offline.engines import as_tier, remote_engine
 from hadis_profiler.offline.spec import Run, SpecError
 
 _SETTINGS = "settings.json"
-_NOT_IN_IMAGES: Any = {
+NOT_IN_IMAGES: Any = {
     "name": True,
     "tunable": True,
+    "sizes": True,
     "remote": {"slots", "timeout", "api_key_secret", "api_key_env"},
 }
 """Settings that no image depends on."""
@@ -86,7 +87,7 @@ def folder_of(run: Run, tier: TierSettings, prompts: Sequence[str]) -> Path:
 
 
 def _made_from(run: Run, tier: TierSettings, prompts: Sequence[str]) -> str:
-    return store.mark(tier.model_dump(exclude=_NOT_IN_IMAGES), run.spec.seed, list(prompts))
+    return store.mark(tier.model_dump(exclude=NOT_IN_IMAGES), run.spec.seed, list(prompts))
 
 
 def _engine(run: Run, tier: TierSettings, device: str) -> BatchEngine:
