@@ -28,7 +28,7 @@ from hadis_router.fair_share import FairShares
 from hadis_router.job import Job, JobProgress, Stage, TierReason
 from hadis_router.outlook import Outlook
 from hadis_router.queue import TierQueue
-from hadis_router.results import Answered, Deferred, Failed, read_result
+from hadis_router.results import Answered, Deferred, Failed, Unmade, read_result
 from hadis_router.running import Batch, Runner
 from hadis_router.stats import EndedJob, RecentJobs
 from hadis_router.transport import Result, Transport
@@ -295,15 +295,18 @@ class Dispatcher:
     def retry(self, batch: Batch, *, failed: bool) -> None:
         """Queue the jobs of a batch again; `failed`: unless workers have failed them too often."""
         for job in batch.jobs:
-            job.retries += failed
-            if job.done:
-                continue
-            if job.retries <= MOST_RETRIES:
-                self._put(job, batch.tier)
-            elif job.needy and (lighter := self._fallback(batch.tier, running=False)) is not None:
-                self._step_down(job, lighter)  # whatever is wrong with the heavier workers, others may be well
-            else:
-                self._fail(job, refusals.workers_failed())
+            self._retry(job, batch.tier, failed=failed)
+
+    def _retry(self, job: Job, tier: str, *, failed: bool) -> None:
+        job.retries += failed
+        if job.done:
+            return
+        if job.retries <= MOST_RETRIES:
+            self._put(job, tier)
+        elif job.needy and (lighter := self._fallback(tier, running=False)) is not None:
+            self._step_down(job, lighter)  # whatever is wrong with the heavier workers, others may be well
+        else:
+            self._fail(job, refusals.workers_failed())
 
     def freed(self) -> None:
         """Give the worker of a batch that ended something else to do."""
@@ -327,6 +330,8 @@ class Dispatcher:
                     self._finish(job, image, "kept-light")
             case Failed(error):
                 self._fail(job, error)
+            case Unmade():
+                self._retry(job, batch.tier, failed=True)
 
     def _await_heavy(self, job: Job, heavy: str) -> None:
         if job.on_light is not None:

@@ -1,4 +1,4 @@
-"""What the result of a batch means for one of its jobs: an answer, another image from the heavy tier, or an error."""
+"""What the result of a batch means for one of its jobs: an answer, another image from the heavy tier, or an error, or nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ class Failed(NamedTuple):
     error: ServeError
 
 
-NextStep = Answered | Deferred | Failed
+class Unmade(NamedTuple):
+    """What makes the tier was away: another worker may make the image, or a lighter tier."""
+
+
+NextStep = Answered | Deferred | Failed | Unmade
 
 
 def read_result(job: Job, result: Result, outlook: Outlook, cascade: Cascade, slo_s: float) -> NextStep:
@@ -45,6 +49,8 @@ def read_result(job: Job, result: Result, outlook: Outlook, cascade: Cascade, sl
         if code == "content_filtered":
             # Also of a light image: a heavy tier without a checker would answer what this one refused.
             return Failed(refusals.content_filtered())
+        if code == "unavailable":
+            return Unmade()
         return Failed(ServeError(400 if code == "invalid" else 500, code, report.error or "no image"))
     if job.deferred:
         return Answered(image, "deferred")

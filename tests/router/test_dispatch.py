@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from documents import profile_document
@@ -174,6 +175,21 @@ async def test_a_job_that_heavy_workers_fail_is_answered_with_a_light_image(prof
     workers.faults = [WorkerGone("away")] * 3
     dispatcher = make_dispatcher(profile, workers, make_plan(direct=1.0), workers=4)
     answer = await serve(dispatcher, make_job(difficulty=19))
+    assert (answer.path, answer.retries) == ("light", 3)
+    assert [call[2] for call in workers.calls] == ["heavy", "heavy", "heavy", "light"]
+
+
+@virtual
+async def test_what_an_endpoint_was_away_for_is_made_again_and_then_steps_down(profile: Profile) -> None:
+    class Away(FakeWorkers):
+        async def generate(self, url: str, tier: str, jobs: Sequence[Job], *rest: Any) -> list[Result]:
+            results = await super().generate(url, tier, jobs, *rest)
+            away: list[Result] = [(JobResult(id=job.id, error="away", error_code="unavailable"), None) for job in jobs]
+            return results if tier == "light" else away
+
+    workers = Away()
+    dispatcher = make_dispatcher(profile, workers, make_plan(direct=1.0), workers=2)
+    answer = await serve(dispatcher, make_job(difficulty=19, slo_s=9.0))
     assert (answer.path, answer.retries) == ("light", 3)
     assert [call[2] for call in workers.calls] == ["heavy", "heavy", "heavy", "light"]
 

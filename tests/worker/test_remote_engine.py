@@ -179,7 +179,7 @@ async def test_one_jobs_fault_is_not_its_neighbours() -> None:
     filtered, image, refused = await engine_of(stand_in, tier).fetch(tier, jobs_of(3))
     fault("content_filtered", "filtered", filtered)
     assert isinstance(image, bytes)
-    fault("failed", "refuses the API key", refused)
+    fault("unavailable", "refuses the API key", refused)
 
 
 # Retries, and when the endpoint itself is away

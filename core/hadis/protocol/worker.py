@@ -19,7 +19,7 @@ CONTENT_TYPE = f"multipart/mixed; boundary={BOUNDARY}"
 _PROGRESS_TYPE = "application/vnd.hadis.progress+json"
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 Format = Literal["png", "jpeg", "webp"]
-ErrorCode = Literal["out_of_memory", "invalid", "content_filtered", "failed"]
+ErrorCode = Literal["out_of_memory", "invalid", "content_filtered", "unavailable", "failed"]
 
 
 class WireJob(Fields):
