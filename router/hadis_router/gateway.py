@@ -125,6 +125,7 @@ class Gateway:
                 future=loop.create_future(),
                 forced_tier=forced,
                 able_tiers=None if len(able) == len(candidates) else frozenset(tier.name for tier in able),
+                lighter_may=able == candidates[: len(able)],
                 preference=request.preference,
                 difficulty=difficulty,
                 client=client,

@@ -110,6 +110,8 @@ class Job:
     """The tier that the client named: no other may make the image."""
     able_tiers: frozenset[str] | None = None
     """The tiers that can make the image; None: all."""
+    lighter_may: bool = True
+    """Whether every tier can make it that is lighter than one that can."""
     preference: Preference | None = None
     difficulty: float | None = None
     client: str = ""
@@ -146,9 +148,9 @@ class Job:
     def needy(self) -> bool:
         """Whether it has no image yet and a lighter tier than its own may make one.
 
-        A job that not every tier can make is promised none: the light tier may be one that cannot.
+        A job that some tier cannot make although a heavier one can is promised none: that tier may be the light one.
         """
-        may = (self.forced_tier is None and self.able_tiers is None) or self.stands_in_for is not None
+        may = (self.forced_tier is None and self.lighter_may) or self.stands_in_for is not None
         return may and self.light_image is None
 
     @property

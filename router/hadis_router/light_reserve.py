@@ -50,6 +50,8 @@ class LightReserve:
         self._sizes_s = [outlook.longest_s(light, outlook.batch_s(light, size, longest)) for size in sizes]
         self._image_sizes = len(image_sizes)
         self._queues = [(queue.needy, self._part(tier)) for tier, queue in outlook.queues.items() if queue.needy]
+        if bound := outlook.queues[light].bound:  # promised nothing, they are in the way all the same
+            self._queues.append((bound, 1.0))
 
     def takes(self, deadline: float) -> bool:
         """Return whether one more job, with a deadline (loop time), can be promised an image of the light tier.

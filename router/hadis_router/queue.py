@@ -35,8 +35,10 @@ class TierQueue:
         """Whether clients take turns, where several wait."""
         self.needy: list[float] = []
         """Deadlines, rising, of the jobs that have no image yet and may be answered by a lighter tier."""
+        self.bound: list[float] = []
+        """Deadlines, rising, of those without an image that no lighter tier may make."""
         self.needy_sizes: dict[str | None, int] = {}
-        """How many of these there are of each image size."""
+        """How many of the needy ones there are of each image size."""
         self.kinds: dict[BatchKey, int] = {}
         """How many jobs wait that can share a batch."""
         self.unmade_s: dict[str, float] = {}
@@ -49,7 +51,8 @@ class TierQueue:
     def put(self, job: Job, work_s: float = 0.0) -> None:
         """Add a job at its deadline's place; `work_s`: GPU seconds that its first image takes, 0 if it has one."""
         self._number += 1
-        entry = QueueEntry(job.deadline, self._number, job, job.needy, work_s)
+        bound = job.light_image is None and not job.needy
+        entry = QueueEntry(job.deadline, self._number, job, job.needy, bound, work_s)
         self._by_id[job.id] = entry
         insort(self._entries, entry)
         if _yields(entry):
@@ -58,6 +61,8 @@ class TierQueue:
         if entry.needy:
             insort(self.needy, job.deadline)
             _count(self.needy_sizes, job.params.size, 1)
+        if entry.bound:
+            insort(self.bound, job.deadline)
         if work_s:
             self.unmade_s[job.client] = self.unmade_s.get(job.client, 0.0) + work_s
 
@@ -73,6 +78,8 @@ class TierQueue:
         if entry.needy:
             del self.needy[bisect_left(self.needy, job.deadline)]
             _count(self.needy_sizes, job.params.size, -1)
+        if entry.bound:
+            del self.bound[bisect_left(self.bound, job.deadline)]
         if entry.work_s:
             self.unmade_s[job.client] -= entry.work_s
             if self.unmade_s[job.client] < _NOTHING_S:

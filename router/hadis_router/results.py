@@ -1,4 +1,4 @@
-"""What the result of a batch means for one of its jobs: an answer, another image from the heavy tier, or an error, or nothing."""
+"""What the result of a batch means for one of its jobs: an answer, another image, another try, or an error."""
 
 from __future__ import annotations
 

@@ -31,6 +31,8 @@ class QueueEntry(NamedTuple):
     job: Job
     needy: bool
     """Whether it was needy when it came."""
+    bound: bool
+    """Whether it had no image when it came, and could not have one of a lighter tier."""
     work_s: float
     """GPU seconds that its first image takes; 0 where it has one."""
 

@@ -36,6 +36,7 @@ from typer.testing import CliRunner
 EXAMPLES = Path(__file__).parents[2] / "examples/models"
 NAMES = ["sdxl-lightning", "sd35", "z-image-qwen", "flux"]
 STANDS_IN = {repository: tiny for family in FAMILIES for repository, tiny in family.stands_in.items()}
+PROMPTS = [f"{i} cats on a {i * 7} metre wall" for i in range(50)]
 FEW = {
     "prompts": "prompts.txt",
     "count": 50,
@@ -106,7 +107,7 @@ def profiled(name: str, models: TinyModels, root: Path) -> Path:
     light |= {"size": "64x64", "steps": 2}
     heavy |= {"size": "64x64", "steps": 6}
     link(stands_in(name), models, home)
-    (home / "prompts.txt").write_text("\n".join(f"{i} cats on a {i * 7} metre wall" for i in range(50)))
+    (home / "prompts.txt").write_text("\n".join(PROMPTS))
     write_clip(home / "clip")
     (home / "profile-run.yaml").write_text(yaml.safe_dump(document))
     paint_reference(home, RunSpec.read(document))
@@ -117,12 +118,13 @@ def profiled(name: str, models: TinyModels, root: Path) -> Path:
 
 
 def paint_reference(home: Path, spec: RunSpec) -> None:
-    """Take the heavy tier's images of other seeds as the real ones, so that it is the better one."""
+    """Take the heavy tier's own images as the real ones, so that it is the better one."""
     tier = as_tier(spec.tiers[-1])
     engine = Engine([tier], {tier.name: load_painter(tier, home, "cpu")})
     (home / "real").mkdir()
-    for start in range(0, 48, 8):
-        jobs = tuple(WireJob(id=str(i), prompt=f"{i} dogs", seed=1000 + i) for i in range(start, start + 8))
+    for start in range(0, len(PROMPTS), 10):
+        few = range(start, start + 10)
+        jobs = tuple(WireJob(id=str(i), prompt=PROMPTS[i], seed=spec.seed + i) for i in few)
         for result, image in engine.generate(GenerateBatch(tier=tier.name, jobs=jobs)):
             assert image is not None
             image.save(home / f"real/{result.id}.png")

@@ -93,4 +93,5 @@ def make_job(
     loop = asyncio.get_running_loop()
     now, future = loop.time(), loop.create_future()
     params = ImageParams("p", 1, size=size)
-    return Job(name, params, now, now + slo_s, future, tier, able, difficulty=difficulty, client=client)
+    lighter_may = able is None or "light" in able
+    return Job(name, params, now, now + slo_s, future, tier, able, lighter_may, difficulty=difficulty, client=client)

@@ -72,6 +72,7 @@ class SlowAtWill:
     least=st.floats(0, SLACK),
     sure=st.booleans(),
     sizes=st.integers(1, len(SIZES)),
+    named=st.sampled_from([0.0, 0.0, 0.3]),
     flat=st.booleans(),
 )
 @example(
@@ -84,6 +85,7 @@ class SlowAtWill:
     least=0.0,
     sure=False,
     sizes=1,
+    named=0.0,
     flat=False,
 )
 @example(
@@ -96,6 +98,7 @@ class SlowAtWill:
     least=1.299999,
     sure=False,
     sizes=1,
+    named=0.0,
     flat=False,
 )
 @example(
@@ -108,6 +111,7 @@ class SlowAtWill:
     least=1.3,
     sure=True,
     sizes=3,
+    named=0.0,
     flat=True,
 )
 def test_nobody_who_is_admitted_goes_without_an_image(
@@ -120,6 +124,7 @@ def test_nobody_who_is_admitted_goes_without_an_image(
     least: float,
     sure: bool,
     sizes: int,
+    named: float,
     flat: bool,
 ) -> None:
     """The router believes the profile all the time: what it learns would only make it more careful."""
@@ -128,9 +133,13 @@ def test_nobody_who_is_admitted_goes_without_an_image(
     async def serve() -> None:
         draw = random.Random(seed)
         transport = SlowAtWill(PROFILES[flat], draw, least, MOST_SLACK * SLO_S if sure else math.inf)
-        ends: Counter[str] = Counter()
+        ends: Counter[tuple[str | None, str]] = Counter()
         dispatcher = Dispatcher(
-            PROFILES[flat], transport, slo_s=SLO_S, queue_limit=1000, on_done=lambda job, how: ends.update([how])
+            PROFILES[flat],
+            transport,
+            slo_s=SLO_S,
+            queue_limit=1000,
+            on_done=lambda job, how: ends.update([(job.forced_tier, how)]),
         )
         dispatcher.set_workers([WorkerAddress(f"w{i}", ("light", "heavy")) for i in range(workers)])
         dispatcher.set_plan(make_plan(direct, deferral, batch, (1, workers)))
@@ -138,14 +147,15 @@ def test_nobody_who_is_admitted_goes_without_an_image(
         while asyncio.get_running_loop().time() < 60:
             await asyncio.sleep(draw.expovariate(rps))
             difficulty, size = draw.random(), SIZES[0] if sizes == 1 else draw.choice(SIZES[:sizes])
-            job = make_job(str(len(admitted)), difficulty=difficulty, size=size)
+            tier = "light" if draw.random() < named else None
+            job = make_job(str(len(admitted)), difficulty=difficulty, size=size, tier=tier)
             try:
                 dispatcher.submit(job)
                 admitted.append(job)
             except ServeError as error:
                 assert error.status == 429
         await asyncio.gather(*(job.future for job in admitted), return_exceptions=True)
-        assert ends["deadline_expired"] == 0, ends
+        assert ends[None, "deadline_expired"] == 0, ends
         assert ends.total() == len(admitted)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -15,7 +15,7 @@ _WEIGHTS = st.dictionaries(st.sampled_from("abcde"), st.floats(0.1, 10), min_siz
 
 
 def entry_of(client: str, number: int, deadline: float) -> QueueEntry:
-    return QueueEntry(deadline, number, cast(Job, SimpleNamespace(client=client)), True, 0.1)
+    return QueueEntry(deadline, number, cast(Job, SimpleNamespace(client=client)), True, False, 0.1)
 
 
 def serve_next(turns: Turns) -> QueueEntry:

@@ -102,7 +102,9 @@ class RemoteEngine:
         if len(away) == len(tasks):
             raise away[0]
         return [
-            Fault("unavailable", str(error)) if isinstance(error := task.exception(), EngineUnavailable) else task.result()
+            Fault("unavailable", str(error))
+            if isinstance(error := task.exception(), EngineUnavailable)
+            else task.result()
             for task in tasks
         ]
 
