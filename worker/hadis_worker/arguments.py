@@ -54,6 +54,8 @@ class CallSettings:
     """Argument that the guidance is given as, or GUIDER; None where the pipeline has none that acts."""
     fixed: Mapping[str, Any]
     """Arguments that are the same in every call."""
+    is_guided: bool
+    """Whether a step computes an image without the prompt too, as classifier-free guidance does."""
     takes_negative_prompts: bool
     """Whether a negative prompt acts, at the tier's guidance."""
     negative_prompt: str | None
@@ -69,7 +71,8 @@ def call_settings(tier: TierSettings, pipeline: Any) -> CallSettings:
     if argument is None and (tier.guidance or 0) > 1:
         raise words.error("guidance", f"does nothing in this {words.pipeline}; leave it out{_instead(parameters)}")
     fixed = _fixed(tier, parameters, argument, words)
-    takes = "negative_prompt" in parameters and _negatives_act(tier, pipeline, parameters, argument)
+    guided = _is_guided(tier, pipeline, parameters, argument)
+    takes = "negative_prompt" in parameters and guided
     if tier.negative_prompt is not None and not takes:
         raise words.error("negativePrompt", f"does nothing in this {words.pipeline}{_without_guidance(parameters)}")
     negative = tier.negative_prompt
@@ -77,7 +80,7 @@ def call_settings(tier: TierSettings, pipeline: Any) -> CallSettings:
         # These guide only where there is a negative prompt, and then run the model twice per step. So each request
         # is given one: all are guided, and none takes longer than was measured.
         negative = ""
-    return CallSettings(frozenset(parameters), argument, fixed, takes, negative)
+    return CallSettings(frozenset(parameters), argument, fixed, guided, takes, negative)
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def _guides(pipeline: Any, guidance: float | None) -> bool | None:
     return bool(pipeline.do_classifier_free_guidance)
 
 
-def _negatives_act(
+def _is_guided(
     tier: TierSettings, pipeline: Any, parameters: Mapping[str, inspect.Parameter], argument: str | None
 ) -> bool:
     if "true_cfg_scale" in parameters:

@@ -96,8 +96,9 @@ class Engine:
         return tier in self._one_at_a_time
 
     def _have_compiled(self, tier: Tier) -> None:
+        alone = tier.name in self._one_at_a_time
         for size in tier.all_sizes:
-            for prompts in _COMPILED:
+            for prompts in _COMPILED[:2] if alone else _COMPILED:
                 self._first_images(tier, size, prompts)
             if tier.tunable:  # unguided, a batch of one is one to the model too
                 self._first_images(tier, size, (_SHORT,), guidance=1.0)

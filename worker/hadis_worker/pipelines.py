@@ -86,7 +86,7 @@ class DiffusersPainter:
         self.takes_negative_prompts = self._settings.takes_negative_prompts
         self.default_negative_prompt = self._settings.negative_prompt
         self._text_limits = text_limits(pipeline, tier.max_sequence_length)
-        check_guidance(tier, self.takes_negative_prompts)
+        check_guidance(tier, self._settings.is_guided)
         cache = tier.speed.cache
         self._one_at_a_time = cache is not None and cache.depends_on_company
         self._keeps_state = cache is not None or tier.speed.offload != "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -66,11 +67,13 @@ def _check_port(host: str, port: int) -> None:
         raise fail(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from None
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+def _free_ports(count: int) -> list[int]:
+    """Return ports that are free now, each another one: all are held until the last is found."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 @dataclass
@@ -131,9 +134,10 @@ class Machine:
         """
         threads = str(threads_per_worker(max(1, len(self.devices)), os.environ))
         every = {"HADIS_WORKER_MANIFEST": str(self.path), "HADIS_WORKER_THREADS": threads}
+        slots = sum(Profile(self.manifest.profile).slots.values())
+        ports = _free_ports(len(self.devices) + slots)
         local = [
-            Place(i, _free_port(), every if device is None else {**every, "CUDA_VISIBLE_DEVICES": device})
+            Place(i, ports[i], every if device is None else {**every, "CUDA_VISIBLE_DEVICES": device})
             for i, device in enumerate(self.devices)
         ]
-        slots = sum(Profile(self.manifest.profile).slots.values())
-        return local + [Place(len(local) + i, _free_port(), every, remote=True) for i in range(slots)]
+        return local + [Place(i, port, every, remote=True) for i, port in enumerate(ports) if i >= len(local)]

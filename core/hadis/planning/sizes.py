@@ -47,7 +47,10 @@ def mean_and_longest_s(
     """Return the seconds of a batch of a tier: the mean over the profile's mix, and those of the longest size in it."""
     shares = _shares(profile, tier, slo_s)
     seconds = {size: profile.latency_s(tier, batch, discriminated, size) for size in shares}
-    return sum(shares[size] * seconds[size] for size in shares), max(seconds.values())
+    # Routers make no larger batch of a size than was measured of it.
+    made = {size: min(batch, profile.largest_batch(tier, size) or batch) for size in shares}
+    longest_s = max(profile.latency_s(tier, made[size], discriminated, size) for size in shares)
+    return sum(shares[size] * seconds[size] for size in shares), longest_s
 
 
 def alike_share(profile: Profile, tier: str, slo_s: float) -> float:

@@ -116,6 +116,8 @@ class Solver:
         if enough:
             needed = fewest(lambda n: self._any_feasible(demand_rps, n), gpus, enough)
             return f"{demand} need {needed} GPUs, there are {gpus}"
+        if self.table.slots.all() and self._any_feasible(0.0, 0):
+            return f"{demand} are more than the endpoints of all tiers can make; give them more slots"
         if self._any_feasible(0.0, 2):  # one GPU per tier, nothing waits: it is the demand that is too much
             return f"{demand} need more than {MOST_GPUS} GPUs, there are {gpus}"
         fastest = self.table.shortest_service_s

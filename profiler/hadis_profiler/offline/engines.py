@@ -70,7 +70,9 @@ class _LocalBatches:
         self.takes_negative_prompts = painter.takes_negative_prompts
 
     def make(self, size: str, batch: int) -> None:
-        height, width = self._painter.paint(self._call(size, tuple(_prompts(batch)))).pixels.shape[1:3]
+        with torch.inference_mode():  # as the worker does: a compiled model has graphs of its own for it
+            painted = self._painter.paint(self._call(size, tuple(_prompts(batch))))
+        height, width = painted.pixels.shape[1:3]
         check_size(self._tier, size, width, height)
 
     def depend_on_company(self, size: str) -> bool:
