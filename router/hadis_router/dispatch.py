@@ -190,6 +190,8 @@ class Dispatcher:
         if job.stands_in_for is not None:
             self._leave(job)
             job.cancel()
+            if error.code == refusals.content_filtered().code:  # what is refused for the stand-in is for its job
+                self._fail(job.stands_in_for, error)
             return
         if job.light_image is not None:
             if job.stand_in is not None:

@@ -12,7 +12,7 @@ from hadis_profiler.offline import engines, images, latency
 from hadis_profiler.offline.images import ImageError
 from hadis_profiler.offline.latency import TierLatency
 from hadis_profiler.offline.spec import Run
-from hadis_worker.errors import LoadError
+from hadis_worker.errors import EngineUnavailable, LoadError
 from hadis_worker.remote_engine import RemoteEngine
 from profiler_runs import many_prompts, run_of
 from rich.progress import Progress
@@ -70,6 +70,33 @@ def test_an_endpoint_that_fails_is_one_line_that_names_the_tier(tmp_path: Path, 
     stand_in.then = refusal(404)
     with pytest.raises(LoadError, match=r"tier a: a batch of 1 failed: .*status 404"):
         measured(remote_run(tmp_path))
+
+
+def test_a_batch_that_the_endpoint_does_not_take_ends_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Limited:
+        takes_negative_prompts = False
+
+        def make(self, size: str, batch: int) -> None:
+            if batch > 1:
+                raise EngineUnavailable("it is overloaded (status 429)")
+
+        def depend_on_company(self, size: str) -> bool:
+            return False
+
+    monkeypatch.setattr(latency, "batches_of", lambda *_: Limited())
+    by_tier = measured(remote_run(tmp_path))
+    assert [point.batch for point in by_tier["a"].points] == [1]
+    assert by_tier["a"].end == "; the endpoint takes no batch of 2: it is overloaded (status 429)"
+
+
+def test_images_beside_one_that_was_refused_are_kept(tmp_path: Path, stand_in: StandIn) -> None:
+    run = remote_run(tmp_path)
+    stand_in.coming.extend([stand_in.then, refusal(400, "content_policy_violation"), stand_in.then, stand_in.then])
+    with Progress(disable=True) as progress, pytest.raises(ImageError, match=r"prompt 1 .*leave the prompt out"):
+        images.generate_all(run, many_prompts(50), "cpu", {"a": 4, "b": 4}, progress, lambda text: None)
+    assert sorted(int(path.stem) for path in (run.work / "images/a").rglob("[0-9]*.png")) == [0, 2, 3]
 
 
 def test_a_key_that_is_missing_is_told_before_anything_is_measured(

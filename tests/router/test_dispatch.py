@@ -180,6 +180,24 @@ async def test_a_job_that_heavy_workers_fail_is_answered_with_a_light_image(prof
 
 
 @virtual
+async def test_what_is_filtered_in_place_of_a_late_image_is_refused(profile: Profile) -> None:
+    class Filtered(FakeWorkers):
+        async def generate(self, url: str, tier: str, jobs: Sequence[Job], *rest: Any) -> list[Result]:
+            results = await super().generate(url, tier, jobs, *rest)
+            if tier == "heavy":
+                await asyncio.sleep(100)
+                return results
+            return [(JobResult(id=job.id, error="filtered", error_code="content_filtered"), None) for job in jobs]
+
+    workers = Filtered()
+    dispatcher = make_dispatcher(profile, workers, make_plan(direct=1.0), workers=2)
+    with pytest.raises(ServeError) as refused:
+        await serve(dispatcher, make_job(difficulty=19))
+    assert (refused.value.status, refused.value.code) == (400, "content_policy_violation")
+    assert [call[2] for call in workers.calls] == ["heavy", "light"]
+
+
+@virtual
 async def test_what_an_endpoint_was_away_for_is_made_again_and_then_steps_down(profile: Profile) -> None:
     class Away(FakeWorkers):
         async def generate(self, url: str, tier: str, jobs: Sequence[Job], *rest: Any) -> list[Result]:

@@ -16,7 +16,7 @@ from hadis.protocol.api_keys import api_keys
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker import company
 from hadis_worker.engine import check_size
-from hadis_worker.errors import LoadError
+from hadis_worker.errors import EngineUnavailable, LoadError
 from hadis_worker.loading.tiers import load_painter
 from hadis_worker.pipelines import Call, Painter, Pixels
 from hadis_worker.remote_engine import RemoteEngine
@@ -109,6 +109,8 @@ class _RemoteBatches:
             for i, prompt in enumerate(_prompts(batch))
         )
         for result, _ in self._engine.generate(GenerateBatch(tier=self._tier.name, jobs=jobs)):
+            if result.error_code == "unavailable":
+                raise EngineUnavailable(result.error)
             if result.error is not None:
                 raise LoadError(f"tier {self._tier.name}: a batch of {batch} failed: {result.error}")
 

@@ -104,11 +104,13 @@ def _generate(
         made = engine.generate(GenerateBatch(tier=tier.name, jobs=jobs))
     except EngineUnavailable as error:
         raise ImageError(f"{error}; run it again later: what was generated is kept") from None
+    fault = None
     for result, image in made:
         i = int(result.id)
         if image is None:
             where = f"tier {tier.name}, prompt {i} ({prompts[i][:60]!r})"
-            raise ImageError(f"{where}: {result.error}{_advice(result)}")
+            fault = fault or ImageError(f"{where}: {result.error}{_advice(result)}")
+            continue
         metadata = PngImagePlugin.PngInfo()
         metadata.add_itxt("hadis", json.dumps({"prompt": prompts[i], "seed": seed + i, **tier.model_dump()}))
         body = io.BytesIO()
@@ -117,6 +119,8 @@ def _generate(
             store.write(path_of(folder, i), body.getvalue())
         except OSError as error:
             raise ImageError(f"{folder}: cannot be written: {error.strerror}; what was generated is kept") from None
+    if fault is not None:
+        raise fault
 
 
 def _advice(result: JobResult) -> str:

@@ -18,7 +18,7 @@ from hadis.api.fields import parse_duration_s
 from hadis.api.tier import BatchLatency, TierSettings
 from hadis.protocol.api_keys import api_keys
 from hadis_worker.engine import is_out_of_memory
-from hadis_worker.errors import LoadError
+from hadis_worker.errors import EngineUnavailable, LoadError
 from hadis_worker.loading.faults import plain
 from rich.progress import Progress
 
@@ -179,6 +179,11 @@ def _size(
             point = time_batch(functools.partial(batches.make, size, batch), batch, limit_s, device)
         except LoadError:
             raise
+        except EngineUnavailable as error:
+            if not points:
+                raise LoadError(f"tier {tier.name}: a batch of {batch} failed: {error}") from None
+            end = f"; the endpoint takes no batch of {batch}: {error}"
+            break
         except Exception as error:
             if not is_out_of_memory(error) or not points:
                 raise LoadError(f"tier {tier.name}: a batch of {batch} failed: {plain(error)}") from error
