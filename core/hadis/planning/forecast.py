@@ -14,8 +14,8 @@ from hadis.planning.tuning import Tuning
 
 _NOISE_DEVIATIONS = 1.0
 _MOST_SERIES = 1000
-"""Counters that are remembered beside those of the last reading: routers come and go under new names for as long as a
-service lives."""
+"""Counters that are remembered, those of the last reading first of all: routers come and go under new names for as long
+as a service lives."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Demand:
         longest_s = max(self.tuning.slow_window_s, self.tuning.steady_window_s)
         while len(readings) > 2 and readings[1][0] <= at_s - longest_s:
             readings = readings[1:]
-        return replace(self, series=dict(absent[-_MOST_SERIES:]) | finite, total=total, readings=readings)
+        kept = dict(absent[max(0, len(absent) + len(finite) - _MOST_SERIES) :])
+        return replace(self, series=kept | finite, total=total, readings=readings)
 
     @property
     def informed(self) -> bool:
