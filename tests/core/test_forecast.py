@@ -104,3 +104,9 @@ def test_a_demand_is_not_changed_by_a_reading() -> None:
     former = (dict(before.series), before.total, before.readings)
     before.add(11.0, {"router": 50.0, "other": 1.0})
     assert (before.series, before.total, before.readings) == former
+
+
+def test_no_counter_of_the_last_reading_is_forgotten() -> None:
+    """Sixteen routers that count sixty sizes each have more than are remembered of those that are gone."""
+    demand = Demand().add(0.0, {f"r{i}": 0.0 for i in range(1200)}).add(10.0, {f"r{i}": 1.0 for i in range(1200)})
+    assert demand.total == 1200
