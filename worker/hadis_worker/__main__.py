@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,16 @@ def _listen(host: str, port: int) -> socket.socket:
         raise SettingsError(
             f"cannot listen on {host}:{port} (HADIS_WORKER_HOST, HADIS_WORKER_PORT): {reason}"
         ) from None
+
+
+def _keep_compiled(folder: Path) -> None:
+    """Have torch keep in a folder what it compiles; where nobody may write there, it is compiled anew at each start."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning("what torch compiles is not kept: %s", error)
+        return
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # torch has no other way to say it
 
 
 def _load_remote(models: Models) -> BatchEngine:
@@ -88,8 +99,8 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
     def load() -> BatchEngine:
         if models.remote and models.discriminator is None:
             return _load_remote(models)  # without torch
-        if settings.compile_cache is not None:
-            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(settings.compile_cache)  # torch has no other way to say it
+        if settings.compile_cache is not None and any(tier.speed.compile != "off" for tier in models.tiers):
+            _keep_compiled(settings.compile_cache)
         import_libraries()
         import torch
 
