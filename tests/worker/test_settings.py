@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+from hadis_worker.__main__ import keep_compiled
 from hadis_worker.settings import WorkerSettings
 
 
@@ -22,3 +24,12 @@ def test_threads_are_ours_then_openmps_then_the_affinity(
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("HADIS_WORKER_MANIFEST", "somewhere.yaml")
     assert WorkerSettings.read().thread_count == count
+
+
+def test_what_torch_compiles_is_kept_where_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "as before")
+    (tmp_path / "file").touch()
+    keep_compiled(tmp_path / "file/compiled")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "as before"
+    keep_compiled(tmp_path / "models/compiled")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "models/compiled")

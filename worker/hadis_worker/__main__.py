@@ -49,7 +49,7 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _keep_compiled(folder: Path) -> None:
+def keep_compiled(folder: Path) -> None:
     """Have torch keep in a folder what it compiles; where nobody may write there, it is compiled anew at each start."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
         if models.remote and models.discriminator is None:
             return _load_remote(models)  # without torch
         if settings.compile_cache is not None and any(tier.speed.compile != "off" for tier in models.tiers):
-            _keep_compiled(settings.compile_cache)
+            keep_compiled(settings.compile_cache)
         import_libraries()
         import torch
 
