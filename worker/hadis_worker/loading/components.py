@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +16,7 @@ from hadis.api.tier import Tier
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.faults import explain
 from hadis_worker.loading.modules import Recipe, recipe, weights_of
-from hadis_worker.loading.sources import CONFIG, check_file, check_name, component_folder, file_of, local_folder
+from hadis_worker.loading.sources import CONFIG, check_file, component_folder, file_of, local_folder, named
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 
@@ -36,7 +35,7 @@ def other_recipes(tier: Tier, folder: Path, index: Mapping[str, Any], dtype: tor
     _check_names(tier, index)
     made_of = {}
     for name, part in tier.components.items():
-        with _explained(name, part, folder):
+        with named(folder, part.model, f"components.{name}", _advice(part)):
             made_of[name] = _recipe(tier, name, part, folder, dtype)
     return made_of
 
@@ -45,7 +44,7 @@ def check_components(tier: Tier, folder: Path, index: Mapping[str, Any]) -> None
     """Raise LoadError where files of a tier's components are not there, or may not be had."""
     _check_names(tier, index)
     for name, part in tier.components.items():
-        with _explained(name, part, folder):
+        with named(folder, part.model, f"components.{name}", _advice(part)):
             check_file(folder, part.model, "/".join(filter(None, (part.subfolder, part.file or CONFIG))), part.revision)
     if (local := local_folder(folder, tier.model)) is None:
         return
@@ -60,15 +59,8 @@ def _check_names(tier: Tier, index: Mapping[str, Any]) -> None:
             raise LoadError(f"components.{name}: the pipeline has none; it has {', '.join(_names(index))}")
 
 
-@contextlib.contextmanager
-def _explained(name: str, part: Component, folder: Path) -> Iterator[None]:
-    """Turn what is raised of a component's files into a LoadError that names it."""
-    check_name(folder, part.model, f"components.{name}: {part.model!r}")
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError) as error:
-        advice = "" if part.single_file else "; where the weights are a single file, write file"
-        raise LoadError(f"components.{name}: {part.model!r} cannot be used: {explain(error)}{advice}") from error
+def _advice(part: Component) -> str:
+    return "" if part.single_file else "; where the weights are a single file, write file"
 
 
 def _recipe(tier: Tier, name: str, part: Component, folder: Path, dtype: torch.dtype) -> Recipe:

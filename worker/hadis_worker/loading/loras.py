@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from hadis.api.pipeline import Lora
 from hadis.api.tier import Tier
 from safetensors import safe_open
 
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.faults import explain
 from hadis_worker.loading.modules import Fused
-from hadis_worker.loading.sources import check_file, check_name, file_of
+from hadis_worker.loading.sources import check_file, file_of, named
 
 _TEXT_KEYS = ("text_encoder", "lora_te")
 """How keys of text encoders begin, as diffusers and as kohya name them."""
@@ -24,7 +22,7 @@ def fetch_loras(tier: Tier, folder: Path) -> tuple[Fused, ...]:
     """Return the files of a tier's LoRAs with their scales."""
     fused = []
     for i, lora in enumerate(tier.loras):
-        with _explained(i, lora, folder):
+        with named(folder, lora.model, f"loras.{i}"):
             fused.append(Fused(file_of(folder, lora.model, lora.file, lora.revision), lora.scale))
     return tuple(fused)
 
@@ -32,18 +30,8 @@ def fetch_loras(tier: Tier, folder: Path) -> tuple[Fused, ...]:
 def check_loras(tier: Tier, folder: Path) -> None:
     """Raise LoadError where the file of a LoRA is not there, or may not be had."""
     for i, lora in enumerate(tier.loras):
-        with _explained(i, lora, folder):
+        with named(folder, lora.model, f"loras.{i}"):
             check_file(folder, lora.model, lora.file, lora.revision)
-
-
-@contextlib.contextmanager
-def _explained(i: int, lora: Lora, folder: Path) -> Iterator[None]:
-    """Turn what is raised of a LoRA's file into a LoadError that names it."""
-    check_name(folder, lora.model, f"loras.{i}: {lora.model!r}")
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError) as error:
-        raise LoadError(f"loras.{i}: {lora.model!r} cannot be used: {explain(error)}") from error
 
 
 def touched(pipeline: Any, loras: Sequence[Fused]) -> frozenset[str]:

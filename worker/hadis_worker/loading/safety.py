@@ -18,7 +18,7 @@ from PIL import Image
 
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.faults import explain
-from hadis_worker.loading.sources import CONFIG, check_file, check_name, local_folder
+from hadis_worker.loading.sources import CONFIG, check_file, check_name, local_folder, named
 
 log = logging.getLogger(__name__)
 _COMPONENT = "safety_checker"
@@ -70,11 +70,8 @@ def check_checker(tier: Tier, folder: Path) -> None:
     """Raise LoadError where a tier's checker from elsewhere is not there, or may not be had."""
     if tier.safety in (_OWN, _OFF):
         return
-    check_name(folder, tier.safety, f"safety: {tier.safety!r}")
-    try:
+    with named(folder, tier.safety, "safety"):
         check_file(folder, tier.safety, CONFIG)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise LoadError(f"safety: {tier.safety!r} cannot be used: {explain(error)}") from error
 
 
 def say_who_checks(tier: Tier, pipeline: Any) -> None:

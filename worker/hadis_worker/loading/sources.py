@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hadis.api.tier import Tier
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, snapshot_download, try_to_load_from_cache
 
 from hadis_worker.errors import LoadError
+from hadis_worker.loading.faults import explain
 
 INDEX = "model_index.json"
 CONFIG = "config.json"
@@ -36,6 +38,17 @@ def check_name(folder: Path, model: str, what: str = "it") -> None:
     if "@" in model:
         name, revision = model.split("@", 1)
         raise LoadError(f"{what} is no repository; write {name}, and revision: {revision}")
+
+
+@contextlib.contextmanager
+def named(folder: Path, model: str, field: str, advice: str = "") -> Iterator[None]:
+    """Check the name of a model that a tier's field gives; raise LoadError that names both for a fault of its files."""
+    what = f"{field}: {model!r}"
+    check_name(folder, model, what)
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise LoadError(f"{what} cannot be used: {explain(error)}{advice}") from error
 
 
 def file_of(folder: Path, model: str, name: str, revision: str | None = None) -> Path:
