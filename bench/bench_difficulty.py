@@ -17,8 +17,8 @@ import numpy as np
 from hadis.api.resources import Difficulty
 from hadis.cli.scenes import random_scene
 from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns, spearman
-from hadis_router.difficulty import DifficultyScorer
-from hadis_router.features import FEATURES, features
+from hadis_router.difficulty.features import FEATURES, features
+from hadis_router.difficulty.scorer import DifficultyScorer
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests/router"))

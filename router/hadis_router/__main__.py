@@ -14,7 +14,7 @@ from hadis.protocol.run_state import RunState
 from pydantic import ValidationError
 
 from hadis_router.app import create_app
-from hadis_router.difficulty import DifficultyScorer
+from hadis_router.difficulty.scorer import DifficultyScorer
 from hadis_router.plan_from_file import follow_file
 from hadis_router.settings import RouterSettings
 

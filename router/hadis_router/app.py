@@ -13,13 +13,13 @@ from hadis.api.manifest import Manifest
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState
 
-from hadis_router import api, errors, events, pareto_front, static_page
-from hadis_router.dispatch import Dispatcher
-from hadis_router.gateway import Gateway, PromptScorer
-from hadis_router.metrics import RouterMetrics
-from hadis_router.peers import Peers
-from hadis_router.transport import Transport
-from hadis_router.worker_client import HttpTransport
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.peers import Peers
+from hadis_router.dispatch.transport import Transport
+from hadis_router.dispatch.worker_client import HttpTransport
+from hadis_router.http import api, errors, events, pareto_front, static_page
+from hadis_router.http.gateway import Gateway, PromptScorer
+from hadis_router.http.metrics import RouterMetrics
 
 log = logging.getLogger(__name__)
 

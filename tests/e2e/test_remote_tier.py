@@ -19,8 +19,8 @@ from hadis.planning.plan import Plan, TierPlan
 from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis.protocol.worker import GenerateBatch, decode_answer
 from hadis_router.app import create_app as create_router
-from hadis_router.job import Job
-from hadis_router.transport import OnProgress, Result, WorkerGone
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.transport import OnProgress, Result, WorkerGone
 from hadis_worker.app import create_app as create_worker
 from hadis_worker.batches import BatchEngine
 from hadis_worker.engine import Engine

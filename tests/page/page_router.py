@@ -18,8 +18,8 @@ from hadis.planning.profile import Profile
 from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress
 from hadis.protocol.worker import JobResult
 from hadis_router.app import create_app
-from hadis_router.job import Job
-from hadis_router.transport import OnProgress, Result
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.transport import OnProgress, Result
 from PIL import Image
 
 TIERS = (TierPlan("light", 1, 4), TierPlan("heavy", 1, 4))

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from page_router import DEFERS, PageRouter
 from playwright.sync_api import Page, expect
 
-FILES = Path(__file__).parents[2] / "router/hadis_router/files"
+FILES = Path(__file__).parents[2] / "router/hadis_router/http/files"
 
 
 def test_an_image_and_the_path_it_took(page: Page, router: PageRouter) -> None:

@@ -30,8 +30,8 @@ from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Hadis, Making
 from hadis_profiler.replay.quality import Grid, Judge
 from hadis_profiler.replay.simulate import Outcome, Setting, replay
 from hadis_profiler.replay.sizes import read_sizes
-from hadis_router.dispatch import Dispatcher
-from hadis_router.job import ImageParams, Job
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.job import ImageParams, Job
 from typer.testing import CliRunner
 from virtual import virtual
 

@@ -9,13 +9,13 @@ from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult, Progress
-from hadis_router.dispatch import Dispatcher
-from hadis_router.estimates import Estimates
-from hadis_router.job import ImageParams, Job
-from hadis_router.outlook import Outlook
-from hadis_router.queue import TierQueue
-from hadis_router.transport import OnProgress, Result, WorkerGone
-from hadis_router.workers import RemoteWorkers
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.estimates import Estimates
+from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.queue import TierQueue
+from hadis_router.dispatch.transport import OnProgress, Result, WorkerGone
+from hadis_router.dispatch.workers import RemoteWorkers
 
 SLO_S = 4.0
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from fake_workers import make_job, make_outlook, make_plan
 from hadis.planning.profile import Profile
-from hadis_router.admission import admit
-from hadis_router.answer import ServeError
-from hadis_router.cascade import Cascade
-from hadis_router.job import Admission, Job, TierReason
-from hadis_router.outlook import Outlook
+from hadis_router.dispatch.admission import admit
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.cascade import Cascade
+from hadis_router.dispatch.job import Admission, Job, TierReason
+from hadis_router.dispatch.outlook import Outlook
 from virtual import virtual
 
 ALL_HEAVY = make_plan(direct=1.0)

@@ -23,8 +23,8 @@ from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis.protocol.worker import ErrorCode, JobResult
 from hadis_router.app import create_app
-from hadis_router.job import Job
-from hadis_router.transport import OnProgress, Result
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.transport import OnProgress, Result
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from virtual import virtual

@@ -9,10 +9,10 @@ import pytest
 from fake_workers import SLO_S, FakeWorkers, make_dispatcher, make_job, make_plan
 from hadis.planning.profile import Profile
 from hadis.protocol.worker import Progress
-from hadis_router.answer import ServeError
-from hadis_router.dispatch import Dispatcher
-from hadis_router.job import Job
-from hadis_router.transport import OnProgress, Result
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.transport import OnProgress, Result
 from virtual import virtual
 
 

@@ -14,11 +14,11 @@ from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult
-from hadis_router.answer import ServeError
-from hadis_router.capabilities import able_tiers
-from hadis_router.images import GenerateRequest
-from hadis_router.job import Job
-from hadis_router.transport import OnProgress, Result
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.transport import OnProgress, Result
+from hadis_router.http.capabilities import able_tiers
+from hadis_router.http.images import GenerateRequest
 from virtual import virtual
 
 HEAVY_ALONE = frozenset({"heavy"})

@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from fake_workers import make_plan
 from hadis.protocol.run_state import WorkerAddress
-from hadis_router.cells import LEAST_WORKERS, RoundRobin, cells_of, part_of
+from hadis_router.dispatch.cells import LEAST_WORKERS, RoundRobin, cells_of, part_of
 from hypothesis import given, settings
 
 BOTH = ("light", "heavy")

@@ -8,8 +8,8 @@ import pytest
 from fake_workers import make_job, make_outlook, make_plan
 from hadis.planning.plan import TierPlan
 from hadis.planning.profile import Profile
-from hadis_router.choosing import StepDown, batch_size, choose
-from hadis_router.outlook import Outlook
+from hadis_router.dispatch.choosing import StepDown, batch_size, choose
+from hadis_router.dispatch.outlook import Outlook
 from virtual import virtual
 
 BOTH = ("light", "heavy")

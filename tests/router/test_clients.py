@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hadis_router.clients import client_key, shown_key
+from hadis_router.http.clients import client_key, shown_key
 
 TOKEN = "sk-secret"
 DIGEST = "sha256:" + hashlib.sha256(TOKEN.encode()).hexdigest()[:16]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from fake_workers import SLO_S, make_job
-from hadis_router.deadlines import Deadlines
-from hadis_router.job import Job, Stage, TierReason
+from hadis_router.dispatch.deadlines import Deadlines
+from hadis_router.dispatch.job import Job, Stage, TierReason
 from virtual import virtual
 
 BY = SLO_S * 0.98

@@ -10,8 +10,8 @@ import pytest
 from hadis.api.resources import Difficulty
 from hadis.cli.scenes import random_scene
 from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns, spearman
-from hadis_router.difficulty import LONG_CHARACTERS, DifficultyScorer
-from hadis_router.features import FEATURES
+from hadis_router.difficulty.features import FEATURES
+from hadis_router.difficulty.scorer import LONG_CHARACTERS, DifficultyScorer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -16,10 +16,10 @@ from hadis.planning.profile import Profile
 from hadis.planning.reserve import SLACK
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult
-from hadis_router.answer import Answer, ServeError
-from hadis_router.dispatch import Dispatcher
-from hadis_router.job import Job
-from hadis_router.transport import OnProgress, Result, WorkerBusy, WorkerGone
+from hadis_router.dispatch.answer import Answer, ServeError
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.transport import OnProgress, Result, WorkerBusy, WorkerGone
 from virtual import virtual
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 from hadis.planning.profile import Profile
 from hadis.protocol.worker import Progress
-from hadis_router import events
 from hadis_router.app import create_app
-from hadis_router.job import Job
-from hadis_router.transport import OnProgress, Result
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.transport import OnProgress, Result
+from hadis_router.http import events
 from test_api import Instant, LengthScorer, make_app
 
 

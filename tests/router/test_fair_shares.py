@@ -15,11 +15,11 @@ from hadis.api.resources import CascadeProfile
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
-from hadis_router.admission import check_share
-from hadis_router.answer import ServeError
-from hadis_router.dispatch import Dispatcher
-from hadis_router.fair_share import IDLE_S, MOST_CLIENTS, FairShares
-from hadis_router.job import Job
+from hadis_router.dispatch.admission import check_share
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.fair_share import IDLE_S, MOST_CLIENTS, FairShares
+from hadis_router.dispatch.job import Job
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual import virtual

@@ -19,9 +19,9 @@ from hadis.api.resources import API_VERSION, DiffusionService
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis_router.app import create_app
-from hadis_router.cells import cells_of
-from hadis_router.gateway import Gateway
-from hadis_router.peer_client import AGE, CLIENT, HOPS
+from hadis_router.dispatch.cells import cells_of
+from hadis_router.http.gateway import Gateway
+from hadis_router.http.peer_client import AGE, CLIENT, HOPS
 from test_api import PLAN, Instant, LengthScorer
 
 PATH = "/v1/images/generations"

@@ -11,14 +11,14 @@ from fake_workers import SLO_S, make_dispatcher, make_job, make_outlook, make_pl
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hadis.protocol.worker import JobResult
-from hadis_router.capabilities import resolved_size
-from hadis_router.choosing import Choice, batch_size, choose
-from hadis_router.job import Job
-from hadis_router.light_reserve import LightReserve
-from hadis_router.metrics import RouterMetrics
-from hadis_router.outlook import Outlook
-from hadis_router.queue import TierQueue
-from hadis_router.transport import OnProgress, Result
+from hadis_router.dispatch.choosing import Choice, batch_size, choose
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.light_reserve import LightReserve
+from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.queue import TierQueue
+from hadis_router.dispatch.transport import OnProgress, Result
+from hadis_router.http.capabilities import resolved_size
+from hadis_router.http.metrics import RouterMetrics
 from virtual import virtual
 
 LARGE = "64x32"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hadis.api.resources import Difficulty
 from hadis_profiler.paper.features import WEIGHTS, read_columns, spearman
-from hadis_router.difficulty import DifficultyScorer
-from hadis_router.features import FEATURES, OTHER_LANGUAGES, features
-from hadis_router.prompt_text import MOST_CHARACTERS, OTHER_LETTERS_PER_WORD, read
+from hadis_router.difficulty.features import FEATURES, OTHER_LANGUAGES, features
+from hadis_router.difficulty.prompt_text import MOST_CHARACTERS, OTHER_LETTERS_PER_WORD, read
+from hadis_router.difficulty.scorer import DifficultyScorer
 from translated import LEXICON, prompt_in, scenes
 
 PAPER = Path(__file__).parents[2].parent / "shared" / "data" / "paper" / "prompt_features.csv"

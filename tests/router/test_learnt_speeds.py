@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hadis_router.speeds import Speeds
+from hadis_router.dispatch.speeds import Speeds
 
 WORKERS = [f"w{i}" for i in range(8)]
 

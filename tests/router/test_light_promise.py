@@ -16,11 +16,11 @@ from hadis.planning.profile import Profile
 from hadis.planning.reserve import MOST_SLACK, SLACK
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult, Progress
-from hadis_router.answer import Answer, ServeError
-from hadis_router.dispatch import Dispatcher
-from hadis_router.estimates import Estimates
-from hadis_router.job import Job
-from hadis_router.transport import OnProgress, Result, WorkerGone
+from hadis_router.dispatch.answer import Answer, ServeError
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.estimates import Estimates
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.transport import OnProgress, Result, WorkerGone
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from virtual import virtual

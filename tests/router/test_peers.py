@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fake_workers import FakeWorkers, make_dispatcher, make_job, make_plan
 from hadis.planning.profile import Profile
-from hadis_router.peers import SUSPECT_S, TRUSTED_S, Peers
+from hadis_router.dispatch.peers import SUSPECT_S, TRUSTED_S, Peers
 from test_cells import make_routers, make_workers
 from virtual import virtual
 

@@ -8,13 +8,13 @@ from fake_workers import SLO_S, FakeWorkers, make_job, make_outlook, make_plan
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
-from hadis_router.admission import admit
-from hadis_router.answer import ServeError
-from hadis_router.capabilities import able_tiers
-from hadis_router.cascade import Cascade
-from hadis_router.dispatch import Dispatcher
-from hadis_router.images import GenerateRequest
-from hadis_router.transport import WorkerGone
+from hadis_router.dispatch.admission import admit
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.cascade import Cascade
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.transport import WorkerGone
+from hadis_router.http.capabilities import able_tiers
+from hadis_router.http.images import GenerateRequest
 from virtual import virtual
 
 WORKERS = (("light",), ("heavy",), ("heavy",), ("heavy",))

@@ -6,8 +6,8 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import cast
 
-from hadis_router.job import Job
-from hadis_router.turns import QueueEntry, Turns
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.turns import QueueEntry, Turns
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fake_workers import make_job
 from hadis.protocol.worker import CONTENT_TYPE, JobResult, Progress, encode_answer, encode_progress
-from hadis_router.transport import WorkerBusy, WorkerGone
-from hadis_router.worker_client import HttpTransport
+from hadis_router.dispatch.transport import WorkerBusy, WorkerGone
+from hadis_router.dispatch.worker_client import HttpTransport
 
 LIMIT_S = 10.0
 

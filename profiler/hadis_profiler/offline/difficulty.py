@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from hadis.api.resources import Difficulty
-from hadis_router.features import FEATURES
+from hadis_router.difficulty.features import FEATURES
 from numpy.typing import NDArray
 
 from hadis_profiler.paper.features import spearman

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from hadis.api.resources import CascadeProfile, Configuration
-from hadis_router.features import features as text_features
+from hadis_router.difficulty.features import features as text_features
 from hadis_worker.gpu import pick_device
 from rich.progress import Progress
 

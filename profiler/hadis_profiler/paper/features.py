@@ -1,4 +1,4 @@
-"""Fit the word-class coefficients of `hadis_router.features` to the paper's feature columns, and print them.
+"""Fit the word-class coefficients of `hadis_router.difficulty.features` to the paper's feature columns, and print them.
 
 The paper's extractor was not published as a library; its columns for 5,000 prompts were. Each column is fitted by
 least squares on the counts that the router takes, on one half, and compared on the other. For prompts in languages
@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from hadis_router.features import COUNTS, FEATURES, counts
-from hadis_router.prompt_text import read
+from hadis_router.difficulty.features import COUNTS, FEATURES, counts
+from hadis_router.difficulty.prompt_text import read
 from numpy.typing import NDArray
 
 WEIGHTS = np.array([0.85, 0.32, 0.72, 0.99, 0.76, 0.07, 0.78, 0.01])

@@ -15,7 +15,7 @@ import numpy as np
 from hadis.api.manifest import write_profile
 from hadis.api.resources import API_VERSION, CascadeProfile
 from hadis.planning.shares import cascade_gpu_s
-from hadis_router.features import FEATURES
+from hadis_router.difficulty.features import FEATURES
 
 from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns
 

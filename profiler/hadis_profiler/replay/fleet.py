@@ -12,8 +12,8 @@ from hadis.planning.snapshot import Worker, WorkerGroup
 from hadis.protocol.labels import EVERY_TIER
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult, Progress
-from hadis_router.job import Job
-from hadis_router.transport import OnProgress, Result, WorkerBusy, WorkerGone
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.transport import OnProgress, Result, WorkerBusy, WorkerGone
 
 from hadis_profiler.replay.disturbances import BatchFactors
 from hadis_profiler.replay.inputs import ScoredPrompts

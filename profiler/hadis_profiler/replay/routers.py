@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hadis.planning.plan import Plan
 from hadis.protocol.run_state import WorkerAddress
-from hadis_router.answer import ServeError
-from hadis_router.dispatch import Dispatcher
-from hadis_router.job import Job
-from hadis_router.peers import Peers
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.peers import Peers
 
 HOP_S = 0.002
 """Seconds from one router to another, about what `make bench` measures."""

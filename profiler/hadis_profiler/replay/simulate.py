@@ -21,10 +21,10 @@ from hadis.planning.profile import Profile
 from hadis.planning.sizes import AUTO, size_name
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import mean_ratios, mean_worker_ratios
-from hadis_router.answer import ServeError
-from hadis_router.capabilities import resolved_size
-from hadis_router.dispatch import Dispatcher
-from hadis_router.job import ImageParams, Job
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.http.capabilities import resolved_size
 
 from hadis_profiler.replay.clients import ClientMix
 from hadis_profiler.replay.disturbances import BatchFactors, Disturbances

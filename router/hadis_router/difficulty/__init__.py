@@ -1,0 +1,1 @@
+"""How hard a prompt is, from its text alone."""

@@ -1,0 +1,111 @@
+"""Admission: which tier a new job goes to, or the error that refuses it and says when to try again.
+
+Better refused at once than late: a job is admitted only where some tier would answer before its deadline, and where its
+client leaves the others the room for their shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hadis.planning.plan import Plan
+
+from hadis_router.dispatch import refusals
+from hadis_router.dispatch.cascade import Cascade
+from hadis_router.dispatch.fair_share import FairShares
+from hadis_router.dispatch.job import Admission, Job, TierReason
+from hadis_router.dispatch.light_reserve import LightReserve
+from hadis_router.dispatch.outlook import Outlook
+
+_ROUNDING = 1e-9
+
+
+def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue_limit: int) -> None:
+    """Count the jobs of one request as its client's demand; raise ServeError 429 where it has its share already.
+
+    A client with nothing that waits is not held to it: who has a share of less than one request may still have one.
+    """
+    job, plan = jobs[0], outlook.plan
+    if plan is None or not len(outlook.workers):
+        return
+    tier = job.forced_tier or (plan.light if job.may_go_to(plan.light) else plan.heavy)
+    image_s = outlook.first_image_s(job, tier)
+    shares.ask(job.client, len(jobs) * image_s, outlook.now)
+    waiting_s = outlook.unmade_s(job.client)
+    if len(shares) < 2 or not waiting_s:
+        return
+    room_s = sum(sum(queue.unmade_s.values()) for queue in outlook.queues.values())
+    room_s += _spare_s(job, outlook, tier, queue_limit)
+    limit_s = shares.limit_s(job.client, room_s, outlook.now)
+    if waiting_s + len(jobs) * image_s > limit_s * (1 + _ROUNDING):
+        least_s = max(limit_s, image_s)
+        beyond = shares.demand_s(job.client, outlook.now) / least_s - 1
+        raise refusals.over_share(beyond * shares.horizon_s)
+
+
+def _spare_s(job: Job, outlook: Outlook, tier: str, queue_limit: int) -> float:
+    """Return the GPU seconds of jobs like one that could be admitted now beside all that wait."""
+    image_s = outlook.first_image_s(job, tier)
+    in_time_s = (job.deadline - outlook.ends_at(job, tier)) * len(outlook.workers.peers(tier))
+    spare_s = min(in_time_s, (queue_limit - outlook.waiting()) * image_s)
+    if job.needy and outlook.guards_light:
+        spare_s = min(spare_s, LightReserve(outlook, tier, job).spare(job.deadline) * image_s)
+    return spare_s
+
+
+def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int) -> Admission:
+    """Return where a job goes; raise ServeError (503: nobody can serve it; 429: the queue is full or too long)."""
+    plan = outlook.plan
+    if plan is None or not len(outlook.workers):
+        raise refusals.no_worker()
+    waiting = outlook.waiting()
+    if waiting >= queue_limit:
+        raise refusals.queue_full(waiting, outlook.drain_s())
+    chosen = _available(job, outlook, plan, cascade.first_tier(job, plan))
+    tier = _in_time(job, outlook, plan, chosen)
+    in_cascade = tier == chosen or tier in (plan.light, plan.heavy)
+    return Admission(
+        tier,
+        TierReason.PLANNED if in_cascade else TierReason.STEPPED_DOWN,
+        (plan.light, plan.heavy) if in_cascade else (tier, tier),
+        plan.generation,
+        cascade.thresholds(plan),
+    )
+
+
+def _available(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
+    """Return the tier if it can make the job and some worker has it, else the other one of the plan.
+
+    Workers may be changing their tiers. Where neither of the plan's can make the job, it is the heaviest that can.
+    """
+    tiers = [name for name in (tier, plan.light, plan.heavy) if job.may_go_to(name)]
+    tiers = tiers or [name for name in reversed(list(outlook.queues)) if job.may_go_to(name)]
+    for name in tiers:
+        if outlook.workers.having(name):
+            return name
+    raise refusals.no_worker_with(tiers[0])
+
+
+def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
+    """Return the tier if it would answer in time, else the heaviest of the lighter ones that would.
+
+    An image of a lighter tier in time is worth more than a better one too late. Whoever the client lets have a light
+    image is admitted only where the light tier can be sure to make one, whatever happens to the heavy one.
+    """
+    late_s = outlook.ends_at(job, tier) - job.deadline
+    if job.forced_tier is not None:
+        if late_s > 0:
+            raise refusals.too_late(late_s)
+        return tier
+    reserve = LightReserve(outlook, plan.light, job) if outlook.guards_light and job.needy else None
+    if late_s <= 0 and (reserve is None or reserve.takes(job.deadline)):
+        return tier
+    names = list(outlook.queues)
+    for other in reversed(names[: names.index(tier)]):
+        if reserve is not None and not outlook.lighter(plan.light, other):
+            in_time = (reserve if other == plan.light else LightReserve(outlook, other, job)).takes(job.deadline)
+        else:
+            in_time = outlook.ends_at(job, other) <= job.deadline
+        if in_time and job.may_go_to(other) and outlook.workers.having(other):
+            return other
+    raise refusals.too_late(late_s)

@@ -1,0 +1,103 @@
+"""Choosing: the next batch to start, as long as some worker is idle and some job waits for a tier that it has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.light_reserve import LightReserve
+from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.workers import RemoteWorker
+
+
+class Choice(NamedTuple):
+    """A batch to start: up to `size` jobs of a tier on a worker."""
+
+    worker: RemoteWorker
+    tier: str
+    size: int
+
+
+class StepDown(NamedTuple):
+    """Jobs that must not wait for their tier any longer: only a lighter one can still answer all in time."""
+
+    jobs: Sequence[Job]
+    tier: str
+
+
+def choose(outlook: Outlook) -> Choice | StepDown | None:
+    """Return the most urgent batch that an idle worker can make; None where there is none."""
+    idle = outlook.workers.idle(outlook.now)
+    if not idle:
+        return None
+    light = outlook.plan.light if outlook.plan and outlook.guards_light else None
+    for tier in by_urgency(outlook, idle):
+        able = [worker for worker in idle if tier in worker.tiers]
+        worker = min(able, key=lambda worker: outlook.estimates.worker_ratio(worker.url))
+        size = batch_size(outlook, tier, worker, len(able))
+        if light is None or not outlook.lighter(light, tier):
+            return Choice(worker, tier, size if tier != light else light_batch_size(outlook, light, worker, size))
+        reserve, head = LightReserve(outlook, light), outlook.queues[tier].first()
+        image_size = head.params.size if head else None
+        single_s = outlook.batch_s(tier, 1, image_size)
+        longest_s = outlook.longest_s(tier, single_s * outlook.estimates.worker_ratio(worker.url))
+        if head and head.needy and outlook.now + longest_s > head.deadline:
+            continue  # a faster worker, or the light tier, will see to it
+        while size and not reserve.allows(worker, tier, size, image_size):
+            size //= 2
+        if size:
+            return Choice(worker, tier, size)
+        needy = outlook.queues[tier].most_urgent_needy(outlook.batch_limit(light))
+        if needy:
+            return StepDown(needy, light)
+    return None
+
+
+def by_urgency(outlook: Outlook, idle: Sequence[RemoteWorker]) -> list[str]:
+    """Return the tiers that wait for workers like the idle ones, that whose first job has the least time first.
+
+    A tier that already runs on as many workers as the plan gives it comes after one that does not. It still comes
+    before nothing: no worker is idle while a job waits that it can make. A tier lighter than the plan's has no such
+    count: what waits for it is the last that can still answer in time.
+    """
+    urgency = {}
+    for tier, queue in outlook.queues.items():
+        head = queue.head() if len(queue) else None
+        if head is None or not any(tier in worker.tiers for worker in idle):
+            continue
+        last_resort = outlook.plan is not None and outlook.lighter(tier, outlook.plan.light)
+        over_count = not last_resort and outlook.workers.running(tier) >= outlook.worker_count(tier)
+        urgency[tier] = (
+            over_count,
+            head.deadline - outlook.now - outlook.estimates.latency_s(tier, 1, image_size=head.params.size),
+        )
+    return sorted(urgency, key=urgency.__getitem__)
+
+
+def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> int:
+    """Return the plan's batch, or less: `idle` workers share what waits, and the first job must not be late."""
+    queue = outlook.queues[tier]
+    head = queue.first()
+    image_size = head.params.size if head else None
+    size = queue.alike(min(outlook.batch_limit(tier, image_size), math.ceil(len(queue) / max(1, idle))))
+    ratio = outlook.estimates.worker_ratio(worker.url)
+    while size > 1:
+        batch_s = outlook.batch_s(tier, size, image_size) * ratio
+        # A deferred job at the head has its light image; the first one behind it that has none needs the slack.
+        due, needy_due = queue.dues(size)
+        if outlook.now + batch_s <= due and outlook.now + outlook.longest_s(tier, batch_s) <= needy_due:
+            break
+        size -= 1
+    return max(1, size)
+
+
+def light_batch_size(outlook: Outlook, light: str, worker: RemoteWorker, size: int) -> int:
+    """Return a light batch's size, or less where those of other image sizes that wait behind it would be late."""
+    if size == 1 or len({image_size for queue in outlook.queues.values() for image_size in queue.needy_sizes}) < 2:
+        return size
+    reserve, queue, smaller = LightReserve(outlook, light), outlook.queues[light], size
+    while smaller and not reserve.allows_light(worker, queue.following(smaller)):
+        smaller //= 2
+    return smaller or size

@@ -1,0 +1,74 @@
+"""Deadlines: one timer per job, for the last moment at which something can still be done about its deadline.
+
+A job is answered or failed at its deadline, whatever happens. Three moments before it matter too:
+
+- a job that waits for its first image from a heavy tier steps down when only the light tier can still answer in time;
+- one whose heavy batch runs at the last moment for a light image gets a stand-in there, which makes one;
+- a deferred job gives up the heavy tier, and is answered with its light image, when a heavy batch that begins could no
+  longer end in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from hadis_router.dispatch.job import Job, Stage
+
+MARGIN = 0.02
+"""Share of the SLO kept back for the way from the worker to the client when an answer is timed to the deadline."""
+
+
+def answer_by(job: Job, slo_s: float) -> float:
+    """Return when (loop time) an answer must leave to be with the client at the deadline."""
+    return job.deadline - MARGIN * slo_s
+
+
+class Deadlines:
+    """Owns the timers, and calls back when one has run out for good."""
+
+    def __init__(self, slo_s: float, expired: Callable[[Job], None], late: Callable[[Job], None]) -> None:
+        """`expired` must end the job; `late` may see to a light image, if the job has none and is not done."""
+        self._slo_s, self._expired, self._late = slo_s, expired, late
+        self._timers: dict[Job, asyncio.TimerHandle] = {}
+
+    def watch(self, job: Job) -> None:
+        """Watch the deadline itself."""
+        self._at(job.deadline, self._expire, job)
+
+    def watch_lateness(self, job: Job, needs_s: float, not_before: float = 0.0) -> None:
+        """Watch first the last moment at which something that takes `needs_s` can begin, then the deadline.
+
+        That moment is not before a time (loop time).
+        """
+        latest = answer_by(job, self._slo_s) - needs_s
+        self._at(max(latest, not_before, asyncio.get_running_loop().time()), self._now_late, job)
+
+    def watch_deferral(self, job: Job, heavy_s: float) -> None:
+        """Watch the last moment at which a heavy batch of `heavy_s` seconds can begin; if one did, when it must end."""
+        self._at(answer_by(job, self._slo_s) - heavy_s, self._expire, job)
+
+    def forget(self, job: Job) -> None:
+        """Watch a job no longer."""
+        timer = self._timers.pop(job, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _at(self, when: float, callback: Callable[[Job], None], job: Job) -> None:
+        self.forget(job)
+        self._timers[job] = asyncio.get_running_loop().call_at(when, callback, job)
+
+    def _expire(self, job: Job) -> None:
+        now, last = asyncio.get_running_loop().time(), answer_by(job, self._slo_s)
+        if job.stage is Stage.RUNNING and now < last:
+            self._at(last, self._expire, job)  # the heavy image may still come in time
+        elif job.light_image is None and now < job.deadline:
+            self._at(job.deadline, self._expire, job)
+        else:
+            del self._timers[job]
+            self._expired(job)
+
+    def _now_late(self, job: Job) -> None:
+        last = max(answer_by(job, self._slo_s), asyncio.get_running_loop().time())
+        self._at(last, self._expire, job)
+        self._late(job)

@@ -1,0 +1,83 @@
+"""How long a batch takes: the profile's latency, corrected by the batches that ran.
+
+Admission and deferral ask "would it be late?". Where the profile was measured on a faster or a busier machine, they
+must not be wrong for ever, so what batches really took is learnt.
+"""
+
+from __future__ import annotations
+
+from hadis.planning.profile import Profile
+
+from hadis_router.dispatch.speeds import Speeds
+
+_LEAST, _MOST = 0.1, 100.0
+"""One batch that took more or less than this many times the profile's latency counts as this."""
+_SURE = 5
+"""Batches of a tier after which its times are no surprise."""
+
+
+class Estimates:
+    """Latencies by tier, batch size and worker."""
+
+    def __init__(self, profile: Profile) -> None:
+        """Start from the profile's latencies."""
+        self._profile = profile
+        self._speeds = Speeds(profile.slots)
+        self._cache: dict[tuple[str, int, bool, str | None], float] = {}
+
+    def latency_s(self, tier: str, batch: int, discriminated: bool = False, image_size: str | None = None) -> float:
+        """Return the expected seconds of a batch on the middle worker; `discriminated`: with the discriminator's."""
+        return self._profiled_s(tier, batch, discriminated, image_size) * self._speeds.tier_ratio(tier, batch)
+
+    def largest_batch(self, tier: str, image_size: str | None) -> int | None:
+        """Return the largest batch that the profile has of an image size; None where the size was not measured."""
+        return self._profile.largest_batch(tier, image_size)
+
+    def worker_ratio(self, worker: str) -> float:
+        """Return how many times as long as the middle worker one takes."""
+        return self._speeds.worker_ratio(worker)
+
+    def learn(
+        self, worker: str, tier: str, batch: int, discriminated: bool, seconds: float, image_size: str | None = None
+    ) -> None:
+        """Learn from a batch that took `seconds`; what is learnt of one image size is believed of all."""
+        ratio = seconds / self._profiled_s(tier, batch, discriminated, image_size)
+        self._speeds.learn(worker, tier, batch, min(_MOST, max(_LEAST, ratio)))
+
+    def learn_at_least(
+        self, worker: str, tier: str, batch: int, discriminated: bool, seconds: float, image_size: str | None = None
+    ) -> None:
+        """Learn from a batch that has taken `seconds` and is not done: evidence where that is over what is expected."""
+        if seconds > self.latency_s(tier, batch, discriminated, image_size) * self.worker_ratio(worker):
+            self.learn(worker, tier, batch, discriminated, seconds, image_size)
+
+    def knows(self, worker: str) -> bool:
+        """Return whether a worker made a batch."""
+        return self._speeds.knows(worker)
+
+    def is_sure(self, tier: str) -> bool:
+        """Return whether enough batches of a tier ran for the next ones to be foreseen."""
+        return self._speeds.batches(tier) >= _SURE
+
+    def forget(self) -> None:
+        """Believe the profile again."""
+        self._speeds = Speeds(self._profile.slots)
+
+    def keep_workers(self, workers: set[str]) -> None:
+        """Forget what was learnt of all workers but these."""
+        self._speeds.keep(workers)
+
+    @property
+    def tier_ratios(self) -> dict[str, dict[int, float]]:
+        """By tier that ran and measured batch size: the expected seconds through the profile's."""
+        return {
+            tier: {size: self._speeds.tier_ratio(tier, size) for size in self._profile.batch_sizes(tier)}
+            for tier in self._profile.tiers
+            if self._speeds.batches(tier)
+        }
+
+    def _profiled_s(self, tier: str, batch: int, discriminated: bool, image_size: str | None) -> float:
+        key = (tier, batch, discriminated, image_size)
+        if key not in self._cache:
+            self._cache[key] = self._profile.latency_s(tier, batch, discriminated, image_size)
+        return self._cache[key]

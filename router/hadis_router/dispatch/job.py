@@ -1,0 +1,246 @@
+"""One image on its way through the router.
+
+`Job` is the only mutable thing that travels between admission, queues and batches; its `stage` says where it is, its
+`tier_reason` why it is for its tier. What it leaves behind is an Answer or a ServeError (`answer.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Literal, NamedTuple
+
+from hadis.protocol.worker import Format, JobResult, Progress, WireJob
+
+from hadis_router.dispatch.answer import Answer, Attempt, ServeError, ServingPath
+
+Preference = Literal["light", "heavy"]
+"""The tier of the plan that a client prefers, by its request's `quality`."""
+
+
+class Stage(Enum):
+    """Where a job is."""
+
+    NEW = "new"
+    """Not admitted yet: it has no tier."""
+    WAITING = "waiting"
+    """In the queue of its tier."""
+    RUNNING = "running"
+    """In a batch on a worker."""
+    ENDED = "ended"
+    """Answered, failed or cancelled."""
+
+
+class TierReason(Enum):
+    """Why a job is for its tier."""
+
+    PLANNED = "planned"
+    """The plan or the client chose the tier; if it is the light one, its image may still be deferred."""
+    STEPPED_DOWN = "stepped down"
+    """Only a lighter tier than the chosen one can answer in time; its image is the answer."""
+    DEFERRED = "deferred"
+    """The light image was not good enough; it is kept while the heavy tier makes another."""
+
+
+class BatchKey(NamedTuple):
+    """What the jobs of a batch have in common."""
+
+    size: str | None
+    steps: int | None
+    guidance: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageParams:
+    """What one image should be. None means: as the tier's profile says, for the size its first one."""
+
+    prompt: str
+    seed: int
+    negative_prompt: str | None = None
+    size: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    format: Format = "png"
+    compression: int = 90
+
+    @property
+    def batch_key(self) -> BatchKey:
+        """What must be alike for two jobs to share a batch."""
+        return BatchKey(self.size, self.steps, self.guidance)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What was decided when a job was admitted."""
+
+    tier: str
+    """The tier that it is sent to first."""
+    tier_reason: TierReason
+    cascade: tuple[str, str]
+    """The light and heavy tier that it was decided under; twice the same where the plan's cascade was left."""
+    plan_generation: int
+    thresholds: tuple[float | None, float | None]
+    """Of difficulty and confidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """How far a job is."""
+
+    ahead: int
+    """Jobs that are made before it."""
+    left_s: float
+    """About the seconds until it is made."""
+    steps: Progress | None
+    """Of the batch that it is in, once its worker has told."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """An image to make by `deadline` (loop time); `future` gets its Answer or a ServeError, or is cancelled."""
+
+    id: str
+    params: ImageParams
+    arrived: float
+    deadline: float
+    future: asyncio.Future[Answer]
+    forced_tier: str | None = None
+    """The tier that the client named: no other may make the image."""
+    able_tiers: frozenset[str] | None = None
+    """The tiers that can make the image; None: all."""
+    lighter_may: bool = True
+    """Whether every tier can make it that is lighter than one that can."""
+    preference: Preference | None = None
+    difficulty: float | None = None
+    client: str = ""
+    """Its client's key; jobs of one key share a fair share."""
+    on_light: Callable[[], None] | None = None
+    """Called when `light_image` is kept and the heavy tier makes another."""
+
+    stage: Stage = Stage.NEW
+    tier_reason: TierReason = TierReason.PLANNED
+    light_image: bytes | None = None
+    confidence: float | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    retries: int = 0
+    stand_in: Job | None = None
+    """Makes a light image while a heavy batch that this job runs in gets late."""
+    stands_in_for: Job | None = None
+
+    # What follows is absent while the stage is NEW.
+    admission: Admission = field(init=False, repr=False)
+    tier: str = field(init=False, repr=False)
+    """The tier whose queue or batch the job is in, or was in last."""
+    first_tier: str = field(init=False, repr=False)
+    """The tier that it was admitted for, or stepped down to."""
+    cascade: tuple[str, str] = field(init=False, repr=False)
+    """The light and heavy tier that the last decision about it was made under."""
+    queued_at: float = field(init=False, repr=False)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nobody to make an image for: it ended, or whoever awaited `future` cancelled it."""
+        return self.future.done()
+
+    @property
+    def needy(self) -> bool:
+        """Whether it has no image yet and a lighter tier than its own may make one.
+
+        A job that some tier cannot make although a heavier one can is promised none: that tier may be the light one.
+        """
+        may = (self.forced_tier is None and self.lighter_may) or self.stands_in_for is not None
+        return may and self.light_image is None
+
+    @property
+    def deferred(self) -> bool:
+        """Whether a light image is kept while the heavy one is waited for."""
+        return self.tier_reason is TierReason.DEFERRED
+
+    def may_go_to(self, tier: str) -> bool:
+        """Return whether a tier can make the image, and the client named no other."""
+        return self.forced_tier in (None, tier) and (self.able_tiers is None or tier in self.able_tiers)
+
+    def admit(self, admission: Admission) -> None:
+        """Follow what admission decided."""
+        self.admission, self.tier_reason = admission, admission.tier_reason
+        self.first_tier, self.cascade = admission.tier, admission.cascade
+
+    def wait_for(self, tier: str, now: float) -> None:
+        """Note that it waits in a tier's queue from `now` (loop time) on."""
+        self.stage, self.tier, self.queued_at = Stage.WAITING, tier, now
+
+    def add_attempt(self, tier: str, worker: str, began: float, report: JobResult) -> None:
+        """Note a finished batch that began at `began` (loop time), and what its worker reports."""
+        wait_s = began - self.queued_at
+        self.attempts.append(Attempt(tier, worker, wait_s, report.service_s, report.size, report.truncated_tokens))
+
+    def step_down(self, tier: str) -> None:
+        """Go to a lighter tier, whose image will be the answer."""
+        self.first_tier = tier
+        if self.tier_reason is TierReason.PLANNED:
+            self.tier_reason = TierReason.STEPPED_DOWN
+        if tier not in self.cascade:
+            self.cascade = (tier, tier)
+
+    def defer(self, light_image: bytes, cascade: tuple[str, str]) -> None:
+        """Keep the light image while the heavy tier of a cascade makes another."""
+        self.tier_reason, self.light_image, self.cascade = TierReason.DEFERRED, light_image, cascade
+
+    def make_stand_in(self, light: str, future: asyncio.Future[Answer]) -> Job:
+        """Return a job of the light tier that makes an image for this one."""
+        self.stand_in = Job(
+            f"{self.id}-light", self.params, self.arrived, self.deadline, future, forced_tier=light, client=self.client
+        )
+        self.stand_in.stands_in_for = self
+        self.stand_in.admit(replace(self.admission, tier=light, tier_reason=TierReason.STEPPED_DOWN))
+        return self.stand_in
+
+    def take_light_image(self, image: bytes, by: Job) -> None:
+        """Keep the image that a stand-in made, as the answer if the heavy one does not come in time."""
+        self.light_image = image
+        self.attempts.extend(by.attempts)
+
+    def answer(self, image: bytes, path: ServingPath, now: float) -> None:
+        """End with an image at `now` (loop time); the job must not be done."""
+        self.stage = Stage.ENDED
+        self.future.set_result(
+            Answer(
+                image=image,
+                path=path,
+                difficulty=self.difficulty,
+                confidence=self.confidence,
+                attempts=tuple(self.attempts),
+                retries=self.retries,
+                latency_s=now - self.arrived,
+                plan_generation=self.admission.plan_generation,
+                thresholds=self.admission.thresholds,
+                light_image=self.light_image,
+            )
+        )
+
+    def fail(self, error: ServeError) -> None:
+        """End with an error; the job must not be done."""
+        self.stage = Stage.ENDED
+        self.future.set_exception(error)
+
+    def cancel(self) -> None:
+        """End without answer or error: nobody waits for it."""
+        self.stage = Stage.ENDED
+        self.future.cancel()
+
+    def wire(self) -> WireJob:
+        """Return the job as the worker reads it."""
+        params = self.params
+        return WireJob(
+            id=self.id,
+            prompt=params.prompt,
+            negative_prompt=params.negative_prompt,
+            seed=params.seed,
+            size=params.size,
+            steps=params.steps,
+            guidance=params.guidance,
+            format=params.format,
+            compression=params.compression,
+        )

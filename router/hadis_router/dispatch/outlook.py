@@ -1,0 +1,146 @@
+"""The outlook: when a job would be done, from what runs, what waits, and how long batches take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hadis.planning.plan import Plan
+from hadis.planning.reserve import longest_s
+
+from hadis_router.dispatch.estimates import Estimates
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.queue import TierQueue
+from hadis_router.dispatch.workers import RemoteWorkers
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What decisions are made on, at one moment `now` (loop time); the dispatcher makes one when it needs it.
+
+    It only reads. Queues and workers are the dispatcher's own, so it is good for one callback on the loop, no longer.
+    """
+
+    queues: Mapping[str, TierQueue]
+    """In order of the tiers, from light to heavy."""
+    workers: RemoteWorkers
+    estimates: Estimates
+    plan: Plan | None
+    slo_s: float
+    now: float
+    has_discriminator: bool
+
+    def discriminates(self, tier: str) -> bool:
+        """Return whether a discriminator judges a tier's images.
+
+        It does where the plan defers none, too: thresholds learn from every confidence.
+        """
+        return self.has_discriminator and self.plan is not None and tier == self.plan.light != self.plan.heavy
+
+    @property
+    def guards_light(self) -> bool:
+        """Whether heavy work leaves the light tier a reserve: where all that compute have that tier."""
+        return self.plan is not None and self.plan.light in self.workers.common_tiers
+
+    def longest_s(self, tier: str, expected_s: float) -> float:
+        """Return the seconds that are set aside for a batch that should take `expected_s`.
+
+        They are more than expected where the light tier's images are promised.
+        """
+        if not self.guards_light:
+            return expected_s
+        return longest_s(expected_s, self.slo_s if self.estimates.is_sure(tier) else math.inf)
+
+    def lighter(self, tier: str, than: str) -> bool:
+        """Return whether one tier is lighter than another."""
+        names = list(self.queues)
+        return names.index(tier) < names.index(than)
+
+    def waiting(self) -> int:
+        """Return how many jobs wait in all queues."""
+        return sum(map(len, self.queues.values()))
+
+    def worker_count(self, tier: str) -> int:
+        """Return how many workers the plan gives a tier; 0 for a tier that it does not use."""
+        tier_plan = self.plan.tier(tier) if self.plan else None
+        return tier_plan.count if tier_plan else 0
+
+    def batch_limit(self, tier: str, image_size: str | None = None) -> int:
+        """Return the plan's largest batch of a tier; for a tier that it does not use, that of the light one.
+
+        Such a tier is used where the light one is overloaded: it must be fast. Of an image size that was measured, it
+        is no more than that was measured for: more may not fit in memory.
+        """
+        if self.plan is None:
+            return 1
+        tier_plan = self.plan.tier(tier) or self.plan.tier(self.plan.light)
+        limit = tier_plan.batch if tier_plan else 1
+        largest = self.estimates.largest_batch(tier, image_size) if image_size else None
+        return limit if largest is None else min(limit, largest)
+
+    def batch_s(self, tier: str, size: int, image_size: str | None = None) -> float:
+        """Return the expected seconds of a batch, the discriminator's included where it judges."""
+        return self.estimates.latency_s(tier, size, self.discriminates(tier), image_size)
+
+    def image_s(self, tier: str, image_size: str | None = None) -> float:
+        """Return the GPU seconds of an image in a batch of the plan's size."""
+        size = self.batch_limit(tier, image_size)
+        return self.batch_s(tier, size, image_size) / size
+
+    def queued_s(self) -> dict[str, float]:
+        """Return the GPU seconds of the work that waits, by tier, in batches of the plan's size."""
+        return {tier: self._queue_s(tier, queue) for tier, queue in self.queues.items()}
+
+    def _queue_s(self, tier: str, queue: TierQueue) -> float:
+        return sum((count * self.image_s(tier, kind.size) for kind, count in queue.kinds.items()), 0.0)
+
+    def first_image_s(self, job: Job, tier: str) -> float:
+        """Return the GPU seconds that the first image of a job for a tier takes; 0 where it has one."""
+        if job.light_image is not None:
+            return 0.0
+        if job.needy and self.plan is not None and self.lighter(self.plan.light, tier):
+            tier = self.plan.light
+        return self.image_s(tier, job.params.size)
+
+    def unmade_s(self, client: str) -> float:
+        """Return the GPU seconds that the first images of a client's waiting jobs take."""
+        return sum(queue.unmade_s.get(client, 0.0) for queue in self.queues.values())
+
+    def ends_at(self, job: Job, tier: str) -> float:
+        """Return about when (loop time) a job, put into a tier's queue now, would be made."""
+        service = self.batch_s(tier, 1, job.params.size)
+        if any(tier in worker.tiers for worker in self.workers.idle(self.now)):
+            return self.now + service
+        return self.now + self._wait_s(job.deadline, tier, job.client) + service
+
+    def drain_s(self) -> float:
+        """Return the seconds until everything that runs or waits is made."""
+        return self._wait_s(math.inf, None, None)
+
+    def _wait_s(self, deadline: float, for_tier: str | None, client: str | None) -> float:
+        """Return the seconds until the workers are through with what runs and what goes before a client's job.
+
+        The light tier does not wait for what the heavy one has queued: a heavy job that gets late is answered with its
+        light image, or steps down.
+        """
+        peers = self.workers.peers(for_tier)
+        work = sum(worker.left_s(self.now) for worker in peers if worker.tier is not None)
+        only_own_queue = False
+        if self.plan is not None and for_tier is not None:
+            names = list(self.queues)
+            only_own_queue = for_tier in names[: names.index(self.plan.light) + 1]
+        for tier, queue in self.queues.items():
+            together = for_tier is None or self.workers.wait_together(tier, for_tier)
+            if len(queue) and together and (tier == for_tier or not only_own_queue):
+                ahead = queue.ahead_of(deadline, client if tier == for_tier else None)
+                work += self._ahead_s(tier, queue, ahead)
+        return work / max(1, len(peers))
+
+    def _ahead_s(self, tier: str, queue: TierQueue, ahead: int) -> float:
+        """Return the GPU seconds of the first jobs of a queue, or somewhat more where sizes are mixed.
+
+        Of which sizes they are is not counted: each takes as long as the longest, and all no longer than the queue.
+        """
+        longest_s = ahead * max(self.image_s(tier, kind.size) for kind in queue.kinds)
+        return longest_s if len(queue.kinds) == 1 else min(longest_s, self._queue_s(tier, queue))

@@ -1,0 +1,161 @@
+"""Running: batches on workers, from the moment that a worker is taken to the moment that it is free again.
+
+A batch is made for its jobs: when the last of them has ended otherwise, it is cancelled. As every job ends at its
+deadline, so does a batch that would never end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hadis.protocol.worker import Progress
+
+from hadis_router.dispatch.estimates import Estimates
+from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.transport import Result, Transport, WorkerBusy, WorkerGone
+from hadis_router.dispatch.workers import RemoteWorker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Jobs on a worker; `expected_s` is how long they should take."""
+
+    worker: RemoteWorker
+    tier: str
+    jobs: Sequence[Job]
+    discriminate: bool
+    expected_s: float
+    began: float
+    """Loop time."""
+
+    @property
+    def image_size(self) -> str | None:
+        """The one size of its images."""
+        return self.jobs[0].params.size
+
+    @property
+    def timeout_s(self) -> float:
+        """After how many seconds the worker is given up."""
+        return 5 + 10 * self.expected_s
+
+
+class BatchOwner(Protocol):
+    """What the dispatcher does with a batch that ended."""
+
+    def take_results(self, batch: Batch, results: Sequence[Result]) -> None:
+        """See to each job by its result."""
+
+    def retry(self, batch: Batch, *, failed: bool) -> None:
+        """See to jobs that were not made; `failed`: by the worker's fault, which a job bears only so often."""
+
+    def freed(self) -> None:
+        """Give the worker something else to do."""
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    batch: Batch
+    needed_by: set[Job]
+    """Its jobs that have not ended."""
+    task: asyncio.Task[None] = field(init=False)
+
+
+class Runner:
+    """Owns the batches that run, each a task."""
+
+    def __init__(self, transport: Transport, estimates: Estimates, owner: BatchOwner) -> None:
+        """`estimates` learn from every batch; `owner` is told how it ended."""
+        self._transport, self._estimates, self._owner = transport, estimates, owner
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._runs: dict[Job, _Run] = {}
+        self.stopped = False
+        """Whether a task was cancelled from outside: the process ends, and workers must be given nothing more."""
+
+    def start(self, batch: Batch) -> None:
+        """Have a worker make a batch."""
+        batch.worker.begin(batch.tier, batch.began, batch.began + batch.expected_s)
+        run = _Run(batch, set(batch.jobs))
+        for job in batch.jobs:
+            job.stage = Stage.RUNNING
+            self._runs[job] = run
+        run.task = asyncio.ensure_future(self._run(run))
+        self._tasks.add(run.task)
+        run.task.add_done_callback(self._tasks.discard)
+
+    def leave(self, job: Job) -> None:
+        """Take a job that ended out of its batch, if it is in one; a batch without any job is cancelled."""
+        run = self._runs.pop(job, None)
+        if run is not None:
+            run.needed_by.remove(job)
+            if not run.needed_by:
+                # Not at once: a task that is cancelled before it has begun would not even free its worker.
+                asyncio.get_running_loop().call_soon(run.task.cancel)
+
+    def worker_of(self, job: Job) -> RemoteWorker | None:
+        """Return the worker that makes a job now."""
+        run = self._runs.get(job)
+        return run.batch.worker if run else None
+
+    async def drain(self) -> None:
+        """Wait for the batches that run."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, run: _Run) -> None:
+        """Run a batch to its end; the owner gets every job in it back, whatever happens, except on cancellation."""
+        loop, batch, worker = asyncio.get_running_loop(), run.batch, run.batch.worker
+
+        def advance(progress: Progress) -> None:
+            worker.advance(progress, batch.expected_s, loop.time())
+
+        try:
+            results = await self._transport.generate(
+                worker.url, batch.tier, batch.jobs, batch.discriminate, batch.timeout_s, advance
+            )
+            if len(results) != len(batch.jobs):
+                raise WorkerGone(f"{len(results)} results for {len(batch.jobs)} jobs")
+        except asyncio.CancelledError:
+            if run.needed_by:
+                self.stopped = True
+                raise
+            self._cancelled(batch)
+        except WorkerBusy:
+            self._end(run)
+            worker.refused(loop.time())
+            self._owner.retry(batch, failed=False)
+        except WorkerGone as error:
+            self._end(run)
+            log.warning("worker %s failed a batch of %d on %s: %s", worker.url, len(batch.jobs), batch.tier, error)
+            worker.failed(loop.time())
+            self._owner.retry(batch, failed=True)
+        else:
+            self._end(run)
+            worker.succeeded()
+            seconds = max(1e-6, loop.time() - batch.began)
+            size, image_size = len(batch.jobs), batch.image_size
+            self._estimates.learn(worker.url, batch.tier, size, batch.discriminate, seconds, image_size)
+            self._owner.take_results(batch, results)
+        finally:
+            worker.end()
+            self._owner.freed()
+
+    def _end(self, run: _Run) -> None:
+        for job in run.needed_by:
+            del self._runs[job]
+
+    def _cancelled(self, batch: Batch) -> None:
+        """See to the worker of a cancelled batch. Until it is at its next step, it will say that it is busy."""
+        worker, now = batch.worker, asyncio.get_running_loop().time()
+        elapsed_s = now - batch.began
+        # That it might never have ended is no reason to know nothing of it.
+        self._estimates.learn_at_least(
+            worker.url, batch.tier, len(batch.jobs), batch.discriminate, elapsed_s, batch.image_size
+        )
+        if worker.progress is None and elapsed_s > batch.expected_s:
+            log.warning("worker %s has not taken a batch on %s in %.1f s", worker.url, batch.tier, elapsed_s)
+            worker.failed(now)

@@ -1,0 +1,62 @@
+"""HTTP answers of errors: all of them in OpenAI's envelope, and with what its official client reads to retry."""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from hadis_router.dispatch.answer import ServeError
+
+_TYPES = {400: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_error"}
+_MESSAGES = {404: "there is nothing at this address", 405: "this address does not take this method"}
+
+
+def envelope(error: ServeError) -> dict[str, dict[str, str | None]]:
+    """Return an error as OpenAI's API writes it."""
+    kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+
+
+def error_response(error: ServeError) -> Response:
+    """Return the envelope with its status, Retry-After and x-should-retry."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(error.retry_after_s)
+    if error.status == 504 or error.code == "invalid":
+        # The official client retries every 5xx; these would only fail again, the deadline after its full time.
+        headers["x-should-retry"] = "false"
+    return Response(json.dumps(envelope(error)), error.status, headers, "application/json")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an app in the envelope."""
+
+    async def serve_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ServeError)
+        return error_response(error)
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        message = _MESSAGES.get(error.status_code, str(error.detail))
+        answer = error_response(
+            ServeError(error.status_code, "not_found" if error.status_code == 404 else "invalid", message)
+        )
+        answer.headers.update(error.headers or {})
+        return answer
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        name = str(first["loc"][-1])
+        return error_response(ServeError(400, "invalid_value", f"{name}: {first['msg']}", param=name))
+
+    async def any_error(_: Request, error: Exception) -> Response:
+        return error_response(ServeError(500, "internal_error", "the router has a fault; its log says which"))
+
+    app.add_exception_handler(ServeError, serve_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, any_error)

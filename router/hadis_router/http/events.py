@@ -1,0 +1,115 @@
+"""Server-sent events for the page: the status every second, and the progress of one request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from hadis_router.dispatch import refusals
+from hadis_router.dispatch.job import Job, Stage
+from hadis_router.http import sse
+from hadis_router.http.api import gateway_of
+from hadis_router.http.forwarding import forward_reading
+from hadis_router.http.gateway import Gateway
+from hadis_router.http.status import status_document
+
+router = APIRouter(include_in_schema=False)
+_STATUS_EVERY_S, _PROGRESS_EVERY_S = 1.0, 0.25
+_HISTORY_POINTS = 600
+_MOST_LISTENERS = 100
+_UNKNOWN_S = 5.0
+"""How long a request's id may be unknown: its body may still be on the way."""
+
+
+class History:
+    """The last ten minutes, one point per second, for pages that are opened later."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.points: deque[dict[str, Any]] = deque(maxlen=_HISTORY_POINTS)
+        self.listeners = 0
+
+    async def keep(self, gateway: Gateway) -> None:
+        """Add a point every second, for ever."""
+        while True:
+            self.points.append(point_of(status_document(gateway)))
+            await asyncio.sleep(_STATUS_EVERY_S)
+
+
+def point_of(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a status that is drawn over time."""
+    plan = status["plan"] or {}
+    return {
+        "t": round(time.time(), 1),
+        "observed": status["observed_rps"],
+        "forecast": status["forecast_rps"],
+        "direct": plan.get("direct_ratio"),
+        "deferral": plan.get("deferral_ratio"),
+        "quality": plan.get("quality"),
+        "p50": status["latency"]["p50_s"],
+        "p95": status["latency"]["p95_s"],
+        "queued": sum(status["queues"].values()),
+        "answers": status["answers"],
+    }
+
+
+@router.get("/v1/hadis/events")
+async def events(request: Request) -> Response:
+    """Send the history once, then the status every second."""
+    gateway, history = gateway_of(request), request.app.state.history
+    if (elsewhere := await forward_reading(gateway, request)) is not None:
+        return elsewhere
+    if history.listeners >= _MOST_LISTENERS:
+        raise refusals.too_many_listeners(_MOST_LISTENERS)
+
+    async def stream() -> AsyncIterator[bytes]:
+        history.listeners += 1
+        try:
+            yield sse.event("history", list(history.points))
+            while not gateway.stopping() and gateway.peers.only_owner is None:
+                status = status_document(gateway)
+                yield sse.event("status", status | {"point": point_of(status)})
+                await asyncio.sleep(_STATUS_EVERY_S)
+        finally:
+            history.listeners -= 1
+
+    return sse.response(stream())
+
+
+@router.get("/v1/hadis/progress/{request_id}")
+async def progress(request: Request, request_id: str) -> Response:
+    """Send how far the request with this X-Request-Id is, until it is answered."""
+    gateway = gateway_of(request)
+    if (elsewhere := await forward_reading(gateway, request, request_id)) is not None:
+        return elsewhere
+
+    async def stream() -> AsyncIterator[bytes]:
+        waited = 0.0
+        while request_id not in gateway.jobs_by_request and waited < _UNKNOWN_S and not gateway.stopping():
+            waited += _PROGRESS_EVERY_S
+            await asyncio.sleep(_PROGRESS_EVERY_S)
+        while (jobs := gateway.jobs_by_request.get(request_id)) and not gateway.stopping():
+            job = next((job for job in jobs if not job.done and job.stage is not Stage.NEW), None)
+            if job is not None:
+                yield sse.event("progress", _progress_of(gateway, job))
+            await asyncio.sleep(_PROGRESS_EVERY_S)
+        yield sse.event("end", {})
+
+    return sse.response(stream())
+
+
+def _progress_of(gateway: Gateway, job: Job) -> dict[str, Any]:
+    progress = gateway.dispatcher.progress(job)
+    return {
+        "stage": "running" if job.stage is Stage.RUNNING else "queued",
+        "tier": job.tier,
+        "ahead": progress.ahead,
+        "seconds": progress.left_s,
+        "deferred": job.deferred,
+        "steps": progress.steps.model_dump() if progress.steps else None,
+    }

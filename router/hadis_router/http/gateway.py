@@ -1,0 +1,176 @@
+"""The gateway between HTTP and the dispatcher: a request's jobs are made, submitted, and awaited together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+from hadis.api.fields import parse_duration_s
+from hadis.api.resources import ServiceSpec
+from hadis.planning.fleet import is_shared
+from hadis.planning.pareto import Front
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import RunState
+
+from hadis_router.dispatch import refusals
+from hadis_router.dispatch.answer import Answer, ServeError
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.peers import Peers
+from hadis_router.http.capabilities import able_tiers, resolved_size
+from hadis_router.http.images import GenerateRequest, image_params
+from hadis_router.http.metrics import RouterMetrics
+from hadis_router.http.peer_client import PeerClient
+
+_LONGEST_ID = 64
+_Listed = TypeVar("_Listed")
+
+
+class PromptScorer(Protocol):
+    """Scores the difficulty of a prompt."""
+
+    def score_off_loop_if_long(self, prompt: str) -> Awaitable[float]:
+        """Return the score; higher is harder."""
+
+
+class Gateway:
+    """What the HTTP handlers share; made at start, kept in `app.state`."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        spec: ServiceSpec,
+        dispatcher: Dispatcher,
+        scorer: PromptScorer,
+        metrics: RouterMetrics,
+        max_body_bytes: int,
+        stopping: Callable[[], bool],
+        peers: Peers,
+    ) -> None:
+        """Keep the parts; `stopping` says whether the server was told to end. Made inside a running loop."""
+        self.profile, self.dispatcher, self.scorer, self.metrics = profile, dispatcher, scorer, metrics
+        self.slo_s, self.attainment = parse_duration_s(spec.objective.latency), spec.objective.attainment
+        self.max_body_bytes, self.stopping = max_body_bytes, stopping
+        self.front = Front(profile, spec.objective, shared=is_shared(spec, profile))
+        self.peers, self.peer_client = peers, PeerClient(self.slo_s)
+        self.state = RunState(plan=None, workers=())
+        self.draining = False
+        self.jobs_by_request: dict[str, list[Job]] = {}
+        """Jobs under way of requests that came with an id, for those who ask for their progress."""
+        self.owner_by_request: dict[str, str] = {}
+        """For requests with an id that were forwarded: the router that they are at."""
+
+    def take_state(self, state: RunState) -> None:
+        """Follow what the source of plans and workers says."""
+        self.state = state
+        self.peers.update(state.routers, state.workers, asyncio.get_running_loop().time())
+        self._follow_peers()
+
+    def owns_all(self) -> bool:
+        """Return whether this router owns every queue now."""
+        if self.peers.reconsider(asyncio.get_running_loop().time()):
+            self._follow_peers()
+        return self.peers.owns_all
+
+    def next_owner(self) -> str | None:
+        """Return the URL of the router to forward the next request to; None where this one serves it."""
+        return None if self.owns_all() else self.peers.next_owner()
+
+    def suspect(self, owner: str) -> None:
+        """Pass over a router that did not answer, for a while; what waits for it goes elsewhere, too."""
+        self.peers.suspect(owner, asyncio.get_running_loop().time())
+        self.peer_client.give_up(owner)
+        self._follow_peers()
+
+    def _follow_peers(self) -> None:
+        self.peers.follow(self.dispatcher, self.state.plan)
+
+    def why_not_ready(self) -> str | None:
+        """Return why requests cannot be served now, or None."""
+        if self.draining:
+            return "stopping"
+        if self.dispatcher.plan is None:
+            return "no plan yet"
+        return None if len(self.dispatcher.workers) else "no worker is ready"
+
+    async def jobs(self, request: GenerateRequest, client: str, arrived: float) -> list[Job]:
+        """Return the jobs of a client's request; raise ServeError for what cannot be made. `arrived` is loop time."""
+        tiers = self.profile.tiers
+        forced = None if request.model == "auto" else request.model
+        if forced is not None and forced not in tiers:
+            known = ", ".join(["auto", *tiers])
+            raise ServeError(404, "model_not_found", f"there is no model {forced!r}; there are {known}", param="model")
+        candidates = list(tiers.values()) if forced is None else [tiers[forced]]
+        able = able_tiers(request, candidates, forced is not None)
+        size = resolved_size(request.size, able)
+        difficulty = None if forced else await self.scorer.score_off_loop_if_long(request.prompt)
+        loop, seed = asyncio.get_running_loop(), request.seed
+        deadline = arrived + self.slo_s
+        if loop.time() >= deadline:
+            self.metrics.refused("deadline_expired", request.n)
+            raise refusals.expired(self.slo_s)
+        if seed is None:
+            seed = secrets.randbits(63)
+        return [
+            Job(
+                id=uuid.uuid4().hex,
+                params=image_params(request, size, seed, i),
+                arrived=arrived,
+                deadline=deadline,
+                future=loop.create_future(),
+                forced_tier=forced,
+                able_tiers=None if len(able) == len(candidates) else frozenset(tier.name for tier in able),
+                lighter_may=able == candidates[: len(able)],
+                preference=request.preference,
+                difficulty=difficulty,
+                client=client,
+            )
+            for i in range(request.n)
+        ]
+
+    def owner_shown(self, request_id: str | None, owner: str) -> AbstractContextManager[None]:
+        """Let others ask by the request's id, if it has one that is not in use, which router serves it."""
+        return _listed(self.owner_by_request, request_id, owner)
+
+    def progress_shown(self, request_id: str | None, jobs: list[Job]) -> AbstractContextManager[None]:
+        """Let others ask by the request's id, if it has one that is not in use, how far its jobs are."""
+        return _listed(self.jobs_by_request, request_id, jobs)
+
+    async def make(self, jobs: list[Job], disconnected: asyncio.Task[None]) -> list[Answer]:
+        """Return all answers, or none: the first job that fails, or a client that disconnects, cancels the others."""
+        everything = asyncio.gather(*(job.future for job in jobs))
+        # Its exception is retrieved also when nobody awaits it: asyncio would log it otherwise.
+        everything.add_done_callback(lambda future: future.cancelled() or future.exception())
+        try:
+            self._submit(jobs)
+            await asyncio.wait((everything, disconnected), return_when=asyncio.FIRST_COMPLETED)
+            if not everything.done():
+                raise refusals.client_gone()
+            return everything.result()
+        finally:
+            for job in jobs:
+                self.dispatcher.cancel(job)
+
+    def _submit(self, jobs: list[Job]) -> None:
+        try:
+            self.dispatcher.submit(*jobs)
+        except ServeError as error:
+            self.metrics.refused(error.code, sum(job.stage is Stage.NEW for job in jobs))
+            raise
+
+
+@contextlib.contextmanager
+def _listed(table: dict[str, _Listed], request_id: str | None, value: _Listed) -> Iterator[None]:
+    if request_id is None or not 0 < len(request_id) <= _LONGEST_ID or request_id in table:
+        yield
+        return
+    table[request_id] = value
+    try:
+        yield
+    finally:
+        del table[request_id]

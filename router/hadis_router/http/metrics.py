@@ -1,0 +1,136 @@
+"""The router's metrics for Prometheus, in base units. What the dispatcher knows anyway is read at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+
+from hadis.api.tier import Tier
+from hadis.planning.sizes import AUTO, size_name
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from hadis_router.dispatch.answer import PATHS
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.job import Job
+from hadis_router.http.capabilities import all_sizes, resolved_size
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_OTHER = "other"
+_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 300)
+
+
+class RouterMetrics:
+    """Counters of images that were requested and of how they ended."""
+
+    def __init__(self, tiers: Collection[Tier] = ()) -> None:
+        """Use a registry of its own, so that two routers in one process do not share counters.
+
+        Every size that the tiers make has its counter from the start: of one that is new, the first value says nothing.
+        """
+        self.registry = CollectorRegistry()
+        arrivals = Counter(
+            "hadis_router_arrivals",
+            "Images requested, those refused included; by size: auto is each tier's first, other what no tier makes.",
+            ["size"],
+            registry=self.registry,
+        )
+        self._size_names = {size: size_name(resolved_size(size, tiers)) for size in (AUTO, *all_sizes(tiers))}
+        self.arrivals_by_size = dict.fromkeys((*self._size_names.values(), _OTHER), 0)
+        self._arrivals = {name: arrivals.labels(name) for name in self.arrivals_by_size}
+        self._answers = Counter("hadis_router_answers", "Images answered.", ["path"], registry=self.registry)
+        self._failures = Counter("hadis_router_failures", "Images without an answer.", ["code"], registry=self.registry)
+        self._forwarded = Counter(
+            "hadis_router_forwarded", "Requests forwarded to the router that owns their queue.", registry=self.registry
+        )
+        self._latency = Histogram(
+            "hadis_router_latency_seconds",
+            "From request to image.",
+            ["path"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._by_path = {path: (self._answers.labels(path), self._latency.labels(path)) for path in PATHS}
+
+    @property
+    def arrivals_total(self) -> int:
+        """Images requested."""
+        return sum(self.arrivals_by_size.values())
+
+    def arrived(self, count: int, size: str) -> None:
+        """Count images of a request, of the size that it asks for."""
+        name = self._size_names.get(size, _OTHER)
+        self.arrivals_by_size[name] += count
+        self._arrivals[name].inc(count)
+
+    def forwarded(self) -> None:
+        """Count a request that another router serves."""
+        self._forwarded.inc()
+
+    def ended(self, job: Job, how: str) -> None:
+        """Count a job that ended, by its path, its error's code or "cancelled"."""
+        if how in self._by_path:
+            answers, latency = self._by_path[how]
+            answers.inc()
+            latency.observe(job.future.result().latency_s)
+        else:
+            self._failures.labels(how).inc()
+
+    def refused(self, code: str, count: int) -> None:
+        """Count jobs of a request that were not admitted."""
+        self._failures.labels(code).inc(count)
+
+    def watch(self, dispatcher: Dispatcher, forecast_rps: Callable[[], float]) -> None:
+        """Show the dispatcher's queues, workers and plan too."""
+        self.registry.register(_Gauges(dispatcher, forecast_rps))
+
+    def text(self) -> bytes:
+        """Return the exposition."""
+        return generate_latest(self.registry)
+
+
+class _Gauges:
+    def __init__(self, dispatcher: Dispatcher, forecast_rps: Callable[[], float]) -> None:
+        self._dispatcher, self._forecast_rps = dispatcher, forecast_rps
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        dispatcher = self._dispatcher
+        queues = GaugeMetricFamily("hadis_router_queue_jobs", "Images that wait.", labels=["tier"])
+        work = GaugeMetricFamily("hadis_router_queued_seconds", "GPU seconds of the work that waits.", labels=["tier"])
+        busy = GaugeMetricFamily("hadis_router_busy_workers", "Workers that run a batch of the tier.", labels=["tier"])
+        queued_s = dispatcher.queued_s
+        for tier, waiting in dispatcher.queued.items():
+            queues.add_metric([tier], waiting)
+            work.add_metric([tier], queued_s[tier])
+            busy.add_metric([tier], dispatcher.workers.running(tier))
+        yield from (queues, work, busy, *self._ratios())
+        for name, text, value in self._values():
+            yield GaugeMetricFamily(f"hadis_router_{name}", text, value=value)
+
+    def _ratios(self) -> Iterator[Metric]:
+        """Yield how long batches take beside what is expected of them."""
+        by_tier = GaugeMetricFamily(
+            "hadis_router_batch_time_ratio", "Time of a batch through the profile's.", labels=["tier", "batch"]
+        )
+        for tier, by_batch in self._dispatcher.ratios.items():
+            for batch, ratio in by_batch.items():
+                by_tier.add_metric([tier, str(batch)], ratio)
+        by_worker = GaugeMetricFamily(
+            "hadis_router_worker_time_ratio", "Time of a worker's batches through its peers'.", labels=["worker"]
+        )
+        for url, ratio in self._dispatcher.worker_ratios.items():
+            by_worker.add_metric([url], ratio)
+        yield from (by_tier, by_worker)
+
+    def _values(self) -> Iterator[tuple[str, str, float]]:
+        """Yield name, help and value of each gauge without labels."""
+        yield "workers", "Workers that are ready, busy or not.", len(self._dispatcher.workers)
+        yield "objective_seconds", "Latency objective.", self._dispatcher.slo_s
+        yield "clients", "Clients that asked within the last minute.", self._dispatcher.clients
+        yield "forecast_rps", "Forecast demand in requests per second.", self._forecast_rps()
+        if plan := self._dispatcher.plan:
+            yield "plan_generation", "Generation of the plan in force.", plan.generation
+            yield "plan_direct_ratio", "Share of prompts that go straight to the heavy tier.", plan.direct_ratio
+            yield "plan_deferral_ratio", "Share of light images that the heavy tier makes again.", plan.deferral_ratio

@@ -1,0 +1,129 @@
+"""One router's calls to another: a request is passed on as it came, and its answer back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import aiohttp
+from fastapi import Request, Response
+from starlette.responses import StreamingResponse
+
+from hadis_router.dispatch.worker_client import KEEP_ALIVE_S
+
+HOPS, AGE, CLIENT = "hadis-forwarded", "hadis-age-seconds", "x-forwarded-for"
+"""Headers of a forwarded request: by how many routers; how old it is; the address that it came from."""
+_CONNECT_S, _MARGIN_S, _CHECK_S = 1.0, 1.0, 1.0
+_OF_THE_CONNECTION = frozenset(
+    {"connection", "content-length", "date", "expect", "host", "keep-alive", "server", "te", "trailer"}
+    | {"transfer-encoding", "upgrade"}
+)
+
+
+class PeerUnavailable(Exception):
+    """A router does not answer, or stops: another one may serve the request."""
+
+
+class PeerClient:
+    """Connections to other routers, kept open; made inside a running loop, closed at the end."""
+
+    def __init__(self, slo_s: float) -> None:
+        """`slo_s` bounds how long an answer may take."""
+        self._slo_s = slo_s
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S), auto_decompress=False
+        )
+        self._waiting: dict[str, set[asyncio.Task[Response]]] = {}
+        """By router, the requests that it has not begun to answer."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def ask(
+        self,
+        request: Request,
+        body: bytes,
+        router: str,
+        age_s: float,
+        hops: int,
+        ended: Callable[[], bool] = lambda: False,
+    ) -> Response:
+        """Return a router's answer to a request that is `age_s` old; raise PeerUnavailable where it has none.
+
+        A stream of events goes on until it, or who reads it, ends, or `ended` says so.
+        """
+        task = asyncio.ensure_future(self._ask(request, body, router, age_s, hops, ended))
+        waiting = self._waiting.setdefault(router, set())
+        waiting.add(task)
+        try:
+            await asyncio.wait({task})
+            if task.cancelled():
+                raise PeerUnavailable(f"{router} is given up")
+            return task.result()
+        finally:
+            task.cancel()
+            waiting.discard(task)
+            if not waiting:
+                self._waiting.pop(router, None)
+
+    def give_up(self, router: str) -> None:
+        """Let all who wait for a router's answer ask another one."""
+        for task in self._waiting.get(router, ()):
+            task.cancel()
+
+    async def _ask(
+        self, request: Request, body: bytes, router: str, age_s: float, hops: int, ended: Callable[[], bool]
+    ) -> Response:
+        headers = _passed_on(request.headers) | {HOPS: str(hops), AGE: f"{age_s:.6f}"}
+        if request.client is not None:
+            headers[CLIENT] = request.client.host
+        left_s = max(0.0, self._slo_s - age_s) + _MARGIN_S
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=left_s)
+        async with AsyncExitStack() as stack:
+            try:
+                answer = await stack.enter_async_context(
+                    self._session.request(
+                        request.method, router + request.url.path, headers=headers, data=body, timeout=timeout
+                    )
+                )
+                if answer.content_type == "text/event-stream":
+                    return _stream(answer, stack.pop_all(), ended)
+                content = await answer.read()
+            except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                raise PeerUnavailable(f"{router}: {type(error).__name__}: {error}") from None
+            if answer.status == 503 and _code(content) == "stopping":
+                raise PeerUnavailable(f"{router} is stopping")
+            return Response(content, answer.status, _passed_on(answer.headers))
+
+
+def _stream(answer: aiohttp.ClientResponse, stack: AsyncExitStack, ended: Callable[[], bool]) -> Response:
+    async def parts() -> AsyncIterator[bytes]:
+        async with stack:
+            while not ended():
+                try:
+                    part = await asyncio.wait_for(answer.content.readany(), _CHECK_S)
+                except aiohttp.ClientError:  # the router is gone; who reads asks again
+                    return
+                except TimeoutError:
+                    continue
+                if not part:
+                    return
+                yield part
+
+    return StreamingResponse(parts(), answer.status, _passed_on(answer.headers))
+
+
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that are of the message, not of the connection that it came by."""
+    return {name.lower(): value for name, value in headers.items() if name.lower() not in _OF_THE_CONNECTION}
+
+
+def _code(content: bytes) -> Any:
+    try:
+        return json.loads(content)["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        return None
