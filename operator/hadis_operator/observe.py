@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from hadis.api.images_api import check_aliases
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
 from hadis.planning.sizes import read_mix
@@ -28,6 +29,16 @@ def memory_of(service: ServiceView) -> Memory:
         mix=read_mix(status.size_shares),
         profile_hash=status.profile_hash,
     )
+
+
+def fitting(spec: ServiceSpec, profile: Profile | Problem) -> Profile | Problem:
+    """Return the profile, or why a service cannot be served with it: what spec and profile do not agree on."""
+    if isinstance(profile, Profile):
+        try:
+            check_aliases(spec.api, profile.tiers)
+        except ValueError as error:
+            return Problem("UnknownTier", f"{error}; what runs goes on as it is")
+    return profile
 
 
 def snapshot_of(

@@ -25,7 +25,7 @@ from hadis_operator.cache import Cache
 from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner
 from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
-from hadis_operator.observe import memory_of, snapshot_of
+from hadis_operator.observe import fitting, memory_of, snapshot_of
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import StatusWriter
 from hadis_operator.views import ServiceView
@@ -74,7 +74,7 @@ class Reconciler:
         return max(0.0, self._due_s(service.spec) - asyncio.get_running_loop().time())
 
     async def _observe(self, service: ServiceView, spec: ServiceSpec) -> tuple[Snapshot, Children | None]:
-        profile = self._cache.profile(self._namespace, spec.profile)
+        profile = fitting(spec, self._cache.profile(self._namespace, spec.profile))
         desired = None
         if isinstance(profile, Profile) and spec.mode != "Paused":
             desired = self._desired(service, spec, profile)

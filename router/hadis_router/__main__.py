@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from hadis_router.app import create_app
 from hadis_router.difficulty.scorer import DifficultyScorer
+from hadis_router.http.half_close import HalfCloseProtocol
 from hadis_router.plan_from_file import follow_file
 from hadis_router.settings import RouterSettings
 
@@ -46,6 +47,7 @@ def main() -> int:
     )
     config = uvicorn.Config(
         app,
+        http=HalfCloseProtocol,
         host=settings.host,
         port=settings.port,
         log_level="warning",

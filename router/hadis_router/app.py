@@ -17,7 +17,8 @@ from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.worker_client import HttpTransport
-from hadis_router.http import api, errors, events, pareto_front, static_page
+from hadis_router.http import api, cors, errors, events, pareto_front, static_page
+from hadis_router.http.entrance import Entrance
 from hadis_router.http.gateway import Gateway, PromptScorer
 from hadis_router.http.metrics import RouterMetrics
 
@@ -55,7 +56,10 @@ def create_app(
         await gateway.peer_client.close()
         await http.close()
 
-    app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    if origins := manifest.service.spec.api.cors_origins:
+        cors.install(app, origins)
+    app.add_middleware(Entrance)
     for router in (api.router, events.router, pareto_front.router):
         app.include_router(router)
     if with_page:

@@ -14,7 +14,7 @@ from hadis_router.app import create_app
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result
 from hadis_router.http import events
-from test_api import Instant, LengthScorer, make_app
+from test_api import Instant, LengthScorer, make_app, make_manifest
 
 
 async def test_too_many_listeners_are_refused(profile: Profile) -> None:
@@ -31,13 +31,12 @@ async def test_too_many_listeners_are_refused(profile: Profile) -> None:
 
 async def test_the_page_can_be_left_out(profile: Profile) -> None:
     with_page = make_app(profile, Instant())
-    manifest: Any = None
 
     async def states() -> AsyncIterator[Any]:
         await asyncio.Event().wait()
         yield None
 
-    without = create_app(manifest, states, LengthScorer(), Instant(), with_page=False)
+    without = create_app(make_manifest(profile), states, LengthScorer(), Instant(), with_page=False)
     paths = [{getattr(route, "path", "") for route in app.routes} for app in (with_page, without)]
     assert "/" in paths[0]
     assert "/" not in paths[1]
@@ -74,7 +73,7 @@ async def test_progress_tells_steps(profile: Profile) -> None:
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client,
     ):
         await asyncio.sleep(0)
-        headers = {"x-request-id": "mine"}
+        headers = {"x-request-id": "mine-and-no-one-elses"}
         answer = asyncio.create_task(client.post("/v1/images/generations", json={"prompt": "a"}, headers=headers))
         while not workers.jobs:  # noqa: ASYNC110 (the request is on its way)
             await asyncio.sleep(0)

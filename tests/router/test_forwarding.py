@@ -25,6 +25,7 @@ from hadis_router.http.peer_client import AGE, CLIENT, HOPS
 from test_api import PLAN, Instant, LengthScorer
 
 PATH = "/v1/images/generations"
+MINE = "mine-and-no-one-elses"
 WORKERS = tuple(WorkerAddress(f"http://w{i}", ("light", "heavy")) for i in range(2))
 
 
@@ -255,8 +256,8 @@ async def test_a_client_keeps_its_address_at_the_owner(profile: Profile, http: h
 async def test_progress_events_and_status_are_the_owners(profile: Profile, http: httpx.AsyncClient) -> None:
     async with running(profile, 2) as (owner, other):
         owner.workers.gate = asyncio.Event()
-        asked = asyncio.create_task(http.post(other.url + PATH, json={"prompt": "x"}, headers={"x-request-id": "mine"}))
-        async with http.stream("GET", other.url + "/v1/hadis/progress/mine") as answer:
+        asked = asyncio.create_task(http.post(other.url + PATH, json={"prompt": "x"}, headers={"x-request-id": MINE}))
+        async with http.stream("GET", f"{other.url}/v1/hadis/progress/{MINE}") as answer:
             lines = answer.aiter_lines()
             assert await anext(lines) == "event: progress"
             owner.workers.gate.set()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from hadis.protocol.worker import GenerateBatch, WorkerStatus, encode_answer, encode_progress
+from hadis.protocol.worker import GenerateBatch, WorkerStatus, encode_answer, encode_progress, named_requests
 
 from hadis_worker.batches import BatchEngine, Made
 from hadis_worker.encode import encode_all
@@ -166,7 +166,8 @@ class WorkerService:
             return []
         except EngineUnavailable as error:
             # An answer without results is a worker's failure to the router, which then has others make the jobs.
-            log.warning("tier %s: a batch of %d was not made: %s", batch.tier, len(batch.jobs), error)
+            text = "tier %s: a batch of %d for %s was not made: %s"
+            log.warning(text, batch.tier, len(batch.jobs), batch.requests, error)
             return []
         finally:
             self.metrics.out_of_memory.labels(batch.tier).inc(engine.out_of_memory_total - short_before)
@@ -174,6 +175,9 @@ class WorkerService:
         self.metrics.service.labels(batch.tier, str(len(batch.jobs))).observe(results[0].service_s)
         self.metrics.batches.labels(batch.tier).inc()
         for result in results:
+            if result.error is not None:
+                name = named_requests(job.request_id for job in batch.jobs if job.id == result.id)
+                log.warning("tier %s: no image for %s: %s", batch.tier, name, result.error)
             self.metrics.images.labels(batch.tier, result.error_code or "ok").inc()
         return outcomes
 

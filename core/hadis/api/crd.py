@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from hadis.api.images_api import ImagesApi
 from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, Optimize, ProfileSpec, ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.api.workload import ModelCache
@@ -25,10 +26,17 @@ RULES: dict[str, tuple[str, str]] = {
         " && ".join(f"self.optimize != '{name}'" for name in _NEED_QUALITY) + " || has(self.quality)",
         f"optimize: {' or '.join(_NEED_QUALITY)} needs a quality to reach; write objective.quality",
     ),
+    ImagesApi.__name__: (
+        "!has(self.modelAliases) || !('auto' in self.modelAliases)",
+        "modelAliases: auto always means that the plan decides; leave it out",
+    ),
     ModelCache.__name__: ("!(has(self.claim) && has(self.hostPath))", "write claim or hostPath, not both"),
 }
 """Model name to (CEL rule, message)."""
-_KEPT = ("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "default")
+_KEPT = (
+    *("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength"),
+    *("minItems", "maxItems", "maxProperties", "default"),
+)
 _DURATION = r"^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?([0-9]+(\.[0-9]+)?ms)?$"
 _DURATIONS = ("latency", "planEvery", "scaleDownAfter", "timeout")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from hadis.api.images_api import check_aliases
 from hadis.api.resources import CascadeProfile, DiffusionService
 
 _KINDS: dict[str, type[DiffusionService] | type[CascadeProfile]] = {
@@ -97,5 +98,13 @@ def read_manifest(path: Path) -> Manifest:
         profiles, folder = [read_profile(beside)], beside.parent
     for profile in profiles:
         if profile.metadata.name == name:
+            _check_together(path, services[0], profile)
             return Manifest(services[0], profile, folder.resolve())
     raise ManifestError(f"{path}: no CascadeProfile named {name!r}, neither here nor in {beside}")
+
+
+def _check_together(path: Path, service: DiffusionService, profile: CascadeProfile) -> None:
+    try:
+        check_aliases(service.spec.api, [tier.name for tier in profile.spec.tiers])
+    except ValueError as error:
+        raise ManifestError(f"{path}: {error}") from None

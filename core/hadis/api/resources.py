@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from hadis.api.fields import Fields, Name, Positive, PositiveDuration, Share
+from hadis.api.images_api import ImagesApi
 from hadis.api.tier import Tier
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
@@ -112,6 +113,7 @@ class ServiceSpec(Fields):
         "120s", description="GPUs are given back when fewer have sufficed for this long."
     )
     queue: Queue = Field(default_factory=Queue)
+    api: ImagesApi = Field(default_factory=ImagesApi)
     mode: Literal["Auto", "Advisory", "Paused"] = Field(
         "Auto",
         description="Auto: plan and apply. Advisory: plan and say so, touch no pod. Paused: leave everything as it is.",

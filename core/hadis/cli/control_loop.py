@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.planning.speeds import read_ratios
+from hadis.protocol.address import worker_name
 from hadis.protocol.run_state import PlanChange, RunState, write_state
 
 _PROBE_S = 2.0
@@ -68,7 +69,8 @@ class ControlLoop:
                     continue
 
     async def _observe(self, http: httpx.AsyncClient, spec: ServiceSpec) -> Snapshot:
-        _, reading = await asyncio.gather(self.workers.probe(http), _read_demand(http, self.url))
+        urls = [worker.url for worker in self.workers.addresses()]
+        _, reading = await asyncio.gather(self.workers.probe(http), _read_demand(http, self.url, urls))
         return snapshot_of(asyncio.get_running_loop().time(), spec, self.profile, self.workers, reading)
 
     def _publish(self, decision: Decision) -> None:
@@ -98,14 +100,15 @@ def snapshot_of(
     return Snapshot(now_s=now_s, spec=spec, profile=profile, reading=reading, workers=processes, groups=groups)
 
 
-async def _read_demand(http: httpx.AsyncClient, url: str) -> DemandReading | Problem:
+async def _read_demand(http: httpx.AsyncClient, url: str, workers: Iterable[str] = ()) -> DemandReading | Problem:
     """Return the router's counts of arrivals by size and the work that waits by tier, or that it does not answer."""
     try:
         status = (await http.get(f"{url}/v1/hadis/status")).json()
         series = {size: float(count) for size, count in status["arrivals_by_size"].items()}
         queued_s = dict(status["queued_s"])
         ratios = read_ratios(status["batch_time_ratios"])
-        worker_ratios = {worker["url"]: float(worker["time_ratio"]) for worker in status["workers"]}
+        urls = {worker_name(url): url for url in workers}
+        worker_ratios = {urls.get(each["name"], ""): float(each["time_ratio"]) for each in status["workers"]}
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Problem("NoRouter", f"the router does not answer: {error!r}")
     now, sizes = asyncio.get_running_loop().time(), {size: size for size in series}

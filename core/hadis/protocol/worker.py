@@ -7,7 +7,7 @@ Parts carry Content-Length, so that images are found without a search through th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -19,6 +19,7 @@ CONTENT_TYPE = f"multipart/mixed; boundary={BOUNDARY}"
 _PROGRESS_TYPE = "application/vnd.hadis.progress+json"
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 Format = Literal["png", "jpeg", "webp"]
+_MOST_NAMED = 8
 ErrorCode = Literal["out_of_memory", "invalid", "content_filtered", "unavailable", "failed"]
 
 
@@ -26,6 +27,7 @@ class WireJob(Fields):
     """One image to make. None means: as the tier's profile says."""
 
     id: str
+    request_id: str | None = Field(None, max_length=128, description="The id of its request, for logs.")
     prompt: str
     negative_prompt: str | None = None
     seed: int = Field(ge=0, lt=2**63)
@@ -42,6 +44,18 @@ class GenerateBatch(Fields):
     tier: str
     jobs: Annotated[tuple[WireJob, ...], Field(min_length=1, max_length=1024)]
     discriminate: bool = False
+
+    @property
+    def requests(self) -> str:
+        """The ids of its jobs' requests, as logs say them."""
+        return named_requests(job.request_id for job in self.jobs)
+
+
+def named_requests(ids: Iterable[str | None]) -> str:
+    """Return ids of requests as logs say them: each once, and not too many."""
+    known = list(dict.fromkeys(each for each in ids if each))
+    more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
+    return f"requests {', '.join(known[:_MOST_NAMED])}{more}" if known else "requests without an id"
 
 
 class JobResult(Fields):

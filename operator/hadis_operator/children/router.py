@@ -27,7 +27,7 @@ _GRACE_S = 60
 
 def service_config(owner: Owner, spec: ServiceSpec) -> Manifest:
     """Return the ConfigMap with the service as the router reads it: without what only the operator needs."""
-    fields = {"profile", "objective", "gpus", "queue", "plan_every", "placement"}
+    fields = {"profile", "objective", "gpus", "queue", "api", "plan_every", "placement"}
     text = as_yaml({
         "apiVersion": API_VERSION,
         "kind": "DiffusionService",

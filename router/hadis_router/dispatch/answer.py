@@ -41,6 +41,7 @@ class Answer:
 
     image: bytes
     path: ServingPath
+    seed: int
     difficulty: float | None
     confidence: float | None
     attempts: tuple[Attempt, ...]

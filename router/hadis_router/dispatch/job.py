@@ -116,6 +116,8 @@ class Job:
     difficulty: float | None = None
     client: str = ""
     """Its client's key; jobs of one key share a fair share."""
+    request_id: str | None = None
+    """The id of its request, for logs."""
     on_light: Callable[[], None] | None = None
     """Called when `light_image` is kept and the heavy tier makes another."""
 
@@ -190,9 +192,8 @@ class Job:
 
     def make_stand_in(self, light: str, future: asyncio.Future[Answer]) -> Job:
         """Return a job of the light tier that makes an image for this one."""
-        self.stand_in = Job(
-            f"{self.id}-light", self.params, self.arrived, self.deadline, future, forced_tier=light, client=self.client
-        )
+        self.stand_in = Job(f"{self.id}-light", self.params, self.arrived, self.deadline, future, forced_tier=light)
+        self.stand_in.client, self.stand_in.request_id = self.client, self.request_id
         self.stand_in.stands_in_for = self
         self.stand_in.admit(replace(self.admission, tier=light, tier_reason=TierReason.STEPPED_DOWN))
         return self.stand_in
@@ -209,6 +210,7 @@ class Job:
             Answer(
                 image=image,
                 path=path,
+                seed=self.params.seed,
                 difficulty=self.difficulty,
                 confidence=self.confidence,
                 attempts=tuple(self.attempts),
@@ -235,6 +237,7 @@ class Job:
         params = self.params
         return WireJob(
             id=self.id,
+            request_id=self.request_id,
             prompt=params.prompt,
             negative_prompt=params.negative_prompt,
             seed=params.seed,

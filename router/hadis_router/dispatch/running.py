@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hadis.protocol.worker import Progress
+from hadis.protocol.worker import Progress, named_requests
 
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.job import Job, Stage
@@ -38,6 +38,11 @@ class Batch:
     def image_size(self) -> str | None:
         """The one size of its images."""
         return self.jobs[0].params.size
+
+    @property
+    def requests(self) -> str:
+        """The ids of its jobs' requests, as logs say them."""
+        return named_requests(job.request_id for job in self.jobs)
 
     @property
     def timeout_s(self) -> float:
@@ -130,7 +135,8 @@ class Runner:
             self._owner.retry(batch, failed=False)
         except WorkerGone as error:
             self._end(run)
-            log.warning("worker %s failed a batch of %d on %s: %s", worker.url, len(batch.jobs), batch.tier, error)
+            text = "worker %s failed a batch of %d on %s, for %s: %s"
+            log.warning(text, worker.url, len(batch.jobs), batch.tier, batch.requests, error)
             worker.failed(loop.time())
             self._owner.retry(batch, failed=True)
         else:
@@ -157,5 +163,6 @@ class Runner:
             worker.url, batch.tier, len(batch.jobs), batch.discriminate, elapsed_s, batch.image_size
         )
         if worker.progress is None and elapsed_s > batch.expected_s:
-            log.warning("worker %s has not taken a batch on %s in %.1f s", worker.url, batch.tier, elapsed_s)
+            text = "worker %s has not taken a batch on %s in %.1f s, for %s"
+            log.warning(text, worker.url, batch.tier, elapsed_s, batch.requests)
             worker.failed(now)

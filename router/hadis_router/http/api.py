@@ -10,12 +10,14 @@ from starlette.responses import JSONResponse
 
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
-from hadis_router.http.capabilities import all_sizes
 from hadis_router.http.clients import client_key
+from hadis_router.http.entrance import request_id_of
 from hadis_router.http.forwarding import address_of, age_s, forward, forward_reading, until_disconnected
 from hadis_router.http.gateway import Gateway
-from hadis_router.http.images import GenerateRequest, answer_body, answer_headers, read_request
+from hadis_router.http.image_answers import answer_body, answer_headers, request_headers
+from hadis_router.http.images import GenerateRequest
 from hadis_router.http.metrics import CONTENT_TYPE
+from hadis_router.http.request_body import check_content_type, read_request
 from hadis_router.http.status import status_document
 from hadis_router.http.streaming import stream_images
 
@@ -31,9 +33,7 @@ def gateway_of(request: Request) -> Gateway:
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind != "application/json":
-        raise ServeError(415, "invalid_content_type", f"content-type is {kind!r}; send application/json")
+    check_content_type(request.headers.get("content-type", ""))
     parts, total = [], 0
     async for part in request.stream():
         total += len(part)
@@ -72,14 +72,16 @@ async def generate(request: Request) -> Response:
     content = await _read_body(request, gateway.max_body_bytes)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
-    body = read_request(content)
+    body = gateway.models.with_size_made(read_request(content, gateway.strict))
     gateway.metrics.arrived(body.n, body.size)
-    client = client_key(request.headers, body.user, address_of(request, gateway.peers))
-    jobs = await gateway.jobs(body, client, arrived)
-    request_id = request.headers.get("x-request-id")
+    client = client_key(request.headers, body.end_user, address_of(request, gateway.peers))
+    request_id = request_id_of(request)
+    jobs = await gateway.jobs(body, client, arrived, request_id)
     disconnected = asyncio.ensure_future(until_disconnected(request))
     if body.stream:
-        return await stream_images(gateway, body, jobs, disconnected, request_id)
+        stream = await stream_images(gateway, body, jobs, disconnected, request_id)
+        stream.headers.update(request_headers(body, jobs[0].params.seed))
+        return stream
     try:
         with gateway.progress_shown(request_id, jobs):
             answers = await gateway.make(jobs, disconnected)
@@ -89,27 +91,30 @@ async def generate(request: Request) -> Response:
         content = await asyncio.to_thread(answer_body, body, answers)
     else:
         content = answer_body(body, answers)
-    return Response(content, headers=answer_headers(answers[0]), media_type="application/json")
+    headers = answer_headers(answers[0]) | request_headers(body, answers[0].seed)
+    return Response(content, headers=headers, media_type="application/json")
 
 
 @router.get("/v1/models")
 async def models(request: Request) -> JSONResponse:
     """List `auto` and the tiers, each with the sizes that it makes."""
-    tiers = gateway_of(request).profile.tiers
-    sizes = {"auto": all_sizes(tiers.values())} | {name: list(tier.all_sizes) for name, tier in tiers.items()}
-    data = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "hadis", "sizes": made}
-        for name, made in sizes.items()
-    ]
-    return JSONResponse({"object": "list", "data": data})
+    return JSONResponse(gateway_of(request).models.listing())
 
 
+@router.get("/v1/models/{model:path}", responses={404: {"description": "No such model"}})
+async def model(request: Request, model: str) -> JSONResponse:
+    """Describe one model: auto, a tier, or what a further name of `modelAliases` stands for."""
+    return JSONResponse(gateway_of(request).models.document(model))
+
+
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def healthz() -> JSONResponse:
     """Say that the process lives."""
     return JSONResponse({"status": "ok"})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"description": "Not ready; the body says why"}})
 async def readyz(request: Request) -> JSONResponse:
     """Say whether requests can be served."""

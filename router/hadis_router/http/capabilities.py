@@ -27,7 +27,7 @@ def able_tiers(request: GenerateRequest, tiers: Sequence[Tier], forced: bool) ->
         raise _refusal("size", f"{who} {request.size!r}; write {sizes} or auto", code="invalid_size")
     if not request.negative_prompt:  # an empty one asks for nothing
         return able
-    taking = [tier for tier in able if _takes_negatives(tier)]
+    taking = [tier for tier in able if takes_negatives(tier)]
     if not taking:
         names = ", ".join(tier.name for tier in able)
         raise _refusal("negative_prompt", f"is not taken by {names}; leave it out")
@@ -44,7 +44,8 @@ def resolved_size(size: str, tiers: Iterable[Tier]) -> str | None:
     return None if size == AUTO or all(tier.size == size for tier in tiers) else size
 
 
-def _takes_negatives(tier: Tier) -> bool:
+def takes_negatives(tier: Tier) -> bool:
+    """Return whether a tier takes negative prompts, or may."""
     told = tier.remote is None or "negative_prompt" in tier.remote.accepts
     return told and tier.negative_prompts is not False
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from hadis_router.dispatch.answer import ServeError
+from hadis_router.http.entrance import REQUEST_ID, request_id_of
+
+log = logging.getLogger(__name__)
 
 _TYPES = {400: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_error"}
 _MESSAGES = {404: "there is nothing at this address", 405: "this address does not take this method"}
@@ -34,8 +38,10 @@ def error_response(error: ServeError) -> Response:
 def install(app: FastAPI) -> None:
     """Answer every error of an app in the envelope."""
 
-    async def serve_error(_: Request, error: Exception) -> Response:
+    async def serve_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ServeError)
+        if error.status == 500:
+            log.warning("request %s: %s: %s", request_id_of(request), error.code, error.message)
         return error_response(error)
 
     async def http_error(request: Request, error: Exception) -> Response:
@@ -53,8 +59,13 @@ def install(app: FastAPI) -> None:
         name = str(first["loc"][-1])
         return error_response(ServeError(400, "invalid_value", f"{name}: {first['msg']}", param=name))
 
-    async def any_error(_: Request, error: Exception) -> Response:
-        return error_response(ServeError(500, "internal_error", "the router has a fault; its log says which"))
+    async def any_error(request: Request, error: Exception) -> Response:
+        # The server logs the traceback. This answer does not pass the entrance, which is within the server's own edge.
+        request_id = request_id_of(request)
+        log.error("request %s: the router has a fault: %s: %s", request_id, type(error).__name__, error)
+        answer = error_response(ServeError(500, "internal_error", "the router has a fault; its log says which"))
+        answer.headers[REQUEST_ID] = request_id
+        return answer
 
     app.add_exception_handler(ServeError, serve_error)
     app.add_exception_handler(HTTPException, http_error)

@@ -14,6 +14,7 @@ from hadis_router.dispatch import refusals
 from hadis_router.dispatch.job import Job, Stage
 from hadis_router.http import sse
 from hadis_router.http.api import gateway_of
+from hadis_router.http.entrance import check_unguessable
 from hadis_router.http.forwarding import forward_reading
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.status import status_document
@@ -84,6 +85,7 @@ async def events(request: Request) -> Response:
 @router.get("/v1/hadis/progress/{request_id}")
 async def progress(request: Request, request_id: str) -> Response:
     """Send how far the request with this X-Request-Id is, until it is answered."""
+    check_unguessable(request_id)
     gateway = gateway_of(request)
     if (elsewhere := await forward_reading(gateway, request, request_id)) is not None:
         return elsewhere

@@ -19,6 +19,7 @@ from fastapi import Request, Response
 
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.peers import Peers
+from hadis_router.http.entrance import request_id_of
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.peer_client import AGE, CLIENT, HOPS, PeerUnavailable
 
@@ -68,7 +69,7 @@ async def forward_reading(gateway: Gateway, request: Request, request_id: str | 
     try:
         return await gateway.peer_client.ask(request, b"", owner, 0.0, _hops(request) + 1, ended)
     except PeerUnavailable as error:
-        log.warning("%s", error)
+        log.warning("request %s: %s", request_id_of(request), error)
         return None
 
 
@@ -94,7 +95,7 @@ def address_of(request: Request, peers: Peers) -> str | None:
 
 
 async def _first_answer(gateway: Gateway, request: Request, content: bytes, arrived: float) -> Response | None:
-    request_id = request.headers.get("x-request-id")
+    request_id = request_id_of(request)
     for _ in range(MOST_OWNERS):
         owner, age = gateway.next_owner(), asyncio.get_running_loop().time() - arrived
         if owner is None:
@@ -105,7 +106,7 @@ async def _first_answer(gateway: Gateway, request: Request, content: bytes, arri
             with gateway.owner_shown(request_id, owner):
                 response = await gateway.peer_client.ask(request, content, owner, age, _hops(request) + 1)
         except PeerUnavailable as error:
-            log.warning("%s; another router is asked", error)
+            log.warning("request %s: %s; another router is asked", request_id, error)
             gateway.suspect(owner)
         else:
             gateway.metrics.forwarded()

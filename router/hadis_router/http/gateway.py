@@ -25,9 +25,9 @@ from hadis_router.dispatch.peers import Peers
 from hadis_router.http.capabilities import able_tiers, resolved_size
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
+from hadis_router.http.models import Models
 from hadis_router.http.peer_client import PeerClient
 
-_LONGEST_ID = 64
 _Listed = TypeVar("_Listed")
 
 
@@ -56,14 +56,15 @@ class Gateway:
         self.profile, self.dispatcher, self.scorer, self.metrics = profile, dispatcher, scorer, metrics
         self.slo_s, self.attainment = parse_duration_s(spec.objective.latency), spec.objective.attainment
         self.max_body_bytes, self.stopping = max_body_bytes, stopping
+        self.strict, self.models = spec.api.strict, Models(profile.tiers, spec.api)
         self.front = Front(profile, spec.objective, shared=is_shared(spec, profile))
         self.peers, self.peer_client = peers, PeerClient(self.slo_s)
         self.state = RunState(plan=None, workers=())
         self.draining = False
         self.jobs_by_request: dict[str, list[Job]] = {}
-        """Jobs under way of requests that came with an id, for those who ask for their progress."""
+        """Jobs under way by their request's id, for those who ask for its progress."""
         self.owner_by_request: dict[str, str] = {}
-        """For requests with an id that were forwarded: the router that they are at."""
+        """For requests that were forwarded: the router that they are at."""
 
     def take_state(self, state: RunState) -> None:
         """Follow what the source of plans and workers says."""
@@ -98,14 +99,10 @@ class Gateway:
             return "no plan yet"
         return None if len(self.dispatcher.workers) else "no worker is ready"
 
-    async def jobs(self, request: GenerateRequest, client: str, arrived: float) -> list[Job]:
+    async def jobs(self, request: GenerateRequest, client: str, arrived: float, request_id: str) -> list[Job]:
         """Return the jobs of a client's request; raise ServeError for what cannot be made. `arrived` is loop time."""
-        tiers = self.profile.tiers
-        forced = None if request.model == "auto" else request.model
-        if forced is not None and forced not in tiers:
-            known = ", ".join(["auto", *tiers])
-            raise ServeError(404, "model_not_found", f"there is no model {forced!r}; there are {known}", param="model")
-        candidates = list(tiers.values()) if forced is None else [tiers[forced]]
+        forced = self.models.forced_tier(request.model)
+        candidates = self.models.candidates(forced)
         able = able_tiers(request, candidates, forced is not None)
         size = resolved_size(request.size, able)
         difficulty = None if forced else await self.scorer.score_off_loop_if_long(request.prompt)
@@ -129,16 +126,17 @@ class Gateway:
                 preference=request.preference,
                 difficulty=difficulty,
                 client=client,
+                request_id=request_id,
             )
             for i in range(request.n)
         ]
 
-    def owner_shown(self, request_id: str | None, owner: str) -> AbstractContextManager[None]:
-        """Let others ask by the request's id, if it has one that is not in use, which router serves it."""
+    def owner_shown(self, request_id: str, owner: str) -> AbstractContextManager[None]:
+        """Let who knows a request's id ask which router serves it, if the id is not in use."""
         return _listed(self.owner_by_request, request_id, owner)
 
-    def progress_shown(self, request_id: str | None, jobs: list[Job]) -> AbstractContextManager[None]:
-        """Let others ask by the request's id, if it has one that is not in use, how far its jobs are."""
+    def progress_shown(self, request_id: str, jobs: list[Job]) -> AbstractContextManager[None]:
+        """Let who knows a request's id ask how far its jobs are, if the id is not in use."""
         return _listed(self.jobs_by_request, request_id, jobs)
 
     async def make(self, jobs: list[Job], disconnected: asyncio.Task[None]) -> list[Answer]:
@@ -165,8 +163,8 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def _listed(table: dict[str, _Listed], request_id: str | None, value: _Listed) -> Iterator[None]:
-    if request_id is None or not 0 < len(request_id) <= _LONGEST_ID or request_id in table:
+def _listed(table: dict[str, _Listed], request_id: str, value: _Listed) -> Iterator[None]:
+    if request_id in table:
         yield
         return
     table[request_id] = value

@@ -1,33 +1,59 @@
-"""OpenAI's images API: the request as it is read, and the answer as it is written."""
+"""OpenAI's images API: a request's fields, each honoured, ignored or refused, and what they say of each image."""
 
 from __future__ import annotations
 
-import base64
-import json
-import time
-import unicodedata
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self
 
 from hadis.api.fields import Fields
-from hadis.protocol.worker import MEDIA_TYPES
-from pydantic import AfterValidator, ConfigDict, Field
+from hadis.api.images_api import AUTO_MODEL
+from hadis.protocol.worker import Format
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from hadis_router.dispatch.answer import Answer, ServeError
 from hadis_router.dispatch.job import ImageParams, Preference
 
 MOST_CHARACTERS = 32_000
 """OpenAI's limit for its newest image models."""
 _SEEDS = 2**63
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_SIZE = re.compile("auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
+_HIGH = ("high", "xhigh", "max", "hd")
 
 
-def _is_text(prompt: str) -> str:
-    for character in prompt:
-        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t":
-            raise ValueError(f"holds U+{ord(character):04X}, a control character")
+def _has_no_controls(text: str) -> str:
+    if found := _CONTROLS.search(text):
+        raise ValueError(f"holds U+{ord(found[0]):04X}, a control character")
+    return text
+
+
+def _says_something(prompt: str) -> str:
     if not prompt.strip():
         raise ValueError("is empty; say what to draw")
     return prompt
+
+
+def _is_size(size: str) -> str:
+    if not _SIZE.fullmatch(size):
+        raise ValueError("is no size; write WIDTHxHEIGHT in pixels, such as 1024x1024, or auto")
+    return size
+
+
+def _refused(words: str, *values: str) -> BeforeValidator:
+    """Return what refuses some values of a field, or all of them, and says why."""
+
+    def refuse(value: Any) -> Any:
+        if not values or value in values:
+            raise ValueError(words)
+        return value
+
+    return BeforeValidator(refuse)
+
+
+Text = Annotated[str, AfterValidator(_has_no_controls)]
+_OneFrame = Annotated[None, _refused("an image here is one frame; leave it out")]
+_NoImage = Annotated[None, _refused("images are made here from a prompt alone; leave it out")]
+_NO_ANIMATIONS_OR_DRAWINGS = "images here are png, jpeg or webp; write one of these"
 
 
 class GenerateRequest(Fields):
@@ -36,56 +62,88 @@ class GenerateRequest(Fields):
     Beyond OpenAI's fields: negative_prompt, seed, num_inference_steps, guidance_scale, explain and keep_light.
     """
 
-    model_config = ConfigDict(alias_generator=None)
+    model_config = ConfigDict(alias_generator=None, strict=True)
 
-    prompt: Annotated[str, AfterValidator(_is_text)] = Field(max_length=MOST_CHARACTERS)
-    model: str = Field("auto", max_length=63, description="auto lets the plan decide; a tier's name forces that tier.")
-    n: int = Field(1, ge=1, le=10, strict=True)
-    size: str = Field("auto", max_length=16, description="auto, or WIDTHxHEIGHT in pixels.")
-    response_format: Literal["b64_json", "url"] = Field("b64_json", description="url answers with a data: URL.")
-    output_format: Literal["png", "jpeg", "webp"] = "png"
-    output_compression: int = Field(90, ge=0, le=100, strict=True, description="Quality of jpeg and webp.")
-    quality: Literal["auto", "standard", "medium", "low", "high", "hd"] = Field(
-        "auto",
-        description="low asks for the light tier, high and hd for the heavy one; else the plan decides.",
+    prompt: Annotated[Text, AfterValidator(_says_something)] = Field(max_length=MOST_CHARACTERS)
+    model: str = Field(
+        AUTO_MODEL,
+        max_length=63,
+        description="auto lets the plan decide; a tier's name forces that tier. The service's `modelAliases` are names "
+        "too; by default dall-e-3, gpt-image-1 and other models of OpenAI's are auto.",
     )
-    user: str | None = Field(None, max_length=512, description="Whose share the request is of, without an API key.")
-    negative_prompt: str | None = Field(None, max_length=MOST_CHARACTERS)
-    seed: int | None = Field(None, ge=0, lt=_SEEDS, strict=True, description="Image i has the seed `seed + i`.")
-    num_inference_steps: int | None = Field(None, ge=1, le=1000, strict=True)
+    n: int = Field(1, ge=1, le=10)
+    size: Annotated[str, AfterValidator(_is_size)] = Field(
+        "auto",
+        max_length=16,
+        json_schema_extra={"pattern": f"^({_SIZE.pattern})$"},
+        description="auto, or WIDTHxHEIGHT in pixels; where no tier makes it, `sizePolicy` of the service decides.",
+    )
+    response_format: Literal["b64_json", "url"] = Field("b64_json", description="url answers with a data: URL.")
+    output_format: Annotated[Format, _refused(_NO_ANIMATIONS_OR_DRAWINGS, "gif", "svg")] = "png"
+    output_compression: int = Field(90, ge=0, le=100, description="Quality of jpeg and webp.")
+    quality: Literal["auto", "standard", "medium", "low", "high", "xhigh", "max", "hd"] = Field(
+        "auto",
+        description="low asks for the light tier, high, xhigh, max and hd for the heavy one; else the plan decides.",
+    )
+    background: Annotated[
+        Literal["auto", "opaque"], _refused("images here are opaque; write opaque or auto", "transparent")
+    ] = Field("auto", description="Every image is opaque.")
+    style: str | None = Field(None, description="Ignored.")
+    moderation: str | None = Field(None, description="Ignored: a tier's `safetyChecker` decides.")
+    complexity: str | None = Field(None, description="Ignored.")
+    frame_count: _OneFrame = Field(None, description="Refused.")
+    frame_duration_ms: _OneFrame = Field(None, description="Refused.")
+    svg: Annotated[None, _refused(_NO_ANIMATIONS_OR_DRAWINGS)] = Field(None, description="Refused.")
+    image: _NoImage = Field(None, description="Refused.")
+    images: _NoImage = Field(None, description="Refused.")
+    mask: _NoImage = Field(None, description="Refused.")
+    safety_identifier: Text | None = Field(None, max_length=512, description="As `user`, and goes before it.")
+    user: Text | None = Field(None, max_length=512, description="Whose share the request is of, without an API key.")
+    negative_prompt: Text | None = Field(None, max_length=MOST_CHARACTERS)
+    seed: int | None = Field(None, ge=0, lt=_SEEDS, description="Image i has the seed `seed + i`.")
+    num_inference_steps: int | None = Field(None, ge=1, le=1000)
     guidance_scale: float | None = Field(None, ge=0, le=100)
-    stream: bool = Field(False, strict=True, description="Send images as server-sent events, as soon as each is made.")
+    stream: bool = Field(False, description="Send images as server-sent events, as soon as each is made.")
     partial_images: int = Field(
         0,
         ge=0,
         le=3,
-        strict=True,
         description="With stream, above 0: send the light image too while the heavy tier makes another.",
     )
     explain: bool = Field(False, description="Say in the body, under `hadis`, what each image went through.")
     keep_light: bool = Field(False, description="With explain: the light image too, where the heavy tier made another.")
+    _ignored: tuple[str, ...] = ()
 
     @property
     def preference(self) -> Preference | None:
         """The tier of the plan that `quality` asks for."""
-        return "light" if self.quality == "low" else "heavy" if self.quality in ("high", "hd") else None
+        return "light" if self.quality == "low" else "heavy" if self.quality in _HIGH else None
+
+    @property
+    def end_user(self) -> str | None:
+        """Who the client says that the request is for."""
+        return self.safety_identifier or self.user
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of what the client sent that has no effect."""
+        return self._ignored
+
+    def ignoring(self, names: tuple[str, ...]) -> Self:
+        """Return the request, which remembers what of it is ignored."""
+        self._ignored = names
+        return self
 
 
-def read_request(body: bytes) -> GenerateRequest:
-    """Return the request in a body; raise ServeError 400 that names the field."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ServeError(400, "invalid_json", f"the body is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise ServeError(400, "invalid_json", 'the body must be a JSON object such as {"prompt": "a red circle"}')
-    try:
-        # null means the default, as in OpenAI's API.
-        return GenerateRequest.read({key: value for key, value in document.items() if value is not None})
-    except ValueError as error:
-        first = str(error).splitlines()[0]
-        name = first.split(":")[0] if ":" in first else ""
-        raise ServeError(400, "invalid_value", first.encode(errors="replace").decode(), param=name) from None
+WITHOUT_EFFECT: Mapping[str, Callable[[GenerateRequest], bool]] = {
+    "style": lambda request: True,
+    "moderation": lambda request: True,
+    "complexity": lambda request: True,
+    "output_compression": lambda request: request.output_format == "png",
+    "partial_images": lambda request: not request.stream,
+    "keep_light": lambda request: not request.explain,
+}
+"""Fields that are known, and when they change nothing."""
 
 
 def image_params(request: GenerateRequest, size: str | None, seed: int, i: int) -> ImageParams:
@@ -100,56 +158,3 @@ def image_params(request: GenerateRequest, size: str | None, seed: int, i: int) 
         format=request.output_format,
         compression=request.output_compression,
     )
-
-
-def answer_body(request: GenerateRequest, answers: Sequence[Answer]) -> bytes:
-    """Return the answer's JSON, put together by hand: base64 needs no escaping, and images are large."""
-    if request.response_format == "url":
-        opening = b'{"url":"data:' + MEDIA_TYPES[request.output_format].encode() + b";base64,"
-    else:
-        opening = b'{"b64_json":"'
-    images = b",".join(opening + base64.b64encode(answer.image) + b'"}' for answer in answers)
-    head = f'{{"created":{int(time.time())},"output_format":"{request.output_format}","data":['.encode()
-    explained = b""
-    if request.explain:
-        explained = b',"hadis":' + json.dumps([explain(answer, request.keep_light) for answer in answers]).encode()
-    return b"".join((head, images, b"]", explained, b"}"))
-
-
-def explain(answer: Answer, keep_light: bool = False) -> dict[str, Any]:
-    """Return what an image went through, as JSON data; `keep_light` adds the light image of one that was deferred."""
-    document: dict[str, Any] = {
-        "path": answer.path,
-        "size": answer.size,
-        "truncated_tokens": answer.truncated_tokens,
-        "difficulty": answer.difficulty,
-        "confidence": answer.confidence,
-        "attempts": [
-            {"tier": a.tier, "worker": a.worker, "wait_s": a.wait_s, "service_s": a.service_s} for a in answer.attempts
-        ],
-        "retries": answer.retries,
-        "latency_s": answer.latency_s,
-        "plan_generation": answer.plan_generation,
-        "thresholds": {"difficulty": answer.thresholds[0], "confidence": answer.thresholds[1]},
-    }
-    if keep_light and answer.light_image is not None and answer.path == "deferred":
-        document["light_b64_json"] = base64.b64encode(answer.light_image).decode()
-    return document
-
-
-def answer_headers(answer: Answer) -> dict[str, str]:
-    """Return what an image went through, as headers; of a request's images, the first one's are sent."""
-    headers = {
-        "x-hadis-path": answer.path,
-        "x-hadis-tiers": ",".join(a.tier for a in answer.attempts),
-        "x-hadis-wait-seconds": f"{answer.wait_s:.4f}",
-        "x-hadis-service-seconds": f"{answer.service_s:.4f}",
-        "x-hadis-plan-generation": str(answer.plan_generation),
-    }
-    for name, told in (("size", answer.size), ("truncated-tokens", answer.truncated_tokens)):
-        if told is not None:
-            headers[f"x-hadis-{name}"] = str(told)
-    for name, value in (("difficulty", answer.difficulty), ("confidence", answer.confidence)):
-        if value is not None:
-            headers[f"x-hadis-{name}"] = f"{value:.4f}"
-    return headers

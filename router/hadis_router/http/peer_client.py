@@ -13,6 +13,7 @@ from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
 from hadis_router.dispatch.worker_client import KEEP_ALIVE_S
+from hadis_router.http.entrance import REQUEST_ID, request_id_of
 
 HOPS, AGE, CLIENT = "hadis-forwarded", "hadis-age-seconds", "x-forwarded-for"
 """Headers of a forwarded request: by how many routers; how old it is; the address that it came from."""
@@ -79,6 +80,7 @@ class PeerClient:
         self, request: Request, body: bytes, router: str, age_s: float, hops: int, ended: Callable[[], bool]
     ) -> Response:
         headers = _passed_on(request.headers) | {HOPS: str(hops), AGE: f"{age_s:.6f}"}
+        headers[REQUEST_ID] = request_id_of(request)
         if request.client is not None:
             headers[CLIENT] = request.client.host
         left_s = max(0.0, self._slo_s - age_s) + _MARGIN_S

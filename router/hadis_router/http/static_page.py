@@ -34,5 +34,5 @@ def install(app: FastAPI) -> None:
     async def index() -> Response:
         return FileResponse(_FOLDER / "index.html", headers=_HEADERS)
 
-    app.add_api_route("/", index, methods=["GET"], include_in_schema=False, response_class=Response)
+    app.add_api_route("/", index, methods=["GET", "HEAD"], include_in_schema=False, response_class=Response)
     app.mount("/page", _Files(directory=_FOLDER), name="page")

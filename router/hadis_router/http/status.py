@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date, worst_by_tier
+from hadis.protocol.address import worker_name
 
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.workers import RemoteWorker
@@ -62,7 +63,7 @@ def _busiest(dispatcher: Dispatcher, now: float) -> list[dict[str, Any]]:
 
 def _worker(worker: RemoteWorker, ratio: float) -> dict[str, Any]:
     return {
-        "url": worker.url,
+        "name": worker_name(worker.url),
         "tiers": worker.tiers,
         "busy": worker.tier is not None,
         "tier": worker.tier or "",  # the API says "" for a worker that runs nothing

@@ -17,7 +17,8 @@ from hadis_router.dispatch.job import Job
 from hadis_router.http import sse
 from hadis_router.http.errors import envelope
 from hadis_router.http.gateway import Gateway
-from hadis_router.http.images import GenerateRequest, explain
+from hadis_router.http.image_answers import explain, made_quality
+from hadis_router.http.images import GenerateRequest
 
 _NO_TOKENS = {
     "total_tokens": 0,
@@ -39,7 +40,7 @@ async def stream_images(
     request: GenerateRequest,
     jobs: list[Job],
     disconnected: asyncio.Task[None],
-    request_id: str | None,
+    request_id: str,
 ) -> StreamingResponse:
     """Return the stream once its first image is there: what fails before raises ServeError, with its own status."""
     events = _events(gateway, request, jobs, disconnected, request_id)
@@ -63,7 +64,7 @@ async def _events(
     request: GenerateRequest,
     jobs: list[Job],
     disconnected: asyncio.Task[None],
-    request_id: str | None,
+    request_id: str,
 ) -> AsyncGenerator[bytes]:
     """Yield one event per image that comes; raise ServeError where one fails. Cancels `disconnected` at its end."""
     # Two images per job at most, and the end, which is None.
@@ -104,7 +105,7 @@ def _encode(request: GenerateRequest, job: Job, event: _ImageEvent) -> bytes:
         "b64_json": base64.b64encode(image).decode(),
         "created_at": int(time.time()),
         "size": size or request.size,
-        "quality": request.quality,
+        "quality": made_quality(request.quality, answer.path if answer else "light"),
         "background": "opaque",
         "output_format": request.output_format,
         "index": event.job_index,
@@ -114,5 +115,5 @@ def _encode(request: GenerateRequest, job: Job, event: _ImageEvent) -> bytes:
     else:
         document["usage"] = _NO_TOKENS
         if request.explain:
-            document["hadis"] = explain(answer, request.keep_light)
+            document["hadis"] = explain(request, answer)
     return sse.event(name, document)

@@ -71,9 +71,9 @@ function batchTimes(tiers) {
 }
 
 function workers({ workers: ready, plan }) {
-  const chips = ready.map(({ tier, tiers, url, time_ratio: ratio, slow }, i) => {
+  const chips = ready.map(({ tier, tiers, name, time_ratio: ratio, slow }, i) => {
     const kind = tier && plan ? (tier === plan.heavy && plan.light !== plan.heavy ? "heavy" : "light") : "";
-    const lag = slow ? h("strong", {}, `, slow: takes ${timesAsLong(ratio)} its peers (${new URL(url).host})`) : null;
+    const lag = slow ? h("strong", {}, `, slow: takes ${timesAsLong(ratio)} its peers (${name})`) : null;
     return h("li", { class: kind, title: `has ${tiers.join(", ")}` }, `${i + 1}: ${tier || "idle"}`, lag);
   });
   const planned = plan ? plan.tiers.reduce((sum, { count }) => sum + count, 0) : 0;

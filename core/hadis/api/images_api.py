@@ -1,0 +1,83 @@
+"""How a service answers the images API: by what names its models are called, and what becomes of what it cannot honour.
+
+Applications name the models and sizes that they were written for. The defaults here answer them all the same, and the
+answer says what was made; `strict` and `sizePolicy: exact` refuse instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, field_validator
+
+from hadis.api.fields import Fields, Name
+
+AUTO_MODEL = "auto"
+"""The model that lets the plan choose the tier."""
+WELL_KNOWN_MODELS = (
+    "dall-e-2",
+    "dall-e-3",
+    "gpt-image-1",
+    "gpt-image-1-mini",
+    "gpt-image-1.5",
+    "gpt-image-2",
+    "gpt-image-2-2026-04-21",
+    "gpt-image-2.5-sunburst",
+    "gpt-image-2.5-sunburst-2026-09-08",
+    "gpt-image-2.5-flare",
+    "gpt-image-2.5-flare-2026-09-08",
+    "gpt-image-2.6-sunburst",
+    "gpt-image-2.6-flare",
+    "chatgpt-image-latest",
+)
+"""The models that OpenAI's clients name."""
+_Alias = Annotated[str, StringConstraints(min_length=1, max_length=63)]
+
+
+class ImagesApi(Fields):
+    """How the images API treats names, sizes and fields that are not the service's own."""
+
+    strict: bool = Field(
+        False,
+        description="Refuse fields that the API does not know; else they are ignored, and named in a header.",
+    )
+    model_aliases: dict[_Alias, Name] | None = Field(
+        None,
+        max_length=64,
+        description="By further names of models: a tier, or auto. A tier's own name goes first. Default: the models "
+        "that OpenAI's clients name (dall-e-3, gpt-image-1 and its kin), each as auto.",
+    )
+    size_policy: Literal["nearest", "exact"] = Field(
+        "nearest",
+        description="A size that no tier makes. nearest: the one of the nearest aspect ratio, and of those of the "
+        "nearest area, is made. exact: it is refused.",
+    )
+    cors_origins: tuple[Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s]+)$", max_length=256)], ...] = (
+        Field(
+            (),
+            max_length=64,
+            description="Origins whose pages a browser lets call the API, such as https://app.example.com; * is any.",
+        )
+    )
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """The tier, or auto, of each further name of a model."""
+        return dict.fromkeys(WELL_KNOWN_MODELS, AUTO_MODEL) if self.model_aliases is None else self.model_aliases
+
+    @field_validator("model_aliases", mode="after")
+    @classmethod
+    def _names_no_auto(cls, aliases: dict[str, Any] | None) -> dict[str, Any] | None:
+        # The API server checks the same: see RULES in hadis.api.crd.
+        if aliases and AUTO_MODEL in aliases:
+            raise ValueError("modelAliases: auto always means that the plan decides; leave it out")
+        return aliases
+
+
+def check_aliases(api: ImagesApi, tiers: Collection[str]) -> None:
+    """Raise ValueError for an alias that points at none of the profile's tiers."""
+    for alias, target in api.aliases.items():
+        if target not in (AUTO_MODEL, *tiers):
+            known = ", ".join((AUTO_MODEL, *tiers))
+            raise ValueError(f"spec.api.modelAliases.{alias}: there is no tier {target!r}; write one of {known}")

@@ -1,0 +1,76 @@
+"""What every request passes first: it gets its id, which its answer says, and its path is made plain.
+
+It is ASGI, not a handler, so that answers to what has no handler say the id too.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hadis_router.dispatch.answer import ServeError
+
+REQUEST_ID = "x-request-id"
+LEAST_UNGUESSABLE = 16
+"""Characters of an id by which a request's progress is told: whoever knows it is taken to have sent the request."""
+_HEADER = REQUEST_ID.encode()
+_SAFE_ID = re.compile(rb"[A-Za-z0-9._:=+@-]{1,128}")
+_SLASHES = re.compile(r"//+")
+
+
+class Entrance:
+    """Gives each request an id, its client's own if that is safe in logs, headers and paths; takes needless slashes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand before an application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and its answer back."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _id_of(scope)
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        scope["path"] = _plain(scope["path"], scope.get("root_path", ""))
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # That of a router which this one asked is there already.
+                others = [pair for pair in message.get("headers", ()) if pair[0] != _HEADER]
+                message["headers"] = [*others, (_HEADER, request_id)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def request_id_of(request: Request) -> str:
+    """Return the id that a request came with, or got here."""
+    request_id: str = request.state.request_id
+    return request_id
+
+
+def check_unguessable(request_id: str) -> None:
+    """Raise ServeError 400 for an id that others could guess, or that no request can have."""
+    if len(request_id) < LEAST_UNGUESSABLE or not _SAFE_ID.fullmatch(request_id.encode(errors="replace")):
+        words = f"progress is told by an X-Request-Id of {LEAST_UNGUESSABLE} to 128 letters, digits and . _ : = + @ -"
+        raise ServeError(400, "invalid_value", f"request_id: {words}", param="request_id")
+
+
+def _id_of(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == _HEADER and _SAFE_ID.fullmatch(value):
+            return bytes(value)
+    return uuid.uuid4().hex.encode()
+
+
+def _plain(path: str, root_path: str) -> str:
+    """Return a path without empty parts, so that what a client joined with a slash too many is found."""
+    if "//" in path:
+        path = _SLASHES.sub("/", path)
+    if path.endswith("/") and path.rstrip("/") != root_path.rstrip("/"):
+        return path[:-1]
+    return path

@@ -1,0 +1,94 @@
+"""The images API's answers as they are written: body and headers, in OpenAI's form and with what HADIS adds."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from hadis.protocol.address import worker_name
+from hadis.protocol.worker import MEDIA_TYPES
+
+from hadis_router.dispatch.answer import Answer, ServingPath
+from hadis_router.http.images import GenerateRequest
+
+
+def answer_body(request: GenerateRequest, answers: Sequence[Answer]) -> bytes:
+    """Return the answer's JSON, put together by hand: base64 needs no escaping, and images are large."""
+    if request.response_format == "url":
+        opening = b'{"url":"data:' + MEDIA_TYPES[request.output_format].encode() + b";base64,"
+    else:
+        opening = b'{"b64_json":"'
+    images = b",".join(opening + base64.b64encode(answer.image) + b'"}' for answer in answers)
+    first = answers[0]
+    size = f'"size":"{first.size}",' if first.size else ""
+    head = (
+        f'{{"created":{int(time.time())},"background":"opaque","output_format":"{request.output_format}",'
+        f'"quality":"{made_quality(request.quality, first.path)}",{size}"data":['
+    ).encode()
+    explained = b""
+    if request.explain:
+        explained = b',"hadis":' + json.dumps([explain(request, answer) for answer in answers]).encode()
+    return b"".join((head, images, b"]", explained, b"}"))
+
+
+def made_quality(asked: str, path: ServingPath) -> str:
+    """Return the quality of an image in the words that OpenAI's newest answers have.
+
+    It is what the request asks for, unless it left that open or the tier of another quality made the image.
+    """
+    made = "low" if path in ("light", "kept-light") else "high"
+    told = {"auto": made, "standard": "medium", "hd": "high"}.get(asked, asked)
+    return told if told == "medium" or (told == "low") == (made == "low") else made
+
+
+def explain(request: GenerateRequest, answer: Answer) -> dict[str, Any]:
+    """Return what an image went through, as JSON data; `keep_light` adds the light image of one that was deferred."""
+    document: dict[str, Any] = {
+        "path": answer.path,
+        "seed": answer.seed,
+        "size": answer.size,
+        "ignored": request.ignored,
+        "truncated_tokens": answer.truncated_tokens,
+        "difficulty": answer.difficulty,
+        "confidence": answer.confidence,
+        "attempts": [
+            {"tier": a.tier, "worker": worker_name(a.worker), "wait_s": a.wait_s, "service_s": a.service_s}
+            for a in answer.attempts
+        ],
+        "retries": answer.retries,
+        "latency_s": answer.latency_s,
+        "plan_generation": answer.plan_generation,
+        "thresholds": {"difficulty": answer.thresholds[0], "confidence": answer.thresholds[1]},
+    }
+    if request.keep_light and answer.light_image is not None and answer.path == "deferred":
+        document["light_b64_json"] = base64.b64encode(answer.light_image).decode()
+    return document
+
+
+def request_headers(request: GenerateRequest, seed: int) -> dict[str, str]:
+    """Return what is known before there is an image: the seed of the first one, and what of the request is ignored."""
+    headers = {"x-hadis-seed": str(seed)}
+    if request.ignored:
+        headers["x-hadis-ignored"] = ",".join(request.ignored)
+    return headers
+
+
+def answer_headers(answer: Answer) -> dict[str, str]:
+    """Return what an image went through, as headers; of a request's images, the first one's are sent."""
+    headers = {
+        "x-hadis-path": answer.path,
+        "x-hadis-tiers": ",".join(a.tier for a in answer.attempts),
+        "x-hadis-wait-seconds": f"{answer.wait_s:.4f}",
+        "x-hadis-service-seconds": f"{answer.service_s:.4f}",
+        "x-hadis-plan-generation": str(answer.plan_generation),
+    }
+    for name, told in (("size", answer.size), ("truncated-tokens", answer.truncated_tokens)):
+        if told is not None:
+            headers[f"x-hadis-{name}"] = str(told)
+    for name, value in (("difficulty", answer.difficulty), ("confidence", answer.confidence)):
+        if value is not None:
+            headers[f"x-hadis-{name}"] = f"{value:.4f}"
+    return headers

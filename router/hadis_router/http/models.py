@@ -1,0 +1,84 @@
+"""The models that a service answers to: `auto`, its tiers, and further names for them; and the size that they make."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from hadis.api.images_api import AUTO_MODEL, ImagesApi
+from hadis.api.tier import Tier
+from hadis.planning.sizes import AUTO
+
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.http.capabilities import all_sizes, takes_negatives
+from hadis_router.http.images import GenerateRequest
+
+
+class Models:
+    """Every name by which a model can be asked for."""
+
+    def __init__(self, tiers: Mapping[str, Tier], api: ImagesApi) -> None:
+        """`tiers` are by name, from light to heavy."""
+        self._tiers, self._aliases = tiers, api.aliases
+        self._nearest = api.size_policy == "nearest"
+
+    def forced_tier(self, name: str) -> str | None:
+        """Return the tier that a model's name forces, None where the plan decides; raise ServeError 404."""
+        if name in self._tiers:
+            return name
+        target = name if name == AUTO_MODEL else self._aliases.get(name)
+        if target is None:
+            known = ", ".join([AUTO_MODEL, *self._tiers])
+            raise ServeError(404, "model_not_found", f"there is no model {name!r}; there are {known}", param="model")
+        return None if target == AUTO_MODEL else target
+
+    def candidates(self, forced: str | None) -> list[Tier]:
+        """Return the tiers that may make an image: the forced one, or all."""
+        return list(self._tiers.values()) if forced is None else [self._tiers[forced]]
+
+    def document(self, name: str) -> dict[str, Any]:
+        """Return a model as OpenAI's API describes it, with its sizes; raise ServeError 404."""
+        sizes = all_sizes(self.candidates(self.forced_tier(name)))
+        return {"id": name, "object": "model", "created": 0, "owned_by": "hadis", "sizes": sizes}
+
+    def listing(self) -> dict[str, Any]:
+        """Return `auto` and the tiers; not their further names, for who chooses from a list should see each once."""
+        return {"object": "list", "data": [self.document(name) for name in (AUTO_MODEL, *self._tiers)]}
+
+    def with_size_made(self, request: GenerateRequest) -> GenerateRequest:
+        """Return the request with the nearest size, where no tier makes its own and the service lets that be."""
+        if request.size == AUTO or not self._nearest:
+            return request
+        try:
+            tiers = self.candidates(self.forced_tier(request.model))
+        except ServeError:
+            return request  # it is refused where it is routed
+        if request.negative_prompt:
+            # The nearest size of a tier that refuses it would be of no use.
+            tiers = [tier for tier in tiers if takes_negatives(tier)] or tiers
+        made = all_sizes(tiers)
+        if request.size in made:
+            return request
+        return request.model_copy(update={"size": nearest_size(request.size, made)})
+
+
+def nearest_size(size: str, made: Collection[str]) -> str:
+    """Return the one of some sizes (WIDTHxHEIGHT, pixels) that is nearest by aspect ratio, and among those by area.
+
+    Both distances are of logarithms, so that twice is as far as half.
+    """
+    width, height = _pixels(size)
+
+    def distance(other: str) -> tuple[float, float]:
+        other_width, other_height = _pixels(other)
+        ratio = math.log((other_width / other_height) / (width / height))
+        area = math.log(other_width * other_height / (width * height))
+        return round(abs(ratio), 9), abs(area)
+
+    return min(made, key=distance)
+
+
+def _pixels(size: str) -> tuple[int, int]:
+    width, _, height = size.partition("x")
+    return int(width), int(height)

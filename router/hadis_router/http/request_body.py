@@ -1,0 +1,90 @@
+"""From the bytes of a request to its fields: JSON in UTF-8, and what of it is ignored."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.http.images import WITHOUT_EFFECT, GenerateRequest
+
+_UTF8 = ("utf-8", "utf8", "us-ascii", "ascii")
+_FIELDS = frozenset(GenerateRequest.model_fields)
+_MOST_NAMED, _LONGEST_NAME, _LONGEST_MESSAGE = 16, 64, 300
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def check_content_type(header: str) -> None:
+    """Raise ServeError 415 unless a body is declared as JSON in UTF-8, the only charset that JSON may have."""
+    kind, _, params = header.partition(";")
+    if kind.strip().lower() != "application/json":
+        raise _unsupported(f"content-type is {kind.strip().lower()[:_LONGEST_NAME]!r}; send application/json")
+    name, _, value = params.partition("=")
+    charset = value.split(";")[0].strip().strip('"').lower()
+    if name.strip().lower() == "charset" and charset not in _UTF8:
+        raise _unsupported(f"charset is {charset[:_LONGEST_NAME]!r}; send utf-8")
+
+
+def read_request(body: bytes, strict: bool = False) -> GenerateRequest:
+    """Return the request in a body; raise ServeError 400 that names the field.
+
+    `strict` refuses unknown fields, which are ignored otherwise.
+    """
+    document = _document(body)
+    # null means the default, as in OpenAI's API.
+    fields = {name: value for name, value in document.items() if value is not None}
+    unknown = [name for name in fields if name not in _FIELDS]
+    if strict and unknown:
+        raise _invalid(unknown[0], f"unknown field{_hint(unknown[0])}")
+    try:
+        request = GenerateRequest.read(fields)
+    except ValueError as error:
+        name, _, words = str(error).splitlines()[0].partition(": ")
+        raise _invalid(name, words) from None
+    return request.ignoring(_ignored(request, fields, unknown))
+
+
+def _document(body: bytes) -> Mapping[str, Any]:
+    try:
+        document = _JSON.decode(str(body.removeprefix(codecs.BOM_UTF8), "utf-8"))
+    except UnicodeDecodeError:
+        raise ServeError(400, "invalid_json", "the body is not JSON: it is not in UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise ServeError(400, "invalid_json", f"the body is not JSON: {error}"[:_LONGEST_MESSAGE]) from None
+    if not isinstance(document, dict):
+        raise ServeError(400, "invalid_json", 'the body must be a JSON object such as {"prompt": "a red circle"}')
+    return document
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_number)
+
+
+def _ignored(request: GenerateRequest, fields: Mapping[str, Any], unknown: list[str]) -> tuple[str, ...]:
+    """Return the names of fields that have no effect, as a header can hold them."""
+    names = unknown + [name for name, ineffective in WITHOUT_EFFECT.items() if name in fields and ineffective(request)]
+    shown = [_UNSAFE.sub("?", name[:_LONGEST_NAME]) for name in names[:_MOST_NAMED]]
+    return (*shown, "...") if len(names) > _MOST_NAMED else tuple(shown)
+
+
+def _hint(name: str) -> str:
+    near = difflib.get_close_matches(name[:_LONGEST_NAME], sorted(_FIELDS), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _invalid(name: str, words: str) -> ServeError:
+    """Return the refusal of a field; what the client wrote may be long, or no text at all."""
+    shown = name[:_LONGEST_NAME].encode(errors="replace").decode()
+    message = f"{shown}: {words}"[:_LONGEST_MESSAGE].encode(errors="replace").decode()
+    return ServeError(400, "invalid_value", message, param=shown)
+
+
+def _unsupported(message: str) -> ServeError:
+    return ServeError(415, "invalid_content_type", message)
