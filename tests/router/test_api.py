@@ -221,7 +221,7 @@ async def test_wrong_input_is_a_400_that_names_the_field(
         (b"[" * 200_000, "application/json", 400, "invalid_json"),
         (b"[1]", "application/json", 400, "invalid_json"),
         (b"\xff\xfe", "application/json", 400, "invalid_json"),
-        (b'{"prompt":"\\ud800"}', "application/json", 400, "invalid_value"),
+        (b'{"prompt":"\\ud800"}', "application/json", 400, "invalid_json"),
         (b"prompt=a", "application/x-www-form-urlencoded", 415, "invalid_content_type"),
         (b" " * 10_000_000, "application/json", 413, "body_too_large"),
     ],

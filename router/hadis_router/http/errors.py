@@ -8,7 +8,9 @@ import logging
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
+from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.entrance import REQUEST_ID, request_id_of
 
@@ -44,6 +46,9 @@ def install(app: FastAPI) -> None:
             log.warning("request %s: %s: %s", request_id_of(request), error.code, error.message)
         return error_response(error)
 
+    async def cut_off(_: Request, error: Exception) -> Response:
+        return error_response(refusals.client_gone())
+
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         message = _MESSAGES.get(error.status_code, str(error.detail))
@@ -68,6 +73,7 @@ def install(app: FastAPI) -> None:
         return answer
 
     app.add_exception_handler(ServeError, serve_error)
+    app.add_exception_handler(ClientDisconnect, cut_off)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, any_error)

@@ -16,7 +16,7 @@ from hadis_router.dispatch.job import ImageParams, Preference
 MOST_CHARACTERS = 32_000
 """OpenAI's limit for its newest image models."""
 _SEEDS = 2**63
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SIZE = re.compile("auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 _HIGH = ("high", "xhigh", "max", "hd")
 
@@ -62,7 +62,7 @@ class GenerateRequest(Fields):
     Beyond OpenAI's fields: negative_prompt, seed, num_inference_steps, guidance_scale, explain and keep_light.
     """
 
-    model_config = ConfigDict(alias_generator=None, strict=True)
+    model_config = ConfigDict(alias_generator=None, extra="ignore", strict=True)
 
     prompt: Annotated[Text, AfterValidator(_says_something)] = Field(max_length=MOST_CHARACTERS)
     model: str = Field(

@@ -30,7 +30,9 @@ class Models:
         target = name if name == AUTO_MODEL else self._aliases.get(name)
         if target is None:
             known = ", ".join([AUTO_MODEL, *self._tiers])
-            raise ServeError(404, "model_not_found", f"there is no model {name!r}; there are {known}", param="model")
+            raise ServeError(
+                404, "model_not_found", f"there is no model {name[:64]!r}; there are {known}", param="model"
+            )
         return None if target == AUTO_MODEL else target
 
     def candidates(self, forced: str | None) -> list[Tier]:
