@@ -16,6 +16,8 @@ from control_plane import ControlPlane
         ({"objective": {"latency": "4s", "optimize": "Cost"}}, "write objective.quality"),
         ({"objective": {"latency": "soon"}}, "spec.objective.latency"),
         ({"objective": {"latency": "4s", "attainment": 1.0}}, "attainment"),
+        ({"api": {"modelAliases": {"auto": "light"}}}, "auto always means that the plan decides"),
+        ({"api": {"sizePolicy": "closest"}}, "supported values"),
         ({"mode": "Manual"}, "supported values"),
         ({"gpuz": {}}, "unknown field"),
     ],

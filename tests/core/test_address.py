@@ -1,7 +1,7 @@
-"""Addresses as URLs."""
+"""Addresses as URLs and as names."""
 
 import pytest
-from hadis.protocol.address import http_url
+from hadis.protocol.address import http_url, worker_name
 
 
 @pytest.mark.parametrize(
@@ -14,3 +14,10 @@ from hadis.protocol.address import http_url
 )
 def test_an_ipv6_address_takes_brackets(host: str, url: str) -> None:
     assert http_url(host, 8100) == url
+
+
+def test_a_workers_name_says_nothing_of_its_address_and_is_always_the_same() -> None:
+    urls = [http_url(f"10.0.0.{i}", 8100) for i in range(200)]
+    names = {worker_name(url) for url in urls}
+    assert len(names) == 200
+    assert worker_name("http://10.0.0.1:8100") == "worker-4dd34e2e"

@@ -18,6 +18,7 @@ from hadis.planning.sizes import alike_share, followed_mix, mean_and_longest_s, 
 from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
 from hadis.planning.solve import Solver
 from hadis.planning.speeds import corrected
+from hadis.protocol.address import worker_name
 from hadis.protocol.labels import EVERY_TIER
 
 SMALL, LARGE = "32x32", "64x32"
@@ -184,14 +185,15 @@ async def test_on_one_machine_the_router_tells_its_arrivals_by_size() -> None:
         "arrivals_by_size": {"auto": 3, LARGE: 1, "other": 0},
         "queued_s": {},
         "batch_time_ratios": {},
-        "workers": [],
+        "workers": [{"name": worker_name("http://w1"), "time_ratio": 3}, {"name": "gone", "time_ratio": 2}],
     }
     transport = httpx.MockTransport(lambda request: httpx.Response(200, json=status))
     async with httpx.AsyncClient(transport=transport) as http:
-        reading = await _read_demand(http, "http://router")
+        reading = await _read_demand(http, "http://router", ["http://w0", "http://w1"])
     assert isinstance(reading, DemandReading)
     assert reading.series == {"auto": 3.0, LARGE: 1.0, "other": 0.0}
     assert reading.sizes == {"auto": "auto", LARGE: LARGE, "other": "other"}
+    assert reading.worker_ratios == {"http://w1": 3.0}, "the planner knows workers by their addresses"
 
 
 def test_without_sizes_in_the_reading_the_mix_of_before_is_planned_with() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from documents import profile_document
+from hadis.api.images_api import ImagesApi
 from hadis.api.manifest import read_manifest
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.profile import Profile
@@ -126,7 +127,8 @@ def test_other_pods_are_another_deployment(profile: Profile) -> None:
 
 
 def test_the_router_reads_the_manifest_that_is_mounted_for_it(profile: Profile, tmp_path: Path) -> None:
-    made = children.make(OWNER, make_spec(), OperatorSettings(), profile, shared=True)
+    api = {"strict": True, "modelAliases": {"dall-e-3": "light"}, "sizePolicy": "exact"}
+    made = children.make(OWNER, make_spec(api=api), OperatorSettings(), profile, shared=True)
     configs = {c["metadata"]["name"]: c["data"] for c in made.fixed if c["kind"] == "ConfigMap"}
     deployment = next(c for c in made.fixed if c["kind"] == "Deployment")
     volumes = {v["name"]: v for v in deployment["spec"]["template"]["spec"]["volumes"]}
@@ -138,6 +140,7 @@ def test_the_router_reads_the_manifest_that_is_mounted_for_it(profile: Profile, 
             path.write_text(data[item["key"]])
     manifest = read_manifest(tmp_path / "manifest.yaml")
     assert manifest.service.spec.gpus.max == 4
+    assert manifest.service.spec.api == ImagesApi.read(api)
     assert manifest.profile.content_hash() == profile.hash
 
 

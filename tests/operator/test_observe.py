@@ -13,7 +13,7 @@ from hadis.protocol.labels import EVERY_TIER, REMOTE, REVISION
 from hadis_operator import children
 from hadis_operator.children import Children
 from hadis_operator.children.common import Owner
-from hadis_operator.observe import groups_of, memory_of, snapshot_of, worker_of
+from hadis_operator.observe import fitting, groups_of, memory_of, snapshot_of, worker_of
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import gpu_counts
 from hadis_operator.views import DeploymentView, deployment_view, pod_view, service_view
@@ -111,3 +111,16 @@ def test_the_plan_that_routes_comes_back_from_the_status() -> None:
 def test_what_was_learnt_of_batch_times_comes_back_from_the_status() -> None:
     service = service_view(service_object(status={"batchTimeRatios": {"heavy": {"1": 1.5, "16": 2.0}}}))
     assert memory_of(service).ratios == {"heavy": {1: 1.5, 16: 2.0}}
+
+
+def test_an_alias_of_no_tier_is_said_and_what_runs_goes_on(profile: Profile) -> None:
+    wrong = ServiceSpec.read(service_object()["spec"] | {"api": {"modelAliases": {"dall-e-3": "none"}}})
+    problem = fitting(wrong, profile)
+    assert isinstance(problem, Problem)
+    assert (problem.reason, problem.message) == (
+        "UnknownTier",
+        "spec.api.modelAliases.dall-e-3: there is no tier 'none'; write one of auto, light, heavy; "
+        "what runs goes on as it is",
+    )
+    assert fitting(SPEC, profile) is profile
+    assert fitting(wrong, NOT_READ) is NOT_READ

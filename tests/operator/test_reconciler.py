@@ -145,6 +145,15 @@ async def test_without_a_profile_what_runs_is_left() -> None:
     assert (operator.status.plan.active, operator.status.wanted_by_tier) == (PLAN, {"light": 2, "heavy": 2})
 
 
+async def test_with_an_alias_of_no_tier_what_runs_is_left() -> None:
+    operator = Operator(service_object(status=BEFORE, api={"modelAliases": {"dall-e-3": "none"}}))
+    operator.cluster.put(deployment_object("l1", replicas=2), pod_object("p", ready=True))
+    assert await operator.reconcile() == []
+    valid = operator.condition("ProfileValid")
+    assert (valid.status, valid.reason) == ("False", "UnknownTier")
+    assert operator.status.plan.active == PLAN
+
+
 async def test_a_paused_service_is_left_as_it_is_and_nobody_is_asked() -> None:
     operator = Operator(service_object(mode="Paused", status=BEFORE, **METRICS))
     operator.cluster.put(deployment_object("l1", replicas=2))

@@ -13,7 +13,6 @@ from typing import Any, cast
 import httpx
 import openai
 import pytest
-import schemathesis
 from documents import profile_document
 from fastapi import FastAPI
 from hadis.api.manifest import Manifest
@@ -26,8 +25,6 @@ from hadis.protocol.worker import ErrorCode, JobResult
 from hadis_router.app import create_app
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result
-from hypothesis import HealthCheck, settings
-from schemathesis.specs.openapi.checks import positive_data_acceptance
 from virtual import virtual
 
 PLAN = Plan("light", "heavy", 0.0, 0.0, (TierPlan("light", 1, 4), TierPlan("heavy", 1, 4)), 1.0, 25.0, 1.0, 2.0)
@@ -417,14 +414,3 @@ async def test_status_says_which_tiers_are_out_of_date_and_which_workers_slow(pr
         (worker_name("http://w1"), True),
     ]
     assert "http://" not in json.dumps(status), "addresses are the service's own affair"
-
-
-APP = make_app(Profile(CascadeProfile.read(profile_document())), Instant())
-schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
-
-
-@schema.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-def test_answers_are_as_the_openapi_document_says(case: Any) -> None:
-    # A schema cannot say all that is wrong: an empty prompt, steps without a tier.
-    case.call_and_validate(excluded_checks=[positive_data_acceptance])

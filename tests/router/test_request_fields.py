@@ -151,8 +151,8 @@ async def test_answers_tell_what_was_made_as_openais_do(client: httpx.AsyncClien
         prompt="a", model="gpt-image-1", size="1024x1024", output_format="webp", extra_body={"explain": True, "n": 2}
     )
     assert (made.size, made.quality, made.background, made.output_format) == ("32x32", "low", "opaque", "webp")
-    first, second = made.model_extra["hadis"] if made.model_extra else ()
-    assert second["seed"] == first["seed"] + 1
+    assert made.model_extra is not None
+    assert made.model_extra["hadis"][1]["seed"] == made.model_extra["hadis"][0]["seed"] + 1
     answer = await post(client, prompt="a", seed=7, explain=True)
     assert answer.headers["x-hadis-seed"] == "7"
     assert answer.json()["hadis"][0]["attempts"][0]["worker"].startswith("worker-")

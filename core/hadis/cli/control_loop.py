@@ -108,7 +108,8 @@ async def _read_demand(http: httpx.AsyncClient, url: str, workers: Iterable[str]
         queued_s = dict(status["queued_s"])
         ratios = read_ratios(status["batch_time_ratios"])
         urls = {worker_name(url): url for url in workers}
-        worker_ratios = {urls.get(each["name"], ""): float(each["time_ratio"]) for each in status["workers"]}
+        ratios_by_name = {worker["name"]: float(worker["time_ratio"]) for worker in status["workers"]}
+        worker_ratios = {urls[name]: ratio for name, ratio in ratios_by_name.items() if name in urls}
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Problem("NoRouter", f"the router does not answer: {error!r}")
     now, sizes = asyncio.get_running_loop().time(), {size: size for size in series}

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.clients import client_key
+from hadis_router.http.described_answers import IMAGES, MODEL, MODELS, errors
 from hadis_router.http.entrance import request_id_of
 from hadis_router.http.forwarding import address_of, age_s, forward, forward_reading, until_disconnected
 from hadis_router.http.gateway import Gateway
@@ -59,10 +60,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"description": "No worker can make the image now; Retry-After says when to try again"},
     504: {"description": "The deadline passed"},
 }
-_STREAM = {"description": "The images; with `stream`, one event per image", "content": {"text/event-stream": {}}}
 
 
-@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses={200: _STREAM, **_ERRORS})
+@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses=IMAGES | errors(_ERRORS))
 async def generate(request: Request) -> Response:
     """Make images from a prompt (OpenAI's images API)."""
     gateway = gateway_of(request)
@@ -95,13 +95,13 @@ async def generate(request: Request) -> Response:
     return Response(content, headers=headers, media_type="application/json")
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", responses=MODELS)
 async def models(request: Request) -> JSONResponse:
     """List `auto` and the tiers, each with the sizes that it makes."""
     return JSONResponse(gateway_of(request).models.listing())
 
 
-@router.get("/v1/models/{model:path}", responses={404: {"description": "No such model"}})
+@router.get("/v1/models/{model:path}", responses=MODEL | errors({404: _ERRORS[404]}))
 async def model(request: Request, model: str) -> JSONResponse:
     """Describe one model: auto, a tier, or what a further name of `modelAliases` stands for."""
     return JSONResponse(gateway_of(request).models.document(model))
