@@ -15,6 +15,7 @@ from hadis_router.http.clients import client_key
 from hadis_router.http.forwarding import address_of, age_s, forward, forward_reading, until_disconnected
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.images import GenerateRequest, answer_body, answer_headers, read_request
+from hadis_router.http.links.answers import links_to
 from hadis_router.http.metrics import CONTENT_TYPE
 from hadis_router.http.status import status_document
 from hadis_router.http.streaming import stream_images
@@ -85,10 +86,11 @@ async def generate(request: Request) -> Response:
             answers = await gateway.make(jobs, disconnected)
     finally:
         disconnected.cancel()
+    links = await links_to(request, body, answers)
     if sum(len(answer.image) for answer in answers) > _LARGE_BYTES:
-        content = await asyncio.to_thread(answer_body, body, answers)
+        content = await asyncio.to_thread(answer_body, body, answers, links)
     else:
-        content = answer_body(body, answers)
+        content = answer_body(body, answers, links)
     return Response(content, headers=answer_headers(answers[0]), media_type="application/json")
 
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from hadis.api.fields import Fields
-from hadis.protocol.worker import MEDIA_TYPES
 from pydantic import AfterValidator, ConfigDict, Field
 
 from hadis_router.dispatch.answer import Answer, ServeError
 from hadis_router.dispatch.job import ImageParams, Preference
+from hadis_router.http.links.service import Link
 
 MOST_CHARACTERS = 32_000
 """OpenAI's limit for its newest image models."""
@@ -42,7 +42,9 @@ class GenerateRequest(Fields):
     model: str = Field("auto", max_length=63, description="auto lets the plan decide; a tier's name forces that tier.")
     n: int = Field(1, ge=1, le=10, strict=True)
     size: str = Field("auto", max_length=16, description="auto, or WIDTHxHEIGHT in pixels.")
-    response_format: Literal["b64_json", "url"] = Field("b64_json", description="url answers with a data: URL.")
+    response_format: Literal["b64_json", "url"] = Field(
+        "b64_json", description="url: an http URL, which lives until `expires_at`."
+    )
     output_format: Literal["png", "jpeg", "webp"] = "png"
     output_compression: int = Field(90, ge=0, le=100, strict=True, description="Quality of jpeg and webp.")
     quality: Literal["auto", "standard", "medium", "low", "high", "hd"] = Field(
@@ -102,13 +104,15 @@ def image_params(request: GenerateRequest, size: str | None, seed: int, i: int) 
     )
 
 
-def answer_body(request: GenerateRequest, answers: Sequence[Answer]) -> bytes:
-    """Return the answer's JSON, put together by hand: base64 needs no escaping, and images are large."""
-    if request.response_format == "url":
-        opening = b'{"url":"data:' + MEDIA_TYPES[request.output_format].encode() + b";base64,"
+def answer_body(request: GenerateRequest, answers: Sequence[Answer], links: Sequence[Link] = ()) -> bytes:
+    """Return the answer's JSON, put together by hand: base64 needs no escaping, and images are large.
+
+    With `links`, one for each answer, they stand in the images' place.
+    """
+    if links:
+        images = b",".join(json.dumps(link._asdict()).encode() for link in links)
     else:
-        opening = b'{"b64_json":"'
-    images = b",".join(opening + base64.b64encode(answer.image) + b'"}' for answer in answers)
+        images = b",".join(b'{"b64_json":"' + base64.b64encode(answer.image) + b'"}' for answer in answers)
     head = f'{{"created":{int(time.time())},"output_format":"{request.output_format}","data":['.encode()
     explained = b""
     if request.explain:
