@@ -101,8 +101,8 @@ async def test_what_is_no_link_or_changed_is_not_found(profile: Profile) -> None
     async with asking(app_with(profile)) as client:
         url = (await post(client, prompt="a", response_format="url")).json()["data"][0]["url"]
         stem = url.removesuffix(".png")
-        for i in (0, 20, 30, 53):
-            at = len(stem) - 54 + i
+        for i in (0, 20, 35, 55):
+            at = len(stem) - 56 + i
             changed = stem[:at] + ("A" if stem[at] != "A" else "B") + stem[at + 1 :]
             for name in (changed, stem[:-1], f"{stem}.png/x", f"{stem}!"):
                 answer = await client.get(f"{name}.png")

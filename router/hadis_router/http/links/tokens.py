@@ -1,6 +1,6 @@
 """Tokens: what a link to an image holds. It cannot be guessed or changed, and tells nothing to who reads it.
 
-which router keeps the image (4 bytes), the image's id (16), when the link ends (4), HMAC-SHA256 of these (16)
+which router keeps the image (4 bytes), the image's id (16), when the link ends (4), HMAC-SHA256 of these (18)
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import struct
 from dataclasses import dataclass
 
 _LAYOUT = struct.Struct(">4s16sI")
-_MAC_BYTES = 16
-_TEXT = re.compile(r"[A-Za-z0-9_-]{54}")
+_MAC_BYTES = 18
+_TEXT = re.compile(r"[A-Za-z0-9_-]{56}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ def new_id() -> bytes:
 
 
 def sign(key: bytes, token: Token) -> str:
-    """Return a token as text, 54 characters of base64url."""
+    """Return a token as text, 56 characters of base64url."""
     content = _LAYOUT.pack(token.router, token.image, token.expires_at)
-    return base64.urlsafe_b64encode(content + _mac(key, content)).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(content + _mac(key, content)).decode()
 
 
 def read(text: str) -> tuple[Token, bytes, bytes] | None:
     """Return a token, what was signed and the signature, which is not checked; None for what is no token."""
     if not _TEXT.fullmatch(text):
         return None
-    raw = base64.urlsafe_b64decode(text + "==")
+    raw = base64.urlsafe_b64decode(text)
     content, signature = raw[: _LAYOUT.size], raw[_LAYOUT.size :]
     return Token(*_LAYOUT.unpack(content)), content, signature
 
