@@ -128,14 +128,14 @@ async def test_the_official_client_gets_the_light_image_first_in_a_stream(profil
     assert all(base64.b64decode(event.b64_json) == IMAGE for event in events)
 
 
-async def test_a_stream_that_fails_before_its_first_image_has_its_own_status(
-    client: httpx.AsyncClient, transport: Instant
-) -> None:
+async def test_a_stream_that_is_refused_has_its_own_status(profile: Profile, client: httpx.AsyncClient) -> None:
     assert (await post(client, prompt="a", stream=True, model="x")).status_code == 404
-    transport.failing_seed = 7
-    answer = await post(client, prompt="a", stream=True, seed=7)
-    assert answer.status_code >= 500
-    assert answer.headers["content-type"] == "application/json"
+    app = make_app(profile, Instant(), workers=0)
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as none_ready:
+            refused = await post(none_ready, prompt="a", stream=True)
+    assert (refused.status_code, refused.headers["content-type"]) == (503, "application/json")
 
 
 async def test_a_stream_that_fails_later_ends_in_an_error(client: httpx.AsyncClient, transport: Instant) -> None:

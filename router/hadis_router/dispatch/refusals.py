@@ -32,8 +32,8 @@ def no_owner() -> ServeError:
 
 
 def router_away() -> ServeError:
-    """Return the error where the router does not answer that alone keeps an image or a job."""
-    return ServeError(503, "router_away", "the router that keeps this does not answer; try again", STOPPING_S)
+    """Return the error where the router does not answer that alone has an image, a job or a stream."""
+    return ServeError(503, "router_away", "the router that has this does not answer; try again", STOPPING_S)
 
 
 def no_worker() -> ServeError:

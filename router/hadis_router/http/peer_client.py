@@ -12,7 +12,10 @@ import aiohttp
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
+from hadis_router.dispatch import refusals
 from hadis_router.dispatch.worker_client import KEEP_ALIVE_S
+from hadis_router.http import sse
+from hadis_router.http.errors import envelope
 from hadis_router.http.links.public_url import PUBLIC_URL, public_url
 
 HOPS, AGE, CLIENT = "hadis-forwarded", "hadis-age-seconds", "x-forwarded-for"
@@ -92,7 +95,7 @@ class PeerClient:
                     )
                 )
                 if answer.content_type == "text/event-stream":
-                    return _stream(answer, stack.pop_all(), ended)
+                    return _stream(answer, stack.pop_all(), ended, request.method == "POST")
                 content = await answer.read()
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 raise PeerUnavailable(f"{router}: {type(error).__name__}: {error}") from None
@@ -101,13 +104,17 @@ class PeerClient:
             return Response(content, answer.status, _passed_on(answer.headers))
 
 
-def _stream(answer: aiohttp.ClientResponse, stack: AsyncExitStack, ended: Callable[[], bool]) -> Response:
+def _stream(
+    answer: aiohttp.ClientResponse, stack: AsyncExitStack, ended: Callable[[], bool], of_images: bool
+) -> Response:
     async def parts() -> AsyncIterator[bytes]:
         async with stack:
             while not ended():
                 try:
                     part = await asyncio.wait_for(answer.content.readany(), _CHECK_S)
                 except aiohttp.ClientError:  # the router is gone; who reads asks again
+                    if of_images:
+                        yield sse.event("error", {"type": "error", **envelope(refusals.router_away())})
                     return
                 except TimeoutError:
                     continue
