@@ -20,6 +20,10 @@ from hadis_router.dispatch.worker_client import HttpTransport
 from hadis_router.http import api, cors, errors, events, pareto_front, static_page
 from hadis_router.http.entrance import Entrance
 from hadis_router.http.gateway import Gateway, PromptScorer
+from hadis_router.http.links import routes as link_routes
+from hadis_router.http.links.public_url import SubPath
+from hadis_router.http.links.service import ImageLinks
+from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.metrics import RouterMetrics
 
 log = logging.getLogger(__name__)
@@ -36,16 +40,20 @@ def create_app(
     with_page: bool = True,
     stopping: Callable[[], bool] = lambda: False,
     own_url: str | None = None,
+    links: LinkSettings | None = None,
 ) -> FastAPI:
     """Return the application; `states` gives plans and workers, `transport` is HTTP if left out.
 
     `own_url` is how other routers of the service reach this one, if there may be others.
     """
 
+    links = links or LinkSettings()
+
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         http = HttpTransport()
         gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url)
+        app.state.links = ImageLinks(links, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
         tasks = [asyncio.create_task(_follow(gateway, states)), asyncio.create_task(app.state.history.keep(gateway))]
         yield
@@ -60,11 +68,13 @@ def create_app(
     if origins := manifest.service.spec.api.cors_origins:
         cors.install(app, origins)
     app.add_middleware(Entrance)
-    for router in (api.router, events.router, pareto_front.router):
+    for router in (api.router, events.router, pareto_front.router, link_routes.router):
         app.include_router(router)
     if with_page:
         static_page.install(app)
     errors.install(app)
+    if links.root_path:
+        app.add_middleware(SubPath, root_path=links.root_path)
     return app
 
 

@@ -25,6 +25,7 @@ from hadis.protocol.worker import ErrorCode, JobResult
 from hadis_router.app import create_app
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result
+from hadis_router.http.links.settings import LinkSettings
 from virtual import virtual
 
 PLAN = Plan("light", "heavy", 0.0, 0.0, (TierPlan("light", 1, 4), TierPlan("heavy", 1, 4)), 1.0, 25.0, 1.0, 2.0)
@@ -71,12 +72,19 @@ def make_manifest(profile: Profile, **api: Any) -> Manifest:
     return Manifest(DiffusionService.read(document), profile.resource, Path())
 
 
-def make_app(profile: Profile, transport: Instant, workers: int = 1, plan: Plan = PLAN, **api: Any) -> FastAPI:
+def make_app(
+    profile: Profile,
+    transport: Instant,
+    workers: int = 1,
+    plan: Plan = PLAN,
+    links: LinkSettings | None = None,
+    **api: Any,
+) -> FastAPI:
     async def states() -> AsyncIterator[RunState]:
         yield RunState(plan, tuple(WorkerAddress(f"http://w{i}", ("light", "heavy")) for i in range(workers)))
         await asyncio.Event().wait()
 
-    return create_app(make_manifest(profile, **api), states, LengthScorer(), transport)
+    return create_app(make_manifest(profile, **api), states, LengthScorer(), transport, links=links)
 
 
 @pytest.fixture
@@ -124,14 +132,14 @@ async def test_the_official_client_gets_the_light_image_first_in_a_stream(profil
     assert all(base64.b64decode(event.b64_json) == IMAGE for event in events)
 
 
-async def test_a_stream_that_fails_before_its_first_image_has_its_own_status(
-    client: httpx.AsyncClient, transport: Instant
-) -> None:
+async def test_a_stream_that_is_refused_has_its_own_status(profile: Profile, client: httpx.AsyncClient) -> None:
     assert (await post(client, prompt="a", stream=True, model="x")).status_code == 404
-    transport.failing_seed = 7
-    answer = await post(client, prompt="a", stream=True, seed=7)
-    assert answer.status_code >= 500
-    assert answer.headers["content-type"] == "application/json"
+    app = make_app(profile, Instant(), workers=0)
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as none_ready:
+            refused = await post(none_ready, prompt="a", stream=True)
+    assert (refused.status_code, refused.headers["content-type"]) == (503, "application/json")
 
 
 async def test_a_stream_that_fails_later_ends_in_an_error(client: httpx.AsyncClient, transport: Instant) -> None:
@@ -169,8 +177,7 @@ async def test_image_i_has_seed_plus_i_and_a_forced_tier_its_settings(
     client: httpx.AsyncClient, transport: Instant
 ) -> None:
     body = {"n": 2, "seed": 2**63 - 1, "model": "heavy", "num_inference_steps": 3}
-    answer = await post(client, prompt="x", response_format="url", output_format="webp", **body)
-    assert answer.json()["data"][0]["url"].startswith("data:image/webp;base64,")
+    answer = await post(client, prompt="x", output_format="webp", **body)
     assert answer.headers["x-hadis-path"] == "heavy"
     assert sorted(job.params.seed for job in transport.jobs) == [0, 2**63 - 1]
     assert {job.params.steps for job in transport.jobs} == {3}

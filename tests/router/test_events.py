@@ -14,6 +14,7 @@ from hadis_router.app import create_app
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result
 from hadis_router.http import events
+from hadis_router.http.progress import progress_of
 from test_api import Instant, LengthScorer, make_app, make_manifest
 
 
@@ -77,7 +78,7 @@ async def test_progress_tells_steps(profile: Profile) -> None:
         answer = asyncio.create_task(client.post("/v1/images/generations", json={"prompt": "a"}, headers=headers))
         while not workers.jobs:  # noqa: ASYNC110 (the request is on its way)
             await asyncio.sleep(0)
-        told = events._progress_of(app.state.gateway, workers.jobs[0])
+        told = progress_of(app.state.gateway, workers.jobs[0])
         workers.gate.set()
         assert (await answer).status_code == 200
     assert (told["stage"], told["ahead"], told["steps"]) == ("running", 0, {"done": 3, "steps": 5})

@@ -43,6 +43,7 @@ def test_the_document_has_every_address_of_applications_and_their_answers() -> N
     paths = LENIENT.openapi()["paths"]
     assert paths.keys() == {
         "/v1/images/generations",
+        "/v1/hadis/images/{name}",
         "/v1/models",
         "/v1/models/{model}",
         "/healthz",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from hashlib import blake2b
 from urllib.parse import urlsplit
 
 from hadis.planning.plan import Plan
@@ -19,6 +20,13 @@ TRUSTED_S = 60.0
 """A router that is no longer ready still forwards what reaches it, and is believed for so long."""
 SUSPECT_S = 5.0
 """A router that did not answer is passed over for so long; by then its address is known to be gone, or it answers."""
+ANY_ROUTER = bytes(4)
+"""The tag of what no router keeps alone."""
+
+
+def router_tag(url: str | None) -> bytes:
+    """Return the 4 bytes by which ids and links name the router that keeps something; None: there is one router."""
+    return blake2b(url.encode(), digest_size=4).digest() if url else ANY_ROUTER
 
 
 class Peers:
@@ -104,6 +112,10 @@ class Peers:
         """The other router that owns every queue, if one does."""
         owners = {cell.owner for cell in self._cells}
         return owners.pop() if len(owners) == 1 and self._own_url not in owners and self._own_url else None
+
+    def tagged(self, tag: bytes) -> str | None:
+        """Return the URL of the other router that has a tag, if there is one."""
+        return next((url for url in self._routers if router_tag(url) == tag and url != self._own_url), None)
 
     def next_owner(self) -> str | None:
         """Return the router for the next request, each as often as it has workers; None for this one itself."""

@@ -31,6 +31,11 @@ def no_owner() -> ServeError:
     return ServeError(503, "no_owner", "the routers do not agree on who serves; try again", STOPPING_S)
 
 
+def router_away() -> ServeError:
+    """Return the error where the router does not answer that alone has an image, a job or a stream."""
+    return ServeError(503, "router_away", "the router that has this does not answer; try again", STOPPING_S)
+
+
 def no_worker() -> ServeError:
     """Return the refusal while there is no plan, or no worker at all."""
     return ServeError(503, "no_workers", "no worker is ready yet; try again soon", NO_WORKER_S)

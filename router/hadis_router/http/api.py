@@ -17,6 +17,7 @@ from hadis_router.http.forwarding import address_of, age_s, forward, forward_rea
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.image_answers import answer_body, answer_headers, request_headers
 from hadis_router.http.images import GenerateRequest
+from hadis_router.http.links.answers import links_to
 from hadis_router.http.metrics import CONTENT_TYPE
 from hadis_router.http.request_body import check_content_type, read_request
 from hadis_router.http.status import status_document
@@ -87,10 +88,11 @@ async def generate(request: Request) -> Response:
             answers = await gateway.make(jobs, disconnected)
     finally:
         disconnected.cancel()
+    links = await links_to(request, body, answers)
     if sum(len(answer.image) for answer in answers) > _LARGE_BYTES:
-        content = await asyncio.to_thread(answer_body, body, answers)
+        content = await asyncio.to_thread(answer_body, body, answers, links)
     else:
-        content = answer_body(body, answers)
+        content = answer_body(body, answers, links)
     headers = answer_headers(answers[0]) | request_headers(body, answers[0].seed)
     return Response(content, headers=headers, media_type="application/json")
 

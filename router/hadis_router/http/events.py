@@ -11,12 +11,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.job import Job, Stage
 from hadis_router.http import sse
 from hadis_router.http.api import gateway_of
 from hadis_router.http.entrance import check_unguessable
 from hadis_router.http.forwarding import forward_reading
 from hadis_router.http.gateway import Gateway
+from hadis_router.http.progress import job_under_way, progress_of
 from hadis_router.http.status import status_document
 
 router = APIRouter(include_in_schema=False)
@@ -34,6 +34,16 @@ class History:
         """Start empty."""
         self.points: deque[dict[str, Any]] = deque(maxlen=_HISTORY_POINTS)
         self.listeners = 0
+
+    def enter(self) -> None:
+        """Count one more listener; raise ServeError where there are too many."""
+        if self.listeners >= _MOST_LISTENERS:
+            raise refusals.too_many_listeners(_MOST_LISTENERS)
+        self.listeners += 1
+
+    def leave(self) -> None:
+        """Count one listener less."""
+        self.listeners -= 1
 
     async def keep(self, gateway: Gateway) -> None:
         """Add a point every second, for ever."""
@@ -65,21 +75,16 @@ async def events(request: Request) -> Response:
     gateway, history = gateway_of(request), request.app.state.history
     if (elsewhere := await forward_reading(gateway, request)) is not None:
         return elsewhere
-    if history.listeners >= _MOST_LISTENERS:
-        raise refusals.too_many_listeners(_MOST_LISTENERS)
+    history.enter()
 
     async def stream() -> AsyncIterator[bytes]:
-        history.listeners += 1
-        try:
-            yield sse.event("history", list(history.points))
-            while not gateway.stopping() and gateway.peers.only_owner is None:
-                status = status_document(gateway)
-                yield sse.event("status", status | {"point": point_of(status)})
-                await asyncio.sleep(_STATUS_EVERY_S)
-        finally:
-            history.listeners -= 1
+        yield sse.event("history", list(history.points))
+        while not gateway.stopping() and gateway.peers.only_owner is None:
+            status = status_document(gateway)
+            yield sse.event("status", status | {"point": point_of(status)})
+            await asyncio.sleep(_STATUS_EVERY_S)
 
-    return sse.response(stream())
+    return sse.response(stream(), history.leave)
 
 
 @router.get("/v1/hadis/progress/{request_id}")
@@ -89,6 +94,8 @@ async def progress(request: Request, request_id: str) -> Response:
     gateway = gateway_of(request)
     if (elsewhere := await forward_reading(gateway, request, request_id)) is not None:
         return elsewhere
+    history: History = request.app.state.history
+    history.enter()
 
     async def stream() -> AsyncIterator[bytes]:
         waited = 0.0
@@ -96,22 +103,9 @@ async def progress(request: Request, request_id: str) -> Response:
             waited += _PROGRESS_EVERY_S
             await asyncio.sleep(_PROGRESS_EVERY_S)
         while (jobs := gateway.jobs_by_request.get(request_id)) and not gateway.stopping():
-            job = next((job for job in jobs if not job.done and job.stage is not Stage.NEW), None)
-            if job is not None:
-                yield sse.event("progress", _progress_of(gateway, job))
+            if (job := job_under_way(jobs)) is not None:
+                yield sse.event("progress", progress_of(gateway, job))
             await asyncio.sleep(_PROGRESS_EVERY_S)
         yield sse.event("end", {})
 
-    return sse.response(stream())
-
-
-def _progress_of(gateway: Gateway, job: Job) -> dict[str, Any]:
-    progress = gateway.dispatcher.progress(job)
-    return {
-        "stage": "running" if job.stage is Stage.RUNNING else "queued",
-        "tier": job.tier,
-        "ahead": progress.ahead,
-        "seconds": progress.left_s,
-        "deferred": job.deferred,
-        "steps": progress.steps.model_dump() if progress.steps else None,
-    }
+    return sse.response(stream(), history.leave)

@@ -140,26 +140,39 @@ class Gateway:
         return _listed(self.jobs_by_request, request_id, jobs)
 
     async def make(self, jobs: list[Job], disconnected: asyncio.Task[None]) -> list[Answer]:
-        """Return all answers, or none: the first job that fails, or a client that disconnects, cancels the others."""
+        """Submit a request's jobs and return all answers, or none."""
+        self.submit(jobs)
+        return await self.answers(jobs, disconnected)
+
+    def submit(self, jobs: list[Job]) -> None:
+        """Submit a request's jobs; raise ServeError, and leave none, where one is refused."""
+        try:
+            self.dispatcher.submit(*jobs)
+        except ServeError as error:
+            self.metrics.refused(error.code, sum(job.stage is Stage.NEW for job in jobs))
+            self.cancel(jobs)
+            raise
+
+    def cancel(self, jobs: list[Job]) -> None:
+        """Forget a request's jobs, as far as they have not ended."""
+        for job in jobs:
+            self.dispatcher.cancel(job)
+
+    async def answers(self, jobs: list[Job], disconnected: asyncio.Future[None]) -> list[Answer]:
+        """Return all answers to admitted jobs, or none.
+
+        The first job that fails, or a client that disconnects, cancels the others.
+        """
         everything = asyncio.gather(*(job.future for job in jobs))
         # Its exception is retrieved also when nobody awaits it: asyncio would log it otherwise.
         everything.add_done_callback(lambda future: future.cancelled() or future.exception())
         try:
-            self._submit(jobs)
             await asyncio.wait((everything, disconnected), return_when=asyncio.FIRST_COMPLETED)
             if not everything.done():
                 raise refusals.client_gone()
             return everything.result()
         finally:
-            for job in jobs:
-                self.dispatcher.cancel(job)
-
-    def _submit(self, jobs: list[Job]) -> None:
-        try:
-            self.dispatcher.submit(*jobs)
-        except ServeError as error:
-            self.metrics.refused(error.code, sum(job.stage is Stage.NEW for job in jobs))
-            raise
+            self.cancel(jobs)
 
 
 @contextlib.contextmanager

@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from hadis.protocol.address import worker_name
-from hadis.protocol.worker import MEDIA_TYPES
 
 from hadis_router.dispatch.answer import Answer, ServingPath
 from hadis_router.http.images import GenerateRequest
+from hadis_router.http.links.service import Link
 
 
-def answer_body(request: GenerateRequest, answers: Sequence[Answer]) -> bytes:
-    """Return the answer's JSON, put together by hand: base64 needs no escaping, and images are large."""
-    if request.response_format == "url":
-        opening = b'{"url":"data:' + MEDIA_TYPES[request.output_format].encode() + b";base64,"
+def answer_body(request: GenerateRequest, answers: Sequence[Answer], links: Sequence[Link] = ()) -> bytes:
+    """Return the answer's JSON, put together by hand: base64 needs no escaping, and images are large.
+
+    With `links`, one for each answer, they stand in the images' place.
+    """
+    if links:
+        images = b",".join(json.dumps(link._asdict()).encode() for link in links)
     else:
-        opening = b'{"b64_json":"'
-    images = b",".join(opening + base64.b64encode(answer.image) + b'"}' for answer in answers)
+        images = b",".join(b'{"b64_json":"' + base64.b64encode(answer.image) + b'"}' for answer in answers)
     first = answers[0]
     size = f'"size":"{first.size}",' if first.size else ""
     head = (

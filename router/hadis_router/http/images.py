@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from hadis_router.dispatch.job import ImageParams, Preference
 
+_FORMATS = {"dall-e-2": "url", "dall-e-3": "url"}
+"""The response formats that OpenAI's models have by default, where it is not base64."""
 MOST_CHARACTERS = 32_000
 """OpenAI's limit for its newest image models."""
 _SEEDS = 2**63
@@ -78,7 +80,11 @@ class GenerateRequest(Fields):
         json_schema_extra={"pattern": f"^({_SIZE.pattern})$"},
         description="auto, or WIDTHxHEIGHT in pixels; where no tier makes it, `sizePolicy` of the service decides.",
     )
-    response_format: Literal["b64_json", "url"] = Field("b64_json", description="url answers with a data: URL.")
+    response_format: Literal["b64_json", "url"] | None = Field(
+        None,
+        description="url: an http URL, which lives until `expires_at`. Default: url for the model names dall-e-2 and "
+        "dall-e-3, as their clients expect, and b64_json for any other.",
+    )
     output_format: Annotated[Format, _refused(_NO_ANIMATIONS_OR_DRAWINGS, "gif", "svg")] = "png"
     output_compression: int = Field(90, ge=0, le=100, description="Quality of jpeg and webp.")
     quality: Literal["auto", "standard", "medium", "low", "high", "xhigh", "max", "hd"] = Field(
@@ -113,6 +119,11 @@ class GenerateRequest(Fields):
     explain: bool = Field(False, description="Say in the body, under `hadis`, what each image went through.")
     keep_light: bool = Field(False, description="With explain: the light image too, where the heavy tier made another.")
     _ignored: tuple[str, ...] = ()
+
+    @property
+    def wants_links(self) -> bool:
+        """Whether the answer holds URLs in place of images."""
+        return (self.response_format or _FORMATS.get(self.model)) == "url"
 
     @property
     def preference(self) -> Preference | None:

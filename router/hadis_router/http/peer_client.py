@@ -12,8 +12,12 @@ import aiohttp
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
+from hadis_router.dispatch import refusals
 from hadis_router.dispatch.worker_client import KEEP_ALIVE_S
+from hadis_router.http import sse
 from hadis_router.http.entrance import REQUEST_ID, request_id_of
+from hadis_router.http.errors import envelope
+from hadis_router.http.links.public_url import PUBLIC_URL, public_url
 
 HOPS, AGE, CLIENT = "hadis-forwarded", "hadis-age-seconds", "x-forwarded-for"
 """Headers of a forwarded request: by how many routers; how old it is; the address that it came from."""
@@ -79,7 +83,7 @@ class PeerClient:
     async def _ask(
         self, request: Request, body: bytes, router: str, age_s: float, hops: int, ended: Callable[[], bool]
     ) -> Response:
-        headers = _passed_on(request.headers) | {HOPS: str(hops), AGE: f"{age_s:.6f}"}
+        headers = _passed_on(request.headers) | {HOPS: str(hops), AGE: f"{age_s:.6f}", PUBLIC_URL: public_url(request)}
         headers[REQUEST_ID] = request_id_of(request)
         if request.client is not None:
             headers[CLIENT] = request.client.host
@@ -93,7 +97,7 @@ class PeerClient:
                     )
                 )
                 if answer.content_type == "text/event-stream":
-                    return _stream(answer, stack.pop_all(), ended)
+                    return _stream(answer, stack.pop_all(), ended, request.method == "POST")
                 content = await answer.read()
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 raise PeerUnavailable(f"{router}: {type(error).__name__}: {error}") from None
@@ -102,13 +106,17 @@ class PeerClient:
             return Response(content, answer.status, _passed_on(answer.headers))
 
 
-def _stream(answer: aiohttp.ClientResponse, stack: AsyncExitStack, ended: Callable[[], bool]) -> Response:
+def _stream(
+    answer: aiohttp.ClientResponse, stack: AsyncExitStack, ended: Callable[[], bool], of_images: bool
+) -> Response:
     async def parts() -> AsyncIterator[bytes]:
         async with stack:
             while not ended():
                 try:
                     part = await asyncio.wait_for(answer.content.readany(), _CHECK_S)
                 except aiohttp.ClientError:  # the router is gone; who reads asks again
+                    if of_images:
+                        yield sse.event("error", {"type": "error", **envelope(refusals.router_away())})
                     return
                 except TimeoutError:
                     continue

@@ -19,6 +19,10 @@ from hadis_router.http.errors import envelope
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.image_answers import explain, made_quality
 from hadis_router.http.images import GenerateRequest
+from hadis_router.http.progress import progress_line
+
+COMMENT_EVERY_S = 3.0
+"""Proxies close what is silent for long, some after 15 s."""
 
 _NO_TOKENS = {
     "total_tokens": 0,
@@ -42,13 +46,26 @@ async def stream_images(
     disconnected: asyncio.Task[None],
     request_id: str,
 ) -> StreamingResponse:
-    """Return the stream once its first image is there: what fails before raises ServeError, with its own status."""
-    events = _events(gateway, request, jobs, disconnected, request_id)
-    first = await anext(events)
+    """Return the stream once the jobs are admitted: what is refused raises ServeError, with its own status.
+
+    What fails later is an `error` event. Comments keep proxies from closing the connection, and say how far the jobs
+    are: official clients skip them, while an event of a type that they do not know would be an image without pixels.
+    """
+    # Two images per job at most, and the end, which is None.
+    ready: asyncio.Queue[_ImageEvent | None] = asyncio.Queue(2 * len(jobs) + 1)
+    for i, job in enumerate(jobs):
+        if request.partial_images:
+            job.on_light = partial(ready.put_nowait, _ImageEvent(i, "partial_image"))
+        job.future.add_done_callback(partial(_put_completed, ready, i))
+    try:
+        gateway.submit(jobs)
+    except ServeError:
+        disconnected.cancel()
+        raise
 
     async def stream() -> AsyncIterator[bytes]:
+        events = _events(gateway, request, jobs, ready, disconnected, request_id)
         try:
-            yield first
             async for event in events:
                 yield event
         except ServeError as error:
@@ -56,32 +73,38 @@ async def stream_images(
         finally:
             await events.aclose()
 
-    return sse.response(stream())
+    def end() -> None:  # also of a stream that never began, for its client was gone
+        disconnected.cancel()
+        gateway.cancel(jobs)
+
+    return sse.response(stream(), end)
 
 
 async def _events(
     gateway: Gateway,
     request: GenerateRequest,
     jobs: list[Job],
+    ready: asyncio.Queue[_ImageEvent | None],
     disconnected: asyncio.Task[None],
     request_id: str,
 ) -> AsyncGenerator[bytes]:
-    """Yield one event per image that comes; raise ServeError where one fails. Cancels `disconnected` at its end."""
-    # Two images per job at most, and the end, which is None.
-    ready: asyncio.Queue[_ImageEvent | None] = asyncio.Queue(2 * len(jobs) + 1)
-    for i, job in enumerate(jobs):
-        if request.partial_images:
-            job.on_light = partial(ready.put_nowait, _ImageEvent(i, "partial_image"))
-        job.future.add_done_callback(partial(_put_completed, ready, i))
-    everything = asyncio.ensure_future(gateway.make(jobs, disconnected))
+    """Yield one event per image that comes, and comments between; raise ServeError where one fails."""
+    everything = asyncio.ensure_future(gateway.answers(jobs, disconnected))
     everything.add_done_callback(lambda _: ready.put_nowait(None))
     try:
         with gateway.progress_shown(request_id, jobs):
-            while (event := await ready.get()) is not None:
+            yield sse.comment(progress_line(gateway, jobs))
+            while True:
+                try:
+                    event = await asyncio.wait_for(ready.get(), COMMENT_EVERY_S)
+                except TimeoutError:
+                    yield sse.comment(progress_line(gateway, jobs))
+                    continue
+                if event is None:
+                    break
                 yield await asyncio.to_thread(_encode, request, jobs[event.job_index], event)
             await everything
     finally:
-        disconnected.cancel()
         everything.cancel()
         with contextlib.suppress(asyncio.CancelledError, ServeError):
             await everything

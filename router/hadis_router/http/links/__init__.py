@@ -1,0 +1,1 @@
+"""Links to images: short-lived, signed URLs in answers, and the images behind them."""

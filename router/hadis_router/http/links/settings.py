@@ -1,0 +1,53 @@
+"""Settings of links to images: the public address of the service, and where images are kept."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def listed(value: object) -> object:
+    """Return the parts of a text with commas; what is no text as it is."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
+"""A list that an environment variable holds with commas between."""
+_WithoutSlash = AfterValidator(lambda text: text.rstrip("/"))
+
+
+class LinkSettings(BaseModel):
+    """Where clients reach the service, and how long and where images that answers link to are kept."""
+
+    public_url: Annotated[str, _WithoutSlash] | None = Field(
+        None,
+        pattern=r"^https?://[\w.:\[\]-]+(/[\w.~/-]*)?$",
+        description="URL by which clients reach the service, for links to images; default: what a trusted proxy says "
+        "in X-Forwarded-Proto, -Host and -Prefix, else the request's Host.",
+    )
+    root_path: Annotated[str, _WithoutSlash] = Field(
+        "", pattern=r"^(/[\w.~/-]*)?$", description="Sub-path of the service behind a proxy, for example /images."
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(listed)] = Field(
+        (ipaddress.IPv4Network("127.0.0.1"), ipaddress.IPv6Network("::1")),
+        description="Addresses or networks, with commas between, whose X-Forwarded-Proto, -Host and -Prefix are "
+        "believed.",
+    )
+    link_expires_s: float = Field(600.0, ge=1, le=86_400, description="Seconds that a link to an image lives.")
+    image_bytes: int = Field(
+        128 * 2**20, ge=0, description="Most bytes of images behind links that are kept in memory; the oldest go first."
+    )
+    image_count: int = Field(1000, ge=0, description="Most images behind links that are kept in memory.")
+
+    def trusts(self, host: str | None) -> bool:
+        """Return whether a sender is a proxy whose headers are believed."""
+        try:
+            address = ipaddress.ip_address(host or "")
+        except ValueError:  # a Unix socket, or a test's client
+            return False
+        return any(address in network for network in self.trusted_proxies)
