@@ -20,8 +20,9 @@ from hadis.protocol.run_state import RunState
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import Answer, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
-from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import Peers
+from hadis_router.dispatch.stats import EndedJob
 from hadis_router.http.capabilities import able_tiers, resolved_size
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
@@ -98,8 +99,21 @@ class Gateway:
             return "no plan yet"
         return None if len(self.dispatcher.workers) else "no worker is ready"
 
+    def refused(self, error: ServeError, count: int) -> None:
+        """Count images of a request that was answered with an error before it had jobs."""
+        self.metrics.refused(error, count)
+        now = asyncio.get_running_loop().time()
+        self.dispatcher.recent.add(EndedJob(now, error.outcome, error.code, 0.0, in_time=False), count)
+
     async def jobs(self, request: GenerateRequest, client: str, arrived: float) -> list[Job]:
         """Return the jobs of a client's request; raise ServeError for what cannot be made. `arrived` is loop time."""
+        try:
+            return await self._jobs(request, client, arrived)
+        except ServeError as error:
+            self.refused(error, request.n)
+            raise
+
+    async def _jobs(self, request: GenerateRequest, client: str, arrived: float) -> list[Job]:
         tiers = self.profile.tiers
         forced = None if request.model == "auto" else request.model
         if forced is not None and forced not in tiers:
@@ -112,7 +126,6 @@ class Gateway:
         loop, seed = asyncio.get_running_loop(), request.seed
         deadline = arrived + self.slo_s
         if loop.time() >= deadline:
-            self.metrics.refused("deadline_expired", request.n)
             raise refusals.expired(self.slo_s)
         if seed is None:
             seed = secrets.randbits(63)
@@ -147,21 +160,18 @@ class Gateway:
         # Its exception is retrieved also when nobody awaits it: asyncio would log it otherwise.
         everything.add_done_callback(lambda future: future.cancelled() or future.exception())
         try:
-            self._submit(jobs)
+            self.dispatcher.submit(*jobs)
             await asyncio.wait((everything, disconnected), return_when=asyncio.FIRST_COMPLETED)
-            if not everything.done():
-                raise refusals.client_gone()
-            return everything.result()
+            if everything.done():
+                return everything.result()
+        except ServeError as error:
+            for job in jobs:
+                self.dispatcher.cancel(job, error)
+            raise
         finally:
             for job in jobs:
                 self.dispatcher.cancel(job)
-
-    def _submit(self, jobs: list[Job]) -> None:
-        try:
-            self.dispatcher.submit(*jobs)
-        except ServeError as error:
-            self.metrics.refused(error.code, sum(job.stage is Stage.NEW for job in jobs))
-            raise
+        raise refusals.client_gone()
 
 
 @contextlib.contextmanager
