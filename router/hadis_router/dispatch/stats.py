@@ -9,7 +9,7 @@ from hadis_router.dispatch.answer import OUTCOMES, Outcome
 
 WINDOW_S = 60.0
 _MOST_LATENCIES = 20_000
-_COUNTED = ("answered", "refused", "failed")
+_COUNTED: tuple[Outcome, ...] = ("answered", "refused", "failed")
 """Outcomes that attainment is a share of: what clients cancel or ask for wrongly says nothing of the service."""
 
 
