@@ -52,7 +52,7 @@ function showFacts(status) {
   fact("quality predicted", precise(plan?.quality));
   fact("workers busy", `${busy} of ${status.workers.length}`);
   fact("waiting", waiting.join(", ") || "nothing");
-  fact("time per batch", batchTimes(status.tiers), "wide");
+  fact("time per batch", batchTimes(status.tiers), "wide lines");
 }
 
 const total = (rates) => Object.values(rates).reduce((sum, each) => sum + each, 0);
