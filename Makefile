@@ -8,7 +8,7 @@ export UV_COMPILE_BYTECODE := 1
 
 .PHONY: help demo test lint docs reference models e2e bench bench-paper scenes scenes-profile screenshots crds cluster clean
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@sed -nE 's/^([a-z0-9-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-15s %s\n", $$1, $$2 }'
 
 $(VENV)/installed: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)

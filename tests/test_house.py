@@ -55,6 +55,13 @@ def test_tests_and_benchmarks_have_what_they_import(folder: str, extra: str) -> 
     assert own(extra) - imports - TOOLS == set(), "declared, but not imported"
 
 
+def test_make_help_lists_every_target() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    text = (ROOT / "Makefile").read_text()
+    [targets] = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert {line.split()[0] for line in shown.splitlines()} == set(targets.split())
+
+
 def test_pre_commit_runs_what_lint_runs() -> None:
     hooks = [
         hook

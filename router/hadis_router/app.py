@@ -97,7 +97,7 @@ def _gateway(
         on_done=metrics.ended,
     )
     gateway = Gateway(profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping, Peers(own_url))
-    metrics.watch(dispatcher, lambda: gateway.state.forecast_rps)
+    metrics.watch(dispatcher, lambda: gateway.state.forecast_rps, gateway.attainment)
     return gateway
 
 

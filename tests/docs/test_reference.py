@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,14 @@ def written() -> dict[str, str]:
 def test_a_page_is_as_the_code_gives_it(name: str, written: dict[str, str]) -> None:
     page = ROOT / "docs/reference" / f"{name}.md"
     assert page.read_text("utf-8") == written[name], f"run `make reference`: {page.name} is not what the code gives"
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
+    metrics = (ROOT / "docs/reference/metrics.md").read_text()
+    panels = json.loads((ROOT / "helm/hadis/dashboards/hadis.json").read_text())["panels"]
+    for panel in panels:
+        for target in panel["targets"]:
+            for name in re.findall(r"hadis_(?:router|operator)_\w+", target["expr"]):
+                assert f"`{re.sub(r'_bucket$', '', name)}`" in metrics, panel["title"]
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
+    assert len(set(places)) == len(panels), "no panel lies on another"

@@ -78,10 +78,11 @@ class PageRouter:
     ) -> list[Result]:
         """Return one picture per job, in the colour of the tier."""
         await asyncio.sleep(self.delay_s)
-        file = io.BytesIO()
-        Image.new("RGB", (64, 64), COLOURS[tier]).save(file, "png")
         confidence = 0.4 if discriminate else None
-        return [(JobResult(id=j.id, confidence=confidence, service_s=self.delay_s), file.getvalue()) for j in jobs]
+        return [
+            (JobResult(id=job.id, confidence=confidence, service_s=self.delay_s), _picture(tier, job.params.format))
+            for job in jobs
+        ]
 
     async def _states(self) -> AsyncIterator[RunState]:
         self._loop = asyncio.get_running_loop()
@@ -90,3 +91,9 @@ class PageRouter:
             changes = (PlanChange(time.time(), "light + heavy", self.plan.reason),)
             yield RunState(self.plan, workers, 2.5, 3.0, changes)
             await asyncio.sleep(0.1)
+
+
+def _picture(tier: str, image_format: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), COLOURS[tier]).save(file, image_format)
+    return file.getvalue()

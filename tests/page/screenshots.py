@@ -1,4 +1,7 @@
-"""Take the pictures of README: `make screenshots`. It serves the example models and puts a load on them."""
+"""Take the pictures of README, and others to look at: `make screenshots`.
+
+It serves the example models and puts a load on them.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 from browser import chromium
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
-OUT, PORT = ROOT / "docs/pictures", 8098
+OUT, OTHERS, PORT = ROOT / "docs/pictures", ROOT / "build/screenshots", 8098
 URL = f"http://127.0.0.1:{PORT}"
 PROMPTS = [
     "a big green triangle top left and a small red circle bottom right on white",
@@ -19,33 +23,62 @@ PROMPTS = [
     "a big red square bottom right and a small green circle top left on grey",
 ]
 LOAD_S = 75.0
+_Scheme = Literal["light", "dark"]
+_LOOKS: tuple[tuple[int, _Scheme], ...] = (
+    (360, "dark"),
+    (1280, "dark"),
+    (360, "light"),
+    (2560, "light"),
+    (2560, "dark"),
+)
 
 
 def main() -> None:
-    """Write docs/pictures/page.png and page-small-dark.png."""
-    OUT.mkdir(exist_ok=True)
+    """Write docs/pictures/page.png, and more to look at into build/screenshots."""
+    for folder in (OUT, OTHERS):
+        folder.mkdir(exist_ok=True, parents=True)
     hadis = str(Path(sys.executable).parent / "hadis")
     up = subprocess.Popen([hadis, "up", "examples/scenes.yaml", "--port", str(PORT)], cwd=ROOT)
-    load = None
+    load = flood = None
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1440, "height": 1000}, device_scale_factor=1)
+            page = browser.new_page(viewport={"width": 1280, "height": 1000}, device_scale_factor=1)
             _open(page)
-            load = subprocess.Popen([hadis, "load", "--rps", "1..14", "--minutes", "2", "--url", URL],
+            load = subprocess.Popen([hadis, "load", "--rps", "1..14", "--minutes", "2.5", "--url", URL],
                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
             time.sleep(LOAD_S)
             _deferred(page)
-            page.screenshot(path=OUT / "page.png", full_page=True)
-            page.emulate_media(color_scheme="dark")
-            page.set_viewport_size({"width": 390, "height": 1100})
-            time.sleep(2)
-            page.screenshot(path=OUT / "page-small-dark.png")
+            _picture(page, OUT / "page.png", 1280, "light")
+            for width, scheme in _LOOKS:
+                _picture(page, OTHERS / f"{width}-{scheme}.png", width, scheme)
+            flood = subprocess.Popen([hadis, "load", "--rps", "80", "--minutes", "1", "--url", URL],
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+            _refused(page)
+            for width, scheme in _LOOKS[:2]:
+                _picture(page, OTHERS / f"refused-{width}-{scheme}.png", width, scheme)
             browser.close()
     finally:
-        for process in filter(None, (load, up)):
+        for process in filter(None, (load, flood, up)):
             process.terminate()
             process.wait(30)
+
+
+def _picture(page: Page, path: Path, width: int, scheme: _Scheme) -> None:
+    """Take the whole page once its charts are drawn for the width and the colours."""
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 1000})
+    time.sleep(2.5)
+    page.screenshot(path=path, full_page=True)
+
+
+def _refused(page: Page) -> None:
+    """Ask beside a flood until the page is refused, too."""
+    for _ in range(20):
+        page.click("#go")
+        page.wait_for_selector("#go:not([disabled])", timeout=30_000)
+        if page.locator("#failure:not([hidden])").count():
+            return
 
 
 def _open(page: Page) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from page_router import DEFERS, PageRouter
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 FILES = Path(__file__).parents[2] / "router/hadis_router/http/files"
@@ -83,11 +85,11 @@ def test_it_survives_a_restart_of_the_router(page: Page, router: PageRouter) -> 
 
 
 def test_what_runs_moves_by_itself(page: Page, router: PageRouter) -> None:
-    chart = page.locator(".chart", has_text="Answers/s by path")
-    expect(chart).to_have_attribute("aria-label", "Answers/s by path: light 0, deferred 0, heavy 0, kept-light 0")
+    chart = page.locator(".chart", has_text="Answered, images/s")
+    expect(chart).to_have_attribute("aria-label", "Answered, images/s: light 0, deferred 0, heavy 0, kept-light 0")
     for _ in range(30):
         httpx.post(f"{router.url}v1/images/generations", json={"prompt": "x"})
-    expect(chart).not_to_have_attribute("aria-label", "Answers/s by path: light 0, deferred 0, heavy 0, kept-light 0")
+    expect(chart).not_to_have_attribute("aria-label", "Answered, images/s: light 0, deferred 0, heavy 0, kept-light 0")
     expect(page.locator("#facts")).to_contain_text("2.50/s, forecast 3.00")
     router.plan = DEFERS
     expect(page.locator("#changes-list")).to_contain_text("time to spare")
@@ -151,15 +153,70 @@ def test_a_request_can_be_passed_on(page: Page, router: PageRouter) -> None:
     page.fill("#prompt", 'it\'s a <b>red</b> "circle"')
     page.fill("#seed", "7")
     page.click("#go")
-    expect(page.locator("details")).to_be_visible()
-    page.locator("summary").click()
+    page.locator(".again summary").click()
     texts = page.locator("pre").all_inner_texts()
     assert "it'\\''s a <b>red</b>" in texts[0]
-    assert 'extra_body={"seed": 7}' in texts[1]
+    assert 'extra_body={"seed":7}' in texts[1]
     compile(texts[1], "snippet", "exec")
-    page.goto(router.url + page.locator("details a").get_attribute("href"))  # type: ignore[operator]  # it has one
+    page.goto(router.url + page.locator(".again a").get_attribute("href"))  # type: ignore[operator]  # it has one
     page.reload()
     expect(page.locator("#prompt")).to_have_value('it\'s a <b>red</b> "circle"')
+
+
+@pytest.mark.parametrize(("n", "image_format"), [(1, "png"), (2, "webp")])
+def test_what_is_copied_as_curl_ends_in_picture_files(
+    page: Page, router: PageRouter, tmp_path: Path, n: int, image_format: str
+) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.fill("#prompt", "it's a circle")
+    page.fill("#n", str(n))
+    page.select_option("#format", image_format)
+    page.fill("#negative", "squares")
+    page.fill("#seed", "7")
+    page.click("#go")
+    expect(page.locator("figure img")).to_have_count(n)
+    links = page.locator("figure a").evaluate_all("links => links.map((a) => a.download)")
+    assert links == [f"hadis-heavy-{7 + i}.{image_format}" for i in range(n)]
+    page.locator(".again summary").click()
+    page.get_by_role("button", name="copy as curl").click()
+    expect(page.get_by_role("button", name="copied")).to_be_visible()
+    command = page.evaluate("navigator.clipboard.readText()")
+    assert '"negative_prompt":"squares"' in command
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=20)
+    names = ["image.png"] if n == 1 else ["image-1.webp", "image-2.webp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name in names:
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size == (64, 64)
+
+
+def test_an_error_stands_where_the_picture_was(page: Page, router: PageRouter) -> None:
+    page.fill("#prompt", "a red circle")
+    page.click("#go")
+    expect(page.locator("figure")).to_have_count(1)
+    router.workers = 0
+    expect(page.locator("#link")).to_have_text("live, no worker ready")
+    page.click("#go")
+    expect(page.locator("#failure")).to_have_text(re.compile(r"^Refused \(503 no_workers\) .*Try again in 2 s\.$"))
+    expect(page.locator("figure")).to_have_count(0)
+    expect(page.locator("#lost")).to_contain_text(re.compile(r"refused [\d.]+/s no worker is ready"))
+    expect(page.locator("#facts div", has_text="within 8 s").locator("dd")).to_have_text("50% (asked 99%)")
+
+
+def test_what_a_ratio_means_is_told_and_keeps_the_focus(page: Page, router: PageRouter) -> None:
+    page.locator("#facts .tip").first.focus()
+    points = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert points.startswith("within: The share of the last minute's images")
+    router.plan = DEFERS
+    expect(page.locator("#facts div", has_text="drawn again")).to_contain_text("100%")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == points
+
+
+def test_changes_of_plan_are_folded(page: Page) -> None:
+    expect(page.locator("#changes-latest")).to_have_text(re.compile(r"^latest at \d\d:\d\d:\d\d: light \+ heavy$"))
+    expect(page.locator("#changes-list")).to_be_hidden()
+    page.locator("#changes summary").click()
+    expect(page.locator("#changes-list")).to_be_visible()
 
 
 def test_nothing_typed_becomes_markup(page: Page) -> None:
@@ -177,12 +234,16 @@ def test_nothing_typed_becomes_markup(page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_fault_for_those_who_cannot_see_it(page: Page, router: PageRouter, scheme: str) -> None:
+    httpx.post(f"{router.url}v1/images/generations", json={"prompt": "x", "model": "none"})
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two
     learn_slowness(router)
     page.fill("#prompt", "a red circle")
     page.click("#go")
     expect(page.locator(".path")).to_be_visible()
     expect(page.locator("#workers")).to_contain_text("slow")
+    expect(page.locator("#lost")).to_contain_text("no such model")
+    page.locator(".again summary").click()
+    page.locator("#changes summary").click()
     found = Axe().run(page).response["violations"]
     assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == [], json.dumps(found, indent=1)[:4000]
 
@@ -196,6 +257,10 @@ def test_any_width(page: Page, router: PageRouter, width: int) -> None:
     expect(page.locator(".path")).to_be_visible()
     expect(page.locator("#workers")).to_contain_text("slow")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    words = page.locator("#front-chart text").evaluate_all(
+        "texts => texts.map((text) => text.getBoundingClientRect().height)"
+    )
+    assert min(words) >= 12, "pixels; the drawing is not scaled down with its words"
 
 
 def test_it_is_small_and_asks_no_other_host(router: PageRouter) -> None:

@@ -159,7 +159,10 @@ async def test_a_filtered_image_is_the_error_that_openais_clients_know(
     with pytest.raises(openai.BadRequestError) as refused:
         await official.images.generate(prompt="a", extra_body={"seed": 7})
     assert (refused.value.code, refused.value.type) == ("content_policy_violation", "invalid_request_error")
-    assert 'hadis_router_failures_total{code="content_policy_violation"} 1.0' in (await client.get("/metrics")).text
+    assert (
+        'hadis_router_failures_total{code="content_policy_violation",outcome="invalid"} 1.0'
+        in (await client.get("/metrics")).text
+    )
 
 
 async def test_what_happened_is_in_headers_and_on_request_in_the_body(client: httpx.AsyncClient) -> None:
@@ -297,7 +300,7 @@ async def test_without_workers_it_is_alive_but_not_ready(profile: Profile, trans
             metrics = (await client.get("/metrics")).text
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
     assert 'hadis_router_arrivals_total{size="auto"} 3.0' in metrics
-    assert 'hadis_router_failures_total{code="no_workers"} 3.0' in metrics, "images, as arrivals are"
+    assert 'hadis_router_failures_total{code="no_workers",outcome="refused"} 3.0' in metrics, "images, as arrivals are"
 
 
 class TenthOfASecond(Instant):
@@ -348,7 +351,7 @@ async def test_a_client_keeps_its_objective_while_another_floods() -> None:
     flood, small = (each["gpus"] for each in status["clients"]["busiest"])
     assert flood == pytest.approx(50 * small, rel=0.1)
     assert "flood" not in json.dumps(status) + metrics
-    assert f'hadis_router_failures_total{{code="over_share"}} {len(refused)}.0' in metrics
+    assert f'hadis_router_failures_total{{code="over_share",outcome="refused"}} {len(refused)}.0' in metrics
     assert "hadis_router_clients 2.0" in metrics
 
 

@@ -51,8 +51,10 @@ def test_a_point_without_a_plan() -> None:
         "latency": {"p50_s": None, "p95_s": None},
         "queues": {"light": 2},
         "answers": {},
+        "unanswered": {"refused": {"queue_full": 2, "over_share": 1}},
     }
-    assert json.loads(json.dumps(events.point_of(status)))["queued"] == 2
+    point = json.loads(json.dumps(events.point_of(status)))
+    assert (point["queued"], point["unanswered"]) == (2, {"refused": 3})
 
 
 class Stepping(Instant):

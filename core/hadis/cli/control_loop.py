@@ -126,7 +126,8 @@ async def greet(url: str, workers: int, say: Callable[..., None]) -> None:
     body = '{"prompt":"a big red circle top left and a small blue square bottom right on white"}'
     say(f"ready after {time.monotonic() - began:.1f} s at {url}; try:")
     say(
-        f"  curl -s {url}/v1/images/generations -H 'content-type: application/json' -d '{body}'\n"
+        f"  curl -s {url}/v1/images/generations -H 'content-type: application/json' -d '{body}' \\\n"
+        '    | grep -o \'"b64_json":"[^"]*\' | cut -d \'"\' -f 4 | base64 -d > image.png\n'
         f"  hadis generate 'a big red circle top left on white' --url {url} -o out.png\n"
         f"  hadis load --rps 1..12 --minutes 3 --url {url}",
         soft_wrap=True,

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from hadis.cli import fail
 from hadis.cli.client import DEFAULT_URL, Url, error_message
+from hadis.cli.tables import console, facts
 
 
 def generate(
@@ -51,13 +50,12 @@ def generate(
 
 
 def _show(record: dict[str, Any], out: Path) -> None:
-    table = Table(show_header=False, box=None)
-    table.add_row("path", record["path"])
-    for key in ("difficulty", "confidence"):
-        table.add_row(key, "-" if record[key] is None else f"{record[key]:.3f}")
-    for attempt in record["attempts"]:
-        table.add_row(attempt["tier"], f"waited {attempt['wait_s']:.2f} s, made in {attempt['service_s']:.2f} s")
-    table.add_row("latency", f"{record['latency_s']:.2f} s")
-    table.add_row("plan", f"generation {record['plan_generation']}")
-    table.add_row("image", str(out))
-    Console().print(table)
+    rows = [("path", record["path"])]
+    rows += [(key, "-" if record[key] is None else f"{record[key]:.3f}") for key in ("difficulty", "confidence")]
+    rows += [(a["tier"], f"waited {a['wait_s']:.2f} s, made in {a['service_s']:.2f} s") for a in record["attempts"]]
+    rows += [
+        ("latency", f"{record['latency_s']:.2f} s"),
+        ("plan", f"generation {record['plan_generation']}"),
+        ("image", str(out)),
+    ]
+    console().print(facts(rows))

@@ -14,13 +14,13 @@ from typing import Annotated, Any
 import httpx
 import typer
 from rich import box
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from hadis.cli import fail
 from hadis.cli.client import DEFAULT_URL, Url, fetch_status
 from hadis.cli.scenes import random_scene
+from hadis.cli.tables import console
 from hadis.planning.plan import read_plan
 
 _PATHS = ("light", "deferred", "kept-light", "heavy")
@@ -87,13 +87,13 @@ def load(
     except ValueError as error:
         raise fail(str(error)) from None
     run = LoadRun(start, end, minutes * 60, status["slo_s"])
-    console = Console()
-    with Live(console=console, refresh_per_second=2, get_renderable=lambda: progress(run), transient=True):
+    out = console()
+    with Live(console=out, refresh_per_second=2, get_renderable=lambda: progress(run), transient=True):
         asyncio.run(_drive(run, url, user, random.Random(seed)))
-    console.print(summary(run))
+    out.print(summary(run))
     if csv_file:
-        with csv_file.open("w", newline="") as out:
-            writer = csv.writer(out)
+        with csv_file.open("w", newline="") as file:
+            writer = csv.writer(file)
             writer.writerow(["at_s", "status", "latency_s", "path", "plan_generation"])
             writer.writerows([s.at_s, s.status, s.latency_s, s.path, s.generation] for s in run.samples)
 
@@ -157,8 +157,8 @@ def summary(run: LoadRun, windows: int = 10) -> Table:
     title = f"load {run.start_rps:g}..{run.end_rps:g} requests/s, SLO {run.slo_s:g} s"
     # Without lines between its columns it fits into the 80 characters of a terminal.
     table = Table(*_COLUMNS, box=box.SIMPLE_HEAD, show_edge=False, padding=0, title=title)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    for column in table.columns:
+        column.no_wrap, column.justify = True, "right"
     width = run.duration_s / windows
     for i in range(windows):
         table.add_row(
@@ -179,8 +179,8 @@ _COLUMNS = (
     "deferred",
     "kept\nlight",
     "direct",
-    "429",
-    "other\nerrors",
+    "re-\nfused",
+    "failed",
 )
 
 
@@ -193,7 +193,7 @@ def _row(name: str, samples: list[SentRequest], run: LoadRun, seconds: float) ->
         return [name, "0"] + ["-"] * (len(_COLUMNS) - 2)
     good = sorted(s.latency_s for s in samples if s.status == 200)
     paths: Counter[Any] = Counter(s.path for s in samples if s.status == 200)
-    refused = sum(s.status == 429 for s in samples)
+    refused = sum(s.status in (429, 503) for s in samples)
     return [
         name,
         f"{len(samples) / seconds:.1f}",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from hadis.api.manifest import ManifestError, read_manifest
 from hadis.cli import fail
+from hadis.cli.tables import LOWER_IS_BETTER, columns, console
 from hadis.planning.fleet import is_shared
+from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
 from hadis.planning.solve import Solver
+
+_CAPTION = f"quality: {LOWER_IS_BETTER}; latency: of the slowest path"
 
 
 def plan(
@@ -28,16 +31,27 @@ def plan(
         raise fail(str(error)) from None
     spec, profile = documents.service.spec, Profile(documents.profile)
     solver = Solver(profile, spec.objective, shared=is_shared(spec, profile))
-    table = Table("requests/s", "plan", "GPUs", "quality", "latency s", "why")
+    table = columns("rps", "<plan", "GPUs", "batch", "quality", "latency", caption=_CAPTION)
     for demand in rps or (1.0, 2.0, 4.0, 8.0, 16.0, 32.0):
         chosen = solver.solve(demand, spec.gpus.max if gpus is None else gpus, spec.gpus.min)
-        counts = ", ".join(f"{t.tier} x{t.count} batch {t.batch}" for t in chosen.tiers)
-        table.add_row(
-            f"{demand:g}",
-            chosen.headline,
-            counts,
-            f"{chosen.quality:.4g}",
-            f"{chosen.heavy_latency_s:.2f}",
-            chosen.reason,
-        )
-    Console().print(table)
+        for row in _rows(demand, chosen):
+            table.add_row(*row)
+        table.add_section()
+    console().print(table)
+
+
+def _rows(demand_rps: float, plan: Plan) -> Iterator[tuple[str, ...]]:
+    """Yield a line for each tier, and the ratios and the reason below."""
+    first, *others = plan.tiers
+    quality, latency = f"{plan.quality:.4g}", f"{plan.heavy_latency_s:.2f} s"
+    yield f"{demand_rps:g}", first.tier, gpus_of(first, plan), str(first.batch), quality, latency
+    for tier in others:
+        yield "", f"+ {tier.tier}", gpus_of(tier, plan), str(tier.batch), "", ""
+    yield "", f"{plan.summary}; {plan.reason}" if others else plan.reason, "", "", "", ""
+
+
+def gpus_of(tier: TierPlan, plan: Plan) -> str:
+    """Return how many workers run a tier; one that is used and has none of its own takes turns on the others'."""
+    shares = tier.count == 0 and any(other.count for other in plan.tiers)
+    unused = tier.tier == plan.light and plan.light != plan.heavy and plan.direct_ratio == 1
+    return "unused" if unused else "in turn" if shares else str(tier.count)

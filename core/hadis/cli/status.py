@@ -6,10 +6,11 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hadis.cli.client import DEFAULT_URL, Url, fetch_status
+from hadis.cli.plan import gpus_of
+from hadis.cli.tables import LOWER_IS_BETTER, console, facts
 from hadis.planning.plan import read_plan
 
 
@@ -19,46 +20,56 @@ def status(
 ) -> None:
     """Show the plan, demand, workers, queue lengths and SLO attainment of a running router."""
     document = fetch_status(url)
-    console = Console()
+    out = console()
     if as_json:
-        console.print_json(data=document)
+        out.print_json(data=document)
         return
-    table = Table(show_header=False, box=None)
-    for name, value in _facts(document):
-        table.add_row(name, value)
-    console.print(table)
+    out.print(facts(_facts(document)))
     if document["changes"]:
-        console.print(_changes(document["changes"][-5:]))
+        out.print(_changes(document["changes"][-5:]))
 
 
 def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
-    plan = document["plan"]
+    plan = read_plan(document["plan"]) if document["plan"] else None
     busy = sum(worker["busy"] for worker in document["workers"])
     latency = document["latency"]
-    facts = [("plan", f"{read_plan(plan).headline} (generation {plan['generation']})" if plan else "none yet")]
+    lines = [("plan", f"{plan.headline} (generation {plan.generation})" if plan else "none yet")]
     if plan:
-        counts = ", ".join(f"{t['tier']} x{t['count']} in batches of {t['batch']}" for t in plan["tiers"])
-        facts += [("workers by tier", counts), ("quality", f"{plan['quality']:.4g} predicted"), ("why", plan["reason"])]
-    facts += [
+        counts = ", ".join(f"{t.tier}: {gpus_of(t, plan)}, in batches of {t.batch}" for t in plan.tiers)
+        lines += [
+            ("workers by tier", counts),
+            ("quality", f"{plan.quality:.4g} predicted ({LOWER_IS_BETTER})"),
+            ("why", plan.reason),
+        ]
+    lines += [
         ("demand", f"{document['observed_rps']:.2f} requests/s, forecast {document['forecast_rps']:.2f}"),
         ("workers", f"{len(document['workers'])}, of them {busy} busy"),
         ("queues", ", ".join(f"{tier} {n}" for tier, n in document["queues"].items())),
-        ("answers", ", ".join(f"{path} {n}" for path, n in document["answers"].items())),
+        *_ended(document["ended_rps"]),
     ]
     if latency["p50_s"] is not None:
-        facts.append(
+        lines.append(
             ("latency", f"p50 {latency['p50_s']:.2f} s, p95 {latency['p95_s']:.2f} s of {document['slo_s']:g} s")
         )
     if document["attainment"] is not None:
-        facts.append(
-            ("SLO", f"{document['attainment']:.1%} met in the last minute, of {document['asked_attainment']:.1%}")
-        )
-    return facts
+        within = f"within {document['slo_s']:g} s"
+        lines.append((within, f"{document['attainment']:.1%} (asked {document['asked_attainment']:.0%})"))
+    return lines
+
+
+def _ended(ended_rps: dict[str, dict[str, float]]) -> list[tuple[str, str]]:
+    """Return what became of the last minute's images, by reason; answered ones also where there are none."""
+    lines = []
+    for outcome, by_reason in ended_rps.items():
+        if by_reason or outcome == "answered":
+            reasons = ", ".join(f"{reason} {rate:.2f}" for reason, rate in by_reason.items())
+            total = f"{sum(by_reason.values()):.2f} per second"
+            lines.append((outcome, f"{total}: {reasons}" if reasons else total))
+    return lines
 
 
 def _changes(changes: list[dict[str, Any]]) -> Table:
-    table = Table("at", "plan", "why", title="last plan changes", title_justify="left")
-    for change in changes:
-        at = time.strftime("%H:%M:%S", time.localtime(change["at"]))
-        table.add_row(at, change["summary"], change["reason"])
+    at = (time.strftime("%H:%M:%S", time.localtime(change["at"])) for change in changes)
+    table = facts(zip(at, (f"{change['summary']}\n{change['reason']}" for change in changes), strict=True))
+    table.title, table.title_justify = "last plan changes", "left"
     return table

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
+from hadis.cli.tables import LOWER_IS_BETTER, console, facts
 from hadis.planning.fleet import is_shared
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -98,7 +99,10 @@ def replay_command(
     log: Annotated[Path | None, typer.Option(help="Write a CSV row per request here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the run here (PNG, SVG or PDF).")] = None,
 ) -> None:
-    """Run a trace through the router's own dispatcher and control loop on a virtual clock."""
+    """Run a trace through the router's own dispatcher and control loop on a virtual clock.
+
+    For example: hadis replay --profile examples/scenes/profile.yaml --trace examples/traces/rise.txt --gpus 2 --slo 4s
+    """
     with one_line(), contextlib.ExitStack() as stack:
         if policy not in POLICIES:
             raise ValueError(f"--policy {policy}: there are {', '.join(POLICIES)}")
@@ -120,7 +124,7 @@ def replay_command(
         if timeline and plot:
             title = f"{policy}, {gpus} GPUs, SLO {slo}: quality {summary.quality:.2f}"
             timeline.draw(plot, title, parse_duration_s(slo))
-    Console().print(_table(summary, ran))
+    console().print(_table(summary, ran))
 
 
 @contextlib.contextmanager
@@ -144,10 +148,9 @@ def _progress(trace: Path, log: Log | None) -> Iterator[Callable[[Outcome], None
 
 
 def _table(s: Summary, ran: Ran) -> Table:
-    table = Table(show_header=False, box=None)
-    facts = {
+    lines = {
         "requests": f"{s.requests}",
-        "quality": f"{s.quality:.3f}",
+        "quality": f"{s.quality:.4g} ({LOWER_IS_BETTER})",
         "violations": f"{s.violations:.3%} ({s.unanswered:.3%} without an image)",
         "latency": f"p50 {s.p50_s:.2f} s, p99 {s.p99_s:.2f} s",
         "answers": ", ".join(f"{name} {count}" for name, count in sorted(s.paths.items())),
@@ -158,10 +161,8 @@ def _table(s: Summary, ran: Ran) -> Table:
     }
     told_apart = (s.clients if any(s.clients) else {}) | (s.sizes if len(s.sizes) > 1 else {})
     for name, served in told_apart.items():
-        facts[name] = (
+        lines[name] = (
             f"{served.requests} requests, {served.in_time / served.requests:.2%} in time, "
             f"{served.refused / served.requests:.2%} refused"
         )
-    for name, value in facts.items():
-        table.add_row(name, value)
-    return table
+    return facts(lines.items())

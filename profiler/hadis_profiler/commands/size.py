@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 from hadis.api.resources import ServiceSpec
 from hadis.cli import fail
+from hadis.cli.tables import LOWER_IS_BETTER, columns, console
 from hadis.planning.fleet import is_shared
-from rich.console import Console
-from rich.table import Table
 
 from hadis_profiler.commands.trace_options import (
     AttainmentOption,
@@ -37,16 +36,20 @@ def size_command(
     attainment: AttainmentOption = 0.99,
     sizes: SizesOption = None,
     seed: Annotated[int, typer.Option(help="Of drawn prompts and sizes.")] = 0,
-    plot: Annotated[Path | None, typer.Option(help="Picture of quality and violations against GPUs.")] = Path(
-        "size.png"
-    ),
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a picture of quality and violations against GPUs here.")
+    ] = None,
 ) -> None:
-    """Find the fewest GPUs on which a trace is served at a quality within the SLO."""
+    """Find the fewest GPUs on which a trace is served at a quality within the SLO.
+
+    For example: hadis size --profile examples/scenes/profile.yaml --trace examples/traces/rise.txt --slo 4s
+    --quality 0.11
+    """
     with one_line():
         inputs = read_inputs(profile, trace, prompts, slo, attainment, seed, sizes)
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": 1}, "objective": {"latency": slo}})
         shared = is_shared(spec, inputs.profile)
-        with Console(stderr=True).status("replaying") as status:
+        with console(stderr=True).status("replaying") as status:
             seen: dict[int, Summary] = {}
 
             def enough(gpus: int) -> bool:
@@ -59,14 +62,14 @@ def size_command(
         rows = [(n, s.quality, s.violations) for n, s in sorted(seen.items())]
         if plot:
             draw_sizes(plot, rows, quality, 1 - attainment)
-    table = Table("GPUs", "quality", "violations", "p99 s", "enough")
+    table = columns("GPUs", "quality", "violations", "p99", "enough", caption=f"quality: {LOWER_IS_BETTER}")
     for n, s in sorted(seen.items()):
         good = s.quality <= quality and s.violations <= 1 - attainment
-        table.add_row(str(n), f"{s.quality:.3f}", f"{s.violations:.2%}", f"{s.p99_s:.2f}", "yes" if good else "no")
-    Console().print(table)
+        table.add_row(str(n), f"{s.quality:.4g}", f"{s.violations:.2%}", f"{s.p99_s:.2f} s", "yes" if good else "no")
+    console().print(table)
     if fewest is None:
         raise fail(f"{max_gpus} GPUs do not reach quality {quality:g} within {slo}; ask for less, or raise --max-gpus")
-    Console().print(f"{fewest} GPUs" + (f"; picture: {plot}" if plot else ""))
+    console().print(f"{fewest} GPU{'s' * (fewest > 1)}" + (f"; picture: {plot}" if plot else ""))
 
 
 def fewest_gpus(enough: Callable[[int], bool], most: int) -> int | None:

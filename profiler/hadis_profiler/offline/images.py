@@ -49,16 +49,22 @@ def generate_all(
         folder = folder_of(run, tier, prompts)
         if not (folder / _SETTINGS).exists():
             store.save(folder / _SETTINGS, _made_from(run, tier, prompts), tier.model_dump())
-        missing = [i for i in range(len(prompts)) if not path_of(folder, i).exists()]
-        progress.advance(task, len(prompts) - len(missing))
-        if missing:
+        to_make = missing(run, tier, len(prompts))
+        progress.advance(task, len(prompts) - len(to_make))
+        if to_make:
             engine = _engine(run, tier, device)
             size = batches.get(tier.name, 8)
-            for start in range(0, len(missing), size):
-                part = missing[start : start + size]
+            for start in range(0, len(to_make), size):
+                part = to_make[start : start + size]
                 _generate(engine, tier, folder, part, prompts, run.spec.seed)
                 progress.advance(task, len(part))
         say(f"{tier.name}: {len(prompts):,} images in {folder}")
+
+
+def missing(run: Run, tier: TierSettings, prompts: int) -> list[int]:
+    """Return which of a tier's images are not made yet."""
+    folder = run.work / "images" / tier.name
+    return [i for i in range(prompts) if not path_of(folder, i).exists()]
 
 
 def read_images(run: Run, tier: TierSettings, indices: Sequence[int]) -> Iterator[Image.Image]:

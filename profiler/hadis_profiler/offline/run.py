@@ -18,6 +18,7 @@ from hadis_profiler.offline import (
     checks,
     difficulty,
     discriminator,
+    duration,
     features,
     images,
     latency,
@@ -74,6 +75,7 @@ class Stages:
     @cached_property
     def latency(self) -> dict[str, TierLatency]:
         """Times of batches by tier."""
+        self.say(duration.of_latency(self.run))
         return latency.measure(self.run, self.device, self.progress, self.say)
 
     @cached_property
@@ -81,6 +83,8 @@ class Stages:
         """True once every image is in the work folder."""
         texts = self.prompts.texts
         batches = {name: measured.best.batch for name, measured in self.latency.items()}
+        missing = {tier.name: len(images.missing(self.run, tier, len(texts))) for tier in self.run.spec.tiers}
+        self.say(duration.of_images(missing, self.latency))
         images.generate_all(self.run, texts, self.device, batches, self.progress, self.say)
         return True
 

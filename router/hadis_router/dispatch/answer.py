@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 ServingPath = Literal["light", "heavy", "deferred", "kept-light"]
 PATHS: tuple[ServingPath, ...] = ("light", "heavy", "deferred", "kept-light")
+Outcome = Literal["answered", "refused", "failed", "invalid", "cancelled"]
+"""What its client saw of a job: an image, "try again" (429, 503), no image (other 5xx), its own fault (other 4xx); or
+nothing, for it went away."""
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 class ServeError(Exception):
@@ -19,6 +23,13 @@ class ServeError(Exception):
         super().__init__(message)
         self.param = param or None
         self.status, self.code, self.message, self.retry_after_s = status, code, message, retry_after_s
+
+    @property
+    def outcome(self) -> Outcome:
+        """What its client sees of it."""
+        if self.status in (429, 503):
+            return "refused"
+        return "failed" if self.status >= 500 else "invalid"
 
 
 @dataclass(frozen=True, slots=True)

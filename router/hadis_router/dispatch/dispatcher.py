@@ -53,7 +53,8 @@ class Dispatcher:
     ) -> None:
         """`weights` of the clients by key, 1 where left out.
 
-        `on_done` gets every job that ends and how: by which path, or its error's code, or "cancelled".
+        `on_done` gets every job that ends and how: by which path, or its error's code (also where it was not even
+        admitted), or "cancelled".
         """
         self.slo_s, self._queue_limit, self._on_done = slo_s, queue_limit, on_done
         self.plan: Plan | None = None
@@ -129,13 +130,21 @@ class Dispatcher:
             self._put(job, job.first_tier)
             self._dispatch()
 
-    def cancel(self, job: Job) -> None:
-        """Forget a job that nobody waits for; a batch that runs goes on without it, if it was not the last one."""
-        if not job.done:
-            admitted = job.stage is not Stage.NEW
+    def cancel(self, job: Job, error: ServeError | None = None) -> None:
+        """Forget a job that nobody waits for; a batch that runs goes on without it, if it was not the last one.
+
+        `error`: what its client was told in place of an image, where it did not just go away.
+        """
+        if job.done:
+            return
+        admitted = job.stage is not Stage.NEW
+        if error is None:
             job.cancel()
-            if admitted:
-                self._ended(job, "cancelled")
+        else:
+            job.fail(error)
+        if admitted:
+            self._leave_for_good(job)
+        self._count(job, "cancelled" if error is None else error.code)
 
     def progress(self, job: Job) -> JobProgress:
         """Return how far an admitted job is."""
@@ -202,14 +211,19 @@ class Dispatcher:
             self._ended(job, error.code)
 
     def _ended(self, job: Job, how: str) -> None:
+        self._leave_for_good(job)
+        self._count(job, how)
+
+    def _leave_for_good(self, job: Job) -> None:
         self._leave(job)
         if job.stand_in is not None and not job.stand_in.done:
             job.stand_in.cancel()
             self._leave(job.stand_in)
-        now = asyncio.get_running_loop().time()
-        if how != "cancelled":
-            answered = job.future.exception() is None
-            self.recent.add(EndedJob(now, how, now - job.arrived, answered and now <= job.deadline))
+
+    def _count(self, job: Job, how: str) -> None:
+        now, outcome = asyncio.get_running_loop().time(), job.outcome
+        in_time = outcome == "answered" and now <= job.deadline
+        self.recent.add(EndedJob(now, outcome, how, now - job.arrived, in_time))
         self._on_done(job, how)
 
     def _expired(self, job: Job) -> None:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from hadis.protocol.worker import Format, JobResult, Progress, WireJob
 
-from hadis_router.dispatch.answer import Answer, Attempt, ServeError, ServingPath
+from hadis_router.dispatch.answer import Answer, Attempt, Outcome, ServeError, ServingPath
 
 Preference = Literal["light", "heavy"]
 """The tier of the plan that a client prefers, by its request's `quality`."""
@@ -145,6 +145,14 @@ class Job:
     def done(self) -> bool:
         """Whether there is nobody to make an image for: it ended, or whoever awaited `future` cancelled it."""
         return self.future.done()
+
+    @property
+    def outcome(self) -> Outcome:
+        """What its client sees of it; it must be done."""
+        if self.future.cancelled():
+            return "cancelled"
+        error = self.future.exception()
+        return "answered" if error is None else error.outcome if isinstance(error, ServeError) else "failed"
 
     @property
     def needy(self) -> bool:

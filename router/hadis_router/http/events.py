@@ -66,6 +66,7 @@ def point_of(status: Mapping[str, Any]) -> dict[str, Any]:
         "p95": status["latency"]["p95_s"],
         "queued": sum(status["queues"].values()),
         "answers": status["answers"],
+        "unanswered": {outcome: sum(counts.values()) for outcome, counts in status["unanswered"].items()},
     }
 
 

@@ -20,8 +20,9 @@ from hadis.protocol.run_state import RunState
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import Answer, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
-from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import Peers
+from hadis_router.dispatch.stats import EndedJob
 from hadis_router.http.capabilities import able_tiers, resolved_size
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
@@ -99,8 +100,21 @@ class Gateway:
             return "no plan yet"
         return None if len(self.dispatcher.workers) else "no worker is ready"
 
+    def refused(self, error: ServeError, count: int) -> None:
+        """Count images of a request that was answered with an error before it had jobs."""
+        self.metrics.refused(error, count)
+        now = asyncio.get_running_loop().time()
+        self.dispatcher.recent.add(EndedJob(now, error.outcome, error.code, 0.0, in_time=False), count)
+
     async def jobs(self, request: GenerateRequest, client: str, arrived: float, request_id: str) -> list[Job]:
         """Return the jobs of a client's request; raise ServeError for what cannot be made. `arrived` is loop time."""
+        try:
+            return await self._jobs(request, client, arrived, request_id)
+        except ServeError as error:
+            self.refused(error, request.n)
+            raise
+
+    async def _jobs(self, request: GenerateRequest, client: str, arrived: float, request_id: str) -> list[Job]:
         forced = self.models.forced_tier(request.model)
         candidates = self.models.candidates(forced)
         able = able_tiers(request, candidates, forced is not None)
@@ -109,7 +123,6 @@ class Gateway:
         loop, seed = asyncio.get_running_loop(), request.seed
         deadline = arrived + self.slo_s
         if loop.time() >= deadline:
-            self.metrics.refused("deadline_expired", request.n)
             raise refusals.expired(self.slo_s)
         if seed is None:
             seed = secrets.randbits(63)
@@ -149,14 +162,13 @@ class Gateway:
         try:
             self.dispatcher.submit(*jobs)
         except ServeError as error:
-            self.metrics.refused(error.code, sum(job.stage is Stage.NEW for job in jobs))
-            self.cancel(jobs)
+            self.cancel(jobs, error)
             raise
 
-    def cancel(self, jobs: list[Job]) -> None:
-        """Forget a request's jobs, as far as they have not ended."""
+    def cancel(self, jobs: list[Job], error: ServeError | None = None) -> None:
+        """Forget a request's jobs, as far as they have not ended; `error` is what the client is told."""
         for job in jobs:
-            self.dispatcher.cancel(job)
+            self.dispatcher.cancel(job, error)
 
     async def answers(self, jobs: list[Job], disconnected: asyncio.Future[None]) -> list[Answer]:
         """Return all answers to admitted jobs, or none.
@@ -168,11 +180,14 @@ class Gateway:
         everything.add_done_callback(lambda future: future.cancelled() or future.exception())
         try:
             await asyncio.wait((everything, disconnected), return_when=asyncio.FIRST_COMPLETED)
-            if not everything.done():
-                raise refusals.client_gone()
-            return everything.result()
+            if everything.done():
+                return everything.result()
+        except ServeError as error:
+            self.cancel(jobs, error)
+            raise
         finally:
             self.cancel(jobs)
+        raise refusals.client_gone()
 
 
 @contextlib.contextmanager

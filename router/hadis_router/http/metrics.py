@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator
 from hadis.api.tier import Tier
 from hadis.planning.sizes import AUTO, size_name
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from hadis_router.dispatch.answer import PATHS
+from hadis_router.dispatch.answer import PATHS, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job
 from hadis_router.http.capabilities import all_sizes, resolved_size
@@ -38,7 +38,12 @@ class RouterMetrics:
         self.arrivals_by_size = dict.fromkeys((*self._size_names.values(), _OTHER), 0)
         self._arrivals = {name: arrivals.labels(name) for name in self.arrivals_by_size}
         self._answers = Counter("hadis_router_answers", "Images answered.", ["path"], registry=self.registry)
-        self._failures = Counter("hadis_router_failures", "Images without an answer.", ["code"], registry=self.registry)
+        self._failures = Counter(
+            "hadis_router_failures",
+            "Images without an answer: refused (429, 503), failed (other 5xx), invalid (other 4xx) or cancelled.",
+            ["outcome", "code"],
+            registry=self.registry,
+        )
         self._forwarded = Counter(
             "hadis_router_forwarded", "Requests forwarded to the router that owns their queue.", registry=self.registry
         )
@@ -73,15 +78,15 @@ class RouterMetrics:
             answers.inc()
             latency.observe(job.future.result().latency_s)
         else:
-            self._failures.labels(how).inc()
+            self._failures.labels(job.outcome, how).inc()
 
-    def refused(self, code: str, count: int) -> None:
-        """Count jobs of a request that were not admitted."""
-        self._failures.labels(code).inc(count)
+    def refused(self, error: ServeError, count: int) -> None:
+        """Count images of a request that has no jobs."""
+        self._failures.labels(error.outcome, error.code).inc(count)
 
-    def watch(self, dispatcher: Dispatcher, forecast_rps: Callable[[], float]) -> None:
-        """Show the dispatcher's queues, workers and plan too."""
-        self.registry.register(_Gauges(dispatcher, forecast_rps))
+    def watch(self, dispatcher: Dispatcher, forecast_rps: Callable[[], float], attainment: float) -> None:
+        """Show the dispatcher's queues, workers and plan too, and the attainment that is asked for."""
+        self.registry.register(_Gauges(dispatcher, forecast_rps, attainment))
 
     def text(self) -> bytes:
         """Return the exposition."""
@@ -89,8 +94,8 @@ class RouterMetrics:
 
 
 class _Gauges:
-    def __init__(self, dispatcher: Dispatcher, forecast_rps: Callable[[], float]) -> None:
-        self._dispatcher, self._forecast_rps = dispatcher, forecast_rps
+    def __init__(self, dispatcher: Dispatcher, forecast_rps: Callable[[], float], attainment: float) -> None:
+        self._dispatcher, self._forecast_rps, self._attainment = dispatcher, forecast_rps, attainment
 
     def describe(self) -> list[Metric]:
         return []
@@ -105,9 +110,21 @@ class _Gauges:
             queues.add_metric([tier], waiting)
             work.add_metric([tier], queued_s[tier])
             busy.add_metric([tier], dispatcher.workers.running(tier))
-        yield from (queues, work, busy, *self._ratios())
+        yield from (queues, work, busy, self._objective(), *self._ratios())
         for name, text, value in self._values():
             yield GaugeMetricFamily(f"hadis_router_{name}", text, value=value)
+
+    def _objective(self) -> Metric:
+        """Return the counts that attainment is the ratio of; both are there from the start."""
+        recent = self._dispatcher.recent
+        counts = CounterMetricFamily(
+            "hadis_router_objective_images",
+            "Images answered, refused or failed, by whether one came within the objective.",
+            labels=["in_time"],
+        )
+        counts.add_metric(["true"], recent.in_time_total)
+        counts.add_metric(["false"], recent.objective_total - recent.in_time_total)
+        return counts
 
     def _ratios(self) -> Iterator[Metric]:
         """Yield how long batches take beside what is expected of them."""
@@ -128,6 +145,7 @@ class _Gauges:
         """Yield name, help and value of each gauge without labels."""
         yield "workers", "Workers that are ready, busy or not.", len(self._dispatcher.workers)
         yield "objective_seconds", "Latency objective.", self._dispatcher.slo_s
+        yield "objective_attainment", "Share of the images that must come within it.", self._attainment
         yield "clients", "Clients that asked within the last minute.", self._dispatcher.clients
         yield "forecast_rps", "Forecast demand in requests per second.", self._forecast_rps()
         if plan := self._dispatcher.plan:

@@ -43,7 +43,9 @@ def status_document(gateway: Gateway) -> dict[str, Any]:
         "tiers": _tiers(ratios),
         "workers": [_worker(worker, worker_ratios.get(worker.url, 1.0)) for worker in dispatcher.workers],
         "clients": {"active": dispatcher.clients, "busiest": _busiest(dispatcher, now)},
-        "answers": dict(dispatcher.recent.answers),
+        "answers": dict(dispatcher.recent.totals["answered"]),
+        "unanswered": {how: dict(counts) for how, counts in dispatcher.recent.totals.items() if how != "answered"},
+        "ended_rps": dispatcher.recent.rates(now),
         "changes": [asdict(change) for change in gateway.state.changes],
     }
 

@@ -21,5 +21,11 @@ export const number = (value, digits = 2) => (value === null || value === undefi
 export const precise = (value, digits = 3) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(digits))));
 export const percent = (value) => (value === null || value === undefined ? "–" : `${Math.round(value * 100)}%`);
 export const seconds = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(value < 10 ? 2 : 1)} s`);
+/** The time of day in the browser's zone, as ISO 8601 has it: 24 hours; `at` in seconds since 1970. */
+export function clock(at, withSeconds = true) {
+  const time = new Date(at * 1000);
+  const parts = [time.getHours(), time.getMinutes(), ...(withSeconds ? [time.getSeconds()] : [])];
+  return parts.map((part) => String(part).padStart(2, "0")).join(":");
+}
 /** How long something takes beside something else, in words. */
 export const timesAsLong = (ratio) => (precise(ratio, 2) === "1" ? "as long as" : `${precise(ratio, 2)} times as long as`);

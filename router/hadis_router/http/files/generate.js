@@ -1,4 +1,5 @@
-// The form: send a request, show its progress, then the answer or the error, and the request as link, curl and Python.
+// The form: send a request, show its progress, then the answer or, in its place, the error.
+import { again, bodyOf, valuesOf } from "./again.js";
 import { $, h, seconds } from "./dom.js";
 import { drawPath } from "./path.js";
 
@@ -16,7 +17,7 @@ export function setUp(profile) {
   profile.then(({ tiers }) => {
     tiers.forEach(({ name }) => $("model").append(h("option", { value: name }, name)));
     [...new Set(tiers.flatMap(({ sizes }) => sizes))].forEach((size) => $("size").append(h("option", { value: size }, size)));
-    restore();
+    valuesOf(location.hash).forEach(([name, value]) => ($(name).value = value));
   });
   $("form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -35,18 +36,11 @@ function choose(text) {
   $("prompt").focus();
 }
 
-/** Fill the form from a link to a request. */
-function restore() {
-  const fields = new URLSearchParams(location.hash.slice(1));
-  for (const name of ["prompt", "model", "seed", "size"]) if (fields.get(name)) $(name).value = fields.get(name);
-}
-
 function request() {
-  const body = { prompt: $("prompt").value.trim(), model: $("model").value };
+  const [prompt, negative, model, size, format] = ["prompt", "negative", "model", "size", "format"].map((id) => $(id).value);
   // The seed is chosen here, so that the link to the request gives the same picture.
-  body.seed = $("seed").value === "" ? crypto.getRandomValues(new Uint32Array(1))[0] : Number($("seed").value);
-  if ($("size").value !== "auto") body.size = $("size").value;
-  return body;
+  const seed = $("seed").value === "" ? crypto.getRandomValues(new Uint32Array(1))[0] : Number($("seed").value);
+  return bodyOf({ prompt, negative, model, size, format, seed, n: Number($("n").value) });
 }
 
 async function generate(profile) {
@@ -56,6 +50,7 @@ async function generate(profile) {
   running = id;
   $("go").disabled = true;
   $("failure").hidden = true;
+  $("answer").classList.add("old");
   $("waiting").textContent = "sending";
   const progress = follow(id);
   try {
@@ -65,10 +60,10 @@ async function generate(profile) {
       body: JSON.stringify({ ...body, explain: true, keep_light: true }),
     });
     const document = await answer.json().catch(() => ({}));
-    if (!answer.ok) fail(document.error?.message ?? `the router answered ${answer.status}`, answer.headers.get("retry-after"));
+    if (!answer.ok) fail(answer, document.error ?? {});
     else show(body, document, (await profile).difficulty);
   } catch {
-    fail("the router does not answer; is it running?");
+    say("No answer", "the router does not answer; is it running?");
   } finally {
     progress.close();
     running = null;
@@ -93,29 +88,25 @@ function follow(id) {
   return source;
 }
 
-function fail(message, retryAfter) {
-  $("failure").textContent = retryAfter ? `${message} Try again in ${retryAfter} s.` : message;
+function fail(answer, { message, code }) {
+  const kind = [429, 503].includes(answer.status) ? "Refused" : answer.status >= 500 ? "Failed" : "Not understood";
+  const retryAfter = answer.headers.get("retry-after");
+  const text = `${message ?? "the router says no more"}${retryAfter ? `. Try again in ${retryAfter} s.` : ""}`;
+  say(`${kind} (${answer.status}${code ? ` ${code}` : ""})`, text);
+}
+
+/** Show an error where the picture would be: one of another request must not stand beside it. */
+function say(title, text) {
+  $("answer").replaceChildren();
+  $("failure").replaceChildren(h("strong", {}, title), ` ${text}`);
   $("failure").hidden = false;
 }
 
 function show(body, document, range) {
-  $("answer").replaceChildren(drawPath(document.hadis[0], document.data[0].b64_json, range), reproduce(body));
-}
-
-function reproduce(body) {
-  const url = new URL("v1/images/generations", location.href).href;
-  const json = JSON.stringify(body);
-  const curl = `curl -s ${url} -H 'content-type: application/json' \\\n  -d '${json.replaceAll("'", "'\\''")}'`;
-  const { prompt, model, size, seed } = body;
-  const python = [
-    "from openai import OpenAI",
-    "",
-    `client = OpenAI(base_url=${JSON.stringify(new URL("v1", location.href).href)}, api_key="none")`,
-    `answer = client.images.generate(prompt=${JSON.stringify(prompt)}, model=${JSON.stringify(model)},`,
-    `    ${size ? `size=${JSON.stringify(size)}, ` : ""}extra_body={"seed": ${seed}})`,
-  ].join("\n");
-  const address = `#${new URLSearchParams(Object.entries(body).map(([k, v]) => [k, String(v)]))}`;
-  return h("details", {}, h("summary", {}, "The same request again"),
-    h("p", {}, h("a", { href: address }, "link to this request")),
-    h("p", {}, "curl"), h("pre", { tabindex: 0 }, curl), h("p", {}, "Python"), h("pre", { tabindex: 0 }, python));
+  const paths = document.hadis.map((record, i) => {
+    const seed = body.seed + i;
+    return drawPath(record, document.data[i].b64_json, range, { format: body.output_format ?? "png", seed });
+  });
+  $("answer").classList.remove("old");
+  $("answer").replaceChildren(...paths, again(body));
 }

@@ -1,8 +1,9 @@
 // Starts the page: one stream of events feeds all that changes; it is opened again whenever it breaks.
+import { takeHistory } from "./charts.js";
 import { $ } from "./dom.js";
-import { drawFront, takePlan } from "./front.js";
+import { showFront, takePlan } from "./front.js";
 import { setUp } from "./generate.js";
-import { takeHistory, takeStatus } from "./live.js";
+import { takeStatus } from "./live.js";
 
 const [FIRST_MS, LONGEST_MS, SILENT_MS] = [500, 8000, 10000];
 
@@ -51,6 +52,6 @@ function listen(wait = FIRST_MS) {
 }
 
 const profile = front();
-profile.then(({ points }) => points.length && drawFront(points));
+profile.then(({ points }) => points.length && showFront(points));
 setUp(profile);
 listen();

@@ -8,16 +8,19 @@ const WORDS = {
   "kept-light": "The heavy model would have been too late, so the light image is the answer.",
 };
 
-/** Return the drawing of an answer from its `explain` record; `range`: the profile's least and greatest difficulty. */
-export function drawPath(record, image, range) {
+/**
+ * Return the drawing of an answer from its `explain` record; `range`: the profile's least and greatest difficulty;
+ * `file`: the image's format and seed.
+ */
+export function drawPath(record, image, range, file) {
   const [first, last] = [record.attempts[0], record.attempts.at(-1)];
   const steps = [];
   if (record.difficulty !== null) steps.push(scale(record, range));
   const pictures = h("div", { class: "pictures" });
   if (record.path === "deferred" && record.light_b64_json) {
-    pictures.append(picture(record.light_b64_json, first, record, false), h("span", { class: "arrow", "aria-hidden": "true" }, "→"));
+    pictures.append(picture(record.light_b64_json, first, record, file, false), h("span", { class: "arrow", "aria-hidden": "true" }, "→"));
   }
-  pictures.append(picture(image, last, record, true));
+  pictures.append(picture(image, last, record, file, true));
   steps.push(pictures);
   const sum = `${seconds(record.latency_s)} in all, plan ${record.plan_generation}`;
   const retries = record.retries ? `, ${record.retries} ${record.retries === 1 ? "retry" : "retries"} after a worker failed` : "";
@@ -42,12 +45,14 @@ function name(text, at, kind) {
   return h("span", { class: kind, "--at": percent(at), "--pull": `${Math.round(-100 * at)}%` }, text);
 }
 
-function picture(base64, attempt, record, chosen) {
+function picture(base64, attempt, record, { format, seed }, chosen) {
   const light = attempt === record.attempts[0] && record.path !== "heavy" && record.confidence !== null;
   const lines = [h("strong", {}, attempt.tier), h("br"), `waited ${seconds(attempt.wait_s)}, drawn in ${seconds(attempt.service_s)}`];
   const limit = record.thresholds.confidence;
   if (light) lines.push(confidence(record.confidence, limit, record.path === "deferred"));
-  const shown = h("img", { src: `data:image/png;base64,${base64}`, alt: `image by ${attempt.tier}` });
+  const src = `data:image/${format};base64,${base64}`;
+  lines.push(h("div", {}, h("a", { href: src, download: `hadis-${attempt.tier}-${seed}.${format}` }, "download"), `, seed ${seed}`));
+  const shown = h("img", { src, alt: `image by ${attempt.tier}` });
   const figure = h("figure", { class: chosen ? "chosen" : "" }, shown, h("figcaption", {}, lines));
   shown.addEventListener("load", () => figure.classList.toggle("small", shown.naturalWidth < 256));
   return figure;

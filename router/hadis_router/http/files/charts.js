@@ -1,0 +1,96 @@
+// Charts of the last ten minutes, with uPlot. Times are of 24 hours; their marks are so far apart that none overlap.
+import { $, clock, h, number, precise } from "./dom.js";
+
+const MOST = 600;
+const HEIGHT = 150;
+const MARK_PX = 64;
+const PATHS = ["light", "deferred", "heavy", "kept-light"];
+const COLOURS = ["--light", "--third", "--heavy", "--bad"];
+const points = [];
+let charts = [];
+
+const CHARTS = [
+  { title: "Demand, requests/s", series: [["observed", "--heavy", (p) => p.observed], ["forecast", "--light", (p) => p.forecast]] },
+  { title: "Latency of the last minute, s", slo: true, series: [["p50", "--heavy", (p) => p.p50], ["p95", "--light", (p) => p.p95]] },
+  { title: "Answered, images/s", series: PATHS.map((path, i) => [path, COLOURS[i], rate((p) => p.answers[path])]) },
+  {
+    title: "Without an image, images/s",
+    series: ["refused", "failed", "cancelled"].map((how, i) => [how, ["--bad", "--third", "--soft"][i], rate((p) => p.unanswered[how])]),
+  },
+  { title: "Drawn by the heavy model, share", most: 1, series: [["straight", "--light", (p) => p.direct], ["drawn again", "--heavy", (p) => p.deferral]] },
+  { title: "Quality predicted (lower is better)", free: true, series: [["quality", "--heavy", (p) => p.quality]] },
+  { title: "Waiting images", series: [["queued", "--heavy", (p) => p.queued]] },
+];
+
+/** What a counter grew per second, over the five points before one. */
+function rate(count) {
+  return (point, i) => {
+    const before = points[Math.max(0, i - 5)];
+    const elapsed = point.t - before.t;
+    if (elapsed <= 0) return null;
+    return Math.max(0, (count(point) ?? 0) - (count(before) ?? 0)) / elapsed; // a router that restarted counts from 0
+  };
+}
+
+/** Take the router's history; of points before it, from before the router restarted, keep those that this page saw. */
+export function takeHistory(history) {
+  const first = history[0]?.t ?? Infinity;
+  const older = points.filter((point) => point.t < first);
+  points.splice(0, points.length, ...older, ...history);
+}
+
+/** Add a point and draw all of them; `slo` in seconds. */
+export function takePoint(point, slo) {
+  points.push(point);
+  points.splice(0, Math.max(0, points.length - MOST));
+  draw(slo);
+}
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function axes() {
+  const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
+  const marks = (_, times, __, ___, every) => times.map((time) => clock(time, every < 60));
+  return [{ ...axis, space: MARK_PX, values: marks }, { ...axis, size: 44 }];
+}
+
+function build(slo) {
+  charts = CHARTS.map((chart) => {
+    const box = h("div", { class: "chart", role: "img", "aria-label": chart.title }, h("h3", {}, chart.title));
+    $("charts").append(box);
+    const series = chart.series.map(([label, stroke]) => ({ label, stroke: colour(stroke), width: 2, value: (_, v) => precise(v) }));
+    if (chart.slo) series.push({ label: "SLO", stroke: colour("--bad"), width: 1, dash: [6, 4], value: (_, v) => number(v, 1) });
+    const range = chart.free ? undefined : (_, low, high) => [0, chart.most ?? Math.max(1, (high ?? 1) * 1.1, chart.slo ? slo * 1.1 : 0)];
+    const plot = new uPlot({
+      width: width(box), height: HEIGHT, axes: axes(), scales: { y: range ? { range } : {} }, cursor: { drag: { x: false, y: false } },
+      series: [{ label: "at", value: (_, v) => (v ? clock(v) : "–") }, ...series],
+    }, [[]], box);
+    return { ...chart, plot, box };
+  });
+}
+
+const width = (box) => Math.max(200, Math.floor(box.getBoundingClientRect().width));
+
+function draw(slo) {
+  if (!charts.length) build(slo);
+  const times = points.map((point) => point.t);
+  for (const { plot, series, slo: line, box, title } of charts) {
+    const columns = series.map(([, , read]) => points.map((point, i) => read(point, i) ?? null));
+    if (line) columns.push(points.map(() => slo));
+    plot.setData([times, ...columns]);
+    if (plot.cursor.idx === null || plot.cursor.idx === undefined) plot.setLegend({ idx: times.length - 1 });
+    const latest = series.map(([label], i) => `${label} ${precise(columns[i].at(-1))}`);
+    box.setAttribute("aria-label", `${title}: ${latest.join(", ")}`);
+  }
+}
+
+/** Drop the charts: the next status draws them in the colours of the new theme. */
+function redraw() {
+  charts.forEach(({ plot, box }) => (plot.destroy(), box.remove()));
+  charts = [];
+}
+
+new ResizeObserver(() => {
+  for (const { plot, box } of charts) if (plot.width !== width(box)) plot.setSize({ width: width(box), height: HEIGHT });
+}).observe($("charts"));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
