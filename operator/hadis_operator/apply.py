@@ -13,6 +13,7 @@ from hadis_operator import metrics
 from hadis_operator.cache import Cache
 from hadis_operator.children import Children
 from hadis_operator.children.common import Manifest
+from hadis_operator.children.worker import service_name
 from hadis_operator.deletion_cost import cost_changes, idle_pods
 from hadis_operator.views import DELETION_COST, DeploymentView
 
@@ -36,7 +37,7 @@ class Applier:
 
     def __init__(self, namespace: str, name: str, kube: Kube, http: aiohttp.ClientSession, cache: Cache) -> None:
         """Begin with nothing listed."""
-        self._namespace, self._label = namespace, label(name)
+        self._namespace, self._name, self._label = namespace, name, label(name)
         self._kube, self._http, self._cache = kube, http, cache
         self._listed = False
 
@@ -103,7 +104,10 @@ class Applier:
         return any(pod.revision == revision for pod in pods)
 
     async def _prune(self, desired: Sequence[Manifest]) -> None:
-        """Delete children that are wanted no more: ConfigMaps that nobody mounts, an autoscaler that was taken out."""
+        """Delete children that are wanted no more: ConfigMaps that nobody mounts, an autoscaler that was taken out.
+
+        While workers of a former pool go on, their Service stays too, for routers find them by it.
+        """
         keep = {(document["kind"], document["metadata"]["name"]) for document in desired}
         deployments = [
             view
@@ -111,6 +115,7 @@ class Applier:
             for view in self._cache.deployments(self._namespace, self._label, component)
         ]
         keep |= {("ConfigMap", name) for deployment in deployments for name in deployment.config_maps}
+        keep |= {("Service", service_name(self._name, view.pool)) for view in deployments if view.pool}
         for child in self._cache.others(self._namespace, self._label):
             if child.owned and (child.kind, child.name) not in keep:
                 await self._call(child.kind, self._kube.delete(f"{self._path(child.kind)}/{child.name}"))

@@ -11,6 +11,7 @@ from documents import profile_document
 from hadis.api.manifest import read_manifest
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision, decide
+from hadis.planning.endpoints import unready_since, without_away
 from hadis.planning.fleet import is_shared
 from hadis.planning.planner import Planner
 from hadis.planning.profile import Profile
@@ -149,6 +150,63 @@ def test_while_the_endpoint_is_away_light_serves_alone_and_it_is_told() -> None:
     started = tuple(replace(w, started_s=70.0) for w in gone)
     fresh = steady(profile, spec, (groups, started), rps=4.0)
     assert {c.type: c.status for c in fresh.conditions}["Degraded"] == "False"
+
+
+@pytest.mark.parametrize("placement", ["Shared", "Dedicated"])
+def test_gpus_are_added_for_an_endpoint_that_is_away_and_not_for_one_that_was_just_missed(placement: str) -> None:
+    profile, spec = remote_profile(8), spec_of(4, placement)
+    groups, workers = fleet_of(0, 8, EVERY_TIER if placement == "Shared" else "light")
+    gone = tuple(replace(worker, ready=False) for worker in workers)
+    assert steady(profile, spec, (groups, workers), rps=4.0).workers_by_tier["light"] == 0
+    assert steady(profile, spec, (groups, gone), rps=4.0, steps=15).workers_by_tier["light"] == 0
+    away = steady(profile, spec, (groups, gone), rps=4.0)
+    assert away.workers_by_tier == {"light": 1, "heavy": 8}
+    assert away.target is not None
+    assert away.target.feasible
+    assert away.replicas == {groups[0].name: 1, "heavy": 8}, "it is waited for"
+
+
+def test_an_endpoint_is_planned_with_again_as_soon_as_it_is_back_and_where_all_are_away() -> None:
+    profile, spec = remote_profile(8), spec_of(4)
+    since = {"heavy": 0.0}
+    assert without_away(profile, since, 31.0) is without_away(profile, since, 99.0) is not profile
+    assert without_away(profile, since, 29.0) is profile
+    assert unready_since(since, {"light": 0, "heavy": 1}, profile, 99.0) == {}
+    assert unready_since(since, {"light": 1, "heavy": 0}, profile, 99.0) == since
+    rows = [row for row in profile_document()["spec"]["configurations"] if row["light"] == "heavy"]
+    only = remote_profile(8, configurations=rows)
+    assert without_away(only, since, 99.0) is only
+    assert steady(only, spec, fleet_of(0, 8), rps=1.0).workers_by_tier["heavy"] == 8
+
+
+def test_only_what_asks_nothing_of_the_tier_that_is_away_is_left() -> None:
+    light_away = without_away(remote_profile(2, tier=0), {"light": 0.0}, 31.0)
+    assert {(row.light, row.heavy, row.direct_ratio) for row in light_away.configurations} == {
+        ("light", "heavy", 1.0), ("heavy", "heavy", 0.0),
+    }  # fmt: skip
+
+
+def moved(to_gpus: bool, ready: int) -> Decision:
+    """Return what is decided of two old workers of heavy, whose tier moved, where so many of the new ones are ready."""
+    profile = Profile(CascadeProfile.read(profile_document())) if to_gpus else remote_profile(2)
+    old = [Worker(f"o{i}", "old", ("heavy",), ready=True, remote=to_gpus) for i in range(2)]
+    new = [Worker(f"n{i}", "new", ("heavy",), ready=True, remote=not to_gpus) for i in range(ready)]
+    groups = (
+        WorkerGroup("light", ("light",), replicas=1, created=1),
+        WorkerGroup("new", ("heavy",), replicas=ready, created=ready, remote=not to_gpus),
+        WorkerGroup("old", ("heavy",), replicas=2, created=2, stale=True, remote=to_gpus),
+    )
+    spec = spec_of(4, "Dedicated").model_copy(update={"scale_down_after": "2s"})
+    light = Worker("l", "light", ("light",), ready=True)
+    return steady(profile, spec, (groups, (light, *old, *new)), rps=2.0, steps=20)
+
+
+@pytest.mark.parametrize(("to_gpus", "new"), [(True, 3), (False, 2)])
+def test_a_tier_that_moves_from_or_to_an_endpoint_stays_until_its_successor_is(to_gpus: bool, new: int) -> None:
+    for ready in range(new + 1):
+        decision = moved(to_gpus, ready)
+        assert decision.replicas == {"light": 1, "new": new, "old": 2 if ready < new else 0}
+        assert decision.ready_by_tier["heavy"] == (ready or 2)
 
 
 def test_workers_of_an_endpoint_that_is_not_asked_for_any_more_go() -> None:

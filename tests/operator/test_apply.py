@@ -10,6 +10,7 @@ from fake_kube import FakeCluster
 from hadis.kube.client import ApiError
 from hadis_operator.apply import Applier
 from hadis_operator.children import Children
+from hadis_operator.children.worker import service_name
 from hadis_operator.views import DELETION_COST
 from kube_objects import NAME, NAMESPACE, child_object, deployment_object, pod_object
 
@@ -113,6 +114,16 @@ async def test_config_maps_that_pods_mount_are_kept_and_what_is_not_ours_is_left
     assert await acting.apply(children("l1"), l1=0, old=1) == []
     assert f"{CONFIG_MAPS}/mounted" in acting.cluster.kube.objects
     assert f"{CONFIG_MAPS}/theirs" in acting.cluster.kube.objects
+
+
+async def test_workers_of_a_former_pool_are_found_by_their_service_while_they_are_there() -> None:
+    """A tier that went from an endpoint to workers that have every tier."""
+    acting = Acting()
+    former = deployment_object("old", pool="heavy", replicas=2)
+    acting.cluster.put(SERVICE, former, child_object("Service", service_name(NAME, "heavy")))
+    assert await acting.apply(children("l1"), l1=0, old=2) == []
+    acting.cluster.take("Deployment", "images-worker-old")
+    assert await acting.apply(children("l1"), l1=0) == [("delete", service_name(NAME, "heavy"))]
 
 
 def ready_pods(acting: Acting, revision: str) -> None:

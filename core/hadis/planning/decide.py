@@ -14,7 +14,7 @@ they were chosen for a demand, and "none read yet" is not "none".
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hadis.api.conditions import Condition
@@ -26,6 +26,7 @@ from hadis.planning.conditions import (
     profile_condition,
     service_conditions,
 )
+from hadis.planning.endpoints import unready_since, without_away
 from hadis.planning.fleet import (
     Part,
     by_endpoint,
@@ -35,6 +36,7 @@ from hadis.planning.fleet import (
     on_gpus,
     ready_by_tier,
     replicas_by_tier,
+    waiting_for_successors,
 )
 from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
 from hadis.planning.plan import Plan
@@ -79,7 +81,9 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     shared, ready = is_shared(snapshot.spec, profile), ready_by_tier(snapshot.workers, profile)
     memory = _observe(snapshot, profile, memory, tuning)
     every_s = parse_duration_s(snapshot.spec.plan_every)
-    known = corrected(with_mix(profile, memory.mix), memory.ratios)
+    since_s = unready_since(memory.unready_since_s, ready, profile, snapshot.now_s)
+    memory = replace(memory, unready_since_s=since_s)
+    known = corrected(with_mix(without_away(profile, since_s, snapshot.now_s), memory.mix), memory.ratios)
     planner = planner_for(known, snapshot.spec.objective, shared=shared, every_s=every_s, tuning=tuning)
     # A plan holds until the next one, which is in force when the jobs of its first seconds are done.
     forecast_rps = memory.demand.forecast_rps(every_s)
@@ -163,9 +167,9 @@ def _recent_gpus(snapshot: Snapshot, memory: Memory, gpus: int) -> tuple[tuple[f
     return (*(kept for kept in memory.recent_gpus if kept[0] >= oldest_s), (snapshot.now_s, gpus))
 
 
-def _part_replicas(part: Part, memory: Memory, elsewhere: Collection[str]) -> dict[str, int]:
-    """Return what each group of a part may be asked for now; groups that are `elsewhere` do not concern it."""
-    seen = part.snapshot
+def _part_replicas(part: Part, others: Sequence[Part], memory: Memory) -> dict[str, int]:
+    """Return what each group of a part may be asked for now; the groups of `others` do not count in it."""
+    seen, elsewhere = part.snapshot, {name for other in others for name in other.names}
     lowered = {name: each for name, each in memory.lowered.items() if name not in elsewhere}
     memory = replace(memory, lowered=lowered)
     return next_replicas(
@@ -174,6 +178,7 @@ def _part_replicas(part: Part, memory: Memory, elsewhere: Collection[str]) -> di
         part.budget,
         room=nodes_have_room(seen.workers, seen.groups, seen.now_s, seen.late_s),
         add=may_add(seen, memory),
+        held=waiting_for_successors(part, others),
     )
 
 
@@ -188,8 +193,7 @@ def _replicas(
     parts = [on_gpus(snapshot, desired, shared=shared), *by_endpoint(snapshot)]
     replicas: dict[str, int] = {}
     for part in parts:
-        elsewhere = {name for other in parts if other is not part for name in other.names}
-        replicas |= _part_replicas(part, memory, elsewhere)
+        replicas |= _part_replicas(part, [other for other in parts if other is not part], memory)
     if snapshot.spec.mode != "Auto":
         return replicas, memory
     lowered = remember_lowered(snapshot.groups, replicas, memory.lowered)

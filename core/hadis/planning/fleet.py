@@ -5,7 +5,7 @@ Workers of a remote tier have no GPU: they are as many as its endpoint has slots
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hadis.api.resources import ServiceSpec
@@ -24,24 +24,31 @@ def is_shared(spec: ServiceSpec, profile: Profile) -> bool:
     return memory == 0 or sum(tier.memory_bytes for tier in profile.resource.spec.tiers if not tier.remote) <= memory
 
 
-def ready_by_tier(workers: Iterable[Worker], profile: Profile) -> dict[str, int]:
+def ready_by_tier(workers: Sequence[Worker], profile: Profile) -> dict[str, int]:
     """Return the workers that are ready for each tier; one with several tiers counts for each."""
-    counts = dict.fromkeys(profile.tiers, 0)
-    for worker in workers:
-        for tier in worker.tiers if worker.ready else ():
-            if tier in counts:
-                counts[tier] += 1
-    return counts
+    return {tier: len(_ready_for(tier, workers, profile.slots)) for tier in profile.tiers}
+
+
+def _ready_for(tier: str, workers: Sequence[Worker], remote: Collection[str]) -> list[Worker]:
+    """Return the workers that are ready for a tier: while it moves between GPUs and an endpoint, the new ones alone.
+
+    Both are no one pool. Before the first new one is ready, it is those of before.
+    """
+    ready = [worker for worker in workers if worker.ready and tier in worker.tiers]
+    return [worker for worker in ready if worker.remote == (tier in remote)] or ready
 
 
 def capacity_by_tier(snapshot: Snapshot, tiers: Iterable[str]) -> dict[str, float]:
     """Return what the workers that are ready for each tier do, in workers of usual speed."""
-    counts = dict.fromkeys(tiers, 0.0)
-    for worker in snapshot.workers:
-        for tier in worker.tiers if worker.ready else ():
-            if tier in counts:
-                counts[tier] += 1 / worker_ratio(snapshot, worker)
-    return counts
+    remote = _slots(snapshot)
+    return {
+        tier: sum(1 / worker_ratio(snapshot, worker) for worker in _ready_for(tier, snapshot.workers, remote))
+        for tier in tiers
+    }
+
+
+def _slots(snapshot: Snapshot) -> Mapping[str, int]:
+    return snapshot.profile.slots if isinstance(snapshot.profile, Profile) else {}
 
 
 def missing_gpus(snapshot: Snapshot) -> float:
@@ -98,14 +105,30 @@ def on_gpus(snapshot: Snapshot, workers_by_tier: Mapping[str, int], *, shared: b
 
 
 def by_endpoint(snapshot: Snapshot) -> list[Part]:
-    """Return the parts of a snapshot that have no GPUs. An endpoint that is not asked for any more has no slots."""
-    slots = snapshot.profile.slots if isinstance(snapshot.profile, Profile) else {}
+    """Return the parts of a snapshot that have no GPUs. An endpoint that is not asked for any more gets nothing new."""
+    slots = _slots(snapshot)
     groups = [group for group in snapshot.groups if group.remote]
     workers = [worker for worker in snapshot.workers if worker.remote]
     parts = []
     for tiers in sorted({group.tiers for group in groups} | {worker.tiers for worker in workers}):
         mine = tuple(group for group in groups if group.tiers == tiers)
-        budget = sum(slots.get(tier, 0) for tier in tiers)
+        budget = sum(slots.get(tier, 0) for tier in tiers) or sum(group.replicas for group in mine)
         seen = replace(snapshot, groups=mine, workers=tuple(w for w in workers if w.tiers == tiers))
         parts.append(Part(seen, {group.name: budget for group in mine if not group.stale}, budget))
     return parts
+
+
+def waiting_for_successors(part: Part, others: Iterable[Part]) -> set[str]:
+    """Return the stale groups of a part whose tier one of the others is to make, and has not all workers for yet."""
+    late = {tier for other in others for tier in _late_tiers(other)}
+    made_here = {tier for group in part.snapshot.groups if not group.stale for tier in group.tiers}
+    return {
+        group.name for group in part.snapshot.groups if group.stale and (late - made_here).intersection(group.tiers)
+    }
+
+
+def _late_tiers(part: Part) -> Iterator[str]:
+    for name, target in part.targets.items():
+        ready = sum(worker.ready for worker in part.snapshot.workers if worker.group == name)
+        if ready < target:
+            yield from next(group.tiers for group in part.snapshot.groups if group.name == name)

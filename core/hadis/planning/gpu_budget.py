@@ -19,7 +19,7 @@ least one, is missing at a time. Called again whenever a worker comes or goes, u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hadis.planning.snapshot import Lowered, Memory, Snapshot, WorkerGroup
@@ -125,15 +125,22 @@ def may_add(snapshot: Snapshot, memory: Memory) -> bool:
 
 
 def next_replicas(
-    groups: Sequence[GroupCount], targets: Mapping[str, int], budget: int, *, room: bool = True, add: bool = True
+    groups: Sequence[GroupCount],
+    targets: Mapping[str, int],
+    budget: int,
+    *,
+    room: bool = True,
+    add: bool = True,
+    held: Collection[str] = (),
 ) -> dict[str, int]:
     """Return the replicas that each group may be asked for now, on the way to `targets` (by group; others end).
 
     `room` is whether the nodes have GPUs for more workers than there are; `add` is whether anything may be added.
+    `held` are stale groups whose successors have another budget and are not ready: they stay as far as there is room.
     """
     desired = {g.name: 0 if g.stale else targets.get(g.name, 0) for g in groups}
     result = {g.name: min(g.replicas, desired[g.name]) if not g.stale else g.replicas for g in groups}
-    _end_stale(groups, desired, result, budget, room=room)
+    _end_stale(groups, desired, result, budget, room=room, held=held)
     left = budget - sum(max(result[g.name], g.due) + g.terminating for g in groups)
     if left < 0:  # a worker beyond the budget may be gone already: to ask for it once more would be to add
         return result
@@ -147,18 +154,28 @@ def next_replicas(
 
 
 def _end_stale(
-    groups: Sequence[GroupCount], desired: Mapping[str, int], result: dict[str, int], budget: int, *, room: bool
+    groups: Sequence[GroupCount],
+    desired: Mapping[str, int],
+    result: dict[str, int],
+    budget: int,
+    *,
+    room: bool,
+    held: Collection[str],
 ) -> None:
     """Lower the stale groups by the workers that nobody has to wait for."""
     total = min(budget, sum(desired.values()))
     fresh_ready = sum(min(g.ready, desired[g.name]) for g in groups if not g.stale)
-    stale_ready = sum(min(g.replicas, g.ready) for g in groups if g.stale)
     surplus = budget - total if room else 0
+    kept = {}
+    for g in groups:
+        kept[g.name] = min(g.replicas, g.ready, surplus) if g.stale and g.name in held else 0
+        surplus -= kept[g.name]
+    stale_ready = sum(min(g.replicas, g.ready) - kept[g.name] for g in groups if g.stale)
     missing = max(0, max(1, total // REPLACED_AT_ONCE) - surplus) if total else 0
     spare = max(0, stale_ready + fresh_ready - (total - missing)) if fresh_ready < total else stale_ready
     for g in groups:
         if g.stale:
             unready = max(0, g.replicas - g.ready)  # those serve nobody
-            ended = min(g.replicas, spare + unready)
+            ended = min(g.replicas - kept[g.name], spare + unready)
             spare -= max(0, ended - unready)
             result[g.name] = g.replicas - ended

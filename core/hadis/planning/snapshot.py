@@ -146,5 +146,7 @@ class Memory:
     """By group, until its controllers have surely followed."""
     began_s: float | None = None
     """When the first step was: what was lowered before is not known."""
+    unready_since_s: Mapping[str, float] = field(default_factory=dict)
+    """By remote tier without a ready worker."""
     planned_for: tuple[object, ...] = ()
     """What of spec and profile the target is for."""

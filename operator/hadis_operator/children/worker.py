@@ -71,9 +71,14 @@ def _profile_text(profile: Profile) -> tuple[str, str]:
     return text, digest(text)
 
 
+def service_name(service: str, pool: str) -> str:
+    """Return the name of the Service of a pool of a service's workers."""
+    return child_name(service, f"workers-{digest(pool)[:6]}")
+
+
 def service(owner: Owner, pool: Pool) -> Manifest:
     """Return a pool's headless Service. Its EndpointSlices carry its labels, so that the router knows the tiers."""
-    name = child_name(owner.name, f"workers-{digest(pool.name)[:6]}")
+    name = service_name(owner.name, pool.name)
     selector = {SERVICE: label(owner.name), COMPONENT: "worker", POOL: pool.name}
     return {
         "apiVersion": "v1",

@@ -93,6 +93,8 @@ def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
     image is admitted only where the light tier can be sure to make one, whatever happens to the heavy one.
     """
     late_s = outlook.ends_at(job, tier) - job.deadline
+    if outlook.guards_light and job.bound and not LightReserve(outlook, plan.light, job).takes(job.deadline, tier):
+        raise refusals.too_late(late_s)
     if job.forced_tier is not None:
         if late_s > 0:
             raise refusals.too_late(late_s)

@@ -60,7 +60,7 @@ def by_urgency(outlook: Outlook, idle: Sequence[RemoteWorker]) -> list[str]:
 
     A tier that already runs on as many workers as the plan gives it comes after one that does not. It still comes
     before nothing: no worker is idle while a job waits that it can make. A tier lighter than the plan's has no such
-    count: what waits for it is the last that can still answer in time.
+    count: what waits for it is the last that can still answer in time. Nor have jobs that no other tier can make.
     """
     urgency = {}
     for tier, queue in outlook.queues.items():
@@ -69,10 +69,11 @@ def by_urgency(outlook: Outlook, idle: Sequence[RemoteWorker]) -> list[str]:
             continue
         last_resort = outlook.plan is not None and outlook.lighter(tier, outlook.plan.light)
         over_count = not last_resort and outlook.workers.running(tier) >= outlook.worker_count(tier)
-        urgency[tier] = (
-            over_count,
-            head.deadline - outlook.now - outlook.estimates.latency_s(tier, 1, image_size=head.params.size),
-        )
+        due_s = head.deadline - outlook.now - outlook.estimates.latency_s(tier, 1, image_size=head.params.size)
+        if bound := queue.begun_bound(1):
+            bound_s = bound[0] - outlook.now - outlook.set_aside_s(tier)
+            over_count, due_s = False, bound_s if over_count else min(due_s, bound_s)
+        urgency[tier] = over_count, due_s
     return sorted(urgency, key=urgency.__getitem__)
 
 
@@ -86,8 +87,8 @@ def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> 
     while size > 1:
         batch_s = outlook.batch_s(tier, size, image_size) * ratio
         # A deferred job at the head has its light image; the first one behind it that has none needs the slack.
-        due, needy_due = queue.dues(size)
-        if outlook.now + batch_s <= due and outlook.now + outlook.longest_s(tier, batch_s) <= needy_due:
+        due, imageless_due = queue.dues(size)
+        if outlook.now + batch_s <= due and outlook.now + outlook.longest_s(tier, batch_s) <= imageless_due:
             break
         size -= 1
     return max(1, size)

@@ -151,7 +151,7 @@ class Dispatcher:
         outlook, worker = self._outlook(), self._runner.worker_of(job)
         if worker is not None:
             return JobProgress(0, worker.left_s(outlook.now), worker.progress)
-        ahead = max(0, self._queues[job.tier].ahead_of(job.deadline, job.client) - 1)
+        ahead = max(0, self._queues[job.tier].ahead_of_job(job) - 1)
         left_s = max(0.0, outlook.ends_at(job, job.tier) - outlook.now)
         return JobProgress(ahead, left_s, None)
 

@@ -164,6 +164,11 @@ class Job:
         return may and self.light_image is None
 
     @property
+    def bound(self) -> bool:
+        """Whether it has no image yet, and no lighter tier than its own may make one."""
+        return self.light_image is None and not self.needy
+
+    @property
     def deferred(self) -> bool:
         """Whether a light image is kept while the heavy one is waited for."""
         return self.tier_reason is TierReason.DEFERRED

@@ -13,6 +13,10 @@ Where sizes of images are mixed, batches are of equal length all the same: each 
 waits, and each further size to need one more batch. And a light batch is made smaller where those of other sizes that
 wait behind it would be late.
 
+A job that only a heavier tier may make is no less promised: to those who come and to heavy batches of others it counts
+as the light jobs that would take as long. They are due when it must begin: from then on its worker makes nothing else.
+Once it is begun, it does not stand in its own way.
+
 Every batch is taken to last up to `Outlook.longest_s`. While none lasts longer, nobody who is admitted goes without an
 image: a test holds it for arbitrary times within that bound.
 """
@@ -49,17 +53,22 @@ class LightReserve:
         longest = max(image_sizes, key=lambda size: outlook.batch_s(light, sizes[-1], size), default=None)
         self._sizes_s = [outlook.longest_s(light, outlook.batch_s(light, size, longest)) for size in sizes]
         self._image_sizes = len(image_sizes)
-        self._queues = [(queue.needy, self._part(tier)) for tier, queue in outlook.queues.items() if queue.needy]
-        if bound := outlook.queues[light].bound:  # promised nothing, they are in the way all the same
-            self._queues.append((bound, 1.0))
+        self._queues = [(queue.needy, self._part(tier), 0.0) for tier, queue in outlook.queues.items() if queue.needy]
+        self._queues += [
+            (queue.bound, self._bound_part(tier), self._earlier_s(tier))
+            for tier, queue in outlook.queues.items()
+            if queue.bound
+        ]
 
-    def takes(self, deadline: float) -> bool:
+    def takes(self, deadline: float, tier: str | None = None) -> bool:
         """Return whether one more job, with a deadline (loop time), can be promised an image of the light tier.
 
-        Whoever has an earlier deadline does not mind.
+        Or of `tier`, which alone may make it. Whoever has an earlier deadline does not mind.
         """
+        part = 1.0 if tier is None else self._bound_part(tier)
+        deadline -= 0.0 if tier is None else self._earlier_s(tier)
         later = [(due, to) for due, to in self._checked() if due > deadline]
-        return all(self._keeps(due, to, None, 0.0, 1.0) for due, to in ((deadline, deadline), *later))
+        return all(self._keeps(due, to, None, 0.0, part) for due, to in ((deadline, deadline), *later))
 
     def spare(self, deadline: float) -> float:
         """Return how many more jobs, with a deadline (loop time) that is not before the others', can be promised."""
@@ -70,6 +79,12 @@ class LightReserve:
         if self._light not in worker.tiers:
             return True
         outlook, busy_s = self._outlook, self._busy_s(worker, tier, size, image_size)
+        if begun := outlook.queues[tier].begun_bound(size):  # it was promised; those who will come were not
+            part, earlier_s = self._bound_part(tier), self._earlier_s(tier)
+            return all(
+                self._keeps(due, to, worker, busy_s, -part * bisect_right(begun, to + earlier_s))
+                for due, to in self._checked()
+            )
         until_s = min(busy_s, outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker))
         coming = 1 + (outlook.plan.demand_rps if outlook.plan else 0.0) * until_s
         newest = outlook.now + (1 - HEADROOM) * outlook.slo_s
@@ -102,6 +117,18 @@ class LightReserve:
         made_by = plan_light if outlook.lighter(plan_light, tier) else tier
         return 1.0 if made_by == self._light else outlook.image_s(made_by) / outlook.image_s(self._light)
 
+    def _bound_part(self, tier: str) -> float:
+        """Return how many images of `light` take as long as one that only `tier` may make."""
+        if tier == self._light:
+            return 1.0
+        outlook = self._outlook
+        light_s = self._sizes_s[-1] / len(self._sizes_s)
+        return outlook.longest_s(tier, outlook.image_s(tier)) / light_s
+
+    def _earlier_s(self, tier: str) -> float:
+        """Return how long before its deadline a job that only `tier` may make must begin."""
+        return 0.0 if tier == self._light else self._outlook.set_aside_s(tier)
+
     def _keeps(self, due: float, to: float, gone: RemoteWorker | None, gone_s: float, extra: float = 0.0) -> bool:
         """Return whether all jobs with a deadline up to `to`, and `extra` ones, can be made by `due`, a worker gone."""
         jobs = self._needed(self._waiting(to) + extra)
@@ -109,7 +136,7 @@ class LightReserve:
 
     def _waiting(self, to: float) -> float:
         """Return how many jobs with a deadline up to `to` have no image."""
-        return sum(part * bisect_right(queue, to) for queue, part in self._queues)
+        return sum(part * bisect_right(queue, to + earlier_s) for queue, part, earlier_s in self._queues)
 
     def _needed(self, jobs: float) -> float:
         """Return how many light jobs workers must be able to make for so many to be sure of their images.
@@ -126,13 +153,13 @@ class LightReserve:
         counted: who asks errs on the safe side.
         """
         found: set[float] = set()
-        for queue, _ in self._queues:
-            found.update(queue[:_EACH])
+        for queue, _, earlier_s in self._queues:
+            found.update(due - earlier_s for due in queue[:_EACH])
             place = float(_EACH)
             while place < len(queue):
-                found.add(queue[int(place)])
+                found.add(queue[int(place)] - earlier_s)
                 place *= _FURTHER
-            found.add(queue[-1])
+            found.add(queue[-1] - earlier_s)
         rising = sorted(found)
         if len(rising) <= _EACH:
             return [(due, due) for due in rising]

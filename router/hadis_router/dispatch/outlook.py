@@ -83,6 +83,15 @@ class Outlook:
         """Return the expected seconds of a batch, the discriminator's included where it judges."""
         return self.estimates.latency_s(tier, size, self.discriminates(tier), image_size)
 
+    def set_aside_s(self, tier: str) -> float:
+        """Return the seconds before its deadline at which a job that only a tier can make must be begun.
+
+        A batch of the light tier may have begun just then.
+        """
+        light = self.plan.light if self.plan else tier
+        ahead_s = self.longest_s(light, self.batch_s(light, self.batch_limit(light)))
+        return ahead_s + self.longest_s(tier, self.batch_s(tier, 1))
+
     def image_s(self, tier: str, image_size: str | None = None) -> float:
         """Return the GPU seconds of an image in a batch of the plan's size."""
         size = self.batch_limit(tier, image_size)
@@ -112,14 +121,14 @@ class Outlook:
         service = self.batch_s(tier, 1, job.params.size)
         if any(tier in worker.tiers for worker in self.workers.idle(self.now)):
             return self.now + service
-        return self.now + self._wait_s(job.deadline, tier, job.client) + service
+        return self.now + self._wait_s(job, tier) + service
 
     def drain_s(self) -> float:
         """Return the seconds until everything that runs or waits is made."""
-        return self._wait_s(math.inf, None, None)
+        return self._wait_s(None, None)
 
-    def _wait_s(self, deadline: float, for_tier: str | None, client: str | None) -> float:
-        """Return the seconds until the workers are through with what runs and what goes before a client's job.
+    def _wait_s(self, job: Job | None, for_tier: str | None) -> float:
+        """Return the seconds until the workers are through with what runs and what goes before a job, if there is one.
 
         The light tier does not wait for what the heavy one has queued: a heavy job that gets late is answered with its
         light image, or steps down.
@@ -133,7 +142,9 @@ class Outlook:
         for tier, queue in self.queues.items():
             together = for_tier is None or self.workers.wait_together(tier, for_tier)
             if len(queue) and together and (tier == for_tier or not only_own_queue):
-                ahead = queue.ahead_of(deadline, client if tier == for_tier else None)
+                ahead = len(queue)
+                if job is not None:
+                    ahead = queue.ahead_of_job(job) if tier == for_tier else queue.ahead_of(job.deadline)
                 work += self._ahead_s(tier, queue, ahead)
         return work / max(1, len(peers))
 

@@ -1,6 +1,7 @@
 """The queue of one tier: earliest deadline first, and batches of jobs that can be made together.
 
-Where a tier's images are not what is promised (`by_turns`), clients that wait at one time take turns (`turns.py`).
+Where a tier's images are not what is promised (`by_turns`), clients that wait at one time take turns (`turns.py`). Jobs
+that no lighter tier can make go before them all: no other image can be their answer.
 
 It holds no lock and no task: the dispatcher owns it. The bound on the total is admission's, which sees all queues.
 """
@@ -51,8 +52,7 @@ class TierQueue:
     def put(self, job: Job, work_s: float = 0.0) -> None:
         """Add a job at its deadline's place; `work_s`: GPU seconds that its first image takes, 0 if it has one."""
         self._number += 1
-        bound = job.light_image is None and not job.needy
-        entry = QueueEntry(job.deadline, self._number, job, job.needy, bound, work_s)
+        entry = QueueEntry(job.deadline, self._number, job, job.needy, job.bound, work_s)
         self._by_id[job.id] = entry
         insort(self._entries, entry)
         if _yields(entry):
@@ -104,18 +104,25 @@ class TierQueue:
         """Return the earliest deadline of the `size` jobs taken next, and of those among them without an image."""
         if self._contended or len(self.kinds) > 1:
             jobs = self.following(size)
-            needy = [job.deadline for job in jobs if job.needy]
-            return min((job.deadline for job in jobs), default=math.inf), min(needy, default=math.inf)
-        head, needy_due = self.head(), self.needy[0] if self.needy else math.inf
-        before_needy = self.ahead_of(math.nextafter(needy_due, -math.inf))
-        return head.deadline if head else math.inf, needy_due if before_needy < size else math.inf
+            imageless = [job.deadline for job in jobs if job.light_image is None]
+            return min((job.deadline for job in jobs), default=math.inf), min(imageless, default=math.inf)
+        head, due = self.head(), min((dues[0] for dues in (self.needy, self.bound) if dues), default=math.inf)
+        ahead = self.ahead_of(math.nextafter(due, -math.inf))
+        return head.deadline if head else math.inf, due if ahead < size else math.inf
 
-    def ahead_of(self, deadline: float, client: str | None = None) -> int:
-        """Return how many waiting jobs have this deadline or an earlier one; of a client: how many go before it."""
-        ahead = bisect_right(self._entries, deadline, key=_deadline)
-        if client is None or not self.by_turns or not self._turns.others_than(client):
-            return ahead
-        return len(self) - self._turns.jobs + self._turns.ahead_of(client, deadline)
+    def ahead_of(self, deadline: float) -> int:
+        """Return how many waiting jobs have this deadline or an earlier one."""
+        return bisect_right(self._entries, deadline, key=_deadline)
+
+    def ahead_of_job(self, job: Job) -> int:
+        """Return how many waiting jobs go before one that waits here, or would."""
+        if not self.by_turns:
+            return self.ahead_of(job.deadline)
+        if job.bound:
+            return bisect_right(self.bound, job.deadline)
+        if not self._turns.others_than(job.client):
+            return self.ahead_of(job.deadline) + len(self.bound) - bisect_right(self.bound, job.deadline)
+        return len(self) - self._turns.jobs + self._turns.ahead_of(job.client, job.deadline)
 
     def take(self, limit: int) -> list[Job]:
         """Take the next job and up to `limit` - 1 more of the same size, steps and guidance, in order."""
@@ -138,7 +145,7 @@ class TierQueue:
 
     @property
     def _contended(self) -> bool:
-        return self.by_turns and len(self._turns) > 1
+        return self.by_turns and (len(self._turns) > 1 or bool(self.bound and self._turns.jobs))
 
     def _in_order(self) -> Iterator[QueueEntry]:
         if not self._contended:
@@ -149,6 +156,10 @@ class TierQueue:
         """Return up to so many jobs that have no image yet and may be answered by a lighter tier, in order."""
         near = (entry.job for entry in self._entries[:_SCAN])
         return list(islice((job for job in near if not job.done and job.needy), limit))
+
+    def begun_bound(self, size: int) -> list[float]:
+        """Return the deadlines of those among the `size` jobs taken next that go first."""
+        return self.bound[:size] if self.by_turns else []
 
     def drain(self) -> list[Job]:
         """Take every job."""
