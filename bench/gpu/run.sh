@@ -7,14 +7,15 @@ set -eu
 began=$(date +%s)
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=${PYTHON:-python3}
-libraries=$root/build/gpu-libraries
+libraries=
 if [ -d "${1:-}" ]; then
+  libraries=$root/build/gpu-libraries
   rm -rf "$libraries"
   "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$libraries" "$1"/*.whl
   shift
 fi
 rooms=$root/core:$root/router:$root/worker:$root/profiler
-export PYTHONPATH="$root/bench/gpu:$root/tests:$rooms:$libraries" HF_HUB_OFFLINE=1
+export PYTHONPATH="$root/bench/gpu:$root/tests:$rooms${libraries:+:$libraries}" HF_HUB_OFFLINE=1
 left=$((${MINUTES:-9} * 60 - $(date +%s) + began))
 # The kit ends by itself; this is for what cannot be interrupted.
 exec timeout --kill-after=10 $((left + 20)) \

@@ -29,9 +29,11 @@ def main(
 
     try:
         subjects = chosen_subjects(tiers, steps, tiny)
-        device = "cpu" if tiny else pick_device("cuda")
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    device = pick_device("cpu" if tiny else "auto")
+    if not tiny and device == "cpu":
+        raise typer.BadParameter("torch finds no NVIDIA GPU; --tiny runs tiny models on the CPU")
     rate = matmul_rate(device, dtype_of(device))
     bench = Bench(device, ways_of(device), rate, row_seconds, measure_s=1.0 if tiny else 4.0)
     Session(table, subjects, tiny, end - time.perf_counter()).run(bench)
