@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+_HERE = Path(__file__).parents[1]
+
 
 def main(
-    table: Annotated[Path, typer.Argument(help="File to write the table to.")],
+    table: Annotated[
+        Path | None, typer.Argument(help="File to write the table to; none: results.md of this folder, or tiny.md.")
+    ] = None,
     minutes: Annotated[float, typer.Option(help="Time for everything.")] = 9.0,
     tiers: Annotated[str, typer.Option(help="Tiers to measure, with commas; none: all.")] = "",
     steps: Annotated[int, typer.Option(min=0, help="Most steps to measure of a tier; 0: all that it has.")] = 8,
     row_seconds: Annotated[float, typer.Option(help="Most time for a row, compiling included.")] = 150.0,
-    tiny: Annotated[bool, typer.Option("--tiny", help="Models of some thousand weights, on the CPU.")] = False,
+    tiny: Annotated[bool, typer.Option("--tiny", help="Tiny models on the CPU, also where a GPU is.")] = False,
 ) -> None:
     """Measure tiers on a GPU."""
     end = time.perf_counter() + minutes * 60
@@ -27,16 +32,19 @@ def main(
     from bench_gpu.session import Session
     from bench_gpu.tiers import chosen_subjects, ways_of
 
+    device = pick_device("cpu" if tiny else "auto")
+    small = device == "cpu"
+    if small and not tiny:
+        print("torch finds no NVIDIA GPU: tiny models run on the CPU, which times nothing of use", file=sys.stderr)
     try:
-        subjects = chosen_subjects(tiers, steps, tiny)
+        subjects = chosen_subjects(tiers, steps, small)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    device = pick_device("cpu" if tiny else "auto")
-    if not tiny and device == "cpu":
-        raise typer.BadParameter("torch finds no NVIDIA GPU; --tiny runs tiny models on the CPU")
+    table = table or _HERE / ("tiny.md" if small else "results.md")
     rate = matmul_rate(device, dtype_of(device))
-    bench = Bench(device, ways_of(device), rate, row_seconds, measure_s=1.0 if tiny else 4.0)
-    Session(table, subjects, tiny, end - time.perf_counter()).run(bench)
+    bench = Bench(device, ways_of(device), rate, row_seconds, measure_s=0.3 if small else 4.0)
+    Session(table, subjects, small, end - time.perf_counter()).run(bench)
+    print(f"written: {table}", file=sys.stderr)
 
 
 if __name__ == "__main__":

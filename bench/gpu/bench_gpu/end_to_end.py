@@ -60,7 +60,8 @@ def predictions(device: str, dtype: torch.dtype, small: bool, ready_s: float) ->
         folder = Path(name)
         _save_model(folder / "model", device, dtype, small)
         tiers = _tiers("64x64" if small else "1024x1024")
-        spec = RunSpec(name="bench-gpu", tiers=tiers, prompts="none", batches=BATCHES, seconds_per_point="4s")
+        limit = "300ms" if small else "4s"
+        spec = RunSpec(name="bench-gpu", tiers=tiers, prompts="none", batches=BATCHES, seconds_per_point=limit)
         with Progress(disable=True) as progress:
             measured = measure(Run(spec, folder, folder / "work"), device, progress, print)
         _write_profile(folder / "profile.yaml", tiers, measured)

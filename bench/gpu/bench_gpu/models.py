@@ -132,6 +132,7 @@ _WIDTH = 32
 _TINY_DENOISERS: Mapping[str, Mapping[str, Any]] = {
     "UNet2DConditionModel": {
         "block_out_channels": (16, 32, 32),
+        "layers_per_block": 1,
         "transformer_layers_per_block": (1, 1, 1),
         "attention_head_dim": (2, 4, 4),
         "norm_num_groups": 8,
