@@ -2,7 +2,7 @@
 # Measure tiers on this machine's NVIDIA GPU, without a network: bench/gpu/run.sh [WHEELS] [OPTIONS]
 #   WHEELS   folder of wheels of the libraries beside torch, as `make gpu-wheels` fills one; none: they are installed
 #   OPTIONS  of the kit, such as --tiers flux-dev,sdxl; --help lists them
-# Environment: PYTHON, one that has torch; MINUTES for everything (9); TABLE, the file to write (results.md, here).
+# Environment: PYTHON, one that has torch; MINUTES for everything (8.5); TABLE, the file to write (results.md, here).
 # Where torch finds no GPU it says so, and runs tiny models on the CPU (tiny.md).
 set -eu
 began=$(date +%s)
@@ -20,7 +20,7 @@ export TORCHINDUCTOR_CACHE_DIR="$root/build/gpu-compiled"
 rm -rf "$TORCHINDUCTOR_CACHE_DIR"
 rooms=$root/core:$root/router:$root/worker:$root/profiler
 export PYTHONPATH="$root/bench/gpu:$root/tests:$rooms${libraries:+:$libraries}" HF_HUB_OFFLINE=1
-left=$((${MINUTES:-9} * 60 - $(date +%s) + began))
+left=$(awk "BEGIN { print int(${MINUTES:-8.5} * 60) - $(date +%s) + $began }")
 # The kit ends by itself; this is for what cannot be interrupted.
 exec timeout --kill-after=10 $((left + 20)) \
   "$python" -m bench_gpu ${TABLE:+"$TABLE"} --minutes "$(awk "BEGIN { print $left / 60 }")" "$@"
