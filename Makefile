@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # Else every process would compile torch and all the other libraries anew as it starts.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help demo test lint docs reference models e2e bench bench-paper scenes scenes-profile screenshots crds cluster clean
+.PHONY: help demo test lint docs reference models e2e bench bench-paper bench-gpu gpu-wheels scenes scenes-profile screenshots crds cluster clean
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-15s %s\n", $$1, $$2 }'
 
@@ -51,6 +51,20 @@ bench: $(VENV)/installed ## time every room on this machine: writes bench/result
 
 bench-paper: $(VENV)/installed ## compare policies on the paper's data (DATA=folder): writes bench/paper.md and pictures
 	$(BIN)/python bench/bench_paper.py $(or $(DATA),../shared/data/paper) bench/paper.md
+
+bench-gpu: $(VENV)/installed ## measure tiers with random weights on this machine's GPU: writes bench/gpu/results.md (9 minutes)
+	PYTHON=$(BIN)/python bench/gpu/run.sh
+
+WHEELS := build/gpu-wheels
+PYTHON_VERSION := 3.12
+gpu-wheels: $(VENV)/installed ## wheels for bench/gpu/run.sh on a Linux machine with torch and no network: PYTHON_VERSION=3.12
+	mkdir -p $(WHEELS)
+	$(BIN)/uv pip compile --quiet --extra worker --python-version $(PYTHON_VERSION) --python-platform x86_64-manylinux_2_28 pyproject.toml \
+	  | grep --extended-regexp '^[a-z0-9-]+==' | grep --extended-regexp --invert-match '^(torch|triton|setuptools|cuda|nvidia)' \
+	  > $(WHEELS)/list.txt
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary :all: --python-version $(PYTHON_VERSION) \
+	  --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 \
+	  --dest $(WHEELS) --requirement $(WHEELS)/list.txt nvidia-ml-py torchao
 
 scenes: $(VENV)/installed ## train the example models again from their seed (about an hour on 2 cores)
 	$(BIN)/python -m hadis_profiler.scenes.train vae build/scenes 2300 2

@@ -19,11 +19,13 @@ def import_libraries() -> None:
     try:
         import diffusers
         import transformers
+        from PIL import Image
 
         import hadis_worker.engine  # noqa: F401
 
         # Both libraries import what is behind a name when it is first asked for.
         _ = diffusers.DiffusionPipeline, transformers.PreTrainedModel
+        Image.init()  # so does Pillow with formats: the first image of each would wait for it
         # What was imported stays, so later collections pass it over.
         gc.freeze()
     finally:
