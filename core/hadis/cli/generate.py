@@ -57,6 +57,7 @@ def _show(record: dict[str, Any], out: Path) -> None:
         table.add_row(key, "-" if record[key] is None else f"{record[key]:.3f}")
     for attempt in record["attempts"]:
         table.add_row(attempt["tier"], f"waited {attempt['wait_s']:.2f} s, made in {attempt['service_s']:.2f} s")
+    table.add_row("seed, size", f"{record['seed']}, {record['size'] or '-'}")
     table.add_row("latency", f"{record['latency_s']:.2f} s")
     table.add_row("plan", f"generation {record['plan_generation']}")
     table.add_row("image", str(out))
