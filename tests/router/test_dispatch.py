@@ -153,11 +153,12 @@ async def test_a_hard_prompt_is_drawn_light_rather_than_refused(profile: Profile
 
 
 @virtual
-async def test_a_batch_of_a_dead_worker_goes_to_another(profile: Profile) -> None:
-    workers = FakeWorkers()
-    workers.faults = [WorkerGone("killed")]
-    answer = await serve(make_dispatcher(profile, workers, make_plan(), workers=2), make_job())
+async def test_a_batch_of_a_dead_worker_goes_to_another(profile: Profile, caplog: pytest.LogCaptureFixture) -> None:
+    workers, job = FakeWorkers(), make_job()
+    workers.faults, job.request_id = [WorkerGone("killed")], "its-own"
+    answer = await serve(make_dispatcher(profile, workers, make_plan(), workers=2), job)
     assert (answer.path, answer.retries, answer.attempts[0].worker) == ("light", 1, "w1")
+    assert caplog.messages == ["worker w0 failed a batch of 1 on light, for requests its-own: killed"]
 
 
 @virtual

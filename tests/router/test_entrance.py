@@ -169,8 +169,8 @@ async def test_progress_is_told_by_the_id_that_the_router_made(profile: Profile,
             await asyncio.sleep(0)
         request_id = workers.jobs[0].request_id
         progress = asyncio.create_task(client.get(f"/v1/hadis/progress/{request_id}"))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0.01)
+        for _ in range(100):
+            await asyncio.sleep(0)  # until it is told
         workers.gate.set()
         assert (await waiting).headers["x-request-id"] == request_id
         assert "event: progress" in (await progress).text

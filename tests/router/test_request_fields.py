@@ -66,7 +66,7 @@ async def test_the_default_request_of_a_client_gets_an_image(client: httpx.Async
 
 def test_every_field_of_the_newest_official_client_is_known() -> None:
     assert typing.get_type_hints(ImageGenerateParamsStreaming).keys() <= GenerateRequest.model_fields.keys()
-    assert set(WELL_KNOWN_MODELS) == set(typing.get_args(ImageModel))
+    assert set(typing.get_args(ImageModel)) <= set(WELL_KNOWN_MODELS)
 
 
 IGNORED = [

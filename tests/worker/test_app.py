@@ -254,6 +254,15 @@ async def test_models_that_do_not_load_are_reported(bench: Bench, caplog: pytest
     assert caplog.messages == ["loading failed: tier t: model 'm' cannot be loaded"]
 
 
+async def test_an_image_that_is_not_made_is_logged_by_its_request(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.ready()
+    bench.painter.go.set()
+    assert (await bench.generate(1, negativePrompt="blue", requestId="its-own")).status_code == 200
+    assert caplog.messages[-1] == "tier t: no image for requests its-own: tier t takes no negative prompt"
+
+
 async def test_metrics_count_batches_images_and_memory_that_ran_out(bench: Bench) -> None:
     await bench.ready()
     bench.painter.go.set()

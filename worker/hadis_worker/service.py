@@ -166,7 +166,7 @@ class WorkerService:
             return []
         except EngineUnavailable as error:
             # An answer without results is a worker's failure to the router, which then has others make the jobs.
-            text = "tier %s: a batch of %d for %s was not made: %s"
+            text = "tier %s: a batch of %d was not made, for %s: %s"
             log.warning(text, batch.tier, len(batch.jobs), batch.requests, error)
             return []
         finally:

@@ -54,6 +54,7 @@ def _show(record: dict[str, Any], out: Path) -> None:
     rows += [(key, "-" if record[key] is None else f"{record[key]:.3f}") for key in ("difficulty", "confidence")]
     rows += [(a["tier"], f"waited {a['wait_s']:.2f} s, made in {a['service_s']:.2f} s") for a in record["attempts"]]
     rows += [
+        ("seed, size", f"{record['seed']}, {record['size'] or '-'}"),
         ("latency", f"{record['latency_s']:.2f} s"),
         ("plan", f"generation {record['plan_generation']}"),
         ("image", str(out)),
