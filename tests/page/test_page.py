@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from hadis.planning.plan import TierPlan
 from page_router import DEFERS, PageRouter
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -125,6 +127,15 @@ def test_a_slow_worker_is_said_in_words_beside_what_it_runs(page: Page, router: 
     page.evaluate("""() => { for (let i = 0; i < 2; i++) fetch("v1/images/generations", {method: "POST",
         headers: {"content-type": "application/json"}, body: JSON.stringify({prompt: "y"})}); }""")
     expect(workers).to_have_text(["1: light", re.compile(f"^2: light, {slow}$")])
+
+
+def test_workers_that_are_missing_load_and_shared_ones_do_not(page: Page, router: PageRouter) -> None:
+    tiers = (TierPlan("light", 1, 4), TierPlan("heavy", 2, 4))
+    router.plan = replace(DEFERS, tiers=tiers)
+    expect(page.locator("#facts div", has_text="drawn again")).to_contain_text("100%")
+    expect(page.locator("#workers li")).to_have_text(["1: idle", "2: idle"])
+    router.workers = 1
+    expect(page.locator("#workers li")).to_have_text(["1: idle", "loading"])
 
 
 def test_the_front_says_what_a_point_needs(page: Page) -> None:

@@ -157,8 +157,8 @@ def summary(run: LoadRun, windows: int = 10) -> Table:
     title = f"load {run.start_rps:g}..{run.end_rps:g} requests/s, SLO {run.slo_s:g} s"
     # Without lines between its columns it fits into the 80 characters of a terminal.
     table = Table(*_COLUMNS, box=box.SIMPLE_HEAD, show_edge=False, padding=0, title=title)
-    for column in table.columns:
-        column.no_wrap, column.justify = True, "right"
+    for i, column in enumerate(table.columns):
+        column.no_wrap, column.justify = True, "right" if i else "left"
     width = run.duration_s / windows
     for i in range(windows):
         table.add_row(

@@ -4,6 +4,7 @@ import { $, clock, h, number, precise } from "./dom.js";
 const MOST = 600;
 const HEIGHT = 150;
 const MARK_PX = 64;
+const MARKS_S = [1, 5, 15, 30, 60, 120, 300, 600];
 const PATHS = ["light", "deferred", "heavy", "kept-light"];
 const COLOURS = ["--light", "--third", "--heavy", "--bad"];
 const points = [];
@@ -51,7 +52,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 function axes() {
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
   const marks = (_, times, __, ___, every) => times.map((time) => clock(time, every < 60));
-  return [{ ...axis, space: MARK_PX, values: marks }, { ...axis, size: 44 }];
+  return [{ ...axis, space: MARK_PX, incrs: MARKS_S, values: marks }, { ...axis, size: 44 }];
 }
 
 function build(slo) {

@@ -90,8 +90,9 @@ function workers({ workers: ready, plan }) {
     const lag = slow ? h("strong", {}, `, slow: takes ${timesAsLong(ratio)} its peers (${name})`) : null;
     return h("li", { class: kind, title: `has ${tiers.join(", ")}` }, `${i + 1}: ${tier || "idle"}`, lag);
   });
-  const planned = plan ? plan.tiers.reduce((sum, { count }) => sum + count, 0) : 0;
-  for (let i = ready.length; i < planned; i++) chips.push(h("li", { class: "loading" }, "loading"));
+  // On shared workers the counts of tiers overlap: what is missing is told by who has a tier, not by their sum.
+  const missing = (plan?.tiers ?? []).map(({ tier, count }) => count - ready.filter(({ tiers }) => tiers.includes(tier)).length);
+  for (let i = missing.reduce((sum, each) => sum + Math.max(0, each), 0); i > 0; i--) chips.push(h("li", { class: "loading" }, "loading"));
   return chips;
 }
 
