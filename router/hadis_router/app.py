@@ -17,8 +17,9 @@ from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.worker_client import HttpTransport
-from hadis_router.http import api, errors, events, pareto_front, static_page
+from hadis_router.http import api, edits, errors, events, pareto_front, static_page
 from hadis_router.http.gateway import Gateway, PromptScorer
+from hadis_router.http.image_bodies import ImageBodies
 from hadis_router.http.metrics import RouterMetrics
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ def create_app(
     scorer: PromptScorer,
     transport: Transport | None = None,
     max_body_bytes: int = 1_000_000,
+    max_image_body_bytes: int = 25_000_000,
+    max_image_bytes_held: int = 500_000_000,
     with_page: bool = True,
     stopping: Callable[[], bool] = lambda: False,
     own_url: str | None = None,
@@ -46,6 +49,7 @@ def create_app(
         http = HttpTransport()
         gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
+        app.state.image_bodies = ImageBodies(max_image_body_bytes, max_image_bytes_held)
         tasks = [asyncio.create_task(_follow(gateway, states)), asyncio.create_task(app.state.history.keep(gateway))]
         yield
         gateway.draining = True
@@ -56,7 +60,7 @@ def create_app(
         await http.close()
 
     app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None)
-    for router in (api.router, events.router, pareto_front.router):
+    for router in (api.router, edits.router, events.router, pareto_front.router):
         app.include_router(router)
     if with_page:
         static_page.install(app)

@@ -26,7 +26,7 @@ from hadis_router.app import create_app
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result
 from hypothesis import HealthCheck, settings
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from virtual import virtual
 
 PLAN = Plan("light", "heavy", 0.0, 0.0, (TierPlan("light", 1, 4), TierPlan("heavy", 1, 4)), 1.0, 25.0, 1.0, 2.0)
@@ -430,4 +430,7 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_answers_are_as_the_openapi_document_says(case: Any) -> None:
     # A schema cannot say all that is wrong: an empty prompt, steps without a tier.
-    case.call_and_validate(excluded_checks=[positive_data_acceptance])
+    excluded = [positive_data_acceptance]
+    if case.media_type == "multipart/form-data":  # all is text there: null is a word, 1 a prompt
+        excluded.append(negative_data_rejection)
+    case.call_and_validate(excluded_checks=excluded)

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
-from hadis_router.http.capabilities import all_sizes
+from hadis_router.http.capabilities import abilities, all_sizes
 from hadis_router.http.clients import client_key
 from hadis_router.http.forwarding import address_of, age_s, forward, forward_reading, until_disconnected
 from hadis_router.http.gateway import Gateway
@@ -49,7 +49,7 @@ _SCHEMA = {
         "content": {"application/json": {"schema": GenerateRequest.model_json_schema()}},
     }
 }
-_ERRORS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "Something in the request is wrong; the message says what"},
     404: {"description": "No such model"},
     413: {"description": "The body is too large"},
@@ -59,10 +59,10 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"description": "No worker can make the image now; Retry-After says when to try again"},
     504: {"description": "The deadline passed"},
 }
-_STREAM = {"description": "The images; with `stream`, one event per image", "content": {"text/event-stream": {}}}
+STREAM = {"description": "The images; with `stream`, one event per image", "content": {"text/event-stream": {}}}
 
 
-@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses={200: _STREAM, **_ERRORS})
+@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses={200: STREAM, **ERRORS})
 async def generate(request: Request) -> Response:
     """Make images from a prompt (OpenAI's images API)."""
     gateway = gateway_of(request)
@@ -72,7 +72,11 @@ async def generate(request: Request) -> Response:
     content = await _read_body(request, gateway.max_body_bytes)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
-    body = read_request(content)
+    return await respond(gateway, request, read_request(content), arrived)
+
+
+async def respond(gateway: Gateway, request: Request, body: GenerateRequest, arrived: float) -> Response:
+    """Return the answer to a request that was read; raise ServeError. `arrived` is loop time."""
     gateway.metrics.arrived(body.n, body.size)
     client = client_key(request.headers, body.user, address_of(request, gateway.peers))
     jobs = await gateway.jobs(body, client, arrived)
@@ -94,12 +98,13 @@ async def generate(request: Request) -> Response:
 
 @router.get("/v1/models")
 async def models(request: Request) -> JSONResponse:
-    """List `auto` and the tiers, each with the sizes that it makes."""
+    """List `auto` and the tiers, each with the sizes that it makes, and what it makes from images."""
     tiers = gateway_of(request).profile.tiers
-    sizes = {"auto": all_sizes(tiers.values())} | {name: list(tier.all_sizes) for name, tier in tiers.items()}
+    able = {"auto": list(tiers.values())} | {name: [tier] for name, tier in tiers.items()}
     data = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "hadis", "sizes": made}
-        for name, made in sizes.items()
+        {"id": name, "object": "model", "created": 0, "owned_by": "hadis", "sizes": all_sizes(makers)}
+        | abilities(makers)
+        for name, makers in able.items()
     ]
     return JSONResponse({"object": "list", "data": data})
 

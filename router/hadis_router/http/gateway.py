@@ -22,7 +22,7 @@ from hadis_router.dispatch.answer import Answer, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job, Stage
 from hadis_router.dispatch.peers import Peers
-from hadis_router.http.capabilities import able_tiers, resolved_size
+from hadis_router.http.capabilities import able_tiers, wanted_size
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
 from hadis_router.http.peer_client import PeerClient
@@ -107,7 +107,7 @@ class Gateway:
             raise ServeError(404, "model_not_found", f"there is no model {forced!r}; there are {known}", param="model")
         candidates = list(tiers.values()) if forced is None else [tiers[forced]]
         able = able_tiers(request, candidates, forced is not None)
-        size = resolved_size(request.size, able)
+        size = wanted_size(request, able)
         difficulty = None if forced else await self.scorer.score_off_loop_if_long(request.prompt)
         loop, seed = asyncio.get_running_loop(), request.seed
         deadline = arrived + self.slo_s

@@ -7,13 +7,14 @@ import json
 import time
 import unicodedata
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from hadis.api.fields import Fields
 from hadis.protocol.worker import MEDIA_TYPES
 from pydantic import AfterValidator, ConfigDict, Field
 
 from hadis_router.dispatch.answer import Answer, ServeError
+from hadis_router.dispatch.edit import EditInputs
 from hadis_router.dispatch.job import ImageParams, Preference
 
 MOST_CHARACTERS = 32_000
@@ -21,7 +22,8 @@ MOST_CHARACTERS = 32_000
 _SEEDS = 2**63
 
 
-def _is_text(prompt: str) -> str:
+def is_text(prompt: str) -> str:
+    """Return a prompt; raise ValueError for one that says nothing, or holds control characters."""
     for character in prompt:
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t":
             raise ValueError(f"holds U+{ord(character):04X}, a control character")
@@ -38,7 +40,7 @@ class GenerateRequest(Fields):
 
     model_config = ConfigDict(alias_generator=None)
 
-    prompt: Annotated[str, AfterValidator(_is_text)] = Field(max_length=MOST_CHARACTERS)
+    prompt: Annotated[str, AfterValidator(is_text)] = Field(max_length=MOST_CHARACTERS)
     model: str = Field("auto", max_length=63, description="auto lets the plan decide; a tier's name forces that tier.")
     n: int = Field(1, ge=1, le=10, strict=True)
     size: str = Field("auto", max_length=16, description="auto, or WIDTHxHEIGHT in pixels.")
@@ -70,18 +72,41 @@ class GenerateRequest(Fields):
         """The tier of the plan that `quality` asks for."""
         return "light" if self.quality == "low" else "heavy" if self.quality in ("high", "hd") else None
 
+    @property
+    def edit(self) -> EditInputs | None:
+        """What the images are made from beside the prompt."""
+        return None
+
+    @property
+    def event(self) -> str:
+        """How its events in a stream begin."""
+        return "image_generation"
+
+
+_Request = TypeVar("_Request", bound=GenerateRequest)
+
 
 def read_request(body: bytes) -> GenerateRequest:
     """Return the request in a body; raise ServeError 400 that names the field."""
+    return validated(GenerateRequest, read_document(body))
+
+
+def read_document(body: bytes) -> dict[str, Any]:
+    """Return the object in a JSON body without its nulls; raise ServeError 400."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ServeError(400, "invalid_json", f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise ServeError(400, "invalid_json", 'the body must be a JSON object such as {"prompt": "a red circle"}')
+    # null means the default, as in OpenAI's API.
+    return {key: value for key, value in document.items() if value is not None}
+
+
+def validated(kind: type[_Request], document: dict[str, Any]) -> _Request:
+    """Return the request that a document is; raise ServeError 400 that names the field."""
     try:
-        # null means the default, as in OpenAI's API.
-        return GenerateRequest.read({key: value for key, value in document.items() if value is not None})
+        return kind.read(document)
     except ValueError as error:
         first = str(error).splitlines()[0]
         name = first.split(":")[0] if ":" in first else ""
@@ -99,6 +124,7 @@ def image_params(request: GenerateRequest, size: str | None, seed: int, i: int) 
         guidance=request.guidance_scale,
         format=request.output_format,
         compression=request.output_compression,
+        edit=request.edit,
     )
 
 
