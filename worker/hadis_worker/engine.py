@@ -60,7 +60,7 @@ class Engine:
         self.broken: str | None = None
         """What made the device unusable until the process starts again (CUDA errors are for good)."""
         self.unavailable: str | None = None
-        self._painters, self._editors = painters, editors or {}
+        self._painters, self._editors = painters, dict(editors or {})
         self._discriminator = discriminator
         self._one_at_a_time: set[str] = set()
         """Tiers whose images depend on their company, by name."""
@@ -74,12 +74,11 @@ class Engine:
         started = time.perf_counter()
         discriminator = load_judge(models.discriminator, device) if models.discriminator else None
         painters = load_painters(models.tiers, models.folder, device)
-        editors: dict[str, Editors] = {}
-        engine = cls(models.tiers, painters, discriminator, device, editors)
+        engine = cls(models.tiers, painters, discriminator, device)
         log.info("models took %.2f s", time.perf_counter() - started)
         for tier in models.tiers:
             engine.warm_up(tier)
-            editors[tier.name] = load_editors(tier, painters[tier.name])
+            engine._editors[tier.name] = load_editors(tier, painters[tier.name])
         return engine
 
     def warm_up(self, tier: Tier) -> None:
