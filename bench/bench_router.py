@@ -29,8 +29,9 @@ import psutil
 from aiohttp import web
 from hadis.cli.scenes import random_scene
 from hadis.planning.plan import Plan, TierPlan
+from hadis.protocol.parts import CONTENT_TYPE
 from hadis.protocol.run_state import RunState, WorkerAddress, write_state
-from hadis.protocol.worker import CONTENT_TYPE, JobResult, encode_answer
+from hadis.protocol.worker import JobResult, encode_answer
 
 MANIFEST = Path(__file__).parents[1] / "examples/scenes.yaml"
 IMAGE = random.Random(0).randbytes(64 * 1024)

@@ -24,8 +24,9 @@ from aiohttp import web
 from bench_router import MANIFEST, PROMPTS, TIERS, process
 from hadis.cli.scenes import random_scene
 from hadis.planning.plan import Plan, TierPlan
+from hadis.protocol.parts import CONTENT_TYPE
 from hadis.protocol.run_state import RunState, WorkerAddress, write_state
-from hadis.protocol.worker import CONTENT_TYPE, JobResult, encode_answer
+from hadis.protocol.worker import JobResult, encode_answer
 
 STUB, FIRST_PORT = 18183, 18200
 IMAGE = random.Random(0).randbytes(64 * 1024)

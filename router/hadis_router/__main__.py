@@ -41,6 +41,8 @@ def main() -> int:
         _source(settings, manifest),
         scorer,
         max_body_bytes=settings.max_body_bytes,
+        max_image_body_bytes=settings.max_image_body_bytes,
+        max_image_bytes_held=settings.max_image_bytes_held,
         with_page=settings.page,
         own_url=http_url(settings.address, settings.port) if settings.address else None,
         links=settings,

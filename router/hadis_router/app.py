@@ -17,9 +17,10 @@ from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.worker_client import HttpTransport
-from hadis_router.http import api, cors, errors, events, pareto_front, static_page
+from hadis_router.http import api, cors, edits, errors, events, pareto_front, static_page
 from hadis_router.http.entrance import Entrance
 from hadis_router.http.gateway import Gateway, PromptScorer
+from hadis_router.http.image_bodies import ImageBodies
 from hadis_router.http.links import routes as link_routes
 from hadis_router.http.links.public_url import SubPath
 from hadis_router.http.links.service import ImageLinks
@@ -37,6 +38,8 @@ def create_app(
     scorer: PromptScorer,
     transport: Transport | None = None,
     max_body_bytes: int = 1_000_000,
+    max_image_body_bytes: int = 25_000_000,
+    max_image_bytes_held: int = 500_000_000,
     with_page: bool = True,
     stopping: Callable[[], bool] = lambda: False,
     own_url: str | None = None,
@@ -55,6 +58,7 @@ def create_app(
         gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url)
         app.state.links = ImageLinks(links, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
+        app.state.image_bodies = ImageBodies(max_image_body_bytes, max_image_bytes_held)
         tasks = [asyncio.create_task(_follow(gateway, states)), asyncio.create_task(app.state.history.keep(gateway))]
         yield
         gateway.draining = True
@@ -68,7 +72,7 @@ def create_app(
     if origins := manifest.service.spec.api.cors_origins:
         cors.install(app, origins)
     app.add_middleware(Entrance)
-    for router in (api.router, events.router, pareto_front.router, link_routes.router):
+    for router in (api.router, edits.router, events.router, pareto_front.router, link_routes.router):
         app.include_router(router)
     if with_page:
         static_page.install(app)

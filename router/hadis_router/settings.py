@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
+from hadis.protocol.batch_request import MOST_BATCH_BYTES
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -28,6 +29,15 @@ class RouterSettings(LinkSettings, BaseSettings):
     )
     page: bool = Field(True, description="Serve the page at /.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest body of a request.")
+    max_image_body_bytes: int = Field(
+        25_000_000, ge=1_000, description="Largest body of a request that brings images (edits, variations)."
+    )
+    max_image_bytes_held: int = Field(
+        500_000_000,
+        ge=1_000,
+        le=MOST_BATCH_BYTES,
+        description="Bytes of such bodies that are held at one time; beyond, requests with images get 429.",
+    )
     drain_s: float = Field(30.0, gt=0, description="Seconds that requests under way may take after SIGTERM.")
 
     @model_validator(mode="after")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
-from hadis.api.tier import Tier
-from hadis.protocol.worker import GenerateBatch, WireJob
+from hadis.api.tier import Edits, Tier
+from hadis.protocol.worker import GenerateBatch, WireEdit, WireJob
 from hadis_worker.company import OTHER
 from hadis_worker.engine import Engine
 from hadis_worker.errors import BatchCancelled, LoadError
+from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.modules import Modules
 from hadis_worker.loading.tiers import load_painter, load_pipeline
 from hadis_worker.pipelines import Call
@@ -52,6 +55,10 @@ class Findings:
     """What an image's sides must be multiples of; None: no other size was made."""
     sizes_refused: bool
     """Whether a size that is not made is refused when it is loaded."""
+    edits: Edits
+    """What it makes from images."""
+    edits_company: int
+    """Most levels of 255 by which an edit, with a mask where it takes one, differs in a batch from the same alone."""
 
 
 class Bench:
@@ -61,7 +68,8 @@ class Bench:
         """Load a tier; raise LoadError."""
         self.tier, self._folder = tier, folder
         self.painter = load_painter(tier, folder, "cpu")
-        self.engine = Engine([tier], {tier.name: self.painter})
+        self.editors = load_editors(tier, self.painter)
+        self.engine = Engine([tier], {tier.name: self.painter}, editors={tier.name: self.editors})
         self.steps = min(tier.steps, _MOST_STEPS)
 
     def variant(self, **fields: Any) -> Bench | None:
@@ -133,6 +141,8 @@ def _measure(family: Family, folder: Path) -> Findings:
         stops=_stops(bench),
         sides=sides,
         sizes_refused=sides == 1 or _refuses_a_size(bench),
+        edits=bench.editors.ability,
+        edits_company=_edits_company(bench) if bench.editors.plain else 0,
     )
 
 
@@ -155,6 +165,29 @@ def _company(bench: Bench) -> int:
     prompts = ("a cat", OTHER, "a dog")
     together = bench.images(*prompts)
     return max(_levels(bench.images(prompt, seed=i)[0], together[i]) for i, prompt in enumerate(prompts))
+
+
+def _edits_company(bench: Bench) -> int:
+    """Edit two pictures, the second one partly transparent, together and alone."""
+    width, height = (int(side) for side in bench.tier.size.split("x"))
+    inputs = tuple(_png(PIL.Image.new("RGBA", (width, height), colour)) for colour in ("#ff0000ff", "#0000ff00"))
+    jobs = tuple(
+        WireJob(id=str(i), prompt=prompt, seed=i, steps=bench.steps, edit=WireEdit(images=(i % 2,)))
+        for i, prompt in enumerate(("a cat", "a dog", OTHER, OTHER))
+    )
+
+    def images(jobs: tuple[WireJob, ...]) -> list[Image]:
+        made = bench.engine.generate(GenerateBatch(tier=bench.tier.name, jobs=jobs).with_inputs(inputs))
+        return [np.asarray(image, np.int16) for _, image in made]
+
+    together = images(jobs)
+    return max(_levels(images((job,))[0], image) for job, image in zip(jobs[:2], together[:2], strict=True))
+
+
+def _png(image: PIL.Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _guidance(bench: Bench) -> tuple[str | None, bool]:
@@ -216,5 +249,6 @@ def failures(findings: Findings) -> Sequence[str]:
         "negative prompts act or are refused": findings.negatives_act,
         "a batch stops at a step": findings.stops,
         "a size that is not made is refused": findings.sizes_refused,
+        "an edit is the same alone and in a batch": findings.edits_company <= 1,
     }
     return [promise for promise, held in promises.items() if not held]

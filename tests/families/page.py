@@ -26,6 +26,8 @@ the real weights load into your GPU's memory, how good the images are, or how fa
 | negative prompts | whether they act at the settings below, or what they need; no: the pipeline has no use for them |
 | stops | a batch that nobody waits for stops at a step, and the next one is as if nothing had been |
 | sides | what width and height must be multiples of |
+| edits | whether it [makes images from images](images-api.md#edits-and-variations); several: up to 16 for one |
+| masks | whether a mask may say what is made anew |
 
 """
 
@@ -33,7 +35,8 @@ the real weights load into your GPU's memory, how good the images are, or how fa
 def page(findings: dict[str, Findings]) -> str:
     """Return the page for the findings by family name."""
     rows = [row(family, findings[family.name]) for family in FAMILIES]
-    head = ["| family | batches | guidance | negative prompts | stops | sides |", "|---|---|---|---|---|---|"]
+    columns = ("family", "batches", "guidance", "negative prompts", "stops", "sides", "edits", "masks")
+    head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     sections = [section(family) for family in FAMILIES]
     return HEAD + "\n".join([*head, *rows]) + "\n\n## Tiers to copy\n\n" + "\n".join(sections)
 
@@ -47,6 +50,8 @@ def row(family: Family, found: Findings) -> str:
         {"": "yes", None: "no"}.get(found.negatives, f"with {found.negatives}"),
         "yes" if found.stops else "no",
         "its own sizes" if found.sides is None else "any" if found.sides == 1 else str(found.sides),
+        "no" if not found.edits.images else "yes" if found.edits.images == 1 else "several",
+        "yes" if found.edits.masks else "no",
     ]
     return f"| {' | '.join(cells)} |"
 

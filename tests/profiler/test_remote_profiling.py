@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hadis.api.tier import TierSettings
+from hadis.api.tier import Edits, TierSettings
 from hadis_profiler.offline import engines, images, latency
 from hadis_profiler.offline.images import ImageError
 from hadis_profiler.offline.latency import TierLatency
@@ -77,6 +77,7 @@ def test_a_batch_that_the_endpoint_does_not_take_ends_the_search(
 ) -> None:
     class Limited:
         takes_negative_prompts = False
+        edits = Edits(images=0)
 
         def make(self, size: str, batch: int) -> None:
             if batch > 1:

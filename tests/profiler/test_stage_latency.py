@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hadis.api.tier import Tier
+from hadis.api.tier import Edits, Tier
 from hadis_profiler.offline import engines, latency
 from hadis_profiler.offline.latency import BatchTiming, TierLatency, median_interval, misfit, time_batch
 from hadis_worker.errors import LoadError
@@ -40,6 +40,7 @@ def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: p
     class Painter:
         default_negative_prompt = None
         takes_negative_prompts = True
+        edits = Edits(images=0)
 
         def paint(self, call: Call) -> Painted:
             if len(call.prompts) == 8:
@@ -55,6 +56,7 @@ def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: p
         assert [p.batch for p in measured["a"].points] == [1, 2, 4]
         assert "batch 8 does not fit in memory" in said[0]
         assert measured["a"].negative_prompts is True
+        assert measured["a"].edits == Edits(images=0)
         assert latency.measure(run, "cpu", progress, said.append) == measured  # kept
     assert len(said) == 2
 
@@ -63,6 +65,7 @@ def test_every_size_is_measured_and_made(tmp_path: Path, monkeypatch: pytest.Mon
     class Painter:
         default_negative_prompt = None
         takes_negative_prompts = True
+        edits = Edits(images=0)
 
         def paint(self, call: Call) -> Painted:
             if len(call.prompts) * call.width > 64:
@@ -93,6 +96,7 @@ def test_a_batch_has_prompts_of_different_lengths_and_always_the_same(
     class Painter:
         default_negative_prompt = None
         takes_negative_prompts = True
+        edits = Edits(images=0)
 
         def paint(self, call: Call) -> Painted:
             by_size.setdefault(len(call.prompts), set()).add(call.prompts)
@@ -112,6 +116,7 @@ def test_a_pipeline_that_fails_is_one_line_that_names_the_tier(tmp_path: Path, m
     class Painter:
         default_negative_prompt = None
         takes_negative_prompts = False
+        edits = Edits(images=0)
 
         def paint(self, call: Call) -> None:
             raise TypeError("image is of the wrong type")
@@ -128,6 +133,7 @@ def test_a_model_that_makes_another_size_is_not_measured(tmp_path: Path, monkeyp
     class Doubling:
         default_negative_prompt = None
         takes_negative_prompts = True
+        edits = Edits(images=0)
 
         def paint(self, call: Call) -> Painted:
             return Painted(np.zeros((len(call.prompts), 2 * call.height, 2 * call.width, 3), np.float32))
@@ -143,6 +149,7 @@ def test_a_tier_whose_images_depend_on_their_company_is_measured_one_at_a_time(
     class Padded:
         default_negative_prompt = None
         takes_negative_prompts = True
+        edits = Edits(images=0)
 
         def paint(self, call: Call) -> Painted:
             longest = max(map(len, call.prompts))

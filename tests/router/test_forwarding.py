@@ -23,6 +23,7 @@ from hadis_router.dispatch.cells import cells_of
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.peer_client import AGE, CLIENT, HOPS
 from test_api import PLAN, Instant, LengthScorer
+from test_edits import MASK, PNG
 
 PATH = "/v1/images/generations"
 MINE = "mine-and-no-one-elses"
@@ -119,6 +120,17 @@ async def test_whichever_router_is_asked_one_serves(profile: Profile, http: http
             assert answer.headers["content-type"] == "application/json"
         assert [router.arrivals for router in (owner, *others)] == [3, 0, 0]
         assert "hadis_router_forwarded_total 1.0" in (await http.get(others[0].url + "/metrics")).text
+
+
+async def test_an_edit_is_passed_on_as_it_came(profile: Profile, http: httpx.AsyncClient) -> None:
+    async with running(profile, 2) as (owner, other):
+        files = [("image", ("a.png", PNG)), ("mask", ("b.png", MASK))]
+        answer = await http.post(other.url + "/v1/images/edits", files=files, data={"prompt": "x"})
+        assert answer.status_code == 200
+        edit = owner.workers.jobs[0].params.edit
+        assert edit is not None
+        assert (edit.images, edit.mask) == ((PNG,), MASK)
+        assert other.app.state.image_bodies.held == 0
 
 
 async def test_errors_come_back_as_the_owner_says(profile: Profile, http: httpx.AsyncClient) -> None:

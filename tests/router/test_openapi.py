@@ -9,7 +9,7 @@ from documents import profile_document
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hypothesis import HealthCheck, settings
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from test_api import Instant, make_app
 
 PROFILE = Profile(CascadeProfile.read(profile_document()))
@@ -23,7 +23,10 @@ strict = schemathesis.openapi.from_asgi("/openapi.json", STRICT)
 
 def check(case: Any) -> None:
     # A schema cannot say all that is wrong: an empty prompt, steps without a tier.
-    answer = case.call_and_validate(excluded_checks=[positive_data_acceptance])
+    excluded = [positive_data_acceptance]
+    if case.media_type == "multipart/form-data":  # all is text there: null is a word, 1 a prompt
+        excluded.append(negative_data_rejection)
+    answer = case.call_and_validate(excluded_checks=excluded)
     assert answer.headers["x-request-id"]
 
 
@@ -43,6 +46,8 @@ def test_the_document_has_every_address_of_applications_and_their_answers() -> N
     paths = LENIENT.openapi()["paths"]
     assert paths.keys() == {
         "/v1/images/generations",
+        "/v1/images/edits",
+        "/v1/images/variations",
         "/v1/hadis/images/{name}",
         "/v1/models",
         "/v1/models/{model}",

@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fake_workers import make_job
-from hadis.protocol.worker import CONTENT_TYPE, JobResult, Progress, encode_answer, encode_progress
+from hadis.protocol.parts import CONTENT_TYPE
+from hadis.protocol.worker import JobResult, Progress, encode_answer, encode_progress
 from hadis_router.dispatch.transport import WorkerBusy, WorkerGone
 from hadis_router.dispatch.worker_client import HttpTransport
 

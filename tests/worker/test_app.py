@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from hadis.api.tier import BatchLatency, Tier
-from hadis.protocol.worker import CONTENT_TYPE, AnswerReader, GenerateBatch, Progress, WireJob, decode_answer
-from hadis_worker import service
+from hadis.protocol.batch_request import encode_batch
+from hadis.protocol.parts import CONTENT_TYPE
+from hadis.protocol.worker import AnswerReader, GenerateBatch, Progress, WireEdit, WireJob, decode_answer
+from hadis_worker import app, service
 from hadis_worker.app import create_app
 from hadis_worker.engine import Engine
 from hadis_worker.errors import LoadError
@@ -279,6 +281,22 @@ async def test_metrics_count_batches_images_and_memory_that_ran_out(bench: Bench
         'hadis_worker_out_of_memory_total{tier="t"} 1.0',
     ):
         assert line in text
+
+
+async def test_a_batch_comes_with_its_inputs_and_no_more_than_can_be_held(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.ready()
+    bench.painter.go.set()
+    job = WireJob(id="0", prompt="p", seed=0, edit=WireEdit(images=(0,)))
+    content_type, pieces = encode_batch(GenerateBatch(tier="t", jobs=(job,)).with_inputs((b"no image",)))
+    body, headers = b"".join(pieces), {"content-type": content_type}
+    answer = await bench.client.post("/generate", content=body, headers=headers)
+    [(result, _)] = decode_answer(answer.content)
+    assert (result.error_code, result.error) == ("invalid", "image: tier t takes none")
+    assert (await bench.client.post("/generate", content=body[:-30], headers=headers)).status_code == 400
+    monkeypatch.setattr(app, "MOST_BATCH_BYTES", len(body) - 1)
+    assert (await bench.client.post("/generate", content=body, headers=headers)).status_code == 413
 
 
 GOOD = {"id": "a", "prompt": "p", "seed": 1}

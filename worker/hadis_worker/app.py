@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
-from hadis.protocol.worker import CONTENT_TYPE, GenerateBatch
+from hadis.protocol.batch_request import MOST_BATCH_BYTES, decode_batch
+from hadis.protocol.parts import CONTENT_TYPE
+from hadis.protocol.worker import GenerateBatch
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
 from hadis_worker.errors import BatchError, BusyError, NotReadyError, UnknownTierError
 from hadis_worker.service import RunningBatch, WorkerService
 
+_BATCH = {"schema": GenerateBatch.model_json_schema()}
 _BODY = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": GenerateBatch.model_json_schema()}}}
+    # With inputs, the JSON is the first part, and they are the others.
+    "requestBody": {"required": True, "content": {"application/json": _BATCH, "multipart/mixed": _BATCH}}
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -26,6 +29,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     },
     400: {"description": "Something in the batch is wrong; the message says what"},
     404: {"description": "The worker does not have the tier"},
+    413: {"description": "The body is too large"},
     409: {"description": "Another batch runs; nothing was begun"},
     503: {"description": "Models load, or the worker drains"},
 }
@@ -45,12 +49,13 @@ def create_app(worker: WorkerService) -> FastAPI:
     @app.post("/generate", openapi_extra=_BODY, responses=_ANSWERS)
     async def generate(request: Request) -> Response:
         """Make the images of a batch, one batch at a time; a caller that disconnects stops it at its next step."""
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MOST_BATCH_BYTES:
+                return _error(413, f"the body is larger than {MOST_BATCH_BYTES} bytes")
         try:
-            document = json.loads(await request.body())
-        except (ValueError, RecursionError) as error:
-            return _error(400, f"the body is no JSON: {error}")
-        try:
-            batch = GenerateBatch.read(document)
+            batch = decode_batch(request.headers.get("content-type", ""), bytes(body))
         except ValueError as error:
             return _error(400, "; ".join(str(error).splitlines()))
         try:

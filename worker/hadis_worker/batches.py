@@ -84,8 +84,10 @@ def check_batch(batch: GenerateBatch, tiers: Mapping[str, Tier], *, judges: bool
         raise UnknownTierError(f"tier {batch.tier!r} is not resident; resident are {', '.join(tiers)}")
     if len({job.id for job in batch.jobs}) < len(batch.jobs):
         raise BatchError("two jobs of the batch have the same id")
-    if len({(job.size, job.steps, job.guidance) for job in batch.jobs}) > 1:
-        raise BatchError("the jobs of a batch must be alike in size, steps and guidance")
+    if len({(job.size, job.steps, job.guidance, job.edit and job.edit.key) for job in batch.jobs}) > 1:
+        raise BatchError("the jobs of a batch must be alike in size, steps, guidance and kind of edit")
+    if (last := max((n for job in batch.jobs if job.edit for n in job.edit.inputs), default=-1)) >= len(batch.inputs):
+        raise BatchError(f"a job is made from input {last}, but there are {len(batch.inputs)}")
     first = batch.jobs[0]
     if first.size not in (None, *tier.all_sizes):
         raise BatchError(f"tier {tier.name} makes {', '.join(tier.all_sizes)}, not {first.size}")

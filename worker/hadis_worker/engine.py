@@ -23,8 +23,11 @@ from PIL import Image
 
 from hadis_worker import company
 from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
+from hadis_worker.calls import call_of, negative_of
 from hadis_worker.discriminator import load_judge
+from hadis_worker.editing import NO_EDITORS, Editors, Work, works_of
 from hadis_worker.errors import BatchCancelled, LoadError
+from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.tiers import load_painters
 from hadis_worker.pipelines import Call, Painted, Painter, Pixels
 from hadis_worker.settings import Models
@@ -48,15 +51,16 @@ class Engine:
         painters: Mapping[str, Painter],
         discriminator: Judge | None = None,
         device: str = "cpu",
+        editors: Mapping[str, Editors] | None = None,
     ) -> None:
-        """Take tiers with their painters by name."""
+        """Take tiers with their painters, and with their editors where they take images, by name."""
         self.tiers = {tier.name: tier for tier in tiers}
         self.device = device
         self.out_of_memory_total = 0
         self.broken: str | None = None
         """What made the device unusable until the process starts again (CUDA errors are for good)."""
         self.unavailable: str | None = None
-        self._painters = painters
+        self._painters, self._editors = painters, dict(editors or {})
         self._discriminator = discriminator
         self._one_at_a_time: set[str] = set()
         """Tiers whose images depend on their company, by name."""
@@ -69,10 +73,12 @@ class Engine:
         """
         started = time.perf_counter()
         discriminator = load_judge(models.discriminator, device) if models.discriminator else None
-        engine = cls(models.tiers, load_painters(models.tiers, models.folder, device), discriminator, device)
+        painters = load_painters(models.tiers, models.folder, device)
+        engine = cls(models.tiers, painters, discriminator, device)
         log.info("models took %.2f s", time.perf_counter() - started)
         for tier in models.tiers:
             engine.warm_up(tier)
+            engine._editors[tier.name] = load_editors(tier, painters[tier.name])
         return engine
 
     def warm_up(self, tier: Tier) -> None:
@@ -114,7 +120,8 @@ class Engine:
         )
         batch = GenerateBatch(tier=tier.name, jobs=jobs, discriminate=self._discriminator is not None)
         pixels: list[Pixels] = []
-        for outcome in self._halving(batch, jobs, _call(tier, jobs, self._painters[tier.name])):
+        painter = self._painters[tier.name]
+        for outcome in self._halving(batch, jobs, painter, call_of(tier, jobs, painter)):
             if isinstance(outcome, Picture):
                 check_size(tier, size, outcome.image.width, outcome.image.height)
                 pixels.append(np.asarray(outcome.image, np.float32) / np.float32(255))
@@ -134,31 +141,43 @@ class Engine:
 
         Raises what `check` raises, and BatchCancelled where `counter` was told to stop the batch.
         """
-        tier = self.check(batch)
-        painter, started = self._painters[tier.name], time.perf_counter()
+        tier, started = self.check(batch), time.perf_counter()
         outcomes: dict[str, JobOutcome] = {}
+        size = width_height(batch.jobs[0].size or tier.size)
+        works, faults = works_of(batch, self._painters[tier.name], self._editors.get(tier.name, NO_EDITORS), *size)
+        outcomes.update(faults)
+        for work in works:
+            outcomes |= self._work(tier, batch, work, counter)
+        service_s = time.perf_counter() - started
+        return [result_of(job, outcomes[job.id], service_s) for job in batch.jobs]
+
+    def _work(self, tier: Tier, batch: GenerateBatch, work: Work, counter: Steps | None) -> dict[str, JobOutcome]:
+        """Return what becomes of the jobs of one painter, by id."""
+        painter, outcomes = work.painter, dict[str, JobOutcome]()
         # An absent negative prompt is not an empty one to every pipeline (SDXL), so the two are not made together.
-        negatives = {job.id: _negative(job, painter) for job in batch.jobs}
+        negatives = {job.id: negative_of(job, painter) for job in work.jobs}
         for has_negative in (False, True):
-            jobs = tuple(job for job in batch.jobs if (negatives[job.id] is not None) == has_negative)
+            jobs = tuple(job for job in work.jobs if (negatives[job.id] is not None) == has_negative)
             if has_negative and not painter.takes_negative_prompts:
                 fault = Fault("invalid", f"tier {tier.name} takes no negative prompt")
                 outcomes |= {job.id: fault for job in jobs}
                 continue
             for part in self._together(tier, jobs):
-                made = self._halving(batch, part, replace(_call(tier, part, painter), counter=counter))
+                call = work.call(replace(call_of(tier, part, painter), counter=counter), part)
+                made = self._halving(batch, part, painter, call)
                 outcomes |= {job.id: outcome for job, outcome in zip(part, made, strict=True)}
-        service_s = time.perf_counter() - started
-        return [result_of(job, outcomes[job.id], service_s) for job in batch.jobs]
+        return outcomes
 
     def _together(self, tier: Tier, jobs: tuple[WireJob, ...]) -> list[tuple[WireJob, ...]]:
         """Return which jobs are made at once."""
         return [(job,) for job in jobs] if tier.name in self._one_at_a_time else [jobs] if jobs else []
 
-    def _halving(self, batch: GenerateBatch, jobs: tuple[WireJob, ...], call: Call) -> list[JobOutcome]:
+    def _halving(
+        self, batch: GenerateBatch, jobs: tuple[WireJob, ...], painter: Painter, call: Call
+    ) -> list[JobOutcome]:
         """Make the jobs at once, or in halves, and those in halves, as long as memory does not suffice."""
         try:
-            return self._at_once(batch, call)
+            return self._at_once(batch, painter, call)
         except BatchCancelled:
             raise
         except Exception as error:  # whatever a model raises is these jobs' error, and the worker goes on
@@ -175,14 +194,14 @@ class Engine:
         return [
             outcome
             for part in (slice(0, middle), slice(middle, None))
-            for outcome in self._halving(batch, jobs[part], call.part(part))
+            for outcome in self._halving(batch, jobs[part], painter, call.part(part))
         ]
 
-    def _at_once(self, batch: GenerateBatch, call: Call) -> list[JobOutcome]:
+    def _at_once(self, batch: GenerateBatch, painter: Painter, call: Call) -> list[JobOutcome]:
         if call.counter is not None:
             call.counter.count(len(call.prompts), 0, call.steps)
         with torch.inference_mode():
-            painted = self._painters[batch.tier].paint(call)
+            painted = painter.paint(call)
         if call.counter is not None:
             call.counter.end_call(len(call.prompts))
         outcomes = [_outcome(painted, i) for i in range(len(painted.pixels))]
@@ -219,29 +238,6 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
-
-
-def _negative(job: WireJob, painter: Painter) -> str | None:
-    """Return a job's negative prompt; where none acts, an empty one asks for nothing."""
-    if not painter.takes_negative_prompts:
-        return job.negative_prompt or None
-    return painter.default_negative_prompt if job.negative_prompt is None else job.negative_prompt
-
-
-def _call(tier: Tier, jobs: Sequence[WireJob], painter: Painter) -> Call:
-    """Return how jobs that are alike are made, the tier's settings standing in for what they leave open."""
-    first = jobs[0]
-    width, height = width_height(first.size or tier.size)
-    negatives = tuple(text for job in jobs if (text := _negative(job, painter)) is not None)
-    return Call(
-        prompts=tuple(job.prompt for job in jobs),
-        negative_prompts=negatives or None,
-        seeds=tuple(job.seed for job in jobs),
-        width=width,
-        height=height,
-        steps=first.steps or tier.steps,
-        guidance=tier.guidance if first.guidance is None else first.guidance,
-    )
 
 
 def _outcome(painted: Painted, i: int) -> JobOutcome:

@@ -12,6 +12,7 @@ from hadis.api.tier import TierSettings
 from numpy.typing import NDArray
 
 from hadis_worker.arguments import GUIDER, call_settings
+from hadis_worker.edit_call import Edit, edit_arguments
 from hadis_worker.speed.caching import check_guidance
 from hadis_worker.steps import Steps
 from hadis_worker.tokens import text_limits, truncated_tokens
@@ -33,11 +34,14 @@ class Call:
     """None: the pipeline's own."""
     counter: Steps | None = None
     """Told of every step, and may stop the call there."""
+    edit: Edit | None = None
+    """What the images are made from, where that is more than text."""
 
     def part(self, part: slice) -> Call:
         """Return the call for some of the prompts."""
         negatives = None if self.negative_prompts is None else self.negative_prompts[part]
-        return replace(self, prompts=self.prompts[part], negative_prompts=negatives, seeds=self.seeds[part])
+        edit = self.edit and self.edit.part(part)
+        return replace(self, prompts=self.prompts[part], negative_prompts=negatives, seeds=self.seeds[part], edit=edit)
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,17 @@ class Painter(Protocol):
 
 
 class DiffusersPainter:
-    """Any diffusers text-to-image pipeline, called as a tier says."""
+    """Any diffusers pipeline, called as a tier says."""
 
-    def __init__(self, pipeline: Any, tier: TierSettings, checker: ImageChecker | None = None) -> None:
+    def __init__(
+        self, pipeline: Any, tier: TierSettings, checker: ImageChecker | None = None, hooked: Any = None
+    ) -> None:
         """Wrap a pipeline that is on its device; raise LoadError for a setting of the tier that it cannot honour.
 
-        A `checker` looks at the images in place of the pipeline's own.
+        A `checker` looks at the images in place of the pipeline's own. `hooked` is the pipeline that `speed` was done
+        to, where it is another one with the same modules.
         """
-        self._pipeline = pipeline
+        self._pipeline, self._tier, self._hooked = pipeline, tier, hooked
         self._checker = checker
         self._settings = call_settings(tier, pipeline)
         self._guiders = _guiders(pipeline) if self._settings.guidance == GUIDER else ()
@@ -90,6 +97,17 @@ class DiffusersPainter:
         cache = tier.speed.cache
         self._one_at_a_time = cache is not None and cache.depends_on_company
         self._keeps_state = cache is not None or tier.speed.offload != "none"
+
+    def editing(self, make: Callable[[Any], Any]) -> DiffusersPainter:
+        """Return one of edits, by what `make` makes of this one's pipeline; raise LoadError and what that raises."""
+        painter = DiffusersPainter(make(self._pipeline), self._tier, self._checker, self._pipeline)
+        painter._one_at_a_time |= not painter.has_strength
+        return painter
+
+    @property
+    def has_strength(self) -> bool:
+        """Whether it begins with an image; one of edits that does not looks at images beside the prompt."""
+        return "strength" in self._settings.accepts
 
     def paint(self, call: Call) -> Painted:
         """Return one image per prompt; each starts from noise of its own CPU generator, so its place does not matter.
@@ -114,6 +132,7 @@ class DiffusersPainter:
         }
         if call.negative_prompts is not None:
             arguments["negative_prompt"] = list(call.negative_prompts)
+        arguments |= edit_arguments(call.edit, call.steps, self._settings.accepts)
         if call.counter is not None:
             arguments |= _step_callback(call, call.counter, self._settings.accepts, before, of)
         given = {name: value for name, value in arguments.items() if name in self._settings.accepts}
@@ -122,8 +141,10 @@ class DiffusersPainter:
         except BaseException:
             if self._keeps_state:
                 # A pipeline does so when it ends; one that did not would leave its steps to the next call.
-                self._pipeline.maybe_free_model_hooks()
+                (self._hooked or self._pipeline).maybe_free_model_hooks()
             raise
+        if self._keeps_state and self._hooked is not None:
+            self._hooked.maybe_free_model_hooks()
         images = getattr(output, "images", None)
         if images is None:
             raise TypeError(f"{type(self._pipeline).__name__} returns no images, but {type(output).__name__}")

@@ -21,7 +21,7 @@ from PIL import Image
 
 from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
 from hadis_worker.endpoint import Endpoint
-from hadis_worker.errors import EngineUnavailable, LoadError
+from hadis_worker.errors import BatchError, EngineUnavailable, LoadError
 from hadis_worker.settings import Models
 from hadis_worker.steps import Steps
 
@@ -68,7 +68,10 @@ class RemoteEngine:
 
     def check(self, batch: GenerateBatch) -> Tier:
         """Return the batch's tier; raise UnknownTierError or BatchError, whose messages are for the caller."""
-        return check_batch(batch, self._tiers, judges=self._judge is not None)
+        tier = check_batch(batch, self._tiers, judges=self._judge is not None)
+        if any(job.edit for job in batch.jobs):
+            raise BatchError(f"tier {tier.name}: its endpoint is asked for images of text alone")
+        return tier
 
     def generate(self, batch: GenerateBatch, counter: Steps | None = None) -> Made:
         """Return each job's result and image (None beside an error), in order.

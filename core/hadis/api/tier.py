@@ -21,6 +21,17 @@ class BatchLatency(Fields):
     joules: float | None = Field(None, gt=0, description="Energy of the whole batch, where the GPU tells it.")
 
 
+MOST_EDIT_IMAGES = 16
+"""OpenAI's limit for its newest image models."""
+
+
+class Edits(Fields):
+    """What a tier can make from images."""
+
+    images: int = Field(ge=0, le=MOST_EDIT_IMAGES, description="Most images that an edit may have; 0: it edits none.")
+    masks: bool = Field(False, description="Whether a mask may say what is made anew (inpainting).")
+
+
 class TierSettings(Fields):
     """One model variant with its pipeline settings."""
 
@@ -141,6 +152,9 @@ class Tier(TierSettings):
     discriminator_seconds: float = Field(0.0, ge=0, description="Time of the discriminator for one batch of this tier.")
     negative_prompts: bool | None = Field(
         None, description="Whether the tier takes negative prompts; where it is left out, its worker decides."
+    )
+    edits: Edits | None = Field(
+        None, description="What the tier can make from images; where it is left out, its worker decides."
     )
     confidence_quantiles: tuple[Share, ...] = Field(
         (), description="Evenly spaced quantiles (0 to 1) of the confidence of this tier's images."

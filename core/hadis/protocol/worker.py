@@ -2,25 +2,53 @@
 
 While the batch runs come parts that tell its progress, the first one as soon as the worker has taken it. Then comes a
 JSON part, one result per job, and one part per image, already encoded, in the order of the results that have an image.
-Parts carry Content-Length, so that images are found without a search through them.
+How parts are framed says `parts.py`, and `batch_request.py` what a batch's body is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, PrivateAttr, TypeAdapter
 
 from hadis.api.fields import Fields
+from hadis.api.tier import MOST_EDIT_IMAGES
+from hadis.protocol.parts import END, PartReader, part
 
-BOUNDARY = "hadis-part"
-CONTENT_TYPE = f"multipart/mixed; boundary={BOUNDARY}"
 _PROGRESS_TYPE = "application/vnd.hadis.progress+json"
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 Format = Literal["png", "jpeg", "webp"]
 _MOST_NAMED = 8
 ErrorCode = Literal["out_of_memory", "invalid", "content_filtered", "unavailable", "failed"]
+MOST_PIXELS = 50_000_000
+"""Of one input image: decoded, it takes 4 bytes per pixel."""
+
+
+class EditKey(NamedTuple):
+    """What the edits of a batch have in common."""
+
+    strength: float | None
+    masked: bool
+    images: int
+
+
+class WireEdit(Fields):
+    """What an image is made from; images and mask are named by the number of their part, from 0."""
+
+    images: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, max_length=MOST_EDIT_IMAGES)
+    mask: int | None = Field(None, ge=0, description="Where it is fully transparent, the first image is made anew.")
+    strength: float | None = Field(None, gt=0, le=1, description="Share of the steps that are made.")
+
+    @property
+    def key(self) -> EditKey:
+        """What must be alike for two edits to share a batch."""
+        return EditKey(self.strength, self.mask is not None, len(self.images))
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The numbers of all its parts."""
+        return self.images if self.mask is None else (*self.images, self.mask)
 
 
 class WireJob(Fields):
@@ -36,14 +64,27 @@ class WireJob(Fields):
     guidance: float | None = Field(None, ge=0, le=100)
     format: Format = "png"
     compression: int = Field(90, ge=0, le=100)
+    edit: WireEdit | None = None
 
 
 class GenerateBatch(Fields):
-    """Jobs that one tier makes in one batch: their size, steps and guidance are alike."""
+    """Jobs that one tier makes in one batch: their size, steps, guidance and kind of edit are alike."""
 
     tier: str
     jobs: Annotated[tuple[WireJob, ...], Field(min_length=1, max_length=1024)]
     discriminate: bool = False
+    _inputs: tuple[bytes, ...] = PrivateAttr(())
+
+    @property
+    def inputs(self) -> tuple[bytes, ...]:
+        """The encoded images that its jobs are made from; they are no part of its JSON."""
+        return self._inputs
+
+    def with_inputs(self, inputs: tuple[bytes, ...]) -> Self:
+        """Return the batch with its inputs."""
+        batch = self.model_copy()
+        batch._inputs = inputs
+        return batch
 
     @property
     def requests(self) -> str:
@@ -94,22 +135,16 @@ class WorkerStatus(Fields):
 _RESULTS = TypeAdapter(list[JobResult])
 
 
-def _part(media_type: str, body: bytes) -> bytes:
-    return (
-        f"--{BOUNDARY}\r\nContent-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body + b"\r\n"
-    )
-
-
 def encode_answer(results: Sequence[JobResult], images: Sequence[tuple[str, bytes]]) -> bytes:
     """Return the answer's body; `images` are (format, bytes), one for each result without an error, in order."""
-    parts = [_part("application/json", _RESULTS.dump_json(list(results), by_alias=True))]
-    parts += [_part(MEDIA_TYPES[name], body) for name, body in images]
-    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+    parts = [part("application/json", _RESULTS.dump_json(list(results), by_alias=True))]
+    parts += [part(MEDIA_TYPES[name], body) for name, body in images]
+    return b"".join(parts) + END
 
 
 def encode_progress(progress: Progress) -> bytes:
     """Return the part that tells a batch's progress; any number of them go before `encode_answer`'s."""
-    return _part(_PROGRESS_TYPE, progress.model_dump_json(by_alias=True).encode())
+    return part(_PROGRESS_TYPE, progress.model_dump_json(by_alias=True).encode())
 
 
 def decode_answer(body: bytes) -> list[tuple[JobResult, bytes | None]]:
@@ -124,15 +159,13 @@ class AnswerReader:
 
     def __init__(self) -> None:
         """Start before the first byte."""
-        self._body, self._at = bytearray(), 0
+        self._reader = PartReader()
         self._parts: list[bytes] = []
 
     def feed(self, data: bytes) -> list[Progress]:
         """Take the next bytes; return the progress that they complete. Raises ValueError or KeyError for nonsense."""
-        self._body += data
         told = []
-        while (part := self._next_part()) is not None:
-            media_type, body = part
+        for media_type, body in self._reader.feed(data):
             if media_type == _PROGRESS_TYPE:
                 told.append(Progress.model_validate_json(body))
             else:
@@ -141,27 +174,10 @@ class AnswerReader:
 
     def results(self) -> list[tuple[JobResult, bytes | None]]:
         """Return each result with its image (None beside an error); raise ValueError where the answer is cut."""
-        if not self._parts or not self._body.startswith(f"--{BOUNDARY}--".encode(), self._at):
+        if not self._parts or not self._reader.ended:
             raise ValueError("the worker's answer is cut off")
         results, images = _RESULTS.validate_json(self._parts[0]), iter(self._parts[1:])
         try:
             return [(result, None if result.error is not None else next(images)) for result in results]
         except StopIteration:
             raise ValueError("the worker's answer has fewer images than results") from None
-
-    def _next_part(self) -> tuple[str, bytes] | None:
-        """Return the media type and body of the next part, None while it is not whole."""
-        start = f"--{BOUNDARY}\r\n".encode()
-        head_end = self._body.find(b"\r\n\r\n", self._at)
-        if head_end < 0 or not self._body.startswith(start, self._at):
-            return None
-        head = self._body[self._at + len(start) : head_end].decode("latin-1")
-        headers = dict(line.split(": ", 1) for line in head.split("\r\n"))
-        begin = head_end + 4
-        end = begin + int(headers["Content-Length"])
-        if len(self._body) < end + 2:
-            return None
-        if self._body[end : end + 2] != b"\r\n":
-            raise ValueError("the worker's answer has a part that is longer than it says")
-        self._at = end + 2
-        return headers["Content-Type"], bytes(memoryview(self._body)[begin:end])

@@ -11,12 +11,13 @@ from typing import Protocol
 
 import torch
 from hadis.api.pipeline import width_height
-from hadis.api.tier import BatchLatency, Tier, TierSettings
+from hadis.api.tier import BatchLatency, Edits, Tier, TierSettings
 from hadis.protocol.api_keys import api_keys
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker import company
 from hadis_worker.engine import check_size
 from hadis_worker.errors import EngineUnavailable, LoadError
+from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.tiers import load_painter
 from hadis_worker.pipelines import Call, Painter, Pixels
 from hadis_worker.remote_engine import RemoteEngine
@@ -37,6 +38,7 @@ class Batches(Protocol):
     """Makes batches of a tier to be timed."""
 
     takes_negative_prompts: bool
+    edits: Edits
 
     def make(self, size: str, batch: int) -> None:
         """Make a batch of a size (width x height, pixels); raise LoadError where its images are not as they should."""
@@ -49,7 +51,8 @@ def batches_of(run: Run, tier: TierSettings, device: str) -> Batches:
     """Return what makes a tier's batches; raise LoadError, and ValueError for a remote tier without its API key."""
     if tier.remote is not None:
         return _RemoteBatches(tier, remote_engine(tier))
-    return _LocalBatches(tier, load_painter(as_tier(tier), run.models, device))
+    painter = load_painter(as_tier(tier), run.models, device)
+    return _LocalBatches(tier, painter, load_editors(as_tier(tier), painter).ability)
 
 
 def as_tier(tier: TierSettings) -> Tier:
@@ -65,8 +68,8 @@ def remote_engine(tier: TierSettings) -> RemoteEngine:
 class _LocalBatches:
     """Has a pipeline make the batches."""
 
-    def __init__(self, tier: TierSettings, painter: Painter) -> None:
-        self._tier, self._painter = tier, painter
+    def __init__(self, tier: TierSettings, painter: Painter, edits: Edits) -> None:
+        self._tier, self._painter, self.edits = tier, painter, edits
         self.takes_negative_prompts = painter.takes_negative_prompts
 
     def make(self, size: str, batch: int) -> None:
@@ -101,6 +104,7 @@ class _RemoteBatches:
     def __init__(self, tier: TierSettings, engine: RemoteEngine) -> None:
         assert tier.remote is not None
         self._tier, self._engine, self._seeds = tier, engine, itertools.count()
+        self.edits = Edits(images=0)
         self.takes_negative_prompts = "negative_prompt" in tier.remote.accepts
 
     def make(self, size: str, batch: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from hadis.api.fields import parse_duration_s
-from hadis.api.tier import BatchLatency, TierSettings
+from hadis.api.tier import BatchLatency, Edits, TierSettings
 from hadis.protocol.api_keys import api_keys
 from hadis_worker.engine import is_out_of_memory
 from hadis_worker.errors import EngineUnavailable, LoadError
@@ -62,6 +62,8 @@ class TierLatency:
     """Whether the pipeline takes negative prompts; None where that was not looked at."""
     others: Mapping[str, tuple[BatchTiming, ...]] = field(default_factory=dict)
     """Likewise of its other image sizes."""
+    edits: Edits | None = None
+    """What the pipeline makes from images; None where that was not looked at."""
 
     @property
     def best(self) -> BatchTiming:
@@ -80,13 +82,14 @@ class TierLatency:
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON data."""
-        return asdict(self)
+        return asdict(self) | {"edits": self.edits and self.edits.model_dump()}
 
     @classmethod
     def read(cls, document: dict[str, Any]) -> TierLatency:
         """Return what `document` wrote."""
         others = {size: _read_points(points) for size, points in document["others"].items()}
-        return cls(**{**document, "points": _read_points(document["points"]), "others": others})
+        edits = document.get("edits") and Edits(**document["edits"])
+        return cls(**{**document, "points": _read_points(document["points"]), "others": others, "edits": edits})
 
 
 def _read_points(documents: Sequence[dict[str, Any]]) -> tuple[BatchTiming, ...]:
@@ -161,7 +164,8 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
     load_s = time.perf_counter() - began
     (points, end), *others = (_size(run, tier, size, batches, device, advance) for size in tier.all_sizes)
     by_size = dict(zip(tier.all_sizes[1:], (tuple(points) for points, _ in others), strict=True))
-    return TierLatency(tuple(points), load_s, misfit(points), end, batches.takes_negative_prompts, by_size)
+    takes = batches.takes_negative_prompts
+    return TierLatency(tuple(points), load_s, misfit(points), end, takes, by_size, batches.edits)
 
 
 def _size(

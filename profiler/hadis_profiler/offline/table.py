@@ -116,6 +116,7 @@ def _tiers(run: Run, measured: Measurements) -> Iterator[Tier]:
             load_seconds=round(latency.load_s, 2),
             discriminator_seconds=round(trained.seconds, 6),
             negative_prompts=latency.negative_prompts,
+            edits=latency.edits,
             confidence_quantiles=tuple(round(float(q), 6) for q in quantiles),
         )
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal, NamedTuple
 
-from hadis.protocol.worker import Format, JobResult, Progress, WireJob
+from hadis.protocol.worker import EditKey, Format, JobResult, Progress, WireJob
 
 from hadis_router.dispatch.answer import Answer, Attempt, Outcome, ServeError, ServingPath
+from hadis_router.dispatch.edit import EditInputs
 
 Preference = Literal["light", "heavy"]
 """The tier of the plan that a client prefers, by its request's `quality`."""
@@ -50,6 +51,7 @@ class BatchKey(NamedTuple):
     size: str | None
     steps: int | None
     guidance: float | None
+    edit: EditKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,13 @@ class ImageParams:
     guidance: float | None = None
     format: Format = "png"
     compression: int = 90
+    edit: EditInputs | None = None
+    """What it is made from beside the prompt."""
 
     @property
     def batch_key(self) -> BatchKey:
         """What must be alike for two jobs to share a batch."""
-        return BatchKey(self.size, self.steps, self.guidance)
+        return BatchKey(self.size, self.steps, self.guidance, None if self.edit is None else self.edit.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +250,7 @@ class Job:
         self.future.cancel()
 
     def wire(self) -> WireJob:
-        """Return the job as the worker reads it."""
+        """Return the job as the worker reads it, but for its inputs, which `edit.batch_of` adds."""
         params = self.params
         return WireJob(
             id=self.id,

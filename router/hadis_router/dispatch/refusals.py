@@ -9,6 +9,8 @@ import math
 
 from hadis_router.dispatch.answer import ServeError
 
+IMAGES_HELD_S = 2
+"""What is held is given back with each answer."""
 STOPPING_S = 1
 """Another replica, or this one's successor, can take it."""
 NO_WORKER_S = 2
@@ -49,6 +51,11 @@ def no_worker_with(tier: str) -> ServeError:
 def queue_full(waiting: int, drain_s: float) -> ServeError:
     """Return the refusal of a full queue: try again when all that waits is made, in `drain_s` seconds."""
     return ServeError(429, "queue_full", f"{waiting} images wait already", _whole_seconds(drain_s))
+
+
+def images_held() -> ServeError:
+    """Return the refusal of a body with images for which there is no room beside the others."""
+    return ServeError(429, "queue_full", "the images of other requests fill the memory; try again", IMAGES_HELD_S)
 
 
 def too_late(late_s: float) -> ServeError:

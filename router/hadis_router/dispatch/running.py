@@ -144,7 +144,10 @@ class Runner:
             worker.succeeded()
             seconds = max(1e-6, loop.time() - batch.began)
             size, image_size = len(batch.jobs), batch.image_size
-            self._estimates.learn(worker.url, batch.tier, size, batch.discriminate, seconds, image_size)
+            # An edit makes a share of the steps, or looks at its inputs beside: that it is fast says nothing of others.
+            edits = batch.jobs[0].params.edit is not None
+            learn = self._estimates.learn_at_least if edits else self._estimates.learn
+            learn(worker.url, batch.tier, size, batch.discriminate, seconds, image_size)
             self._owner.take_results(batch, results)
         finally:
             worker.end()

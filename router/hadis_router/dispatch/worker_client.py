@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import aiohttp
-from hadis.protocol.worker import AnswerReader, GenerateBatch
-from pydantic import TypeAdapter
+from hadis.protocol.batch_request import encode_batch
+from hadis.protocol.worker import AnswerReader
 
+from hadis_router.dispatch.edit import batch_of
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result, WorkerBusy, WorkerGone
 
@@ -15,7 +16,6 @@ KEEP_ALIVE_S = 3.0
 """An idle connection is kept for less than its server keeps it (uvicorn: 5 s): used just as the server closes it, it
 would look like the server's end."""
 _CONNECT_S = 2.0
-_BATCH = TypeAdapter(GenerateBatch)
 
 
 class HttpTransport:
@@ -42,10 +42,11 @@ class HttpTransport:
 
         Cancelling it closes the connection, by which the worker knows that nobody waits any more.
         """
-        batch = GenerateBatch(tier=tier, jobs=tuple(job.wire() for job in jobs), discriminate=discriminate)
-        body = _BATCH.dump_json(batch, by_alias=True, exclude_none=True)
+        batch = batch_of(tier, [(job.wire(), job.params.edit) for job in jobs], discriminate)
+        content_type, pieces = encode_batch(batch)
+        body = pieces[0] if len(pieces) == 1 else _sent(pieces)
         limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": content_type}
         try:
             async with self._session.post(f"{url}/generate", data=body, headers=headers, timeout=limit) as answer:
                 if answer.status != 200:
@@ -60,6 +61,11 @@ class HttpTransport:
                 return _in_order(reader.results(), jobs)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError, KeyError) as error:
             raise WorkerGone(f"{type(error).__name__}: {error}") from None
+
+
+async def _sent(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:  # not joined: megabytes would be copied on the event loop
+        yield piece
 
 
 def _in_order(results: list[Result], jobs: Sequence[Job]) -> list[Result]:

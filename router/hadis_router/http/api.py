@@ -51,7 +51,7 @@ _SCHEMA = {
         "content": {"application/json": {"schema": GenerateRequest.model_json_schema()}},
     }
 }
-_ERRORS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "Something in the request is wrong; the message says what"},
     404: {"description": "No such model"},
     413: {"description": "The body is too large"},
@@ -63,7 +63,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses=IMAGES | errors(_ERRORS))
+@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses=IMAGES | errors(ERRORS))
 async def generate(request: Request) -> Response:
     """Make images from a prompt (OpenAI's images API)."""
     gateway = gateway_of(request)
@@ -73,7 +73,12 @@ async def generate(request: Request) -> Response:
     content = await _read_body(request, gateway.max_body_bytes)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
-    body = gateway.models.with_size_made(read_request(content, gateway.strict))
+    return await respond(gateway, request, read_request(content, gateway.strict), arrived)
+
+
+async def respond(gateway: Gateway, request: Request, body: GenerateRequest, arrived: float) -> Response:
+    """Return the answer to a request that was read; raise ServeError. `arrived` is loop time."""
+    body = gateway.models.with_size_made(body)
     gateway.metrics.arrived(body.n, body.size)
     client = client_key(request.headers, body.end_user, address_of(request, gateway.peers))
     request_id = request_id_of(request)
@@ -103,7 +108,7 @@ async def models(request: Request) -> JSONResponse:
     return JSONResponse(gateway_of(request).models.listing())
 
 
-@router.get("/v1/models/{model:path}", responses=MODEL | errors({404: _ERRORS[404]}))
+@router.get("/v1/models/{model:path}", responses=MODEL | errors({404: ERRORS[404]}))
 async def model(request: Request, model: str) -> JSONResponse:
     """Describe one model: auto, a tier, or what a further name of `modelAliases` stands for."""
     return JSONResponse(gateway_of(request).models.document(model))

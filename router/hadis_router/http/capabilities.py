@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
-from hadis.api.tier import Tier
+from hadis.api.pipeline import width_height
+from hadis.api.tier import Edits, Tier
 from hadis.planning.sizes import AUTO
 
 from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.edit import EditInputs
 from hadis_router.http.images import GenerateRequest
 
 
@@ -25,6 +30,8 @@ def able_tiers(request: GenerateRequest, tiers: Sequence[Tier], forced: bool) ->
         sizes = ", ".join(all_sizes(tiers))
         who = f"{tiers[0].name} does not make" if forced else "no tier makes"
         raise _refusal("size", f"{who} {request.size!r}; write {sizes} or auto", code="invalid_size")
+    if request.edit is not None:
+        able = _editing(able, request.edit)
     if not request.negative_prompt:  # an empty one asks for nothing
         return able
     taking = [tier for tier in able if takes_negatives(tier)]
@@ -42,6 +49,55 @@ def all_sizes(tiers: Iterable[Tier]) -> list[str]:
 def resolved_size(size: str, tiers: Iterable[Tier]) -> str | None:
     """Return the size that a request names; None where it leaves that open, or names the first of every tier."""
     return None if size == AUTO or all(tier.size == size for tier in tiers) else size
+
+
+def wanted_size(request: GenerateRequest, tiers: Sequence[Tier]) -> str | None:
+    """Return the size of a request's images; None: the first of each of the tiers, which can all make the request.
+
+    An edit that leaves it open has, of the sizes that all of them make, the one nearest to its image by the ratio of
+    its sides.
+    """
+    if request.edit is None or request.size != AUTO:
+        return resolved_size(request.size, tiers)
+    width, height = request.edit.size
+    common = [size for size in tiers[0].all_sizes if all(size in tier.all_sizes for tier in tiers)]
+
+    def distance(size: str) -> float:
+        made_width, made_height = width_height(size)
+        return abs(math.log(made_width / made_height * height / width))
+
+    return resolved_size(min(common, key=distance, default=AUTO), tiers)
+
+
+def abilities(tiers: Iterable[Tier]) -> dict[str, Any]:
+    """Return what tiers make from images, as `GET /v1/models` says it; None: their workers decide."""
+    told = [Edits(images=0) if tier.remote else tier.edits for tier in tiers]
+    known = [edits for edits in told if edits is not None]
+    unknown = None if len(known) < len(told) else False
+    return {
+        "edits": any(edits.images for edits in known) or unknown,
+        "inpainting": any(edits.masks for edits in known) or unknown,
+        "edit_images": max((edits.images for edits in known), default=None),
+    }
+
+
+def _editing(tiers: Sequence[Tier], edit: EditInputs) -> list[Tier]:
+    """Return the tiers that can make an edit; raise ServeError 400 where none can."""
+    able = [tier for tier in tiers if _can_edit(tier, edit)]
+    if able:
+        return able
+    names = ", ".join(tier.name for tier in tiers)
+    if edit.mask is not None and any(_can_edit(tier, replace(edit, mask=None)) for tier in tiers):
+        raise _refusal("mask", f"is not taken by {names}; leave it out")
+    if any(_can_edit(tier, replace(edit, mask=None, images=edit.images[:1])) for tier in tiers):
+        raise _refusal("image", f"several are not taken by {names}; send one")
+    raise _refusal("image", f"is not taken by {names}; ask for an image of text alone")
+
+
+def _can_edit(tier: Tier, edit: EditInputs) -> bool:
+    if tier.remote is not None or tier.edits is None:
+        return tier.remote is None
+    return len(edit.images) <= tier.edits.images and (tier.edits.masks or edit.mask is None)
 
 
 def takes_negatives(tier: Tier) -> bool:

@@ -26,6 +26,9 @@ _MODEL = _object({
     "created": {"type": "integer"},
     "owned_by": _TEXT,
     "sizes": {"type": "array", "items": _TEXT, "minItems": 1},
+    "edits": {"type": ["boolean", "null"]},
+    "inpainting": {"type": ["boolean", "null"]},
+    "edit_images": {"type": ["integer", "null"]},
 })  # fmt: skip
 _IMAGES = _object(
     {

@@ -23,7 +23,7 @@ from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.stats import EndedJob
-from hadis_router.http.capabilities import able_tiers, resolved_size
+from hadis_router.http.capabilities import able_tiers, wanted_size
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
 from hadis_router.http.models import Models
@@ -118,7 +118,7 @@ class Gateway:
         forced = self.models.forced_tier(request.model)
         candidates = self.models.candidates(forced)
         able = able_tiers(request, candidates, forced is not None)
-        size = resolved_size(request.size, able)
+        size = wanted_size(request, able)
         difficulty = None if forced else await self.scorer.score_off_loop_if_long(request.prompt)
         loop, seed = asyncio.get_running_loop(), request.seed
         deadline = arrived + self.slo_s

@@ -11,6 +11,7 @@ from hadis.api.images_api import AUTO_MODEL
 from hadis.protocol.worker import Format
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
+from hadis_router.dispatch.edit import EditInputs
 from hadis_router.dispatch.job import ImageParams, Preference
 
 _FORMATS = {"dall-e-2": "url", "dall-e-3": "url"}
@@ -29,7 +30,8 @@ def _has_no_controls(text: str) -> str:
     return text
 
 
-def _says_something(prompt: str) -> str:
+def says_something(prompt: str) -> str:
+    """Return a prompt; raise ValueError for an empty one."""
     if not prompt.strip():
         raise ValueError("is empty; say what to draw")
     return prompt
@@ -66,7 +68,7 @@ class GenerateRequest(Fields):
 
     model_config = ConfigDict(alias_generator=None, extra="ignore", strict=True)
 
-    prompt: Annotated[Text, AfterValidator(_says_something)] = Field(max_length=MOST_CHARACTERS)
+    prompt: Annotated[Text, AfterValidator(says_something)] = Field(max_length=MOST_CHARACTERS)
     model: str = Field(
         AUTO_MODEL,
         max_length=63,
@@ -145,6 +147,16 @@ class GenerateRequest(Fields):
         self._ignored = names
         return self
 
+    @property
+    def edit(self) -> EditInputs | None:
+        """What the images are made from beside the prompt."""
+        return None
+
+    @property
+    def event(self) -> str:
+        """How its events in a stream begin."""
+        return "image_generation"
+
 
 WITHOUT_EFFECT: Mapping[str, Callable[[GenerateRequest], bool]] = {
     "style": lambda request: True,
@@ -153,6 +165,7 @@ WITHOUT_EFFECT: Mapping[str, Callable[[GenerateRequest], bool]] = {
     "output_compression": lambda request: request.output_format == "png",
     "partial_images": lambda request: not request.stream,
     "keep_light": lambda request: not request.explain,
+    "input_fidelity": lambda request: True,
 }
 """Fields that are known, and when they change nothing."""
 
@@ -168,4 +181,5 @@ def image_params(request: GenerateRequest, size: str | None, seed: int, i: int) 
         guidance=request.guidance_scale,
         format=request.output_format,
         compression=request.output_compression,
+        edit=request.edit,
     )

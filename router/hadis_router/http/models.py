@@ -11,7 +11,7 @@ from hadis.api.tier import Tier
 from hadis.planning.sizes import AUTO
 
 from hadis_router.dispatch.answer import ServeError
-from hadis_router.http.capabilities import all_sizes, takes_negatives
+from hadis_router.http.capabilities import abilities, all_sizes, takes_negatives
 from hadis_router.http.images import GenerateRequest
 
 
@@ -40,9 +40,10 @@ class Models:
         return list(self._tiers.values()) if forced is None else [self._tiers[forced]]
 
     def document(self, name: str) -> dict[str, Any]:
-        """Return a model as OpenAI's API describes it, with its sizes; raise ServeError 404."""
-        sizes = all_sizes(self.candidates(self.forced_tier(name)))
-        return {"id": name, "object": "model", "created": 0, "owned_by": "hadis", "sizes": sizes}
+        """Return a model in OpenAI's form, with its sizes and what it makes from images; raise ServeError 404."""
+        tiers = self.candidates(self.forced_tier(name))
+        described = {"id": name, "object": "model", "created": 0, "owned_by": "hadis", "sizes": all_sizes(tiers)}
+        return described | abilities(tiers)
 
     def listing(self) -> dict[str, Any]:
         """Return `auto` and the tiers; not their further names, for who chooses from a list should see each once."""

@@ -6,7 +6,7 @@ import codecs
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -14,12 +14,12 @@ from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.images import MOST_CHARACTERS, WITHOUT_EFFECT, GenerateRequest
 
 _UTF8 = ("utf-8", "utf8", "us-ascii", "ascii")
-_FIELDS = frozenset(GenerateRequest.model_fields)
 _MOST_NAMED, _LONGEST_NAME, _LONGEST_MESSAGE = 16, 64, 300
 _OBJECT = TypeAdapter(dict[str, Any], config=ConfigDict(cache_strings="keys"))
 _SMALL_BYTES = 65_536
 _MOST_BRACKETS = 2 * MOST_CHARACTERS + 1_000
 """A prompt and a negative one may be nothing else. To read as many lists as a body can hold would take 0.5 s."""
+_Request = TypeVar("_Request", bound=GenerateRequest)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -35,18 +35,25 @@ def check_content_type(header: str) -> None:
 
 
 def read_request(body: bytes, strict: bool = False) -> GenerateRequest:
-    """Return the request in a body; raise ServeError 400 that names the field.
+    """Return the request for images from text in a body; raise ServeError 400."""
+    return validated(GenerateRequest, read_fields(body), strict)
+
+
+def read_fields(body: bytes) -> dict[str, Any]:
+    """Return the fields of a JSON body; null means the default, as in OpenAI's API. Raise ServeError 400."""
+    return {name: value for name, value in _document(body).items() if value is not None}
+
+
+def validated(kind: type[_Request], fields: Mapping[str, Any], strict: bool) -> _Request:
+    """Return the request that fields are; raise ServeError 400 that names the field.
 
     `strict` refuses unknown fields, which are ignored otherwise.
     """
-    document = _document(body)
-    # null means the default, as in OpenAI's API.
-    fields = {name: value for name, value in document.items() if value is not None}
-    unknown = [name for name in fields if name not in _FIELDS]
+    unknown = [name for name in fields if name not in kind.model_fields]
     if strict and unknown:
-        raise _invalid(unknown[0], f"unknown field{_hint(unknown[0])}")
+        raise _invalid(unknown[0], f"unknown field{_hint(unknown[0], kind)}")
     try:
-        request = GenerateRequest.read(fields)
+        request = kind.read(dict(fields))
     except ValueError as error:
         name, _, words = str(error).splitlines()[0].partition(": ")
         raise _invalid(name, words) from None
@@ -74,8 +81,8 @@ def _ignored(request: GenerateRequest, fields: Mapping[str, Any], unknown: list[
     return (*shown, "...") if len(names) > _MOST_NAMED else tuple(shown)
 
 
-def _hint(name: str) -> str:
-    near = difflib.get_close_matches(name[:_LONGEST_NAME], sorted(_FIELDS), n=1, cutoff=0.5)
+def _hint(name: str, kind: type[GenerateRequest]) -> str:
+    near = difflib.get_close_matches(name[:_LONGEST_NAME], sorted(kind.model_fields), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -122,7 +122,7 @@ def _encode(request: GenerateRequest, job: Job, event: _ImageEvent) -> bytes:
     image = answer.image if answer else job.light_image
     size = answer.size if answer else job.attempts[0].size
     assert image is not None
-    name = f"image_generation.{event.kind}"
+    name = f"{request.event}.{event.kind}"
     document: dict[str, Any] = {
         "type": name,
         "b64_json": base64.b64encode(image).decode(),

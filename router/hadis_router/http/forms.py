@@ -1,0 +1,65 @@
+"""Multipart forms, read from a whole body: fields as text, and files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from python_multipart import FormParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, parse_options_header
+
+from hadis_router.dispatch.answer import ServeError
+
+_MOST_PARTS = 64
+
+
+@dataclass
+class Form:
+    """What a form holds, in order."""
+
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    files: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+def read_form(content_type: str, body: bytes) -> Form:
+    """Return the form in a multipart/form-data body; raise ServeError 400."""
+    form = Form()
+    _, options = parse_options_header(content_type)
+    if not (boundary := options.get(b"boundary")):
+        raise _wrong("content-type names no boundary; let your client set the header")
+
+    def add_field(part: Field) -> None:
+        form.fields.append((_text(part.field_name), _text(part.value)))
+        _check_count(form)
+
+    def add_file(part: File) -> None:
+        part.file_object.seek(0)
+        form.files.append((_text(part.field_name), part.file_object.read()))
+        _check_count(form)
+
+    config: dict[str, Any] = {"MAX_MEMORY_FILE_SIZE": math.inf}  # a router writes no files
+    try:
+        parser = FormParser("multipart/form-data", add_field, add_file, boundary=boundary, config=config)
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise _wrong(f"the form cannot be read: {error}") from None
+    return form
+
+
+def _check_count(form: Form) -> None:
+    if len(form.fields) + len(form.files) > _MOST_PARTS:
+        raise _wrong(f"the form has more than {_MOST_PARTS} parts")
+
+
+def _text(data: bytes | None) -> str:
+    try:
+        return (data or b"").decode()
+    except UnicodeDecodeError:
+        raise _wrong("a field of the form is no UTF-8 text") from None
+
+
+def _wrong(message: str) -> ServeError:
+    return ServeError(400, "invalid_form", message)
