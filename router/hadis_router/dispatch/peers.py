@@ -6,7 +6,7 @@ On one machine there is one router, and everything is its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
 from hadis.planning.plan import Plan
@@ -24,9 +24,12 @@ SUSPECT_S = 5.0
 class Peers:
     """Every router by URL, with the cells that they own. Times are loop times in seconds."""
 
-    def __init__(self, own_url: str | None) -> None:
-        """`own_url` is how others reach this router; None where there are no others."""
-        self._own_url = own_url
+    def __init__(self, own_url: str | None, by_endpoint: Collection[str] = ()) -> None:
+        """`own_url` is how others reach this router; None where there are no others.
+
+        `by_endpoint` are the tiers that endpoints make.
+        """
+        self._own_url, self._by_endpoint = own_url, by_endpoint
         self._routers: tuple[str, ...] = ()
         self._workers: tuple[WorkerAddress, ...] = ()
         self._suspects: dict[str, float] = {}
@@ -116,4 +119,5 @@ class Peers:
         return None if owner == self._own_url else owner
 
     def _part(self) -> None:
-        self._cells = cells_of(self._workers, self._routers, self._suspects) if self._own_url else ()
+        if self._own_url:
+            self._cells = cells_of(self._workers, self._routers, self._suspects, self._by_endpoint)
