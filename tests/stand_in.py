@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 Behaviour = Callable[["StandIn", dict[str, Any]], Awaitable[Response]]
@@ -80,6 +80,8 @@ class StandIn:
     then: Behaviour = right
     seconds: float = 0.0
     models_status: int = 200
+    moved_to: str = "http://engine/files/image.webp"
+    """Where the last of several redirects leads."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[tuple[str, str | None]] = field(default_factory=list)
     """Path and authorization of each request."""
@@ -96,6 +98,7 @@ class StandIn:
                 Route("/v1/images/generations", self._generate, methods=["POST"]),
                 Route("/v1/models", self._models),
                 Route("/files/image.webp", self._file),
+                Route("/files/moved/{count:int}", self._moved),
             ]
         )
 
@@ -120,6 +123,11 @@ class StandIn:
     async def _file(self, request: Request) -> Response:
         self._note(request)
         return Response(picture(form="WEBP"))
+
+    async def _moved(self, request: Request) -> Response:
+        self._note(request)
+        count = request.path_params["count"]
+        return RedirectResponse(self.moved_to if count < 2 else f"/files/moved/{count - 1}")
 
     def _note(self, request: Request) -> None:
         self.keys.append((request.url.path, request.headers.get("authorization")))

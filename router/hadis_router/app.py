@@ -100,7 +100,9 @@ def _gateway(
         weights=spec.queue.weights,
         on_done=metrics.ended,
     )
-    gateway = Gateway(profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping, Peers(own_url))
+    gateway = Gateway(
+        profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping, Peers(own_url, profile.slots)
+    )
     metrics.watch(dispatcher, lambda: gateway.state.forecast_rps, gateway.attainment)
     return gateway
 

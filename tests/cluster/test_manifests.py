@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cluster_documents import service
+from cluster_documents import profile, service
 from control_plane import ControlPlane
 
 
@@ -28,6 +28,38 @@ def test_a_wrong_manifest_is_refused_with_what_to_write(
     done = plane.apply(service(namespace, demand, **change), check=False)
     assert done.returncode != 0
     assert words.lower() in done.stderr.lower()
+
+
+REMOTE = {"url": "http://engine/v1", "slots": 1}
+KEY = {"name": "engine", "key": "token"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"remote": REMOTE}, None),
+        ({"remote": REMOTE | {"apiKeyEnv": "KEY", "apiKeySecret": KEY}}, None),
+        ({"remote": REMOTE | {"apiKeyEnv": "KEY"}}, "write apiKeySecret too"),
+        ({"remote": REMOTE, "components": {"unet": {"model": "a/b"}}}, "for tiers whose weights a worker loads"),
+        (
+            {"remote": REMOTE, "loras": [{"model": "a/b", "file": "l.safetensors"}]},
+            "for tiers whose weights a worker loads",
+        ),
+        ({"remote": REMOTE, "revision": "main"}, "for tiers whose weights a worker loads"),
+        ({"remote": REMOTE, "guidance": 3.0}, "write guidance_scale in remote.accepts"),
+        ({"remote": REMOTE | {"accepts": ["guidance_scale"]}, "guidance": 3.0}, None),
+        ({"remote": REMOTE, "negativePrompt": "blurry"}, "write negative_prompt in remote.accepts"),
+        ({"components": {"unet": {"model": "a/b"}}, "revision": "main", "guidance": 3.0}, None),
+    ],
+)
+def test_a_tier_whose_settings_do_not_go_together_is_refused(
+    plane: ControlPlane, namespace: str, change: dict[str, Any], words: str | None
+) -> None:
+    document = profile(namespace)
+    document["spec"]["tiers"][0] |= change
+    done = plane.apply(document, check=False)
+    assert (done.returncode == 0) == (words is None), done.stderr
+    assert (words or "") in done.stderr
 
 
 def test_explain_teaches(plane: ControlPlane) -> None:

@@ -84,12 +84,23 @@ def test_a_remote_tier_has_small_pods_without_a_gpu_that_get_the_key(shared: boo
 
 
 def test_a_remote_tier_whose_images_are_judged_has_the_discriminator_at_hand() -> None:
-    spec = make_spec(worker={"resources": {"cpu": "2", "memory": "4Gi"}, "modelCache": {"claim": "models"}})
+    spec = make_spec(worker={"resources": {"cpu": "16", "memory": "64Gi"}, "modelCache": {"claim": "models"}})
     made = children.make(OWNER, spec, OperatorSettings(), remote_profile(tier=0), shared=True)
     pod = made.workers["light"]["spec"]["template"]["spec"]
     assert {"name": "models", "persistentVolumeClaim": {"claimName": "models"}} in pod["volumes"]
-    assert pod["containers"][0]["resources"] == {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}
+    [container] = pod["containers"]
+    assert container["resources"] == {"requests": {"cpu": "1", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}
+    threads = next(entry for entry in container["env"] if entry["name"] == "HADIS_WORKER_THREADS")
+    assert threads["valueFrom"]["resourceFieldRef"]["resource"] == "requests.cpu"
     assert "HADIS_WORKER_API_KEY" not in {item["name"] for item in pod["containers"][0]["env"]}
+
+
+def test_pods_of_remote_tiers_ask_for_what_the_spec_says_of_them() -> None:
+    spec = make_spec(worker={"resources": {"cpu": "16"}, "remoteResources": {"cpu": "3", "memory": "6Gi"}})
+    for tier, name in ((0, "light"), (1, "heavy")):
+        made = children.make(OWNER, spec, OperatorSettings(), remote_profile(tier=tier), shared=True)
+        [container] = made.workers[name]["spec"]["template"]["spec"]["containers"]
+        assert container["resources"]["requests"] == {"cpu": "3", "memory": "6Gi"}
 
 
 def test_workers_keep_models_and_what_they_compile_on_the_model_volume(profile: Profile) -> None:

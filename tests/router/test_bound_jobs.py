@@ -79,27 +79,30 @@ async def test_no_count_of_workers_keeps_it_from_beginning_in_time(profile: Prof
 
 @virtual
 async def test_others_are_admitted_and_begun_only_beside_it(profile: Profile) -> None:
-    """One worker. A heavy image is set aside 1.3 s, and 0.13 s for a light one before it: it must begin at 2.57 s."""
+    """One worker. A heavy image is taken to last up to 1.3 s, and must begin at 2.7 s; a light one up to 0.13 s."""
     outlook = make_outlook(profile, make_plan(direct=1.0), busy_s=0.5)
     outlook.queues["heavy"].by_turns = True
     reserve, worker = LightReserve(outlook, "light"), next(iter(outlook.workers))
-    room = reserve.spare(2.57)
+    room = reserve.spare(4.0)
     outlook.queues["heavy"].put(bound_job())
     beside = LightReserve(outlook, "light")
-    assert room - beside.spare(2.57) == 10, "a heavy image takes as long as ten light ones"
+    assert room - beside.spare(4.0) == pytest.approx(10), "a heavy image takes as long as ten light ones"
     assert beside.allows(worker, "heavy", 1), "it does not stand in its own way"
-    for i in range(4):
-        outlook.queues["light"].put(make_job(str(i), slo_s=2.5))
-    assert not LightReserve(outlook, "light").takes(2.5)
-    assert LightReserve(outlook, "light").takes(4.0)
+    for i in range(13):
+        outlook.queues["light"].put(make_job(str(i), slo_s=2.8))
+    assert not LightReserve(outlook, "light").allows(worker, "heavy", 1), "one worker has no time for it before them"
+    assert LightReserve(outlook, "light").takes(3.9)
+    for i in range(2):
+        outlook.queues["light"].put(make_job(f"more{i}", slo_s=2.8))
+    assert not LightReserve(outlook, "light").takes(3.9)
 
 
 @pytest.mark.parametrize("forced", [False, True])
 @virtual
 async def test_it_is_refused_where_those_who_wait_could_not_be_made_beside_it(profile: Profile, forced: bool) -> None:
     outlook = make_outlook(profile, make_plan(), busy_s=0.1)
-    for i in range(15):
-        outlook.queues["light"].put(make_job(str(i), slo_s=2.5))
+    for i in range(25):
+        outlook.queues["light"].put(make_job(str(i), slo_s=3.9))
     assert outlook.ends_at(bound_job(), "heavy") < 4.0
     with pytest.raises(ServeError, match="too long"):
         admit(bound_job(forced=forced), outlook, Cascade(profile), 100)

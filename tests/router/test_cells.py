@@ -45,6 +45,18 @@ def test_every_worker_is_in_one_cell_and_every_router_says_the_same(
 
 
 @pytest.mark.parametrize(
+    ("gpus", "slots", "cells"), [(512, 3, 1), (512, 8, 2), (512, 100, 8), (130, 100, 2), (0, 9, 2)]
+)
+def test_few_slots_of_an_endpoint_do_not_make_one_cell_of_a_large_service(gpus: int, slots: int, cells: int) -> None:
+    workers = [*make_workers(gpus, ("light",)), *make_workers(slots, ("heavy",))]
+    found = cells_of(workers, make_routers(8), by_endpoint={"heavy"})
+    assert len(found) == cells
+    assert sorted(w.url for cell in found for w in cell.workers) == sorted(w.url for w in workers)
+    by_cell = [sum(worker.tiers == ("heavy",) for worker in cell.workers) for cell in found]
+    assert max(by_cell) - min(by_cell) <= 1
+
+
+@pytest.mark.parametrize(
     ("shared", "light", "heavy", "routers", "cells"),
     [
         (16, 0, 0, 8, 1),

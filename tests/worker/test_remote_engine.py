@@ -285,6 +285,57 @@ async def test_it_is_available_once_the_endpoint_answers_and_away_after_some_sil
     watching.cancel()
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+@virtual
+async def test_an_endpoint_that_answers_but_makes_no_images_is_away_and_tried_again(status: int) -> None:
+    stand_in, tier = StandIn(then=refusal(status)), remote_tier()
+    engine = engine_of(stand_in, tier)
+    watching = asyncio.create_task(engine.watch())
+    for _ in range(3):
+        await asyncio.sleep(3)
+        assert engine.unavailable is None
+        with pytest.raises(EngineUnavailable):
+            await engine.fetch(tier, jobs_of(2))
+    for pause_s in (10, 20):
+        await asyncio.sleep(pause_s - 1)
+        assert engine.unavailable is not None
+        assert f"status {status}" in engine.unavailable
+        await asyncio.sleep(4)
+        assert engine.unavailable is None
+        with pytest.raises(EngineUnavailable):
+            await engine.fetch(tier, jobs_of(1))
+    await asyncio.sleep(45)
+    stand_in.then = right
+    await engine.fetch(tier, jobs_of(1))
+    for _ in range(2):
+        stand_in.coming.append(refusal(status))
+        with pytest.raises(EngineUnavailable):
+            await engine.fetch(tier, jobs_of(1))
+    await asyncio.sleep(3)
+    assert engine.unavailable is None
+    watching.cancel()
+
+
+@pytest.mark.parametrize(
+    ("url", "moved_to", "words"),
+    [
+        ("/files/moved/1", "http://engine/files/image.webp", None),
+        ("/files/moved/3", "http://engine/files/image.webp", None),
+        ("/files/moved/4", "http://engine/files/image.webp", "redirected more than 3 times"),
+        ("/files/moved/1", "file:///etc/passwd", "not at an http or https URL"),
+        ("/files/moved/1", "http://engine/files/none", "cannot be fetched (status 404)"),
+    ],
+)
+@virtual
+async def test_a_few_redirects_of_an_images_url_are_followed(url: str, moved_to: str, words: str | None) -> None:
+    stand_in = StandIn(then=document(url=url), moved_to=moved_to)
+    answer = await fetched(stand_in)
+    if words:
+        fault("failed", words, answer)
+    else:
+        assert answer == picture(form="WEBP")
+
+
 # As the service sees it
 
 

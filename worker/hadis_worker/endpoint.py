@@ -22,7 +22,7 @@ from hadis.api.tier import TierSettings
 from hadis.protocol.worker import WireJob
 
 from hadis_worker.batches import Fault
-from hadis_worker.errors import EngineUnavailable
+from hadis_worker.errors import EndpointRefuses, EngineUnavailable
 
 _ATTEMPTS = 4
 _FIRST_WAIT_S = 1.0
@@ -37,6 +37,8 @@ _OVERLOADED = (429, 503)
 _AWAY = (401, 403, 404, 502, 504)
 """Not the request's fault: the key is refused, the model or the path is not there, a gateway reaches nobody."""
 _INVALID = (400, 413, 422)
+_REFUSED = (401, 403, 404)
+_MOST_REDIRECTS = 3
 
 
 @dataclass(frozen=True)
@@ -132,12 +134,24 @@ class Endpoint:
             place = self._url.join(url)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, httpx.InvalidURL):
             raise _UnreadableError("its answer holds no image") from None
-        if place.scheme not in ("http", "https"):
-            raise _UnreadableError("its answer names an image that is not at an http or https URL")
-        image = await self._read("GET", place)
-        if image.status != 200:
-            raise _UnreadableError(f"its image cannot be fetched (status {image.status})")
-        return image.body
+        return await self._fetched(place)
+
+    async def _fetched(self, place: httpx.URL) -> bytes:
+        """Return what is at an image's URL, or where that redirects to."""
+        for _ in range(_MOST_REDIRECTS + 1):
+            if place.scheme not in ("http", "https"):
+                raise _UnreadableError("its answer names an image that is not at an http or https URL")
+            image = await self._read("GET", place)
+            if image.status == 200:
+                return image.body
+            target = image.headers.get("location")
+            if image.status not in (301, 302, 303, 307, 308) or target is None:
+                raise _UnreadableError(f"its image cannot be fetched (status {image.status})")
+            try:
+                place = place.join(target)
+            except httpx.InvalidURL:
+                raise _UnreadableError("its image is redirected to what is no URL") from None
+        raise _UnreadableError(f"its image is redirected more than {_MOST_REDIRECTS} times")
 
     def _fault(self, answer: _Answer) -> Fault:
         """Return what an answer without an image means for its job; raise EngineUnavailable where it is not the job."""
@@ -145,10 +159,10 @@ class Endpoint:
         if status < 500 and _error(answer).get("code") in _FILTERED:
             return Fault("content_filtered", f"{self._where} filtered the image")
         if status in (401, 403):  # without its words, which may hold a part of the key
-            raise EngineUnavailable(f"{self._where} refuses the API key (status {status})")
+            raise EndpointRefuses(f"{self._where} refuses the API key (status {status})")
         text = f"{self._where} answers with status {status}{_told(answer)}"
         if status in _AWAY:
-            raise EngineUnavailable(text)
+            raise EndpointRefuses(text) if status in _REFUSED else EngineUnavailable(text)
         return Fault("invalid" if status in _INVALID else "failed", text)
 
 

@@ -27,5 +27,9 @@ class EngineUnavailable(Exception):
     """No image of a batch can be made at the moment; another worker, or a later time, may do. The message says why."""
 
 
+class EndpointRefuses(EngineUnavailable):
+    """An endpoint that is there refuses to make images: the key, the model or the path is not as it wants them."""
+
+
 class NotReadyError(Exception):
     """The worker takes no batch now; the message says why."""

@@ -20,8 +20,9 @@ from hadis.protocol.worker import GenerateBatch, WireJob
 from PIL import Image
 
 from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
+from hadis_worker.breaker import Breaker
 from hadis_worker.endpoint import Endpoint
-from hadis_worker.errors import BatchError, EngineUnavailable, LoadError
+from hadis_worker.errors import BatchError, EndpointRefuses, EngineUnavailable, LoadError
 from hadis_worker.settings import Models
 from hadis_worker.steps import Steps
 
@@ -49,6 +50,7 @@ class RemoteEngine:
         self.broken: str | None = None
         self.unavailable: str | None = "the endpoint has not answered yet"
         self._tiers, self._keys, self._judge = {tier.name: tier for tier in tiers}, keys or {}, judge
+        self._breakers = {tier.name: Breaker() for tier in tiers}
         self._transport, self._ssl = transport, httpx.create_ssl_context()
         for tier in tiers:
             try:
@@ -102,8 +104,12 @@ class RemoteEngine:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
         away = [error for task in tasks if isinstance(error := task.exception(), EngineUnavailable)]
+        breaker = self._breakers[tier.name]
         if len(away) == len(tasks):
+            if isinstance(away[0], EndpointRefuses):
+                breaker.refused(str(away[0]), asyncio.get_running_loop().time())
             raise away[0]
+        breaker.made()
         return [
             Fault("unavailable", str(error))
             if isinstance(error := task.exception(), EngineUnavailable)
@@ -112,7 +118,10 @@ class RemoteEngine:
         ]
 
     async def watch(self) -> None:
-        """Ask the endpoints every few seconds whether they answer, until cancelled."""
+        """Ask the endpoints every few seconds whether they answer, until cancelled.
+
+        One that answers but refused to make images is away, too, until a batch is to be tried again.
+        """
         failures = 0
         async with self._client() as http:
             endpoints = [Endpoint(tier, self._keys.get(tier.name), http) for tier in self._tiers.values()]
@@ -120,8 +129,10 @@ class RemoteEngine:
                 reasons = await asyncio.gather(*(endpoint.why_unavailable() for endpoint in endpoints))
                 reason = next(filter(None, reasons), None)
                 failures = failures + 1 if reason else 0
-                if reason is None or self.unavailable is not None or failures >= _FAILURES:
-                    self._note(reason)
+                now = asyncio.get_running_loop().time()
+                refused = next(filter(None, (breaker.why_open(now) for breaker in self._breakers.values())), None)
+                if refused or reason is None or self.unavailable is not None or failures >= _FAILURES:
+                    self._note(reason or refused)
                 await asyncio.sleep(_WATCH_EVERY_S)
 
     def _note(self, reason: str | None) -> None:

@@ -14,25 +14,65 @@ import yaml
 from pydantic import BaseModel
 
 from hadis.api.images_api import ImagesApi
+from hadis.api.remote import EXTRA_OF, Remote
 from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, Optimize, ProfileSpec, ServiceSpec
 from hadis.api.status import ServiceStatus
+from hadis.api.tier import Tier
 from hadis.api.workload import ModelCache
 
 GROUP, VERSION = "hadis.dev", "v1alpha1"
 _NEED_QUALITY = [optimize.value for optimize in Optimize if optimize.needs_quality]
-RULES: dict[str, tuple[str, str]] = {
-    Gpus.__name__: ("self.min <= self.max", "min must not be over max"),
+Rule = tuple[str, str]
+"""In CEL, and the message where it does not hold."""
+_WITH_ITEMS = ("components", "loras", "quantization")
+
+
+def _of_remote_tiers() -> tuple[Rule, ...]:
+    """Return what `check_remote` says of the fields that the API server can tell from their defaults."""
+    plain = ("revision", "variant", "pipeline", "trueGuidance", "maxSequenceLength")
+    unset = {name: f"!has(self.{name})" for name in plain}
+    unset |= {name: f"(!has(self.{name}) || size(self.{name}) == 0)" for name in _WITH_ITEMS}
+    alone = " && ".join(unset.values())
+    names = ", ".join(unset)
+    return (
+        (
+            f"!has(self.remote) || ({alone})",
+            f"remote: {names} are for tiers whose weights a worker loads; leave them out",
+        ),
+        *(
+            (
+                f"!(has(self.remote) && has(self.{field})) || '{extra}' in self.remote.accepts",
+                f"{field}: the endpoint is not told; write {extra} in remote.accepts, if it takes that",
+            )
+            for field, extra in EXTRA_OF.items()
+        ),
+    )
+
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    Gpus.__name__: (("self.min <= self.max", "min must not be over max"),),
     Objective.__name__: (
-        " && ".join(f"self.optimize != '{name}'" for name in _NEED_QUALITY) + " || has(self.quality)",
-        f"optimize: {' or '.join(_NEED_QUALITY)} needs a quality to reach; write objective.quality",
+        (
+            " && ".join(f"self.optimize != '{name}'" for name in _NEED_QUALITY) + " || has(self.quality)",
+            f"optimize: {' or '.join(_NEED_QUALITY)} needs a quality to reach; write objective.quality",
+        ),
     ),
     ImagesApi.__name__: (
-        "!has(self.modelAliases) || !('auto' in self.modelAliases)",
-        "modelAliases: auto always means that the plan decides; leave it out",
+        (
+            "!has(self.modelAliases) || !('auto' in self.modelAliases)",
+            "modelAliases: auto always means that the plan decides; leave it out",
+        ),
     ),
-    ModelCache.__name__: ("!(has(self.claim) && has(self.hostPath))", "write claim or hostPath, not both"),
+    ModelCache.__name__: (("!(has(self.claim) && has(self.hostPath))", "write claim or hostPath, not both"),),
+    Remote.__name__: (
+        (
+            "!has(self.apiKeyEnv) || has(self.apiKeySecret)",
+            "apiKeyEnv: pods get an API key from a Secret alone; write apiKeySecret too",
+        ),
+    ),
+    Tier.__name__: _of_remote_tiers(),
 }
-"""Model name to (CEL rule, message)."""
+"""By model's name."""
 _KEPT = (
     *("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength"),
     *("minItems", "maxItems", "maxProperties", "default"),
@@ -88,8 +128,8 @@ def _object(node: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
             part.setdefault("default", {})  # so that the defaults below it are filled in
     if "required" in node:
         converted["required"] = node["required"]
-    if rule := RULES.get(node.get("title", "")):
-        converted["x-kubernetes-validations"] = [{"rule": rule[0], "message": rule[1]}]
+    if rules := RULES.get(node.get("title", "")):
+        converted["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in rules]
     return converted
 
 

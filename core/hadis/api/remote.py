@@ -36,6 +36,7 @@ class Remote(Fields):
     )
     accepts: tuple[Extra, ...] = Field(
         ("seed", "response_format"),
+        max_length=8,  # bounded, for the API server to know what its rules cost
         description="What requests may hold beside model, prompt, n and size. Empty for OpenAI's own models.",
     )
     api_key_secret: SecretKey | None = Field(None, description="In Kubernetes: where the API key is.")
@@ -51,6 +52,10 @@ class Remote(Fields):
         return self.api_key_env or (KEY_VARIABLE if self.api_key_secret else None)
 
 
+EXTRA_OF = {"guidance": "guidance_scale", "negativePrompt": "negative_prompt"}
+"""Settings of a remote tier that act by what its requests hold."""
+
+
 def check_remote(remote: Remote, set_fields: set[str], call: dict[str, Any]) -> None:
     """Raise ValueError for a remote tier's other settings that could not act.
 
@@ -58,11 +63,8 @@ def check_remote(remote: Remote, set_fields: set[str], call: dict[str, Any]) -> 
     """
     if local := sorted(set_fields - {"guidance", "negativePrompt", "tunable"}):
         raise ValueError(f"remote: {local[0]} is for tiers whose weights a worker loads; leave it out")
-    for field, extras in (
-        ("guidance", ["guidance_scale"]),
-        ("negativePrompt", ["negative_prompt"]),
-        ("tunable", ["num_inference_steps", "guidance_scale"]),
-    ):
+    tunable = ("tunable", ("num_inference_steps", "guidance_scale"))
+    for field, extras in (*((field, (extra,)) for field, extra in EXTRA_OF.items()), tunable):
         missing = [extra for extra in extras if extra not in remote.accepts]
         if field in set_fields and missing:
             raise ValueError(

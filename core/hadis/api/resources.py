@@ -176,7 +176,7 @@ class ProfileSpec(Fields):
         None,
         description="Folder of the discriminator, relative to the manifest; without one no image is deferred.",
     )
-    tiers: tuple[Tier, ...] = Field(min_length=1, description="From light to heavy.")
+    tiers: tuple[Tier, ...] = Field(min_length=1, max_length=64, description="From light to heavy.")
     difficulty: Difficulty
     configurations: tuple[Configuration, ...] = Field(
         min_length=1, description="Measured quality and cost of each configuration; the planner chooses among them."

@@ -92,6 +92,11 @@ class WorkerPods(Fields):
         (), max_length=32, description="Taints of nodes that workers may run on."
     )
     resources: Resources = Field(default_factory=Resources)
+    remote_resources: Resources = Field(
+        default_factory=Resources,
+        description="The same of the pods of remote tiers, which have no GPU; default: 100m and 512Mi, or, where a "
+        "discriminator judges their images, 1 and 4Gi.",
+    )
     model_cache: ModelCache = Field(default_factory=ModelCache)
     runtime_class_name: str | None = Field(
         None, min_length=1, description="RuntimeClass of the pods, for example nvidia; none: the cluster's default."

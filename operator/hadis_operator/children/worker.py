@@ -38,6 +38,14 @@ _STARTUP_S = 4 * 3600
 _REMOTE_STARTUP_S = 300
 _REMOTE_RESOURCES = Resources(cpu="100m", memory="512Mi")
 """It decodes images and encodes them again."""
+_JUDGE_RESOURCES = Resources(cpu="1", memory="4Gi")
+"""It has torch and a discriminator besides."""
+
+# As many threads as it asks for CPUs, rounded up: one per core of the node would be in its neighbours' way.
+_THREADS: Manifest = {
+    "name": "HADIS_WORKER_THREADS",
+    "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1"}},
+}
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,10 @@ def _remote_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile,
     if secret := pool.remote.api_key_secret:
         source = {"secretKeyRef": {"name": secret.name, "key": secret.key}}
         only["env"].append({"name": pool.remote.key_variable, "valueFrom": source})
-    only["resources"] = resources(spec.worker.resources if judges else _REMOTE_RESOURCES)
+    asked = spec.worker.remote_resources
+    needs = asked if asked.cpu or asked.memory else _JUDGE_RESOURCES if judges else _REMOTE_RESOURCES
+    only["env"].append(_THREADS)
+    only["resources"] = resources(needs)
     volumes: list[Manifest] = [{"name": "manifest", "configMap": {"name": config}}]
     volumes += [{"name": "models", **_cache(spec.worker.model_cache)}] if judges else []
     return pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}
@@ -169,11 +180,7 @@ def _gpu_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, po
         started="/readyz",
         startup_s=_STARTUP_S,
     )
-    # As many threads as it asks for CPUs, rounded up: one per core of the node would be in its neighbours' way.
-    only["env"].append({
-        "name": "HADIS_WORKER_THREADS",
-        "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1"}},
-    })  # fmt: skip
+    only["env"].append(_THREADS)
     only["resources"] = resources(worker.resources)
     only["resources"].setdefault("limits", {})[worker.gpu_resource] = "1"
     manifest = {"name": "manifest", "configMap": {"name": config}}

@@ -3,7 +3,8 @@
 Earliest deadline first, batches and the light reserve ask for one owner of a queue. So the workers of a service are
 parted into cells, each with its queues in one router, its owner, which alone gives these workers batches; every other
 router forwards requests to an owner. While a cell is large, nothing is lost by there being several: so there is one
-cell as long as two would have fewer than LEAST_WORKERS of some kind of worker each.
+cell as long as two would have fewer than LEAST_WORKERS of some kind of worker each. The slots of an endpoint are few
+beside the GPUs of a large service: of them a cell needs LEAST_SLOTS, and they are dealt out evenly.
 
 Every router computes this for itself from the same two lists, by rendezvous hashing (Thaler and Ravishankar 1998,
 "Using name-based mappings to increase hit rates"): when a worker or a router comes or goes, little else moves.
@@ -21,6 +22,8 @@ from hadis.protocol.run_state import WorkerAddress
 
 LEAST_WORKERS = 64
 """Of each kind (workers that have the same tiers) in each cell where there is more than one."""
+LEAST_SLOTS = 4
+"""The same of workers whose tier an endpoint makes."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,27 @@ class Cell:
 
 
 def cells_of(
-    workers: Sequence[WorkerAddress], routers: Collection[str], suspects: Collection[str] = ()
+    workers: Sequence[WorkerAddress],
+    routers: Collection[str],
+    suspects: Collection[str] = (),
+    by_endpoint: Collection[str] = (),
 ) -> tuple[Cell, ...]:
     """Return the cells with their owners; none without routers.
 
     `suspects` are routers that do not answer: they own nothing, but the workers are parted as if they did, so that what
-    is in order stays where it is.
+    is in order stays where it is. `by_endpoint` are the tiers that endpoints make.
     """
     known = sorted(routers)
     if not known:
         return ()
-    count = _count(workers, len(known))
+    count = _count(workers, len(known), by_endpoint)
     members: list[list[WorkerAddress]] = [[] for _ in range(count)]
     for worker in workers:
-        members[_closest(worker.url, range(count))].append(worker)
+        if not _is_slot(worker.tiers, by_endpoint):
+            members[_closest(worker.url, range(count))].append(worker)
+    slots = sorted((w for w in workers if _is_slot(w.tiers, by_endpoint)), key=lambda w: (w.tiers, w.url))
+    for place, slot in enumerate(slots):  # by hashes alone, a cell might have none
+        members[place % count].append(slot)
     owners = _assigned({}, range(count), known)
     able = [router for router in known if router not in suspects] or known
     kept = {number: owner for number, owner in owners.items() if owner in able}
@@ -81,9 +91,14 @@ class RoundRobin:
         return name
 
 
-def _count(workers: Iterable[WorkerAddress], routers: int) -> int:
+def _count(workers: Iterable[WorkerAddress], routers: int, by_endpoint: Collection[str]) -> int:
     kinds = Counter(worker.tiers for worker in workers)
-    return max(1, min(routers, *(number // LEAST_WORKERS for number in kinds.values()))) if kinds else 1
+    least = {tiers: LEAST_SLOTS if _is_slot(tiers, by_endpoint) else LEAST_WORKERS for tiers in kinds}
+    return max(1, min(routers, *(number // least[tiers] for tiers, number in kinds.items()))) if kinds else 1
+
+
+def _is_slot(tiers: Collection[str], by_endpoint: Collection[str]) -> bool:
+    return bool(tiers) and all(tier in by_endpoint for tier in tiers)
 
 
 def _assigned(kept: Mapping[int, str], cells: Iterable[int], routers: Sequence[str]) -> dict[int, str]:

@@ -14,8 +14,8 @@ waits, and each further size to need one more batch. And a light batch is made s
 wait behind it would be late.
 
 A job that only a heavier tier may make is no less promised: to those who come and to heavy batches of others it counts
-as the light jobs that would take as long. They are due when it must begin: from then on its worker makes nothing else.
-Once it is begun, it does not stand in its own way.
+as the light jobs that would take as long, due one after the other from when it must begin on: from then on its worker
+makes nothing else. Once it is begun, it does not stand in its own way.
 
 Every batch is taken to last up to `Outlook.longest_s`. While none lasts longer, nobody who is admitted goes without an
 image: a test holds it for arbitrary times within that bound.
@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
@@ -36,6 +37,22 @@ HEADROOM = 0.1
 
 _EACH, _FURTHER = 32, 1.25
 """So many deadlines from the first on are looked at one by one, and then those at distances that grow by a factor."""
+
+
+class _BoundWork(NamedTuple):
+    """What each job that only one tier may make asks of the workers that have the light tier."""
+
+    jobs: float
+    """Light jobs that take as long."""
+    lasts_s: float
+    """Its seconds, if it is made alone."""
+
+    def due(self, deadlines: Sequence[float], to: float) -> float:
+        """Return how many light jobs' time those with these deadlines, rising, must have had by a time."""
+        done = bisect_right(deadlines, to)
+        under_way = deadlines[done : bisect_right(deadlines, to + self.lasts_s)]
+        begun = sum(1 - (deadline - to) / self.lasts_s for deadline in under_way)
+        return self.jobs * (done + begun)
 
 
 class LightReserve:
@@ -53,22 +70,19 @@ class LightReserve:
         longest = max(image_sizes, key=lambda size: outlook.batch_s(light, sizes[-1], size), default=None)
         self._sizes_s = [outlook.longest_s(light, outlook.batch_s(light, size, longest)) for size in sizes]
         self._image_sizes = len(image_sizes)
-        self._queues = [(queue.needy, self._part(tier), 0.0) for tier, queue in outlook.queues.items() if queue.needy]
-        self._queues += [
-            (queue.bound, self._bound_part(tier), self._earlier_s(tier))
-            for tier, queue in outlook.queues.items()
-            if queue.bound
-        ]
+        self._queues = [(queue.needy, self._part(tier)) for tier, queue in outlook.queues.items() if queue.needy]
+        self._bound = [(queue.bound, self._work(tier)) for tier, queue in outlook.queues.items() if queue.bound]
 
     def takes(self, deadline: float, tier: str | None = None) -> bool:
         """Return whether one more job, with a deadline (loop time), can be promised an image of the light tier.
 
         Or of `tier`, which alone may make it. Whoever has an earlier deadline does not mind.
         """
-        part = 1.0 if tier is None else self._bound_part(tier)
-        deadline -= 0.0 if tier is None else self._earlier_s(tier)
-        later = [(due, to) for due, to in self._checked() if due > deadline]
-        return all(self._keeps(due, to, None, 0.0, part) for due, to in ((deadline, deadline), *later))
+        work = _BoundWork(1.0, 0.0) if tier is None else self._work(tier)
+        later = [(due, to) for due, to in self._checked() if due > deadline - work.lasts_s]
+        return all(
+            self._keeps(due, to, None, 0.0, work.due([deadline], to)) for due, to in ((deadline, deadline), *later)
+        )
 
     def spare(self, deadline: float) -> float:
         """Return how many more jobs, with a deadline (loop time) that is not before the others', can be promised."""
@@ -80,11 +94,8 @@ class LightReserve:
             return True
         outlook, busy_s = self._outlook, self._busy_s(worker, tier, size, image_size)
         if begun := outlook.queues[tier].begun_bound(size):  # it was promised; those who will come were not
-            part, earlier_s = self._bound_part(tier), self._earlier_s(tier)
-            return all(
-                self._keeps(due, to, worker, busy_s, -part * bisect_right(begun, to + earlier_s))
-                for due, to in self._checked()
-            )
+            work = self._work(tier)
+            return all(self._keeps(due, to, worker, busy_s, -work.due(begun, to)) for due, to in self._checked())
         until_s = min(busy_s, outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker))
         coming = 1 + (outlook.plan.demand_rps if outlook.plan else 0.0) * until_s
         newest = outlook.now + (1 - HEADROOM) * outlook.slo_s
@@ -117,17 +128,15 @@ class LightReserve:
         made_by = plan_light if outlook.lighter(plan_light, tier) else tier
         return 1.0 if made_by == self._light else outlook.image_s(made_by) / outlook.image_s(self._light)
 
-    def _bound_part(self, tier: str) -> float:
-        """Return how many images of `light` take as long as one that only `tier` may make."""
+    def _work(self, tier: str) -> _BoundWork:
+        """Return what a job that only `tier` may make asks of the light tier's workers."""
         if tier == self._light:
-            return 1.0
+            return _BoundWork(1.0, 0.0)
         outlook = self._outlook
         light_s = self._sizes_s[-1] / len(self._sizes_s)
-        return outlook.longest_s(tier, outlook.image_s(tier)) / light_s
-
-    def _earlier_s(self, tier: str) -> float:
-        """Return how long before its deadline a job that only `tier` may make must begin."""
-        return 0.0 if tier == self._light else self._outlook.set_aside_s(tier)
+        lasts_s = outlook.longest_s(tier, outlook.batch_s(tier, 1))
+        jobs = outlook.longest_s(tier, outlook.image_s(tier)) / light_s
+        return _BoundWork(jobs, lasts_s)
 
     def _keeps(self, due: float, to: float, gone: RemoteWorker | None, gone_s: float, extra: float = 0.0) -> bool:
         """Return whether all jobs with a deadline up to `to`, and `extra` ones, can be made by `due`, a worker gone."""
@@ -136,7 +145,8 @@ class LightReserve:
 
     def _waiting(self, to: float) -> float:
         """Return how many jobs with a deadline up to `to` have no image."""
-        return sum(part * bisect_right(queue, to + earlier_s) for queue, part, earlier_s in self._queues)
+        needy = sum(part * bisect_right(queue, to) for queue, part in self._queues)
+        return needy + sum(work.due(queue, to) for queue, work in self._bound)
 
     def _needed(self, jobs: float) -> float:
         """Return how many light jobs workers must be able to make for so many to be sure of their images.
@@ -153,13 +163,13 @@ class LightReserve:
         counted: who asks errs on the safe side.
         """
         found: set[float] = set()
-        for queue, _, earlier_s in self._queues:
-            found.update(due - earlier_s for due in queue[:_EACH])
+        for queue, _ in (*self._queues, *self._bound):
+            found.update(queue[:_EACH])
             place = float(_EACH)
             while place < len(queue):
-                found.add(queue[int(place)] - earlier_s)
+                found.add(queue[int(place)])
                 place *= _FURTHER
-            found.add(queue[-1] - earlier_s)
+            found.add(queue[-1])
         rising = sorted(found)
         if len(rising) <= _EACH:
             return [(due, due) for due in rising]

@@ -6,7 +6,7 @@ On one machine there is one router, and everything is its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from urllib.parse import urlsplit
 
@@ -32,9 +32,12 @@ def router_tag(url: str | None) -> bytes:
 class Peers:
     """Every router by URL, with the cells that they own. Times are loop times in seconds."""
 
-    def __init__(self, own_url: str | None) -> None:
-        """`own_url` is how others reach this router; None where there are no others."""
-        self._own_url = own_url
+    def __init__(self, own_url: str | None, by_endpoint: Collection[str] = ()) -> None:
+        """`own_url` is how others reach this router; None where there are no others.
+
+        `by_endpoint` are the tiers that endpoints make.
+        """
+        self._own_url, self._by_endpoint = own_url, by_endpoint
         self._routers: tuple[str, ...] = ()
         self._workers: tuple[WorkerAddress, ...] = ()
         self._suspects: dict[str, float] = {}
@@ -128,4 +131,5 @@ class Peers:
         return None if owner == self._own_url else owner
 
     def _part(self) -> None:
-        self._cells = cells_of(self._workers, self._routers, self._suspects) if self._own_url else ()
+        if self._own_url:
+            self._cells = cells_of(self._workers, self._routers, self._suspects, self._by_endpoint)
