@@ -12,6 +12,7 @@ import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from hadis.planning.plan import TierPlan
+from hadis.protocol.address import worker_name
 from page_router import DEFERS, PageRouter
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -121,7 +122,7 @@ def test_a_slow_worker_is_said_in_words_beside_what_it_runs(page: Page, router: 
     workers = page.locator("#workers li")
     expect(workers).to_have_text(["1: idle", "2: idle"])
     learn_slowness(router)
-    slow = r"slow: takes [34](\.\d)? times as long as its peers \(w1\)"
+    slow = rf"slow: takes [34](\.\d)? times as long as its peers \({worker_name('http://w1')}\)"
     expect(workers).to_have_text(["1: idle", re.compile(f"^2: idle, {slow}$")])
     router.delay_s = 3.0
     page.evaluate("""() => { for (let i = 0; i < 2; i++) fetch("v1/images/generations", {method: "POST",

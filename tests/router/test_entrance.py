@@ -23,6 +23,7 @@ ADDRESSES = [
     ("GET", "/v1/models/none", 404),
     ("GET", "/", 200),
     ("GET", "/page/none.js", 404),
+    ("GET", "/page", 404),
     ("OPTIONS", PATH, 405),
 ]
 

@@ -133,6 +133,14 @@ async def test_an_edit_is_passed_on_as_it_came(profile: Profile, http: httpx.Asy
         assert other.app.state.image_bodies.held == 0
 
 
+async def test_a_request_has_one_id_at_every_router(profile: Profile, http: httpx.AsyncClient) -> None:
+    async with running(profile, 2) as (owner, other):
+        for headers in ({}, {"x-request-id": "its-own"}):
+            answer = await http.post(other.url + PATH, json={"prompt": "x"}, headers=headers)
+            assert answer.headers.get_list("x-request-id") == [owner.workers.jobs[-1].request_id]
+        assert owner.workers.jobs[-1].request_id == "its-own"
+
+
 async def test_errors_come_back_as_the_owner_says(profile: Profile, http: httpx.AsyncClient) -> None:
     async with running(profile, 2) as (_, other):
         answer = await http.post(other.url + PATH, json={"prompt": "x", "model": "none"})
