@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +15,14 @@ if TYPE_CHECKING:  # it imports torch
     from tiny_models import TinyModels
 
 
+def pytest_configure() -> None:
+    """Have torch compute in one thread, here and in processes that tests start, unless something else was said.
+
+    Two threads that a busy machine runs in turns take forty times as long. torch reads it when it is imported.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture
 def profile() -> Profile:
     """A profile of two tiers."""
@@ -22,19 +30,8 @@ def profile() -> Profile:
 
 
 @pytest.fixture(scope="session")
-def built_models(pytestconfig: pytest.Config) -> TinyModels:
+def tiny() -> TinyModels:
     """Models of random weights by name, each made once for all runs; see `tiny_models.BUILDERS`."""
-    from tiny_models import TinyModels, made_by
+    from tiny_models import TinyModels, kept_folder
 
-    return TinyModels(pytestconfig.cache.mkdir(f"tiny-models-{made_by()}"))
-
-
-@pytest.fixture
-def tiny(built_models: TinyModels) -> Iterator[TinyModels]:
-    """The same, computed in one thread: two that a busy machine runs in turns take fifty times as long."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield built_models
-    torch.set_num_threads(threads)
+    return TinyModels(kept_folder())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,15 +39,6 @@ PUBLISHED = {
 WAYS = ways_of("cpu")
 BENCH = Bench("cpu", WAYS, rate=1e9, row_s=120, measure_s=0, compiler="eager")
 TINY = chosen_subjects("", 2, small=True)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two threads that a busy machine runs in turns take fifty times as long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

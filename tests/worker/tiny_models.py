@@ -9,6 +9,8 @@ import functools
 import hashlib
 import importlib.metadata
 import os
+import shutil
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,7 @@ from safetensors.torch import save_file
 UNET_FILE = "sdxl_lightning_2step_unet.safetensors"
 LORA_FILE = "sdxl_lightning_2step_lora.safetensors"
 LCM_FILE = "pytorch_lora_weights.safetensors"
+_KEPT_S = 30 * 24 * 3600
 _MADE_WITH = ("torch", "diffusers", "transformers", "peft", "safetensors", "tokenizers")
 
 
@@ -42,12 +45,29 @@ class TinyModels:
             torch.manual_seed(zlib.crc32(name.encode()))
             draft = self.folder / f".{name}.{os.getpid()}"
             BUILDERS[name](draft)
-            draft.rename(path)  # whole or not at all, whoever is killed meanwhile
+            try:
+                draft.rename(path)  # whole or not at all, whoever is killed meanwhile
+            except OSError:
+                if not path.exists():
+                    raise
+                shutil.rmtree(draft)  # another process was first
         return path
 
 
-def made_by() -> str:
-    """Return a hash of everything that tiny models depend on, to keep them by between runs."""
+def kept_folder() -> Path:
+    """Return where the models are kept between runs, of all clones; what nobody has used for long is removed."""
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hadis/tiny-models"
+    folder = kept / _made_by()
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    for other in kept.iterdir():
+        if time.time() - other.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(other, ignore_errors=True)
+    return folder
+
+
+def _made_by() -> str:
+    """Return a hash of everything that tiny models depend on."""
     digest = hashlib.sha256("".join(importlib.metadata.version(name) for name in _MADE_WITH).encode())
     here = Path(__file__)
     for path in (
