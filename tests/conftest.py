@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # it imports torch
 def pytest_configure() -> None:
     """Have torch compute in one thread, here and in processes that tests start, unless something else was said.
 
-    Two threads that a busy machine runs in turns take fifty times as long. torch reads it when it is imported.
+    Two threads that a busy machine runs in turns take forty times as long. torch reads it when it is imported.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
