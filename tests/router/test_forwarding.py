@@ -123,7 +123,10 @@ async def test_whichever_router_is_asked_one_serves(profile: Profile, http: http
 
 async def test_an_edit_is_passed_on_as_it_came(profile: Profile, http: httpx.AsyncClient) -> None:
     async with running(profile, 2) as (owner, other):
-        form = {"files": [("image", ("a.png", PNG)), ("mask", ("b.png", MASK))], "data": {"prompt": "x"}}
+        form: dict[str, Any] = {
+            "files": [("image", ("a.png", PNG)), ("mask", ("b.png", MASK))],
+            "data": {"prompt": "x"},
+        }
         assert (await http.post(other.url + "/v1/images/edits", **form)).status_code == 200
         edit = owner.workers.jobs[0].params.edit
         assert edit is not None

@@ -72,7 +72,7 @@ class ImageParams:
     @property
     def batch_key(self) -> BatchKey:
         """What must be alike for two jobs to share a batch."""
-        return BatchKey(self.size, self.steps, self.guidance, self.edit and self.edit.key)
+        return BatchKey(self.size, self.steps, self.guidance, None if self.edit is None else self.edit.key)
 
 
 @dataclass(frozen=True, slots=True)
