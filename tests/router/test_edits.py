@@ -151,7 +151,7 @@ async def test_images_come_as_every_client_sends_them(
         (form(*[("image[]", PNG)] * 70), 400, "the form has more than 64 parts"),
         (form(("picture", PNG)), 400, "picture: is a file; files are image, image[] and mask"),
         (form(("image", PNG), prompt=""), 400, "prompt: is empty; say what to draw"),
-        (form(("image", PNG), strength="0"), 400, "strength: Input should be greater than 0"),
+        (form(("image", PNG), strength="0"), 400, "strength: Input should be greater than or equal to 0.01"),
         (form(("image", PNG), strength="NaN"), 400, "strength: "),
         (form(("image", PNG), n="two"), 400, "n: Input should be a valid integer"),
         (

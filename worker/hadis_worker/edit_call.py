@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hadis_worker.inputs import EditInput
+
+_FEW_STEPS = 10
+"""Models that were distilled to fewer know no schedules of many."""
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -27,16 +32,11 @@ def edit_arguments(edit: Edit | None, steps: int, accepts: Collection[str]) -> d
         return {}
     if "strength" not in accepts:  # all images are references of one prompt; `loading.editors` has it made alone
         return {"image": list(edit.inputs[0].images)}
+    # At least one step is made. A tier of one step makes one of several, for it would not see its input otherwise.
+    steps = max(steps, min(math.ceil(1 / edit.strength), _FEW_STEPS))
     return {
         "image": [one.images[0] for one in edit.inputs],
         "mask_image": [one.mask for one in edit.inputs],
-        "strength": edit.strength,
-        "num_inference_steps": _steps(steps, edit.strength),
+        "strength": min(1.0, max(edit.strength, (1 + _ROUNDING) / steps)),
+        "num_inference_steps": steps,
     }
-
-
-def _steps(steps: int, strength: float) -> int:
-    """Return the steps to ask for, so that of their share that is made there is at least one."""
-    while int(steps * strength) < 1:
-        steps += 1
-    return steps

@@ -87,15 +87,16 @@ def works_of(
 
     An image that is partly transparent is its own mask, so that not all edits of a batch are of one kind.
     """
-    if batch.jobs[0].edit is None:
+    edits = [(job, job.edit) for job in batch.jobs if job.edit is not None]
+    if not edits:
         return [Work(painter, batch.jobs, {})], {}
-    inputs: dict[str, EditInput] = {}
-    faults: dict[str, Fault] = {}
-    for job in batch.jobs:
-        try:
-            inputs[job.id] = _input(job, batch, editors, width, height)
-        except InputError as error:
-            faults[job.id] = Fault("invalid", str(error))
+    read: dict[tuple[int, ...], EditInput | Fault] = {}
+    for _, edit in edits:
+        if edit.inputs not in read:  # images of one request share theirs
+            read[edit.inputs] = _read(edit, batch, editors, width, height)
+    outcomes = {job.id: read[edit.inputs] for job, edit in edits}
+    inputs = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, EditInput)}
+    faults = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Fault)}
     works = []
     for masked in (False, True):
         jobs = tuple(job for job in batch.jobs if job.id in inputs and (inputs[job.id].mask is not None) == masked)
@@ -104,16 +105,17 @@ def works_of(
     return works, faults
 
 
-def _input(job: WireJob, batch: GenerateBatch, editors: Editors, width: int, height: int) -> EditInput:
-    """Return what a job is made from; raise InputError where its tier cannot make that, before it is decoded."""
-    assert job.edit is not None
-    if editors.plain is None or (job.edit.mask is not None and editors.masked is None):
-        raise InputError(f"{'image' if job.edit.mask is None else 'mask'}: tier {batch.tier} takes none")
-    masked = job.edit.mask is not None
-    _check_count(job.edit, editors.editor(masked), batch.tier)
-    read = read_input(job.edit, batch.inputs, width, height)
-    if read.mask is not None and not masked:
-        _check_count(job.edit, editors.editor(True), batch.tier)
+def _read(edit: WireEdit, batch: GenerateBatch, editors: Editors, width: int, height: int) -> EditInput | Fault:
+    """Return what an edit is made from, or why its tier cannot make it."""
+    masked = edit.mask is not None
+    try:
+        if editors.plain is None or (masked and editors.masked is None):
+            raise InputError(f"{'mask' if masked else 'image'}: tier {batch.tier} takes none")
+        _check_count(edit, editors.editor(masked), batch.tier)
+        read = read_input(edit, batch.inputs, width, height)
+        _check_count(edit, editors.editor(read.mask is not None), batch.tier)
+    except InputError as error:
+        return Fault("invalid", str(error))
     return read
 
 

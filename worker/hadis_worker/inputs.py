@@ -35,13 +35,13 @@ class EditInput:
 
 def read_input(edit: WireEdit, parts: tuple[bytes, ...], width: int, height: int) -> EditInput:
     """Return what an edit's image of a size (pixels) is made from; raise InputError."""
-    first, *others = (_open(parts[number], "image") for number in edit.images)
-    mask = _transparent(first)
-    if edit.mask is not None:
-        mask = _mask(_open(parts[edit.mask], "mask"), first)
+    first = _open(parts[edit.images[0]], "image")
+    mask = _transparent(first) if edit.mask is None else _mask(_open(parts[edit.mask], "mask"), first)
     fitted = ImageOps.fit(_rgb(first), (width, height), Image.Resampling.LANCZOS)
+    # One after the other: each may take 200 MB before it is made small.
+    others = [_within(_rgb(_open(parts[number], "image")), width, height) for number in edit.images[1:]]
     return EditInput(
-        (fitted, *(_within(_rgb(image), width, height) for image in others)),
+        (fitted, *others),
         None if mask is None else ImageOps.fit(mask, (width, height), Image.Resampling.NEAREST),
     )
 

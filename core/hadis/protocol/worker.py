@@ -24,6 +24,8 @@ ErrorCode = Literal["out_of_memory", "invalid", "content_filtered", "unavailable
 MOST_PIXELS = 50_000_000
 """Of one input image: decoded, it takes 4 bytes per pixel."""
 
+LEAST_STRENGTH = 0.01
+
 
 class EditKey(NamedTuple):
     """What the edits of a batch have in common."""
@@ -38,7 +40,7 @@ class WireEdit(Fields):
 
     images: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, max_length=MOST_EDIT_IMAGES)
     mask: int | None = Field(None, ge=0, description="Where it is fully transparent, the first image is made anew.")
-    strength: float | None = Field(None, gt=0, le=1, description="Share of the steps that are made.")
+    strength: float | None = Field(None, ge=LEAST_STRENGTH, le=1, description="Share of the steps that are made.")
 
     @property
     def key(self) -> EditKey:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+from hadis.protocol.worker import LEAST_STRENGTH
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from hadis_router.dispatch.edit import EditInputs
@@ -25,7 +26,7 @@ class EditRequest(GenerateRequest):
 
     strength: float | None = Field(
         None,
-        gt=0,
+        ge=LEAST_STRENGTH,
         le=1,
         description="How far the image may go from its input: the share of the steps that are made. Default: 0.8, and "
         "1 where a mask, or the image's own transparency, says what is made anew. Tiers that look at the input beside "
@@ -58,7 +59,7 @@ class VariationRequest(EditRequest):
         "", max_length=MOST_CHARACTERS, description="Beyond OpenAI's fields: what to draw."
     )
     strength: float | None = Field(
-        _VARIATION_STRENGTH, gt=0, le=1, description="How far the image may go from its input."
+        _VARIATION_STRENGTH, ge=LEAST_STRENGTH, le=1, description="How far the image may go from its input."
     )
 
 
