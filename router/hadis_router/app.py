@@ -19,6 +19,9 @@ from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.worker_client import HttpTransport
 from hadis_router.http import api, errors, events, pareto_front, static_page
 from hadis_router.http.gateway import Gateway, PromptScorer
+from hadis_router.http.jobs import routes as job_routes
+from hadis_router.http.jobs.service import Jobs
+from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.links import routes as link_routes
 from hadis_router.http.links.public_url import SubPath
 from hadis_router.http.links.service import ImageLinks
@@ -40,6 +43,7 @@ def create_app(
     stopping: Callable[[], bool] = lambda: False,
     own_url: str | None = None,
     links: LinkSettings | None = None,
+    jobs: JobSettings | None = None,
 ) -> FastAPI:
     """Return the application; `states` gives plans and workers, `transport` is HTTP if left out.
 
@@ -54,17 +58,20 @@ def create_app(
         gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url)
         app.state.links = ImageLinks(links, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
-        tasks = [asyncio.create_task(_follow(gateway, states)), asyncio.create_task(app.state.history.keep(gateway))]
+        app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings())
+        loops = (_follow(gateway, states), app.state.history.keep(gateway), app.state.jobs.keep())
+        tasks = [asyncio.create_task(loop) for loop in loops]
         yield
         gateway.draining = True
         for task in tasks:
             task.cancel()
+        await app.state.jobs.stop()
         await gateway.dispatcher.drain()
         await gateway.peer_client.close()
         await http.close()
 
     app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None)
-    for router in (api.router, events.router, pareto_front.router, link_routes.router):
+    for router in (api.router, events.router, pareto_front.router, link_routes.router, job_routes.router):
         app.include_router(router)
     if with_page:
         static_page.install(app)

@@ -8,10 +8,11 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.links.settings import LinkSettings
 
 
-class RouterSettings(LinkSettings, BaseSettings):
+class RouterSettings(JobSettings, LinkSettings, BaseSettings):
     """Where to listen, what to serve, where the plan comes from, and limits."""
 
     model_config = SettingsConfigDict(env_prefix="HADIS_ROUTER_", extra="ignore")

@@ -15,6 +15,7 @@ from hadis_router.http.clients import client_key
 from hadis_router.http.forwarding import address_of, age_s, forward, forward_reading, until_disconnected
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.images import GenerateRequest, answer_body, answer_headers, read_request
+from hadis_router.http.jobs.accepting import accept, prefers_job
 from hadis_router.http.links.answers import links_to
 from hadis_router.http.metrics import CONTENT_TYPE
 from hadis_router.http.status import status_document
@@ -31,7 +32,8 @@ def gateway_of(request: Request) -> Gateway:
     return gateway
 
 
-async def _read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return a JSON body; raise ServeError 415 for another kind, 413 for one of more than `limit` bytes."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/json":
         raise ServeError(415, "invalid_content_type", f"content-type is {kind!r}; send application/json")
@@ -50,7 +52,7 @@ _SCHEMA = {
         "content": {"application/json": {"schema": GenerateRequest.model_json_schema()}},
     }
 }
-_ERRORS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "Something in the request is wrong; the message says what"},
     404: {"description": "No such model"},
     413: {"description": "The body is too large"},
@@ -61,18 +63,21 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     504: {"description": "The deadline passed"},
 }
 _STREAM = {"description": "The images; with `stream`, one event per image", "content": {"text/event-stream": {}}}
+_LATER = {"description": "With `Prefer: respond-async`: the job that makes the images"}
 
 
-@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses={200: _STREAM, **_ERRORS})
+@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses={200: _STREAM, 202: _LATER, **ERRORS})
 async def generate(request: Request) -> Response:
     """Make images from a prompt (OpenAI's images API)."""
     gateway = gateway_of(request)
     if gateway.draining:
         raise refusals.stopping()
     arrived = asyncio.get_running_loop().time() - age_s(request, gateway.peers)
-    content = await _read_body(request, gateway.max_body_bytes)
+    content = await read_body(request, gateway.max_body_bytes)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
+    if prefers_job(request.headers):
+        return await accept(request, content, arrived)
     body = read_request(content)
     gateway.metrics.arrived(body.n, body.size)
     client = client_key(request.headers, body.user, address_of(request, gateway.peers))

@@ -7,7 +7,7 @@ import json
 import time
 import unicodedata
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from hadis.api.fields import Fields
 from pydantic import AfterValidator, ConfigDict, Field
@@ -73,8 +73,16 @@ class GenerateRequest(Fields):
         return "light" if self.quality == "low" else "heavy" if self.quality in ("high", "hd") else None
 
 
+Request = TypeVar("Request", bound=GenerateRequest)
+
+
 def read_request(body: bytes) -> GenerateRequest:
     """Return the request in a body; raise ServeError 400 that names the field."""
+    return read_as(body, GenerateRequest)
+
+
+def read_as(body: bytes, kind: type[Request]) -> Request:
+    """Return the request in a body, of a kind; raise ServeError 400 that names the field."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -83,7 +91,7 @@ def read_request(body: bytes) -> GenerateRequest:
         raise ServeError(400, "invalid_json", 'the body must be a JSON object such as {"prompt": "a red circle"}')
     try:
         # null means the default, as in OpenAI's API.
-        return GenerateRequest.read({key: value for key, value in document.items() if value is not None})
+        return kind.read({key: value for key, value in document.items() if value is not None})
     except ValueError as error:
         first = str(error).splitlines()[0]
         name = first.split(":")[0] if ":" in first else ""
