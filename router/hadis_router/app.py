@@ -24,7 +24,7 @@ from hadis_router.http.jobs.service import Jobs
 from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.links import routes as link_routes
 from hadis_router.http.links.public_url import SubPath
-from hadis_router.http.links.service import ImageLinks
+from hadis_router.http.links.service import links_of
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.metrics import RouterMetrics
 
@@ -56,7 +56,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         http = HttpTransport()
         gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url)
-        app.state.links = ImageLinks(links, own_url)
+        app.state.links = links_of(links, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
         app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings())
         loops = (_follow(gateway, states), app.state.history.keep(gateway), app.state.jobs.keep())

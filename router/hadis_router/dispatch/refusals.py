@@ -17,6 +17,8 @@ WORKERS_FAILED_S = 2
 """A worker that failed is left alone for at least half a second; others may be ready before."""
 LISTENERS_S = 10
 """Pages are closed seldom."""
+STORE_S = 5
+"""Such stores are restarted within seconds."""
 JOBS_S = 10
 """A job ends within the latency objective."""
 _LONGEST_S = 60
@@ -91,6 +93,11 @@ def content_filtered() -> ServeError:
 def too_many_listeners(limit: int) -> ServeError:
     """Return the refusal of one more page that listens."""
     return ServeError(503, "too_many_listeners", f"{limit} pages listen already", LISTENERS_S)
+
+
+def store_away() -> ServeError:
+    """Return the error where the store of images or jobs does not answer."""
+    return ServeError(503, "store_away", "the store of images or jobs does not answer; try again", STORE_S)
 
 
 def too_many_jobs(limit: int) -> ServeError:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -43,6 +43,27 @@ class LinkSettings(BaseModel):
         128 * 2**20, ge=0, description="Most bytes of images behind links that are kept in memory; the oldest go first."
     )
     image_count: int = Field(1000, ge=0, description="Most images behind links that are kept in memory.")
+
+    s3_bucket: str | None = Field(
+        None,
+        min_length=1,
+        description="Bucket of an S3-compatible store that keeps images behind links, in place of memory; a lifecycle "
+        "rule must delete what is older than links live.",
+    )
+    s3_endpoint: str | None = Field(None, pattern=r"^https?://\S+$", description="Default: that of AWS in the region.")
+    s3_region: str = Field("us-east-1", min_length=1, description="Region of the bucket.")
+    s3_access_key_id: str | None = Field(None, min_length=1, description="May put and get objects.")
+    s3_secret_access_key: SecretStr | None = Field(
+        None, description="Its secret; links are signed with what is made of it."
+    )
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> Self:
+        if self.s3_bucket and not (self.s3_access_key_id and self.s3_secret_access_key):
+            raise ValueError(
+                "HADIS_ROUTER_S3_BUCKET needs HADIS_ROUTER_S3_ACCESS_KEY_ID and HADIS_ROUTER_S3_SECRET_ACCESS_KEY"
+            )
+        return self
 
     def trusts(self, host: str | None) -> bool:
         """Return whether a sender is a proxy whose headers are believed."""
