@@ -59,9 +59,9 @@ class Jobs:
         store: JobStore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`store` is this router's memory if left out; `clock` gives Unix time, which outlives a router."""
+        """`store` is as the settings say if left out; `clock` gives Unix time, which outlives a router."""
         self._gateway, self._links, self._settings, self._clock = gateway, links, settings, clock
-        self._store: JobStore = store or MemoryJobs(settings.job_count, settings.job_bytes, clock)
+        self._store = store or _store_of(settings, clock)
         self._webhooks = Webhooks(settings, clock)
         self._tag = ANY_ROUTER if self._store.shared else gateway.peers.own_tag
         self._runs: dict[str, _Run] = {}
@@ -140,6 +140,7 @@ class Jobs:
             run.task.cancel()
         await asyncio.gather(*(run.task for run in runs), return_exceptions=True)
         await self._webhooks.close()
+        await self._store.close()
 
     async def _hold(self) -> None:
         if not self._store.shared:
@@ -225,6 +226,14 @@ class Jobs:
         """Return a record with how far it is, where this router runs it."""
         run = self._runs.get(record.id)
         return record if run is None or record.ended else seen_now(record, self._gateway, run.jobs)
+
+
+def _store_of(settings: JobSettings, clock: Callable[[], float]) -> JobStore:
+    if settings.redis_url is None:
+        return MemoryJobs(settings.job_count, settings.job_bytes, clock)
+    from hadis_router.http.jobs.redis_store import RedisJobs  # its client is large; memory needs none
+
+    return RedisJobs(settings.redis_url.get_secret_value(), settings.redis_prefix, settings.job_count, clock)
 
 
 def _idempotency(client: str, key: str | None, request: JobRequest) -> Idempotency | None:

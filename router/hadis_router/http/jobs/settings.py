@@ -27,6 +27,13 @@ class JobSettings(BaseModel):
         None, description="Signs webhooks as Standard Webhooks says: whsec_ and 24 to 64 bytes in base64."
     )
 
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis or Valkey that keeps jobs, so that they outlive their router, for example "
+        "rediss://:PASSWORD@host:6379/0. Default: memory.",
+    )
+    redis_prefix: str = Field("hadis", min_length=1, description="Begins the keys there; one for each service.")
+
     @model_validator(mode="after")
     def _can_sign(self) -> Self:
         if self.webhook_secret is not None:

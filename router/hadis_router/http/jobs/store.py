@@ -23,6 +23,9 @@ class JobStore(Protocol):
     shared: bool
     """Whether every router of the service sees the same jobs."""
 
+    async def close(self) -> None:
+        """Close what connections it has."""
+
     async def add(self, record: JobRecord, idempotency: Idempotency | None) -> JobRecord | None:
         """Keep a new job; return instead the one that its idempotency key was used for.
 
@@ -68,6 +71,9 @@ class MemoryJobs:
         """By idempotency key, the digest of the body and the job's id."""
         self._key_of: dict[str, str] = {}
         self._bytes = 0
+
+    async def close(self) -> None:
+        """Do nothing: it has none."""
 
     async def add(self, record: JobRecord, idempotency: Idempotency | None) -> JobRecord | None:
         """Keep a new job, or return that of its key; the oldest that have ended make room."""
