@@ -15,7 +15,7 @@ class JobSettings(BaseModel):
 
     job_count: int = Field(1000, ge=1, description="Most jobs that are kept, ended ones included.")
     job_bytes: int = Field(
-        128 * 2**20, ge=1, description="Most bytes of jobs' results that are kept in memory; the oldest go first."
+        64 * 2**20, ge=1, description="Most bytes of jobs' results that are kept in memory; the oldest go first."
     )
     job_expires_s: float = Field(3600.0, ge=60, le=604_800, description="Seconds from its creation that a job is kept.")
     webhook_hosts: Listed = Field(

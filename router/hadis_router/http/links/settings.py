@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Self
 
+from hadis.api.links import PUBLIC_URL, SUB_PATH
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
@@ -26,12 +27,12 @@ class LinkSettings(BaseModel):
 
     public_url: Annotated[str, _WithoutSlash] | None = Field(
         None,
-        pattern=r"^https?://[\w.:\[\]-]+(/[\w.~/-]*)?$",
+        pattern=PUBLIC_URL,
         description="URL by which clients reach the service, for links to images; default: what a trusted proxy says "
         "in X-Forwarded-Proto, -Host and -Prefix, else the request's Host.",
     )
     root_path: Annotated[str, _WithoutSlash] = Field(
-        "", pattern=r"^(/[\w.~/-]*)?$", description="Sub-path of the service behind a proxy, for example /images."
+        "", pattern=f"^$|{SUB_PATH}", description="Sub-path of the service behind a proxy, for example /images."
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(listed)] = Field(
         (ipaddress.IPv4Network("127.0.0.1"), ipaddress.IPv6Network("::1")),
@@ -40,7 +41,7 @@ class LinkSettings(BaseModel):
     )
     link_expires_s: float = Field(600.0, ge=1, le=86_400, description="Seconds that a link to an image lives.")
     image_bytes: int = Field(
-        128 * 2**20, ge=0, description="Most bytes of images behind links that are kept in memory; the oldest go first."
+        64 * 2**20, ge=0, description="Most bytes of images behind links that are kept in memory; the oldest go first."
     )
     image_count: int = Field(1000, ge=0, description="Most images behind links that are kept in memory.")
 
