@@ -202,6 +202,7 @@ ALLOWED = [
     ("https://hooks.example.com:8443/x", "hooks.example.com:8443", True),
     ("https://hooks.example.com/x", "hooks.example.com:8443", False),
     ("https://hooks.example.com@evil.org/x", "hooks.example.com", False),
+    ("https://user:password@hooks.example.com/x", "hooks.example.com", False),
     ("https://evil.org\\@hooks.example.com/x", "hooks.example.com", False),
     ("https://evil.org#@hooks.example.com/x", "hooks.example.com", False),
     ("ftp://hooks.example.com/x", "hooks.example.com", False),

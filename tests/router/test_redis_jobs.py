@@ -95,7 +95,22 @@ async def test_two_at_once_with_one_key_are_one_job(store: RedisJobs) -> None:
     assert len(await store._members("busy")) == 1
 
 
-async def test_a_job_whose_router_stops_is_run_by_another(shared: dict[str, Any]) -> None:
+async def test_a_job_that_nobody_holds_is_taken_by_one(store: RedisJobs, redis_url: str) -> None:
+    job = kept(1)
+    await store.add(job, None)
+    assert await store.take_over(9) == []
+    await store.let_go(job.id)
+    others = [RedisJobs(redis_url, store._prefix, 2, time.time) for _ in range(8)]
+    taken = await asyncio.gather(*(other.take_over(9) for other in others))
+    assert [records for records in taken if records] == [[job]]
+    for other in others:
+        await other.close()
+
+
+async def test_a_job_whose_router_stops_is_run_by_another(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_store, "HELD_S", 60)
     stuck = Gated()
     async with asking(stuck, **shared) as client:
         url = (await create(client, n=2, seed=7)).json()["url"]
