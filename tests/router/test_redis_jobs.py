@@ -131,8 +131,6 @@ async def test_a_job_whose_router_dies_is_run_by_another_and_answered_by_all(sha
         async with asyncio.timeout(20):
             while (await second.get(url)).json()["progress"] != 0.25:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(1.2)  # longer than a router that is silent is believed to live
-        assert not workers.jobs, "its router lives"
         die(first)
         await until(lambda: bool(workers.jobs))
         workers.opened.set()
