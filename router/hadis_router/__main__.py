@@ -46,6 +46,7 @@ def main() -> int:
         with_page=settings.page,
         own_url=http_url(settings.address, settings.port) if settings.address else None,
         links=settings,
+        jobs=settings,
         stopping=lambda: server.should_exit,
     )
     config = uvicorn.Config(

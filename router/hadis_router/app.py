@@ -21,9 +21,12 @@ from hadis_router.http import api, cors, edits, errors, events, pareto_front, st
 from hadis_router.http.entrance import Entrance
 from hadis_router.http.gateway import Gateway, PromptScorer
 from hadis_router.http.image_bodies import ImageBodies
+from hadis_router.http.jobs import routes as job_routes
+from hadis_router.http.jobs.service import Jobs
+from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.links import routes as link_routes
 from hadis_router.http.links.public_url import SubPath
-from hadis_router.http.links.service import ImageLinks
+from hadis_router.http.links.service import links_of
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.metrics import RouterMetrics
 
@@ -44,6 +47,7 @@ def create_app(
     stopping: Callable[[], bool] = lambda: False,
     own_url: str | None = None,
     links: LinkSettings | None = None,
+    jobs: JobSettings | None = None,
 ) -> FastAPI:
     """Return the application; `states` gives plans and workers, `transport` is HTTP if left out.
 
@@ -56,14 +60,17 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         http = HttpTransport()
         gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url)
-        app.state.links = ImageLinks(links, own_url)
+        app.state.links = links_of(links, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
         app.state.image_bodies = ImageBodies(max_image_body_bytes, max_image_bytes_held)
-        tasks = [asyncio.create_task(_follow(gateway, states)), asyncio.create_task(app.state.history.keep(gateway))]
+        app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings())
+        loops = (_follow(gateway, states), app.state.history.keep(gateway), app.state.jobs.keep())
+        tasks = [asyncio.create_task(loop) for loop in loops]
         yield
         gateway.draining = True
         for task in tasks:
             task.cancel()
+        await app.state.jobs.stop()
         await gateway.dispatcher.drain()
         await gateway.peer_client.close()
         await http.close()
@@ -72,7 +79,7 @@ def create_app(
     if origins := manifest.service.spec.api.cors_origins:
         cors.install(app, origins)
     app.add_middleware(Entrance)
-    for router in (api.router, edits.router, events.router, pareto_front.router, link_routes.router):
+    for router in (api.router, edits.router, events.router, pareto_front.router, link_routes.router, job_routes.router):
         app.include_router(router)
     if with_page:
         static_page.install(app)

@@ -9,10 +9,11 @@ from hadis.protocol.batch_request import MOST_BATCH_BYTES
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.links.settings import LinkSettings
 
 
-class RouterSettings(LinkSettings, BaseSettings):
+class RouterSettings(JobSettings, LinkSettings, BaseSettings):
     """Where to listen, what to serve, where the plan comes from, and limits."""
 
     model_config = SettingsConfigDict(env_prefix="HADIS_ROUTER_", extra="ignore")

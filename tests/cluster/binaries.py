@@ -40,6 +40,7 @@ _PACKAGES = {
         for name in ("containerd", "containerd-shim-runc-v2", "ctr")
     },
     "coredns": ("coredns", "github.com/coredns/coredns"),
+    "versitygw": ("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }
 _VERSION = "k8s.io/component-base/version"
 _CHART = "helm.sh/helm/v3/pkg/chartutil.k8sVersion"

@@ -25,6 +25,7 @@ from hadis.protocol.worker import ErrorCode, JobResult
 from hadis_router.app import create_app
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result
+from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.links.settings import LinkSettings
 from virtual import virtual
 
@@ -78,13 +79,14 @@ def make_app(
     workers: int = 1,
     plan: Plan = PLAN,
     links: LinkSettings | None = None,
+    jobs: JobSettings | None = None,
     **api: Any,
 ) -> FastAPI:
     async def states() -> AsyncIterator[RunState]:
         yield RunState(plan, tuple(WorkerAddress(f"http://w{i}", ("light", "heavy")) for i in range(workers)))
         await asyncio.Event().wait()
 
-    return create_app(make_manifest(profile, **api), states, LengthScorer(), transport, links=links)
+    return create_app(make_manifest(profile, **api), states, LengthScorer(), transport, links=links, jobs=jobs)
 
 
 @pytest.fixture

@@ -166,6 +166,7 @@ async def test_a_link_leads_to_its_image_at_every_router(profile: Profile) -> No
         url = made.json()["data"][0]["url"]
         assert url.startswith("http://pictures.example/p/v1/"), "the owner knows what the first router was told"
         path = url.removeprefix("http://pictures.example/p")
+        assert (await http.get(first.url + "/v1/hadis/status", headers={"host": "a!b"})).status_code == 200
         for router in (owner, first, second):
             image, head = await http.get(router.url + path), await http.head(router.url + path)
             assert image.content == IMAGE

@@ -55,6 +55,7 @@ class Connection:
     async def send(self, message: Any) -> None:
         await asyncio.sleep(self.takes_after_s)
         content = message.get("body", str(message.get("status", "")).encode())
+        assert not content.startswith(b": ") or content.count(b"\n") == 1, "an empty line would end an event"
         self.messages.append((asyncio.get_running_loop().time(), content.decode().split("\n")[0]))
 
     async def serve(self) -> None:

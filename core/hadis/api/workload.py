@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from hadis.api.fields import Fields
+from hadis.api.links import Links, LongJobs
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 
@@ -57,6 +58,8 @@ class RouterPods(Fields):
     allow_from_anywhere: bool = Field(
         True, description="False: a NetworkPolicy lets in only pods of this namespace and Prometheus' scrapes."
     )
+    links: Links = Field(default_factory=Links)
+    jobs: LongJobs = Field(default_factory=LongJobs)
 
 
 class Toleration(Fields):

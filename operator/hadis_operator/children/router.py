@@ -19,6 +19,7 @@ from hadis_operator.children.common import (
     resources,
     service_port,
 )
+from hadis_operator.children.router_links import links_env
 from hadis_operator.settings import OperatorSettings
 
 PORT = 8080
@@ -113,6 +114,7 @@ def _deployment(
     only = container("router", settings.router_image, settings, PORT, env, [], started="/healthz", startup_s=120)
     # Routers forward requests to each other.
     only["env"].append({"name": "HADIS_ROUTER_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
+    only["env"] += links_env(owner, spec.router.links, spec.router.jobs)
     only |= {
         # A pod is taken from the Service's addresses while it stops; until that is known everywhere it goes on.
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},

@@ -116,6 +116,11 @@ class Peers:
         owners = {cell.owner for cell in self._cells}
         return owners.pop() if len(owners) == 1 and self._own_url not in owners and self._own_url else None
 
+    @property
+    def own_tag(self) -> bytes:
+        """The tag of this router."""
+        return router_tag(self._own_url)
+
     def tagged(self, tag: bytes) -> str | None:
         """Return the URL of the other router that has a tag, if there is one."""
         return next((url for url in self._routers if router_tag(url) == tag and url != self._own_url), None)

@@ -19,6 +19,10 @@ WORKERS_FAILED_S = 2
 """A worker that failed is left alone for at least half a second; others may be ready before."""
 LISTENERS_S = 10
 """Pages are closed seldom."""
+STORE_S = 5
+"""Such stores are restarted within seconds."""
+JOBS_S = 10
+"""A job ends within the latency objective."""
 _LONGEST_S = 60
 """OpenAI's official client does not wait for longer when it is told to."""
 
@@ -96,6 +100,16 @@ def content_filtered() -> ServeError:
 def too_many_listeners(limit: int) -> ServeError:
     """Return the refusal of one more page that listens."""
     return ServeError(503, "too_many_listeners", f"{limit} pages listen already", LISTENERS_S)
+
+
+def store_away() -> ServeError:
+    """Return the error where the store of images or jobs does not answer."""
+    return ServeError(503, "store_away", "the store of images or jobs does not answer; try again", STORE_S)
+
+
+def too_many_jobs(limit: int) -> ServeError:
+    """Return the refusal of one more job where none of those that are kept has ended."""
+    return ServeError(429, "too_many_jobs", f"{limit} jobs are kept, and none of them has ended", JOBS_S)
 
 
 def _whole_seconds(seconds: float) -> int:

@@ -11,12 +11,13 @@ from starlette.responses import JSONResponse
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.clients import client_key
-from hadis_router.http.described_answers import IMAGES, MODEL, MODELS, errors
+from hadis_router.http.described_answers import IMAGES, JOB, MODEL, MODELS, errors
 from hadis_router.http.entrance import request_id_of
 from hadis_router.http.forwarding import address_of, age_s, forward, forward_reading, until_disconnected
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.image_answers import answer_body, answer_headers, request_headers
 from hadis_router.http.images import GenerateRequest
+from hadis_router.http.jobs.accepting import accept, prefers_job
 from hadis_router.http.links.answers import links_to
 from hadis_router.http.metrics import CONTENT_TYPE
 from hadis_router.http.request_body import check_content_type, read_request
@@ -34,7 +35,8 @@ def gateway_of(request: Request) -> Gateway:
     return gateway
 
 
-async def _read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return a JSON body; raise ServeError 415 for another kind, 413 for one of more than `limit` bytes."""
     check_content_type(request.headers.get("content-type", ""))
     parts, total = [], 0
     async for part in request.stream():
@@ -63,16 +65,18 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses=IMAGES | errors(ERRORS))
+@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses=IMAGES | JOB | errors(ERRORS))
 async def generate(request: Request) -> Response:
     """Make images from a prompt (OpenAI's images API)."""
     gateway = gateway_of(request)
     if gateway.draining:
         raise refusals.stopping()
     arrived = asyncio.get_running_loop().time() - age_s(request, gateway.peers)
-    content = await _read_body(request, gateway.max_body_bytes)
+    content = await read_body(request, gateway.max_body_bytes)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
+    if prefers_job(request.headers):
+        return await accept(request, content, arrived)
     return await respond(gateway, request, read_request(content, gateway.strict), arrived)
 
 

@@ -42,6 +42,9 @@ _IMAGES = _object(
     hadis={"type": "array", "items": {"type": "object"}},
 )
 
+_JOB = _object({"id": _TEXT, "object": {"const": "image.job"}, "status": _TEXT, "url": _TEXT})
+
+JOB: Described = {202: _json("The job that makes the images", _JOB)}
 MODEL: Described = {200: _json("The model", _MODEL)}
 MODELS: Described = {
     200: _json("The models", _object({"object": {"const": "list"}, "data": {"type": "array", "items": _MODEL}}))

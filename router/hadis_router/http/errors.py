@@ -37,6 +37,13 @@ def error_response(error: ServeError) -> Response:
     return Response(json.dumps(envelope(error)), error.status, headers, "application/json")
 
 
+def _allowed(request: Request, said: str) -> str:
+    """Return every method of an address: Starlette says only those of the first route there."""
+    path = getattr(request.scope.get("route"), "path", "")
+    methods = {method.upper() for method in request.app.openapi()["paths"].get(path, {})}
+    return ", ".join(sorted(methods | {name for name in said.split(", ") if name}))
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of an app in the envelope."""
 
@@ -56,6 +63,8 @@ def install(app: FastAPI) -> None:
             ServeError(error.status_code, "not_found" if error.status_code == 404 else "invalid", message)
         )
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["allow"] = _allowed(request, answer.headers.get("allow", ""))
         return answer
 
     async def invalid(_: Request, error: Exception) -> Response:

@@ -44,10 +44,10 @@ def _is_size(size: str) -> str:
 
 
 def _refused(words: str, *values: str) -> BeforeValidator:
-    """Return what refuses some values of a field, or all of them, and says why."""
+    """Return what refuses some values of a field, or all of them but its absence, and says why."""
 
     def refuse(value: Any) -> Any:
-        if not values or value in values:
+        if value in values or (not values and value is not None):
             raise ValueError(words)
         return value
 

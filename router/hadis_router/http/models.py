@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from hadis.api.images_api import AUTO_MODEL, ImagesApi
 from hadis.api.tier import Tier
@@ -13,6 +13,8 @@ from hadis.planning.sizes import AUTO
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.capabilities import abilities, all_sizes, takes_negatives
 from hadis_router.http.images import GenerateRequest
+
+_Request = TypeVar("_Request", bound=GenerateRequest)
 
 
 class Models:
@@ -49,7 +51,7 @@ class Models:
         """Return `auto` and the tiers; not their further names, for who chooses from a list should see each once."""
         return {"object": "list", "data": [self.document(name) for name in (AUTO_MODEL, *self._tiers)]}
 
-    def with_size_made(self, request: GenerateRequest) -> GenerateRequest:
+    def with_size_made(self, request: _Request) -> _Request:
         """Return the request with the nearest size, where no tier makes its own and the service lets that be."""
         if request.size == AUTO or not self._nearest:
             return request

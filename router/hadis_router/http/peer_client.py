@@ -17,7 +17,7 @@ from hadis_router.dispatch.worker_client import KEEP_ALIVE_S
 from hadis_router.http import sse
 from hadis_router.http.entrance import REQUEST_ID, request_id_of
 from hadis_router.http.errors import envelope
-from hadis_router.http.links.public_url import PUBLIC_URL, public_url
+from hadis_router.http.links.public_url import PUBLIC_URL, told_url
 
 HOPS, AGE, CLIENT = "hadis-forwarded", "hadis-age-seconds", "x-forwarded-for"
 """Headers of a forwarded request: by how many routers; how old it is; the address that it came from."""
@@ -83,7 +83,7 @@ class PeerClient:
     async def _ask(
         self, request: Request, body: bytes, router: str, age_s: float, hops: int, ended: Callable[[], bool]
     ) -> Response:
-        headers = _passed_on(request.headers) | {HOPS: str(hops), AGE: f"{age_s:.6f}", PUBLIC_URL: public_url(request)}
+        headers = _passed_on(request.headers) | {HOPS: str(hops), AGE: f"{age_s:.6f}", PUBLIC_URL: told_url(request)}
         headers[REQUEST_ID] = request_id_of(request)
         if request.client is not None:
             headers[CLIENT] = request.client.host

@@ -23,8 +23,11 @@ def event(name: str, data: object) -> bytes:
 
 
 def comment(text: str) -> bytes:
-    """Return a line that clients skip, and for which proxies keep the connection open."""
-    return f": {text}\n\n".encode()
+    """Return a line that clients skip, and for which proxies keep the connection open.
+
+    No empty line ends it: older versions of OpenAI's Go client take one for an event without data, and fail.
+    """
+    return f": {text}\n".encode()
 
 
 def response(events: AsyncIterator[bytes], on_end: Callable[[], None] = lambda: None) -> StreamingResponse:

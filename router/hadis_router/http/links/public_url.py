@@ -31,7 +31,7 @@ def public_url(request: Request) -> str:
         return settings.public_url
     sender, headers = request.client.host if request.client else None, request.headers
     told = headers.get(PUBLIC_URL)
-    if told is not None and request.app.state.gateway.peers.is_router(sender, asyncio.get_running_loop().time()):
+    if told and request.app.state.gateway.peers.is_router(sender, asyncio.get_running_loop().time()):
         url = told
     else:
         trusted = settings.trusts(sender)
@@ -42,6 +42,14 @@ def public_url(request: Request) -> str:
     if not _VALID.fullmatch(url):
         raise ServeError(400, "invalid_host", f"Host and X-Forwarded headers make {url[:100]!r}, which is no http URL")
     return url
+
+
+def told_url(request: Request) -> str:
+    """Return the URL to tell another router, empty where headers make none: not every request needs one."""
+    try:
+        return public_url(request)
+    except ServeError:
+        return ""
 
 
 class SubPath:

@@ -76,6 +76,15 @@ class ImageLinks:
         return image, left_s
 
 
+def links_of(settings: LinkSettings, own_url: str | None) -> ImageLinks:
+    """Return the links of a router, whose images are where its settings say."""
+    if settings.s3_bucket is None:
+        return ImageLinks(settings, own_url)
+    from hadis_router.http.links.s3 import S3Images, link_key  # its client is large; memory needs none
+
+    return ImageLinks(settings, own_url, S3Images(settings), link_key(settings))
+
+
 def _stem(name: str) -> str:
     return name.rsplit(".", 1)[0]
 

@@ -1,0 +1,38 @@
+"""A job is accepted: 202, and where it is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from fastapi import Request, Response
+
+from hadis_router.http.clients import client_key
+from hadis_router.http.forwarding import address_of
+from hadis_router.http.gateway import Gateway
+from hadis_router.http.jobs.record import JobRequest
+from hadis_router.http.jobs.service import Jobs
+from hadis_router.http.links.public_url import public_url
+from hadis_router.http.request_body import read_fields, validated
+
+_PREFERENCE = "respond-async"
+
+
+def prefers_job(headers: Mapping[str, str]) -> bool:
+    """Return whether a request's `Prefer` (RFC 7240) asks for an answer later."""
+    parts = headers.get("prefer", "").replace(";", ",").split(",")
+    return _PREFERENCE in (part.strip().lower() for part in parts)
+
+
+async def accept(request: Request, content: bytes, arrived: float) -> Response:
+    """Return the answer to a request that becomes a job; `content` is its body, `arrived` loop time."""
+    jobs: Jobs = request.app.state.jobs
+    gateway: Gateway = request.app.state.gateway
+    body = gateway.models.with_size_made(validated(JobRequest, read_fields(content), gateway.strict))
+    client = client_key(request.headers, body.end_user, address_of(request, gateway.peers))
+    key = request.headers.get("idempotency-key")
+    record = await jobs.create(body, client, public_url(request), arrived, key)
+    headers = {"location": record.url}
+    if prefers_job(request.headers):
+        headers["preference-applied"] = _PREFERENCE
+    return Response(json.dumps(record.document()), 202, headers, "application/json")

@@ -1,0 +1,248 @@
+"""Jobs under way at this router: each is a task that waits for its images, keeps the result, and tells its webhook.
+
+    create -> admission, as for any request -> images -> result in the store -> webhook
+                                   cancelled, by any router ->
+
+A job of a shared store whose router died is run again by another one: its images are made at least once, and its
+webhook is told at least once, with the same id. Its deadline stays that of its creation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.peers import ANY_ROUTER
+from hadis_router.http.errors import envelope
+from hadis_router.http.gateway import Gateway
+from hadis_router.http.image_answers import answer_body
+from hadis_router.http.jobs.progress import seen_now
+from hadis_router.http.jobs.record import JobRecord, JobRequest, new_id
+from hadis_router.http.jobs.settings import JobSettings
+from hadis_router.http.jobs.store import Idempotency, JobStore, MemoryJobs
+from hadis_router.http.jobs.webhook import Webhooks
+from hadis_router.http.links.service import ImageLinks
+
+log = logging.getLogger(__name__)
+
+HOLD_EVERY_S = 2.0
+_MOST_TAKEN_OVER = 16
+"""In one go; the next go is soon."""
+_CANCEL_S = 5.0
+
+
+@dataclass(eq=False)
+class _Run:
+    record: JobRecord
+    jobs: list[Job]
+    cancelled: asyncio.Future[None]
+    kept: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when its end is in the store."""
+    task: asyncio.Task[None] = field(init=False)
+
+
+class Jobs:
+    """Creates, follows and cancels jobs; made inside a running loop."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        links: ImageLinks,
+        settings: JobSettings,
+        store: JobStore | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`store` is as the settings say if left out; `clock` gives Unix time, which outlives a router."""
+        self._gateway, self._links, self._settings, self._clock = gateway, links, settings, clock
+        self._store = store or _store_of(settings, clock)
+        self._webhooks = Webhooks(settings, clock)
+        self._tag = ANY_ROUTER if self._store.shared else gateway.peers.own_tag
+        self._runs: dict[str, _Run] = {}
+
+    async def create(
+        self, request: JobRequest, client: str, base_url: str, arrived: float, key: str | None
+    ) -> JobRecord:
+        """Return a new job, admitted and kept, or the one that the client used the idempotency key for.
+
+        `arrived` is loop time. Raises ServeError for what is refused.
+        """
+        if request.stream:
+            raise ServeError(400, "invalid_value", "stream: a job is not streamed; leave it out", param="stream")
+        if request.webhook is not None:
+            self._webhooks.check(request.webhook)
+        now = self._clock()
+        record = JobRecord(
+            id=new_id(self._tag),
+            request=request,
+            client=client,
+            base_url=base_url,
+            created_at=now,
+            expires_at=now + self._settings.job_expires_s,
+        )
+        if (known := await self._store.add(record, _idempotency(client, key, request))) is not None:
+            return known
+        self._gateway.metrics.arrived(request.n, request.size)
+        try:
+            jobs = await self._gateway.jobs(request, client, arrived, record.id)
+            self._gateway.submit(jobs)
+        except BaseException:
+            await self._store.remove(record.id)
+            raise
+        self._start(record, jobs)
+        return self._seen(record)
+
+    async def get(self, job_id: str) -> JobRecord:
+        """Return a job as it is now; raise ServeError 404 where there is none."""
+        record = await self._store.get(job_id)
+        if record is None:
+            message = "there is no such job; jobs expire, and without a store they end with their router"
+            raise ServeError(404, "job_not_found", message)
+        return self._seen(record)
+
+    async def result(self, record: JobRecord) -> bytes | None:
+        """Return the images body of a job that succeeded."""
+        return await self._store.result(record.id) if record.status == "succeeded" else None
+
+    async def cancel(self, job_id: str) -> JobRecord:
+        """Cancel a job, and return it as it is then; one that another router runs is cancelled within seconds."""
+        run = self._runs.get(job_id)
+        if run is None:
+            await self._store.ask_cancel(job_id)
+        elif not run.cancelled.done():
+            run.cancelled.set_result(None)
+            # Its webhook may be told for long; its end is in the store at once.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(run.kept.wait(), _CANCEL_S)
+        return await self.get(job_id)
+
+    async def keep(self) -> None:
+        """Hold the jobs of this router, and take over those of routers that died, for ever."""
+        while True:
+            try:
+                await self._hold()
+            except ServeError as error:
+                log.warning("%s", error)
+            except Exception:
+                log.exception("jobs could not be held; trying again in %g s", HOLD_EVERY_S)
+            await asyncio.sleep(HOLD_EVERY_S)
+
+    async def stop(self) -> None:
+        """End what runs: jobs of a shared store are taken over by another router."""
+        runs = list(self._runs.values())
+        for run in runs:
+            run.task.cancel()
+        await asyncio.gather(*(run.task for run in runs), return_exceptions=True)
+        await self._webhooks.close()
+        await self._store.close()
+
+    async def _hold(self) -> None:
+        if not self._store.shared:
+            return
+        for job_id in await self._store.hold(list(self._runs)):
+            if (run := self._runs.get(job_id)) and not run.cancelled.done():
+                run.cancelled.set_result(None)
+        for run in list(self._runs.values()):
+            if (seen := self._seen(run.record)) != run.record and not run.record.ended:
+                run.record = seen
+                await self._store.save(seen)
+        if self._gateway.peers.owns_any and not self._gateway.draining and self._gateway.why_not_ready() is None:
+            for record in await self._store.take_over(_MOST_TAKEN_OVER):
+                await self._run_again(record)
+
+    async def _run_again(self, record: JobRecord) -> None:
+        jobs: list[Job] = []
+        if not record.ended:
+            age_s = self._clock() - record.created_at
+            try:
+                jobs = await self._gateway.jobs(
+                    record.request, record.client, asyncio.get_running_loop().time() - age_s, record.id
+                )
+                self._gateway.submit(jobs)
+            except ServeError as error:
+                if error.status in (429, 503):  # a later go, or another router, may have room
+                    await self._store.let_go(record.id)
+                    return
+                record = await self._end(record, error)
+        self._start(record, jobs)
+
+    def _start(self, record: JobRecord, jobs: list[Job]) -> None:
+        run = _Run(record, jobs, asyncio.get_running_loop().create_future())
+        self._runs[record.id] = run
+        run.task = asyncio.ensure_future(self._run(run))
+
+    async def _run(self, run: _Run) -> None:
+        try:
+            if not run.record.ended:
+                run.record = await self._make(run)
+            run.kept.set()
+            if run.record.untold:
+                await self._webhooks.tell(run.record)
+                await self._store.save(run.record.model_copy(update={"untold": False}))
+        except ServeError as error:
+            log.warning("%s: %s", run.record.id, error)
+        except Exception:
+            log.exception("%s failed", run.record.id)
+        finally:
+            self._gateway.cancel(run.jobs)
+            del self._runs[run.record.id]
+            await self._store.let_go(run.record.id)
+
+    async def _make(self, run: _Run) -> JobRecord:
+        """Return the record of a job that has ended, kept with its result."""
+        record, request = run.record, run.record.request
+        try:
+            answers = await self._gateway.answers(run.jobs, run.cancelled)
+            links = []
+            if request.wants_links:
+                images = [answer.image for answer in answers]
+                links = await self._links.save(record.base_url, images, request.output_format)
+            result = await asyncio.to_thread(answer_body, request, answers, links)
+        except ServeError as error:
+            return await self._end(record, None if run.cancelled.done() else error)
+        ended = self._ended(record, "succeeded").model_copy(update={"progress": 1.0})
+        await self._store.save(ended, result)
+        return ended
+
+    async def _end(self, record: JobRecord, error: ServeError | None) -> JobRecord:
+        """Return the record of a job that failed, or that was cancelled, kept."""
+        ended = self._ended(record, "failed" if error else "cancelled")
+        if error is not None:
+            ended = ended.model_copy(update={"error": envelope(error)["error"]})
+        await self._store.save(ended)
+        return ended
+
+    def _ended(self, record: JobRecord, status: str) -> JobRecord:
+        untold = record.request.webhook is not None
+        return record.model_copy(update={"status": status, "position": None, "untold": untold})
+
+    def _seen(self, record: JobRecord) -> JobRecord:
+        """Return a record with how far it is, where this router runs it."""
+        run = self._runs.get(record.id)
+        return record if run is None or record.ended else seen_now(record, self._gateway, run.jobs)
+
+
+def _store_of(settings: JobSettings, clock: Callable[[], float]) -> JobStore:
+    if settings.redis_url is None:
+        return MemoryJobs(settings.job_count, settings.job_bytes, clock)
+    from hadis_router.http.jobs.redis_store import RedisJobs  # its client is large; memory needs none
+
+    return RedisJobs(settings.redis_url.get_secret_value(), settings.redis_prefix, settings.job_count, clock)
+
+
+def _idempotency(client: str, key: str | None, request: JobRequest) -> Idempotency | None:
+    if key is None:
+        return None
+    if not 0 < len(key) <= 255:
+        raise ServeError(400, "invalid_value", "Idempotency-Key: has not 1 to 255 characters", param="Idempotency-Key")
+    return Idempotency(_digest(f"{client}\0{key}"), _digest(request.model_dump_json()))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
