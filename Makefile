@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # Else every process would compile torch and all the other libraries anew as it starts.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help demo test lint docs reference models e2e bench bench-paper bench-gpu gpu-wheels scenes scenes-profile screenshots crds cluster clean
+.PHONY: help demo test lint docs reference models clients e2e bench bench-paper bench-gpu gpu-wheels scenes scenes-profile screenshots crds cluster clean
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-15s %s\n", $$1, $$2 }'
 
@@ -22,7 +22,7 @@ demo: $(VENV)/installed ## serve the example models on this machine: PORT=8080 W
 lint: $(VENV)/installed docs ## style, types, who may import whom, and that the documents build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy core operator router worker profiler tests --exclude 'tests/(cluster|node|page)'
+	$(BIN)/mypy core operator router worker profiler tests --exclude 'tests/(cluster|node|page|clients/programs)'
 	$(BIN)/mypy tests/cluster
 	$(BIN)/mypy tests/node
 	$(BIN)/mypy tests/page
@@ -93,6 +93,9 @@ reference: $(VENV)/installed ## write docs/reference and the drawings anew from 
 
 models: $(VENV)/installed ## write docs/models.md anew from what tiny models of every family do (3 minutes)
 	PYTHONPATH=tests:tests/worker $(BIN)/python tests/families/write.py .
+
+clients: $(VENV)/installed ## write docs/clients.md anew from what real clients meet (Node, Go; 3 minutes, 10 the first time)
+	PYTHONPATH=tests:tests/cluster $(BIN)/python tests/clients/write.py .
 
 docs: $(VENV)/installed ## build the documents' site into build/site; a link that leads nowhere is an error
 	$(BIN)/zensical build --strict --clean
