@@ -1,4 +1,4 @@
-"""The light reserve: heavy work starts only while the light tier could still answer everybody who waits.
+"""The light reserve: work starts only while the light tier could still answer everybody who waits.
 
 A batch that somebody needs is not stopped, so a heavy one that starts may be what makes somebody late who could have
 had a light image.
@@ -7,11 +7,11 @@ tier still get through all who wait without an image, each before his deadline, 
 the next worker is free? Jobs in batches of equal length and in order of their deadlines are feasible if and only if
 for each deadline d there are enough batches that end by d (Liu and Layland's demand criterion, for one kind of batch):
 
-    waiting(d) <= sum over workers of jobs in batches that end by d
+    batches that those with deadlines up to d fill <= sum over workers of batches that end by d
 
-Where sizes of images are mixed, batches are of equal length all the same: each is taken to be of the longest size that
-waits, and each further size to need one more batch. And a light batch is made smaller where those of other sizes that
-wait behind it would be late.
+That must hold of batches of some one size, and a batch of that size then leaves it holding (see
+docs/decisions/light-reserve.md). A batch holds images of one size: each size fills its own, and all are taken to last
+as long as those of the longest size that waits.
 
 Every batch is taken to last up to `Outlook.longest_s`. While none lasts longer, nobody who is admitted goes without an
 image: a test holds it for arbitrary times within that bound.
@@ -20,18 +20,16 @@ image: a test holds it for arbitrary times within that bound.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 
 from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.light_capacity import Gone, LightCapacity
+from hadis_router.dispatch.light_demand import NO_CHANGE, Change, LightDemand
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.workers import RemoteWorker
 
 HEADROOM = 0.1
 """Share of the SLO by which light work must be able to be early for heavy work to start: room for those who come."""
-
-_EACH, _FURTHER = 32, 1.25
-"""So many deadlines from the first on are looked at one by one, and then those at distances that grow by a factor."""
 
 
 class LightReserve:
@@ -43,27 +41,26 @@ class LightReserve:
         `job` is one that may come to them.
         """
         self._outlook, self._light = outlook, light
-        image_sizes = {size for queue in outlook.queues.values() for size in queue.needy_sizes}
-        image_sizes |= {job.params.size} if job else set()
-        sizes = range(1, outlook.batch_limit(light) + 1)
-        longest = max(image_sizes, key=lambda size: outlook.batch_s(light, sizes[-1], size), default=None)
-        self._sizes_s = [outlook.longest_s(light, outlook.batch_s(light, size, longest)) for size in sizes]
-        self._image_sizes = len(image_sizes)
-        self._queues = [(queue.needy, self._part(tier)) for tier, queue in outlook.queues.items() if queue.needy]
-        if bound := outlook.queues[light].bound:  # promised nothing, they are in the way all the same
-            self._queues.append((bound, 1.0))
+        self._demand = LightDemand(outlook, light, job)
+        self._capacity = LightCapacity(outlook, light, self._demand.image_sizes)
+        self._job = job
 
     def takes(self, deadline: float) -> bool:
-        """Return whether one more job, with a deadline (loop time), can be promised an image of the light tier.
-
-        Whoever has an earlier deadline does not mind.
-        """
-        later = [(due, to) for due, to in self._checked() if due > deadline]
-        return all(self._keeps(due, to, None, 0.0, 1.0) for due, to in ((deadline, deadline), *later))
+        """Return whether the job that may come, with a deadline (loop time), can be promised an image."""
+        coming = Change(self._image_size(), 1.0, deadline)
+        checked = self._demand.deadlines()
+        later = [(deadline, deadline), *((due, to) for due, to in checked if due > deadline)]
+        if self._capacity.batches == [1]:
+            return self._batch(later, coming) is not None  # whoever has an earlier deadline does not mind
+        earlier = [(due, to) for due, to in checked if due <= deadline]
+        if self._batch([*earlier, *later], coming) is not None:
+            return True
+        # One size of batches must do for all, but for those who are late whatever comes.
+        return self._batch(earlier) is None and self._batch(later, coming) is not None
 
     def spare(self, deadline: float) -> float:
         """Return how many more jobs, with a deadline (loop time) that is not before the others', can be promised."""
-        return self._made_by(deadline, None, 0.0, math.inf) - self._needed(self._waiting(deadline) + 1) + 1
+        return max(self._spare(deadline, batch) for batch in self._capacity.batches)
 
     def allows(self, worker: RemoteWorker, tier: str, size: int, image_size: str | None = None) -> bool:
         """Return whether a worker may begin a batch of `size` jobs of a heavier tier now."""
@@ -73,16 +70,28 @@ class LightReserve:
         until_s = min(busy_s, outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker))
         coming = 1 + (outlook.plan.demand_rps if outlook.plan else 0.0) * until_s
         newest = outlook.now + (1 - HEADROOM) * outlook.slo_s
-        everybody = self._needed(self._waiting(math.inf) + coming)
-        if self._made_by(newest, worker, busy_s, everybody) < everybody:
+        everybody = Change(self._image_size(), coming)
+        gone = Gone(worker, outlook.now + busy_s)
+        if self._batch([(newest, math.inf)], everybody, gone) is None:
             return False
-        return all(self._keeps(due, to, worker, busy_s) for due, to in self._checked())
+        return self._batch(self._demand.deadlines(), gone=gone) is not None
 
     def allows_light(self, worker: RemoteWorker, jobs: Sequence[Job]) -> bool:
-        """Return whether a worker may begin a batch of these light jobs, for those of other sizes that wait behind."""
-        begun = [job.deadline for job in jobs if job.needy]  # in order, as they are taken
-        busy_s = self._busy_s(worker, self._light, len(jobs), jobs[0].params.size)
-        return all(self._keeps(due, to, worker, busy_s, -bisect_right(begun, to)) for due, to in self._checked())
+        """Return whether a worker may begin a batch of these light jobs, for those with an image promised behind."""
+        image_size = jobs[0].params.size
+        begun = Change(image_size, begun=[job.deadline for job in jobs])  # in order, as they are taken
+        gone = Gone(worker, self._outlook.now + self._busy_s(worker, self._light, len(jobs), image_size))
+        return self._batch(self._demand.deadlines(promised=True), begun, gone) is not None
+
+    def batch(self) -> int | None:
+        """Return the largest size of batches in which all who have an image promised are in time now, if there is one.
+
+        A light batch of that size, or of all who wait where they are fewer, leaves it so.
+        """
+        return self._batch(self._demand.deadlines(promised=True))
+
+    def _image_size(self) -> str | None:
+        return self._job.params.size if self._job else next(iter(self._demand.image_sizes), None)
 
     def _busy_s(self, worker: RemoteWorker, tier: str, size: int, image_size: str | None) -> float:
         """Return the seconds that a worker is taken to be gone for a batch."""
@@ -90,67 +99,24 @@ class LightReserve:
         ratio = outlook.estimates.worker_ratio(worker.url)
         return outlook.longest_s(tier, outlook.batch_s(tier, size, image_size) * ratio)
 
-    def _part(self, tier: str) -> float:
-        """Return how many images of `light` a job that waits for a tier counts as.
+    def _batch(
+        self, checked: Sequence[tuple[float, float]], change: Change = NO_CHANGE, gone: Gone | None = None
+    ) -> int | None:
+        """Return the largest size of batches in which all jobs are in time; None where there is none.
 
-        A tier lighter than the plan's is the last resort of all: each of them could step down to it.
+        `checked` says by when those with a deadline up to another one must be made.
         """
-        outlook = self._outlook
-        plan_light = outlook.plan.light if outlook.plan else self._light
-        if outlook.lighter(self._light, plan_light):
-            return 1.0
-        made_by = plan_light if outlook.lighter(plan_light, tier) else tier
-        return 1.0 if made_by == self._light else outlook.image_s(made_by) / outlook.image_s(self._light)
+        for batch in self._capacity.batches:
+            if all(self._keeps(due, to, batch, change, gone) for due, to in checked):
+                return batch
+        return None
 
-    def _keeps(self, due: float, to: float, gone: RemoteWorker | None, gone_s: float, extra: float = 0.0) -> bool:
-        """Return whether all jobs with a deadline up to `to`, and `extra` ones, can be made by `due`, a worker gone."""
-        jobs = self._needed(self._waiting(to) + extra)
-        return self._made_by(due, gone, gone_s, jobs) >= jobs
+    def _keeps(self, due: float, to: float, batch: int, change: Change, gone: Gone | None) -> bool:
+        needed = self._demand.batches(to, batch, change)
+        return self._capacity.made_by(due, batch, needed, gone) >= needed
 
-    def _waiting(self, to: float) -> float:
-        """Return how many jobs with a deadline up to `to` have no image."""
-        return sum(part * bisect_right(queue, to) for queue, part in self._queues)
-
-    def _needed(self, jobs: float) -> float:
-        """Return how many light jobs workers must be able to make for so many to be sure of their images.
-
-        A batch holds one size, so that each further size may take one batch more, which may hold a single job.
-        """
-        further = min(self._image_sizes, jobs) - 1
-        return jobs + further * (len(self._sizes_s) - 1) if further > 0 else jobs
-
-    def _checked(self) -> list[tuple[float, float]]:
-        """Return deadlines, in order, each with that up to which jobs are counted for it.
-
-        That is itself for the first ones. Of a long queue only some are looked at, and the jobs up to the next of them
-        counted: who asks errs on the safe side.
-        """
-        found: set[float] = set()
-        for queue, _ in self._queues:
-            found.update(queue[:_EACH])
-            place = float(_EACH)
-            while place < len(queue):
-                found.add(queue[int(place)])
-                place *= _FURTHER
-            found.add(queue[-1])
-        rising = sorted(found)
-        if len(rising) <= _EACH:
-            return [(due, due) for due in rising]
-        pairs = zip(rising, rising[1:] + rising[-1:], strict=True)
-        return [(due, due if i < _EACH else following) for i, (due, following) in enumerate(pairs)]
-
-    def _made_by(self, deadline: float, gone: RemoteWorker | None, gone_s: float, enough: float) -> int:
-        """Return how many light jobs the workers can make by a deadline; more than `enough` need not be counted."""
-        jobs, outlook = 0, self._outlook
-        for worker in outlook.workers:
-            if self._light not in worker.tiers:
-                continue
-            busy_s = gone_s if worker is gone else worker.left_s(outlook.now, outlook.longest_s)
-            left_s = (deadline - outlook.now - busy_s) / outlook.estimates.worker_ratio(worker.url)
-            if left_s < self._sizes_s[0]:
-                continue
-            full, rest_s = divmod(left_s, self._sizes_s[-1])
-            jobs += int(full) * len(self._sizes_s) + bisect_right(self._sizes_s, rest_s)
-            if jobs >= enough:
-                break
-        return jobs
+    def _spare(self, deadline: float, batch: int) -> float:
+        image_size = self._image_size()
+        jobs = self._demand.jobs(deadline, image_size)
+        others = self._demand.batches(deadline, batch) - math.ceil(jobs / batch)
+        return batch * (self._capacity.made_by(deadline, batch, math.inf, None) - others) - jobs
