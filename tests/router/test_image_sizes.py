@@ -146,7 +146,7 @@ async def test_of_mixed_sizes_the_reserve_takes_each_for_the_longest_and_one_mor
     batched = make_outlook(profile_of(flat=True), make_plan(batch=4))
     put(batched, "light", LARGE)
     alike, mixed = (LightReserve(batched, "light", make_job(size=size)).spare(5) for size in (LARGE, None))
-    assert alike - mixed == 3, "a further size may need a batch of one where four could be made"
+    assert (alike, mixed) == (31, 28), "a further size may need a batch of one where four could be made"
 
 
 def test_a_size_that_is_every_tiers_first_is_as_if_left_open(profile: Profile) -> None:

@@ -98,7 +98,11 @@ def light_batch(outlook: Outlook, light: str, worker: RemoteWorker, size: int) -
 
     Where it must hold jobs that wait for heavier tiers, these step down first.
     """
-    reserve, queue, smaller = LightReserve(outlook, light), outlook.queues[light], size
+    queue, smaller = outlook.queues[light], size
+    heavier = [heavy for tier, heavy in outlook.queues.items() if outlook.lighter(light, tier)]
+    if len(queue) <= size and not any(heavy.needy for heavy in heavier):
+        return Choice(worker, light, size)  # nobody is behind it
+    reserve = LightReserve(outlook, light)
     while smaller and not reserve.allows_light(worker, queue.following(smaller)):
         smaller //= 2
     if smaller:
@@ -108,6 +112,5 @@ def light_batch(outlook: Outlook, light: str, worker: RemoteWorker, size: int) -
         return Choice(worker, light, size)  # some are late already, whatever is begun
     jobs = queue.following(batch)
     last = jobs[-1].deadline if len(jobs) == batch else math.inf
-    heavier = [heavy for tier, heavy in outlook.queues.items() if outlook.lighter(light, tier)]
     urgent = [job for heavy in heavier for job in heavy.most_urgent_needy(batch) if job.deadline < last]
     return StepDown(urgent, light) if urgent else Choice(worker, light, len(jobs))

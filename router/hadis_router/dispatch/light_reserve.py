@@ -106,14 +106,24 @@ class LightReserve:
 
         `checked` says by when those with a deadline up to another one must be made.
         """
-        for batch in self._capacity.batches:
-            if all(self._keeps(due, to, batch, change, gone) for due, to in checked):
-                return batch
-        return None
+        return next((b for b in self._capacity.batches if self._suffices(b, checked, change, gone)), None)
 
-    def _keeps(self, due: float, to: float, batch: int, change: Change, gone: Gone | None) -> bool:
-        needed = self._demand.batches(to, batch, change)
-        return self._capacity.made_by(due, batch, needed, gone) >= needed
+    def _suffices(self, batch: int, checked: Sequence[tuple[float, float]], change: Change, gone: Gone | None) -> bool:
+        """Return whether all jobs are in time in batches of a size.
+
+        Where those of several deadlines can be made by the first of these, the others need not be looked at.
+        """
+        parts = [(0, len(checked) - 1)] if checked else []
+        while parts:
+            first, last = parts.pop()
+            needed = self._demand.batches(checked[last][1], batch, change)
+            if self._capacity.made_by(checked[first][0], batch, needed, gone) >= needed:
+                continue
+            if first == last:
+                return False
+            middle = (first + last) // 2
+            parts += [(first, middle), (middle + 1, last)]
+        return True
 
     def _spare(self, deadline: float, batch: int) -> float:
         image_size = self._image_size()
