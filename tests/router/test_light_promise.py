@@ -113,6 +113,19 @@ class SlowAtWill:
     named=0.0,
     flat=True,
 )
+@example(
+    seed=4154136494,
+    workers=4,
+    rps=10.640285546194615,
+    direct=0.8021833398484426,
+    deferral=0.5123579576530424,
+    batch=8,
+    least=1.15,
+    sure=False,
+    sizes=1,
+    named=0.0,
+    flat=True,
+)
 def test_nobody_who_is_admitted_goes_without_an_image(
     seed: int,
     workers: int,
