@@ -109,8 +109,10 @@ def light_batch(outlook: Outlook, light: str, worker: RemoteWorker, size: int) -
     if smaller:
         return Choice(worker, light, smaller)
     batch = reserve.batch()
-    if batch is None:
-        return Choice(worker, light, size)  # some are late already, whatever is begun
+    if batch is None:  # some are late already, whatever is begun
+        while size > 1 and reserve.delays_bound(worker, size, queue.following(1)[0].params.size):
+            size //= 2
+        return Choice(worker, light, size)
     jobs = queue.following(batch)
     last = jobs[-1].deadline if len(jobs) == batch else math.inf
     urgent = [job for heavy in heavier for job in heavy.most_urgent_needy(batch) if job.deadline < last]

@@ -74,8 +74,8 @@ class LightDemand:
     def deadlines(self) -> list[tuple[float, float]]:
         """Return deadlines, in order, each with that up to which jobs are counted for it.
 
-        That is itself for the first ones. Of a long queue only some are looked at, and the jobs up to the next of them
-        counted: who asks errs on the safe side.
+        That is itself as a rule. Of a long queue only some are looked at, and the jobs before the next of them counted:
+        who asks errs on the safe side.
         """
         found: set[float] = set()
         for queue in self._deadlines:
@@ -88,8 +88,8 @@ class LightDemand:
         rising = sorted(found)
         if len(rising) <= _EACH:
             return [(due, due) for due in rising]
-        pairs = zip(rising, rising[1:] + rising[-1:], strict=True)
-        return [(due, due if i < _EACH else following) for i, (due, following) in enumerate(pairs)]
+        nexts = (math.nextafter(due, -math.inf) for due in rising[1:])
+        return list(zip(rising, [*nexts, rising[-1]], strict=True))
 
     def _add(self, by_size: dict[str | None, list[float]], part: float) -> None:
         for image_size, deadlines in by_size.items():

@@ -42,7 +42,7 @@ class LightReserve:
         `job` is one that may come to them.
         """
         self._outlook, self._light = outlook, light
-        self._demand = LightDemand(outlook, light, job)
+        self._demand = LightDemand(outlook, light, job if job and job.may_go_to(light) else None)
         self._capacity = LightCapacity(outlook, light, self._demand.image_sizes)
         self._bound = bound_work(outlook, light, len(self._capacity), job)
         self._job = job
@@ -63,13 +63,15 @@ class LightReserve:
         """Return whether all are in time with what comes, which those with deadlines up to `since` do not mind."""
         checked = self._demand.deadlines()
         later = [*own, *((due, to) for due, to in checked if due > since)]
-        if self._capacity.batches == [1]:
+        alike = len(self._demand.image_sizes) == 1
+        if alike and self._capacity.batches == [1]:
             return self._batch(later, coming) is not None
         earlier = [(due, to) for due, to in checked if due <= since]
         if self._batch([*earlier, *later], coming) is not None:
             return True
         # One size of batches must do for all, but for those who are late whatever comes.
-        return self._batch(earlier) is None and self._batch(later, coming) is not None
+        before = self if alike else LightReserve(self._outlook, self._light)
+        return before._batch(earlier) is None and self._batch(later, coming) is not None
 
     def spare(self, deadline: float) -> float:
         """Return how many more jobs, with a deadline (loop time) that is not before the others', can be promised."""
@@ -79,13 +81,14 @@ class LightReserve:
         """Return whether a worker may begin a batch of `size` jobs of a heavier tier now."""
         if self._light not in worker.tiers:
             return True
-        outlook, busy_s = self._outlook, self._busy_s(worker, tier, size, image_size)
-        gone = Gone(worker, outlook.now + busy_s)
+        outlook, gone = self._outlook, self._gone(worker, tier, size, image_size)
         if begun := outlook.queues[tier].begun_bound(size):  # they were promised theirs; those who will come were not
-            left = self._bound.less(tier, begun)
-            in_time = left.in_time(self._capacity.free_at(gone)) or not self._bound.in_time(self._capacity.free_at())
-            return in_time and self._batch(self._demand.deadlines(), Change(bound=left), gone) is not None
-        until_s = min(busy_s, outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker))
+            if size == 1 and self._bound.begins[tier] < outlook.now + min(self._capacity.batch_s.values()):
+                return True  # no light batch can come before it, nor was one promised to
+            return self._keeps(Change(bound=self._bound.less(tier, begun)), gone)
+        until_s = min(
+            gone.until - outlook.now, outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker)
+        )
         coming = 1 + (outlook.plan.demand_rps if outlook.plan else 0.0) * until_s
         newest = outlook.now + (1 - HEADROOM) * outlook.slo_s
         everybody = Change(self._image_size(), coming)
@@ -97,8 +100,12 @@ class LightReserve:
         """Return whether a worker may begin a batch of these light jobs, for those with an image promised behind."""
         image_size = jobs[0].params.size
         begun = Change(image_size, begun=[job.deadline for job in jobs])  # in order, as they are taken
-        gone = Gone(worker, self._outlook.now + self._busy_s(worker, self._light, len(jobs), image_size))
-        return self._keeps(begun, gone)
+        return self._keeps(begun, self._gone(worker, self._light, len(jobs), image_size))
+
+    def delays_bound(self, worker: RemoteWorker, size: int, image_size: str | None) -> bool:
+        """Return whether a light batch would make those late that only a heavier tier may make."""
+        gone = self._gone(worker, self._light, size, image_size)
+        return not self._bound.in_time(self._capacity.free_at(gone))
 
     def batch(self) -> int | None:
         """Return the largest size of batches in which all who have an image promised are in time now, if there is one.
@@ -114,16 +121,19 @@ class LightReserve:
     def _image_size(self) -> str | None:
         return self._job.params.size if self._job else next(iter(self._demand.image_sizes), None)
 
-    def _busy_s(self, worker: RemoteWorker, tier: str, size: int, image_size: str | None) -> float:
-        """Return the seconds that a worker is taken to be gone for a batch."""
+    def _gone(self, worker: RemoteWorker, tier: str, size: int, image_size: str | None) -> Gone:
+        """Return until when a worker is taken to be gone for a batch that it begins now."""
         outlook = self._outlook
         ratio = outlook.estimates.worker_ratio(worker.url)
-        return outlook.longest_s(tier, outlook.batch_s(tier, size, image_size) * ratio)
+        return Gone(worker, outlook.now + outlook.longest_s(tier, outlook.batch_s(tier, size, image_size) * ratio))
 
     def _keeps(self, change: Change, gone: Gone) -> bool:
         """Return whether all are in time with a worker gone."""
-        in_time = self._bound.in_time(self._capacity.free_at(gone))
-        return in_time and self._batch(self._demand.deadlines(), change, gone) is not None
+        bound = change.bound or self._bound
+        return (
+            bound.in_time(self._capacity.free_at(gone))
+            and self._batch(self._demand.deadlines(), change, gone) is not None
+        )
 
     def _batch(
         self, checked: Sequence[tuple[float, float]], change: Change = NO_CHANGE, gone: Gone | None = None
