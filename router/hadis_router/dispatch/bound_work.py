@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
@@ -52,17 +52,22 @@ class BoundWork:
 
     def batches(self, to: float, batch_s: float) -> int:
         """Return how many light batches the workers cannot make by a time (loop time) because of it."""
+        if not self._spans:
+            return 0
         spans = (min(to, end) - begin for begin, end in self._spans if begin < to)
         return sum(math.ceil(span_s / batch_s - _ROUNDING) for span_s in spans)
 
-    def in_time(self, free_at: Sequence[float]) -> bool:
+    def in_time(self, free_at: Callable[[], Sequence[float]]) -> bool:
         """Return whether workers that are free at these times, rising, can begin all of it in time."""
         if not self._spans:
             return True
-        return all(free <= first + _ROUNDING for free, first in zip(free_at, self._first, strict=False))
+        return all(free <= first + _ROUNDING for free, first in zip(free_at(), self._first, strict=False))
 
     def _with(self, tier: str, deadlines: Sequence[float]) -> BoundWork:
         return BoundWork({**self._deadlines, tier: deadlines}, self._lasts_s, self._lanes)
+
+
+NO_BOUND_WORK = BoundWork({}, {}, 1)
 
 
 def bound_work(outlook: Outlook, light: str, lanes: int, job: Job | None) -> BoundWork:
@@ -70,6 +75,8 @@ def bound_work(outlook: Outlook, light: str, lanes: int, job: Job | None) -> Bou
 
     Of each tier, every job is taken to last as long as one of the longest image size that waits.
     """
+    if not (job and job.bound) and not any(queue.bound for queue in outlook.queues.values()):
+        return NO_BOUND_WORK
     beside_light = {tier for worker in outlook.workers if light in worker.tiers for tier in worker.tiers} - {light}
     deadlines, lasts_s = {}, {}
     for tier, queue in outlook.queues.items():

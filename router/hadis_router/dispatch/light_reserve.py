@@ -57,7 +57,7 @@ class LightReserve:
         if tier not in self._bound.begins:
             return True
         bound = self._bound.plus(tier, deadline)
-        return bound.in_time(self._capacity.free_at()) and self._takes(Change(bound=bound), bound.first, [])
+        return bound.in_time(self._capacity.free_at) and self._takes(Change(bound=bound), bound.first, [])
 
     def _takes(self, coming: Change, since: float, own: Sequence[tuple[float, float]]) -> bool:
         """Return whether all are in time with what comes, which those with deadlines up to `since` do not mind."""
@@ -86,9 +86,8 @@ class LightReserve:
             if size == 1 and self._bound.begins[tier] < outlook.now + min(self._capacity.batch_s.values()):
                 return True  # no light batch can come before it, nor was one promised to
             return self._keeps(Change(bound=self._bound.less(tier, begun)), gone)
-        until_s = min(
-            gone.until - outlook.now, outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker)
-        )
+        next_free_s = outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker)
+        until_s = min(gone.until - outlook.now, next_free_s)
         coming = 1 + (outlook.plan.demand_rps if outlook.plan else 0.0) * until_s
         newest = outlook.now + (1 - HEADROOM) * outlook.slo_s
         everybody = Change(self._image_size(), coming)
@@ -105,7 +104,7 @@ class LightReserve:
     def delays_bound(self, worker: RemoteWorker, size: int, image_size: str | None) -> bool:
         """Return whether a light batch would make those late that only a heavier tier may make."""
         gone = self._gone(worker, self._light, size, image_size)
-        return not self._bound.in_time(self._capacity.free_at(gone))
+        return not self._bound.in_time(lambda: self._capacity.free_at(gone))
 
     def batch(self) -> int | None:
         """Return the largest size of batches in which all who have an image promised are in time now, if there is one.
@@ -130,10 +129,8 @@ class LightReserve:
     def _keeps(self, change: Change, gone: Gone) -> bool:
         """Return whether all are in time with a worker gone."""
         bound = change.bound or self._bound
-        return (
-            bound.in_time(self._capacity.free_at(gone))
-            and self._batch(self._demand.deadlines(), change, gone) is not None
-        )
+        in_time = bound.in_time(lambda: self._capacity.free_at(gone))
+        return in_time and self._batch(self._demand.deadlines(), change, gone) is not None
 
     def _batch(
         self, checked: Sequence[tuple[float, float]], change: Change = NO_CHANGE, gone: Gone | None = None
