@@ -71,13 +71,16 @@ class LightDemand:
         queues = self._by_size.get(image_size, ())
         return sum((part * bisect_right(deadlines, to) for deadlines, part in queues), 0.0)
 
-    def deadlines(self) -> list[tuple[float, float]]:
+    def deadlines(self, *, each: bool = False) -> list[tuple[float, float]]:
         """Return deadlines, in order, each with that up to which jobs are counted for it.
 
-        That is itself as a rule. Of a long queue only some are looked at, and the jobs before the next of them counted:
-        who asks errs on the safe side.
+        That is itself as a rule. Of a long queue only some are looked at unless `each` is to be, and the jobs before
+        the next of them counted: that all are in time may then be denied, but is never said wrongly.
         """
         found: set[float] = set()
+        if each:
+            found.update(*self._deadlines)
+            return [(due, due) for due in sorted(found)]
         for queue in self._deadlines:
             found.update(queue[:_EACH])
             place = float(_EACH)

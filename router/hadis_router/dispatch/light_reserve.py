@@ -66,11 +66,11 @@ class LightReserve:
         alike = len(self._demand.image_sizes) == 1
         if alike and self._capacity.batches == [1]:
             return self._batch(later, coming) is not None
-        earlier = [(due, to) for due, to in checked if due <= since]
-        if self._batch([*earlier, *later], coming) is not None:
+        if self._batch([*((due, to) for due, to in checked if due <= since), *later], coming) is not None:
             return True
         # One size of batches must do for all, but for those who are late whatever comes.
         before = self if alike else LightReserve(self._outlook, self._light)
+        earlier = [(due, to) for due, to in self._demand.deadlines(each=True) if due <= since]
         return before._batch(earlier) is None and self._batch(later, coming) is not None
 
     def spare(self, deadline: float) -> float:
@@ -111,7 +111,7 @@ class LightReserve:
 
         A light batch of that size, or of all who wait where they are fewer, leaves it so.
         """
-        return self._batch(self._demand.deadlines())
+        return self._batch(self._demand.deadlines(each=True))
 
     def bound_s(self, tier: str) -> float:
         """Return in how many seconds jobs that only a tier may make go first: later, a light batch may delay them."""
