@@ -131,6 +131,48 @@ class SlowAtWill:
     bound=0.0,
     flat=True,
 )
+@example(
+    seed=1986813130,
+    workers=3,
+    rps=2.8567494650059313,
+    direct=0.16608309180306668,
+    deferral=0.5365586444747502,
+    batch=2,
+    least=1.299999,
+    sure=False,
+    sizes=1,
+    named=0.0,
+    bound=0.6,
+    flat=False,
+)
+@example(
+    seed=3832989139,
+    workers=1,
+    rps=10.056617947559312,
+    direct=0.6613599401618905,
+    deferral=0.8480993186727533,
+    batch=8,
+    least=1.299999,
+    sure=True,
+    sizes=3,
+    named=0.3,
+    bound=0.3,
+    flat=False,
+)
+@example(
+    seed=2930582516,
+    workers=4,
+    rps=13.960243503591789,
+    direct=0.3671602002551847,
+    deferral=0.40495787473393663,
+    batch=8,
+    least=1.299999,
+    sure=False,
+    sizes=2,
+    named=0.0,
+    bound=0.1,
+    flat=False,
+)
 def test_nobody_who_is_admitted_goes_without_an_image(
     seed: int,
     workers: int,

@@ -55,6 +55,28 @@ async def test_batches_of_one_size_must_do_for_all(
 
 
 @pytest.mark.parametrize(
+    ("waiting", "deadline", "workers", "takes"),
+    [
+        ([], 1.31, 1, True),
+        ([], 1.29, 1, False),
+        ([1.4], 1.6, 1, True),  # the light one before it
+        ([1.4] * 2, 1.6, 1, False),
+        ([1.4] * 2, 1.6, 2, True),
+        ([0.14, *[1.6] * 4], 1.6, 2, True),  # five light ones on the other worker
+        ([0.5] * 8, 1.9, 1, True),  # one batch of 8 before it
+        ([0.5] * 9, 1.9, 1, True),  # more than can be made: who is late whatever comes is no reason to refuse others
+    ],
+)
+@virtual
+async def test_what_only_a_heavier_tier_may_make_has_its_time_beside_light_batches(
+    waiting: Sequence[float], deadline: float, workers: int, takes: bool
+) -> None:
+    """A heavy image takes up to 1.3 s."""
+    job = make_job("new", slo_s=deadline, tier="heavy")
+    assert LightReserve(outlook_on(waiting, workers=workers), "light", job).takes(deadline, "heavy") is takes
+
+
+@pytest.mark.parametrize(
     ("light", "heavy", "workers", "steps"),
     [
         ([0.5] * 8, [], 1, [8]),

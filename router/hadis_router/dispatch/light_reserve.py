@@ -11,7 +11,7 @@ for each deadline d there are enough batches that end by d (Liu and Layland's de
 
 That must hold of batches of some one size, and a batch of that size then leaves it holding (see
 docs/decisions/light-reserve.md). A batch holds images of one size: each size fills its own, and all are taken to last
-as long as those of the longest size that waits.
+as long as those of the longest size that waits. What only a heavier tier may make is counted beside (`bound_work.py`).
 
 Every batch is taken to last up to `Outlook.longest_s`. While none lasts longer, nobody who is admitted goes without an
 image: a test holds it for arbitrary times within that bound.
@@ -84,7 +84,7 @@ class LightReserve:
         outlook, gone = self._outlook, self._gone(worker, tier, size, image_size)
         if begun := outlook.queues[tier].begun_bound(size):  # they were promised theirs; those who will come were not
             if size == 1 and self._bound.begins[tier] < outlook.now + min(self._capacity.batch_s.values()):
-                return True  # no light batch can come before it, nor was one promised to
+                return True  # no light batch could come before it, so that it takes no more than was counted for it
             return self._keeps(Change(bound=self._bound.less(tier, begun)), gone)
         next_free_s = outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker)
         until_s = min(gone.until - outlook.now, next_free_s)
@@ -96,7 +96,7 @@ class LightReserve:
         return self._keeps(NO_CHANGE, gone)
 
     def allows_light(self, worker: RemoteWorker, jobs: Sequence[Job]) -> bool:
-        """Return whether a worker may begin a batch of these light jobs, for those with an image promised behind."""
+        """Return whether a worker may begin a batch of these light jobs, for those who wait behind."""
         image_size = jobs[0].params.size
         begun = Change(image_size, begun=[job.deadline for job in jobs])  # in order, as they are taken
         return self._keeps(begun, self._gone(worker, self._light, len(jobs), image_size))
@@ -107,7 +107,7 @@ class LightReserve:
         return not self._bound.in_time(lambda: self._capacity.free_at(gone))
 
     def batch(self) -> int | None:
-        """Return the largest size of batches in which all who have an image promised are in time now, if there is one.
+        """Return the largest size of batches in which all are in time now, if there is one.
 
         A light batch of that size, or of all who wait where they are fewer, leaves it so.
         """
@@ -130,7 +130,8 @@ class LightReserve:
         """Return whether all are in time with a worker gone."""
         bound = change.bound or self._bound
         in_time = bound.in_time(lambda: self._capacity.free_at(gone))
-        return in_time and self._batch(self._demand.deadlines(), change, gone) is not None
+        checked = self._demand.deadlines(each=change.bound is not None)
+        return in_time and self._batch(checked, change, gone) is not None
 
     def _batch(
         self, checked: Sequence[tuple[float, float]], change: Change = NO_CHANGE, gone: Gone | None = None
