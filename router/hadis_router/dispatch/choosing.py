@@ -38,7 +38,7 @@ def choose(outlook: Outlook) -> Choice | StepDown | None:
         worker = min(able, key=lambda worker: outlook.estimates.worker_ratio(worker.url))
         size = batch_size(outlook, tier, worker, len(able))
         if light is None or not outlook.lighter(light, tier):
-            return Choice(worker, tier, size if tier != light else light_batch_size(outlook, light, worker, size))
+            return light_batch(outlook, light, worker, size) if tier == light else Choice(worker, tier, size)
         reserve, head = LightReserve(outlook, light), outlook.queues[tier].first()
         image_size = head.params.size if head else None
         single_s = outlook.batch_s(tier, 1, image_size)
@@ -70,8 +70,8 @@ def by_urgency(outlook: Outlook, idle: Sequence[RemoteWorker]) -> list[str]:
         last_resort = outlook.plan is not None and outlook.lighter(tier, outlook.plan.light)
         over_count = not last_resort and outlook.workers.running(tier) >= outlook.worker_count(tier)
         due_s = head.deadline - outlook.now - outlook.estimates.latency_s(tier, 1, image_size=head.params.size)
-        if bound := queue.begun_bound(1):
-            bound_s = bound[0] - outlook.now - outlook.set_aside_s(tier)
+        if outlook.plan is not None and queue.begun_bound(1):
+            bound_s = LightReserve(outlook, outlook.plan.light).bound_s(tier)
             over_count, due_s = False, bound_s if over_count else min(due_s, bound_s)
         urgency[tier] = over_count, due_s
     return sorted(urgency, key=urgency.__getitem__)
@@ -94,11 +94,26 @@ def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> 
     return max(1, size)
 
 
-def light_batch_size(outlook: Outlook, light: str, worker: RemoteWorker, size: int) -> int:
-    """Return a light batch's size, or less where those of other image sizes that wait behind it would be late."""
-    if size == 1 or len({image_size for queue in outlook.queues.values() for image_size in queue.needy_sizes}) < 2:
-        return size
-    reserve, queue, smaller = LightReserve(outlook, light), outlook.queues[light], size
+def light_batch(outlook: Outlook, light: str, worker: RemoteWorker, size: int) -> Choice | StepDown:
+    """Return a light batch of that size, or of another one that leaves those who wait behind it their time.
+
+    Where it must hold jobs that wait for heavier tiers, these step down first.
+    """
+    queue, smaller = outlook.queues[light], size
+    heavier = [heavy for tier, heavy in outlook.queues.items() if outlook.lighter(light, tier)]
+    if len(queue) <= size and not any(heavy.needy or heavy.bound for heavy in heavier):
+        return Choice(worker, light, size)  # nobody is behind it
+    reserve = LightReserve(outlook, light)
     while smaller and not reserve.allows_light(worker, queue.following(smaller)):
         smaller //= 2
-    return smaller or size
+    if smaller:
+        return Choice(worker, light, smaller)
+    batch = reserve.batch()
+    if batch is None:  # some are late already, whatever is begun
+        while size > 1 and reserve.delays_bound(worker, size, queue.following(1)[0].params.size):
+            size //= 2
+        return Choice(worker, light, size)
+    jobs = queue.following(batch)
+    last = jobs[-1].deadline if len(jobs) == batch else math.inf
+    urgent = [job for heavy in heavier for job in heavy.most_urgent_needy(batch) if job.deadline < last]
+    return StepDown(urgent, light) if urgent else Choice(worker, light, len(jobs))

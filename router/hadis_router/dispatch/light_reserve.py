@@ -1,4 +1,4 @@
-"""The light reserve: heavy work starts only while the light tier could still answer everybody who waits.
+"""The light reserve: work starts only while the light tier could still answer everybody who waits.
 
 A batch that somebody needs is not stopped, so a heavy one that starts may be what makes somebody late who could have
 had a light image.
@@ -7,15 +7,11 @@ tier still get through all who wait without an image, each before his deadline, 
 the next worker is free? Jobs in batches of equal length and in order of their deadlines are feasible if and only if
 for each deadline d there are enough batches that end by d (Liu and Layland's demand criterion, for one kind of batch):
 
-    waiting(d) <= sum over workers of jobs in batches that end by d
+    batches that those with deadlines up to d fill <= sum over workers of batches that end by d
 
-Where sizes of images are mixed, batches are of equal length all the same: each is taken to be of the longest size that
-waits, and each further size to need one more batch. And a light batch is made smaller where those of other sizes that
-wait behind it would be late.
-
-A job that only a heavier tier may make is no less promised: to those who come and to heavy batches of others it counts
-as the light jobs that would take as long, due one after the other from when it must begin on: from then on its worker
-makes nothing else. Once it is begun, it does not stand in its own way.
+That must hold of batches of some one size, and a batch of that size then leaves it holding (see
+docs/decisions/light-reserve.md). A batch holds images of one size: each size fills its own, and all are taken to last
+as long as those of the longest size that waits. What only a heavier tier may make is counted beside (`bound_work.py`).
 
 Every batch is taken to last up to `Outlook.longest_s`. While none lasts longer, nobody who is admitted goes without an
 image: a test holds it for arbitrary times within that bound.
@@ -24,35 +20,17 @@ image: a test holds it for arbitrary times within that bound.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from hadis_router.dispatch.bound_work import bound_work
 from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.light_capacity import Gone, LightCapacity
+from hadis_router.dispatch.light_demand import NO_CHANGE, Change, LightDemand
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.workers import RemoteWorker
 
 HEADROOM = 0.1
 """Share of the SLO by which light work must be able to be early for heavy work to start: room for those who come."""
-
-_EACH, _FURTHER = 32, 1.25
-"""So many deadlines from the first on are looked at one by one, and then those at distances that grow by a factor."""
-
-
-class _BoundWork(NamedTuple):
-    """What each job that only one tier may make asks of the workers that have the light tier."""
-
-    jobs: float
-    """Light jobs that take as long."""
-    lasts_s: float
-    """Its seconds, if it is made alone."""
-
-    def due(self, deadlines: Sequence[float], to: float) -> float:
-        """Return how many light jobs' time those with these deadlines, rising, must have had by a time."""
-        done = bisect_right(deadlines, to)
-        under_way = deadlines[done : bisect_right(deadlines, to + self.lasts_s)]
-        begun = sum(1 - (deadline - to) / self.lasts_s for deadline in under_way)
-        return self.jobs * (done + begun)
 
 
 class LightReserve:
@@ -64,130 +42,130 @@ class LightReserve:
         `job` is one that may come to them.
         """
         self._outlook, self._light = outlook, light
-        image_sizes = {size for queue in outlook.queues.values() for size in queue.needy_sizes}
-        image_sizes |= {job.params.size} if job else set()
-        sizes = range(1, outlook.batch_limit(light) + 1)
-        longest = max(image_sizes, key=lambda size: outlook.batch_s(light, sizes[-1], size), default=None)
-        self._sizes_s = [outlook.longest_s(light, outlook.batch_s(light, size, longest)) for size in sizes]
-        self._image_sizes = len(image_sizes)
-        self._queues = [(queue.needy, self._part(tier)) for tier, queue in outlook.queues.items() if queue.needy]
-        self._bound = [(queue.bound, self._work(tier)) for tier, queue in outlook.queues.items() if queue.bound]
+        self._demand = LightDemand(outlook, light, job if job and job.may_go_to(light) else None)
+        self._capacity = LightCapacity(outlook, light, self._demand.image_sizes)
+        self._bound = bound_work(outlook, light, len(self._capacity), job)
+        self._job = job
 
     def takes(self, deadline: float, tier: str | None = None) -> bool:
-        """Return whether one more job, with a deadline (loop time), can be promised an image of the light tier.
+        """Return whether the job that may come, with a deadline (loop time), can be promised an image.
 
-        Or of `tier`, which alone may make it. Whoever has an earlier deadline does not mind.
+        One of the light tier, or of `tier`, which alone may make it.
         """
-        work = _BoundWork(1.0, 0.0) if tier is None else self._work(tier)
-        later = [(due, to) for due, to in self._checked() if due > deadline - work.lasts_s]
-        return all(
-            self._keeps(due, to, None, 0.0, work.due([deadline], to)) for due, to in ((deadline, deadline), *later)
-        )
+        if tier is None or tier == self._light:
+            return self._takes(Change(self._image_size(), 1.0, deadline), deadline, [(deadline, deadline)])
+        if tier not in self._bound.begins:
+            return True
+        bound = self._bound.plus(tier, deadline)
+        return bound.in_time(self._capacity.free_at) and self._takes(Change(bound=bound), bound.first, [])
+
+    def _takes(self, coming: Change, since: float, own: Sequence[tuple[float, float]]) -> bool:
+        """Return whether all are in time with what comes, which those with deadlines up to `since` do not mind."""
+        checked = self._demand.deadlines()
+        later = [*own, *((due, to) for due, to in checked if due > since)]
+        alike = len(self._demand.image_sizes) == 1
+        if alike and self._capacity.batches == [1]:
+            return self._batch(later, coming) is not None
+        if self._batch([*((due, to) for due, to in checked if due <= since), *later], coming) is not None:
+            return True
+        # One size of batches must do for all, but for those who are late whatever comes.
+        before = self if alike else LightReserve(self._outlook, self._light)
+        earlier = [(due, to) for due, to in self._demand.deadlines(each=True) if due <= since]
+        return before._batch(earlier) is None and self._batch(later, coming) is not None
 
     def spare(self, deadline: float) -> float:
         """Return how many more jobs, with a deadline (loop time) that is not before the others', can be promised."""
-        return self._made_by(deadline, None, 0.0, math.inf) - self._needed(self._waiting(deadline) + 1) + 1
+        return max(self._spare(deadline, batch) for batch in self._capacity.batches)
 
     def allows(self, worker: RemoteWorker, tier: str, size: int, image_size: str | None = None) -> bool:
         """Return whether a worker may begin a batch of `size` jobs of a heavier tier now."""
         if self._light not in worker.tiers:
             return True
-        outlook, busy_s = self._outlook, self._busy_s(worker, tier, size, image_size)
-        if begun := outlook.queues[tier].begun_bound(size):  # it was promised; those who will come were not
-            work = self._work(tier)
-            return all(self._keeps(due, to, worker, busy_s, -work.due(begun, to)) for due, to in self._checked())
-        until_s = min(busy_s, outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker))
+        outlook, gone = self._outlook, self._gone(worker, tier, size, image_size)
+        if begun := outlook.queues[tier].begun_bound(size):  # they were promised theirs; those who will come were not
+            if size == 1 and self._bound.begins[tier] < outlook.now + min(self._capacity.batch_s.values()):
+                return True  # no light batch could come before it, so that it takes no more than was counted for it
+            return self._keeps(Change(bound=self._bound.less(tier, begun)), gone)
+        next_free_s = outlook.workers.next_free_s(self._light, outlook.now, outlook.longest_s, worker)
+        until_s = min(gone.until - outlook.now, next_free_s)
         coming = 1 + (outlook.plan.demand_rps if outlook.plan else 0.0) * until_s
         newest = outlook.now + (1 - HEADROOM) * outlook.slo_s
-        everybody = self._needed(self._waiting(math.inf) + coming)
-        if self._made_by(newest, worker, busy_s, everybody) < everybody:
+        everybody = Change(self._image_size(), coming)
+        if self._batch([(newest, math.inf)], everybody, gone) is None:
             return False
-        return all(self._keeps(due, to, worker, busy_s) for due, to in self._checked())
+        return self._keeps(NO_CHANGE, gone)
 
     def allows_light(self, worker: RemoteWorker, jobs: Sequence[Job]) -> bool:
-        """Return whether a worker may begin a batch of these light jobs, for those of other sizes that wait behind."""
-        begun = [job.deadline for job in jobs if job.needy]  # in order, as they are taken
-        busy_s = self._busy_s(worker, self._light, len(jobs), jobs[0].params.size)
-        return all(self._keeps(due, to, worker, busy_s, -bisect_right(begun, to)) for due, to in self._checked())
+        """Return whether a worker may begin a batch of these light jobs, for those who wait behind."""
+        image_size = jobs[0].params.size
+        begun = Change(image_size, begun=[job.deadline for job in jobs])  # in order, as they are taken
+        return self._keeps(begun, self._gone(worker, self._light, len(jobs), image_size))
 
-    def _busy_s(self, worker: RemoteWorker, tier: str, size: int, image_size: str | None) -> float:
-        """Return the seconds that a worker is taken to be gone for a batch."""
+    def delays_bound(self, worker: RemoteWorker, size: int, image_size: str | None) -> bool:
+        """Return whether a light batch would make those late that only a heavier tier may make."""
+        gone = self._gone(worker, self._light, size, image_size)
+        return not self._bound.in_time(lambda: self._capacity.free_at(gone))
+
+    def batch(self) -> int | None:
+        """Return the largest size of batches in which all are in time now, if there is one.
+
+        A light batch of that size, or of all who wait where they are fewer, leaves it so.
+        """
+        return self._batch(self._demand.deadlines(each=True))
+
+    def bound_s(self, tier: str) -> float:
+        """Return in how many seconds jobs that only a tier may make go first: later, a light batch may delay them."""
+        return self._bound.begins.get(tier, math.inf) - self._outlook.now - max(self._capacity.batch_s.values())
+
+    def _image_size(self) -> str | None:
+        return self._job.params.size if self._job else next(iter(self._demand.image_sizes), None)
+
+    def _gone(self, worker: RemoteWorker, tier: str, size: int, image_size: str | None) -> Gone:
+        """Return until when a worker is taken to be gone for a batch that it begins now."""
         outlook = self._outlook
         ratio = outlook.estimates.worker_ratio(worker.url)
-        return outlook.longest_s(tier, outlook.batch_s(tier, size, image_size) * ratio)
+        return Gone(worker, outlook.now + outlook.longest_s(tier, outlook.batch_s(tier, size, image_size) * ratio))
 
-    def _part(self, tier: str) -> float:
-        """Return how many images of `light` a job that waits for a tier counts as.
+    def _keeps(self, change: Change, gone: Gone) -> bool:
+        """Return whether all are in time with a worker gone."""
+        bound = change.bound or self._bound
+        in_time = bound.in_time(lambda: self._capacity.free_at(gone))
+        checked = self._demand.deadlines(each=change.bound is not None)
+        return in_time and self._batch(checked, change, gone) is not None
 
-        A tier lighter than the plan's is the last resort of all: each of them could step down to it.
+    def _batch(
+        self, checked: Sequence[tuple[float, float]], change: Change = NO_CHANGE, gone: Gone | None = None
+    ) -> int | None:
+        """Return the largest size of batches in which all jobs are in time; None where there is none.
+
+        `checked` says by when those with a deadline up to another one must be made.
         """
-        outlook = self._outlook
-        plan_light = outlook.plan.light if outlook.plan else self._light
-        if outlook.lighter(self._light, plan_light):
-            return 1.0
-        made_by = plan_light if outlook.lighter(plan_light, tier) else tier
-        return 1.0 if made_by == self._light else outlook.image_s(made_by) / outlook.image_s(self._light)
+        return next((b for b in self._capacity.batches if self._suffices(b, checked, change, gone)), None)
 
-    def _work(self, tier: str) -> _BoundWork:
-        """Return what a job that only `tier` may make asks of the light tier's workers."""
-        if tier == self._light:
-            return _BoundWork(1.0, 0.0)
-        outlook = self._outlook
-        light_s = self._sizes_s[-1] / len(self._sizes_s)
-        lasts_s = outlook.longest_s(tier, outlook.batch_s(tier, 1))
-        jobs = outlook.longest_s(tier, outlook.image_s(tier)) / light_s
-        return _BoundWork(jobs, lasts_s)
+    def _suffices(self, batch: int, checked: Sequence[tuple[float, float]], change: Change, gone: Gone | None) -> bool:
+        """Return whether all jobs are in time in batches of a size.
 
-    def _keeps(self, due: float, to: float, gone: RemoteWorker | None, gone_s: float, extra: float = 0.0) -> bool:
-        """Return whether all jobs with a deadline up to `to`, and `extra` ones, can be made by `due`, a worker gone."""
-        jobs = self._needed(self._waiting(to) + extra)
-        return self._made_by(due, gone, gone_s, jobs) >= jobs
-
-    def _waiting(self, to: float) -> float:
-        """Return how many jobs with a deadline up to `to` have no image."""
-        needy = sum(part * bisect_right(queue, to) for queue, part in self._queues)
-        return needy + sum(work.due(queue, to) for queue, work in self._bound)
-
-    def _needed(self, jobs: float) -> float:
-        """Return how many light jobs workers must be able to make for so many to be sure of their images.
-
-        A batch holds one size, so that each further size may take one batch more, which may hold a single job.
+        Where those of several deadlines can be made by the first of these, the others need not be looked at.
         """
-        further = min(self._image_sizes, jobs) - 1
-        return jobs + further * (len(self._sizes_s) - 1) if further > 0 else jobs
-
-    def _checked(self) -> list[tuple[float, float]]:
-        """Return deadlines, in order, each with that up to which jobs are counted for it.
-
-        That is itself for the first ones. Of a long queue only some are looked at, and the jobs up to the next of them
-        counted: who asks errs on the safe side.
-        """
-        found: set[float] = set()
-        for queue, _ in (*self._queues, *self._bound):
-            found.update(queue[:_EACH])
-            place = float(_EACH)
-            while place < len(queue):
-                found.add(queue[int(place)])
-                place *= _FURTHER
-            found.add(queue[-1])
-        rising = sorted(found)
-        if len(rising) <= _EACH:
-            return [(due, due) for due in rising]
-        pairs = zip(rising, rising[1:] + rising[-1:], strict=True)
-        return [(due, due if i < _EACH else following) for i, (due, following) in enumerate(pairs)]
-
-    def _made_by(self, deadline: float, gone: RemoteWorker | None, gone_s: float, enough: float) -> int:
-        """Return how many light jobs the workers can make by a deadline; more than `enough` need not be counted."""
-        jobs, outlook = 0, self._outlook
-        for worker in outlook.workers:
-            if self._light not in worker.tiers:
+        parts = [(0, len(checked) - 1)] if checked else []
+        while parts:
+            first, last = parts.pop()
+            needed = self._needed(checked[last][1], batch, change)
+            if self._capacity.made_by(checked[first][0], batch, needed, gone) >= needed:
                 continue
-            busy_s = gone_s if worker is gone else worker.left_s(outlook.now, outlook.longest_s)
-            left_s = (deadline - outlook.now - busy_s) / outlook.estimates.worker_ratio(worker.url)
-            if left_s < self._sizes_s[0]:
-                continue
-            full, rest_s = divmod(left_s, self._sizes_s[-1])
-            jobs += int(full) * len(self._sizes_s) + bisect_right(self._sizes_s, rest_s)
-            if jobs >= enough:
-                break
-        return jobs
+            if first == last:
+                return False
+            middle = (first + last) // 2
+            parts += [(first, middle), (middle + 1, last)]
+        return True
+
+    def _needed(self, to: float, batch: int, change: Change) -> int:
+        """Return how many batches of a size workers must be able to make by a time for all with deadlines up to it."""
+        bound = change.bound or self._bound
+        return self._demand.batches(to, batch, change) + bound.batches(to, self._capacity.batch_s[batch])
+
+    def _spare(self, deadline: float, batch: int) -> float:
+        image_size = self._image_size()
+        jobs = self._demand.jobs(deadline, image_size)
+        others = self._needed(deadline, batch, NO_CHANGE) - math.ceil(jobs / batch)
+        return batch * (self._capacity.made_by(deadline, batch, math.inf, None) - others) - jobs

@@ -83,15 +83,6 @@ class Outlook:
         """Return the expected seconds of a batch, the discriminator's included where it judges."""
         return self.estimates.latency_s(tier, size, self.discriminates(tier), image_size)
 
-    def set_aside_s(self, tier: str) -> float:
-        """Return the seconds before its deadline at which a job that only a tier can make must be begun.
-
-        A batch of the light tier may have begun just then.
-        """
-        light = self.plan.light if self.plan else tier
-        ahead_s = self.longest_s(light, self.batch_s(light, self.batch_limit(light)))
-        return ahead_s + self.longest_s(tier, self.batch_s(tier, 1))
-
     def image_s(self, tier: str, image_size: str | None = None) -> float:
         """Return the GPU seconds of an image in a batch of the plan's size."""
         size = self.batch_limit(tier, image_size)

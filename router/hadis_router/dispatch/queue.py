@@ -36,10 +36,12 @@ class TierQueue:
         """Whether clients take turns, where several wait."""
         self.needy: list[float] = []
         """Deadlines, rising, of the jobs that have no image yet and may be answered by a lighter tier."""
+        self.needy_by_size: dict[str | None, list[float]] = {}
+        """The same by image size."""
         self.bound: list[float] = []
         """Deadlines, rising, of those without an image that no lighter tier may make."""
-        self.needy_sizes: dict[str | None, int] = {}
-        """How many of the needy ones there are of each image size."""
+        self.bound_by_size: dict[str | None, list[float]] = {}
+        """The same by image size."""
         self.kinds: dict[BatchKey, int] = {}
         """How many jobs wait that can share a batch."""
         self.unmade_s: dict[str, float] = {}
@@ -60,9 +62,10 @@ class TierQueue:
         _count(self.kinds, job.params.batch_key, 1)
         if entry.needy:
             insort(self.needy, job.deadline)
-            _count(self.needy_sizes, job.params.size, 1)
+            insort(self.needy_by_size.setdefault(job.params.size, []), job.deadline)
         if entry.bound:
             insort(self.bound, job.deadline)
+            insort(self.bound_by_size.setdefault(job.params.size, []), job.deadline)
         if work_s:
             self.unmade_s[job.client] = self.unmade_s.get(job.client, 0.0) + work_s
 
@@ -77,9 +80,10 @@ class TierQueue:
         _count(self.kinds, job.params.batch_key, -1)
         if entry.needy:
             del self.needy[bisect_left(self.needy, job.deadline)]
-            _count(self.needy_sizes, job.params.size, -1)
+            _remove(self.needy_by_size, job)
         if entry.bound:
             del self.bound[bisect_left(self.bound, job.deadline)]
+            _remove(self.bound_by_size, job)
         if entry.work_s:
             self.unmade_s[job.client] -= entry.work_s
             if self.unmade_s[job.client] < _NOTHING_S:
@@ -159,7 +163,7 @@ class TierQueue:
 
     def begun_bound(self, size: int) -> list[float]:
         """Return the deadlines of those among the `size` jobs taken next that go first."""
-        return self.bound[:size] if self.by_turns else []
+        return [job.deadline for job in self.following(size) if job.bound] if self.bound and self.by_turns else []
 
     def drain(self) -> list[Job]:
         """Take every job."""
@@ -179,6 +183,14 @@ def _count(counts: dict[_Key, int], key: _Key, change: int) -> None:
     counts[key] = counts.get(key, 0) + change
     if not counts[key]:
         del counts[key]
+
+
+def _remove(by_size: dict[str | None, list[float]], job: Job) -> None:
+    """Take a job's deadline out; a size of which there are none is not kept."""
+    deadlines = by_size[job.params.size]
+    del deadlines[bisect_left(deadlines, job.deadline)]
+    if not deadlines:
+        del by_size[job.params.size]
 
 
 def _yields(entry: QueueEntry) -> bool:

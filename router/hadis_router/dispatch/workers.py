@@ -10,6 +10,7 @@ from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import Progress
 
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 15.0
+_ROUNDING = 1e-9
 _OVERRUN = 0.1
 """Share of its time so far that a late batch is taken to need still."""
 _BUSY_BACKOFF_S, _LONGEST_BUSY_BACKOFF_S = 0.05, 1.0
@@ -64,7 +65,8 @@ class RemoteWorker:
         """
         if self.tier is None:
             return max(0.0, self.backoff_until - now)
-        return max(self.began + longest_s(self.tier, self.free_at - self.began) - now, _OVERRUN * (now - self.began))
+        left_s = self.began + longest_s(self.tier, self.free_at - self.began) - now
+        return max(0.0, left_s) if left_s > -_ROUNDING else _OVERRUN * (now - self.began)
 
     def end(self) -> None:
         """Note that its batch ended, however."""

@@ -1,0 +1,105 @@
+"""The light reserve where batches save time: 1, 2, 4 and 8 light images take up to 0.13, 0.182, 0.286 and 0.494 s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from documents import profile_document, save_time_in_batches
+from fake_workers import make_job, make_outlook, make_plan
+from hadis.api.resources import CascadeProfile
+from hadis.planning.profile import Profile
+from hadis_router.dispatch.choosing import StepDown, choose
+from hadis_router.dispatch.light_reserve import LightReserve
+from hadis_router.dispatch.outlook import Outlook
+from virtual import virtual
+
+BOTH = ("light", "heavy")
+
+
+def outlook_on(
+    light: Sequence[float], heavy: Sequence[float] = (), workers: int = 1, heavy_workers: int = 1
+) -> Outlook:
+    """Return what the router sees at time 0 of idle workers and of jobs with these deadlines that wait for a tier."""
+    document = profile_document()
+    save_time_in_batches(document)
+    profile, plan = Profile(CascadeProfile.read(document)), make_plan(batch=8, counts=(1, heavy_workers))
+    outlook = make_outlook(profile, plan, [BOTH] * workers)
+    for tier, deadlines in (("light", light), ("heavy", heavy)):
+        for i, deadline in enumerate(deadlines):
+            outlook.queues[tier].put(make_job(f"{tier}{i}", slo_s=deadline))
+    return outlook
+
+
+@pytest.mark.parametrize(
+    ("waiting", "deadline", "workers", "takes"),
+    [
+        ([], 0.14, 1, True),
+        ([], 0.12, 1, False),
+        ([0.5] * 7, 0.5, 1, True),  # one batch of 8
+        ([0.5] * 8, 0.5, 1, False),
+        ([0.14, 0.53, 0.53], 0.53, 1, True),  # four single ones
+        ([0.14, 0.5, 0.5], 0.5, 1, False),
+        ([0.14, *[0.5] * 4], 0.5, 2, True),  # three on each worker
+        ([0.3] * 3, 0.6, 1, True),
+        ([0.5] * 7, 0.14, 1, False),  # a first one with little time would make the others late
+        ([0.1], 0.5, 1, True),  # who is late whatever comes is no reason to refuse others
+    ],
+)
+@virtual
+async def test_batches_of_one_size_must_do_for_all(
+    waiting: Sequence[float], deadline: float, workers: int, takes: bool
+) -> None:
+    outlook = outlook_on(waiting, workers=workers)
+    assert LightReserve(outlook, "light", make_job("new", slo_s=deadline)).takes(deadline) is takes
+
+
+@pytest.mark.parametrize(
+    ("waiting", "deadline", "workers", "takes"),
+    [
+        ([], 1.31, 1, True),
+        ([], 1.29, 1, False),
+        ([1.4], 1.6, 1, True),  # the light one before it
+        ([1.4] * 2, 1.6, 1, False),
+        ([1.4] * 2, 1.6, 2, True),
+        ([0.14, *[1.6] * 4], 1.6, 2, True),  # five light ones on the other worker
+        ([0.5] * 8, 1.9, 1, True),  # one batch of 8 before it
+        ([0.5] * 9, 1.9, 1, True),  # more than can be made: who is late whatever comes is no reason to refuse others
+    ],
+)
+@virtual
+async def test_what_only_a_heavier_tier_may_make_has_its_time_beside_light_batches(
+    waiting: Sequence[float], deadline: float, workers: int, takes: bool
+) -> None:
+    """A heavy image takes up to 1.3 s."""
+    job = make_job("new", slo_s=deadline, tier="heavy")
+    assert LightReserve(outlook_on(waiting, workers=workers), "light", job).takes(deadline, "heavy") is takes
+
+
+@pytest.mark.parametrize(
+    ("light", "heavy", "workers", "steps"),
+    [
+        ([0.5] * 8, [], 1, [8]),
+        # One light image alone takes 0.13 s: after it, seven would not be made in time.
+        ([0.55], [0.56] * 7, 1, [7, 8]),
+        # Two workers share what waits, but not so that neither is there for those who wait for the heavy tier.
+        ([0.5] * 4, [0.5] * 8, 2, [8, 6, 6]),
+    ],
+)
+@virtual
+async def test_a_light_batch_takes_in_jobs_of_heavier_tiers_that_must_be_in_it(
+    light: Sequence[float], heavy: Sequence[float], workers: int, steps: Sequence[int]
+) -> None:
+    """The plan gives the heavy tier no worker, so that its jobs come after the light ones, whatever their deadlines."""
+    outlook, done = outlook_on(light, heavy, workers=workers, heavy_workers=0), []
+    while choice := choose(outlook):
+        if isinstance(choice, StepDown):
+            done.append(len(choice.jobs))
+            for job in choice.jobs:
+                outlook.queues["heavy"].remove(job)
+                outlook.queues["light"].put(job)
+        else:
+            assert choice.tier == "light"
+            done.append(len(outlook.queues["light"].take(choice.size)))
+            choice.worker.begin("light", 0.0, outlook.batch_s("light", choice.size))
+    assert done == steps
