@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
+from hadis.protocol import keep_alive
 from hadis.protocol.worker import AnswerReader, GenerateBatch
 from pydantic import TypeAdapter
 
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result, WorkerBusy, WorkerGone
 
-KEEP_ALIVE_S = 3.0
-"""An idle connection is kept for less than its server keeps it (uvicorn: 5 s): used just as the server closes it, it
-would look like the server's end."""
 _CONNECT_S = 2.0
+_HEADERS = {"content-type": "application/json"}
 _BATCH = TypeAdapter(GenerateBatch)
 
 
@@ -23,7 +22,9 @@ class HttpTransport:
 
     def __init__(self) -> None:
         """Open no connection yet."""
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keep_alive.CLIENT_S)
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -40,14 +41,19 @@ class HttpTransport:
     ) -> list[Result]:
         """Have a worker make a batch; raise WorkerBusy or WorkerGone.
 
+        A connection that was closed before any byte of an answer came is no sign that the worker is ill: it is asked
+        again at once, which is safe. A worker that had begun the batch after all stops it, as its caller is gone, and
+        says until then that it is busy.
+
         Cancelling it closes the connection, by which the worker knows that nobody waits any more.
         """
         batch = GenerateBatch(tier=tier, jobs=tuple(job.wire() for job in jobs), discriminate=discriminate)
         body = _BATCH.dump_json(batch, by_alias=True, exclude_none=True)
         limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
-        headers = {"content-type": "application/json"}
         try:
-            async with self._session.post(f"{url}/generate", data=body, headers=headers, timeout=limit) as answer:
+            async with await answer_of(
+                lambda: self._session.post(f"{url}/generate", data=body, timeout=limit, headers=_HEADERS)
+            ) as answer:
                 if answer.status != 200:
                     content = await answer.read()
                     if answer.status == 409:
@@ -60,6 +66,16 @@ class HttpTransport:
                 return _in_order(reader.results(), jobs)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError, KeyError) as error:
             raise WorkerGone(f"{type(error).__name__}: {error}") from None
+
+
+async def answer_of(ask: Callable[[], Awaitable[aiohttp.ClientResponse]]) -> aiohttp.ClientResponse:
+    """Return what a server answers; asks once more where it closed the connection before any byte of an answer came."""
+    try:
+        return await ask()
+    except (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError) as error:
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise  # there was no connection
+        return await ask()
 
 
 def _in_order(results: list[Result], jobs: Sequence[Job]) -> list[Result]:

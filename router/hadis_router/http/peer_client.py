@@ -10,9 +10,10 @@ from typing import Any
 
 import aiohttp
 from fastapi import Request, Response
+from hadis.protocol import keep_alive
 from starlette.responses import StreamingResponse
 
-from hadis_router.dispatch.worker_client import KEEP_ALIVE_S
+from hadis_router.dispatch.worker_client import answer_of
 
 HOPS, AGE, CLIENT = "hadis-forwarded", "hadis-age-seconds", "x-forwarded-for"
 """Headers of a forwarded request: by how many routers; how old it is; the address that it came from."""
@@ -34,7 +35,7 @@ class PeerClient:
         """`slo_s` bounds how long an answer may take."""
         self._slo_s = slo_s
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S), auto_decompress=False
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keep_alive.CLIENT_S), auto_decompress=False
         )
         self._waiting: dict[str, set[asyncio.Task[Response]]] = {}
         """By router, the requests that it has not begun to answer."""
@@ -85,9 +86,10 @@ class PeerClient:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=left_s)
         async with AsyncExitStack() as stack:
             try:
+                url = router + request.url.path
                 answer = await stack.enter_async_context(
-                    self._session.request(
-                        request.method, router + request.url.path, headers=headers, data=body, timeout=timeout
+                    await answer_of(
+                        lambda: self._session.request(request.method, url, headers=headers, data=body, timeout=timeout)
                     )
                 )
                 if answer.content_type == "text/event-stream":
