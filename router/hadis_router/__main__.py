@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable
 import uvicorn
 from hadis.api.manifest import Manifest, ManifestError, read_manifest
 from hadis.planning.profile import Profile
+from hadis.protocol import keep_alive
 from hadis.protocol.address import http_url
 from hadis.protocol.run_state import RunState
 from pydantic import ValidationError
 
 from hadis_router.app import create_app
 from hadis_router.difficulty.scorer import DifficultyScorer
+from hadis_router.http.guarded_protocol import GuardedProtocol
 from hadis_router.plan_from_file import follow_file
 from hadis_router.settings import RouterSettings
 
@@ -46,6 +48,8 @@ def main() -> int:
     )
     config = uvicorn.Config(
         app,
+        http=GuardedProtocol,
+        timeout_keep_alive=keep_alive.SERVER_S,
         host=settings.host,
         port=settings.port,
         log_level="warning",

@@ -66,19 +66,19 @@ async def events(request: Request) -> Response:
         return elsewhere
     if history.listeners >= _MOST_LISTENERS:
         raise refusals.too_many_listeners(_MOST_LISTENERS)
+    history.listeners += 1  # here, not when the first event is sent: others may come until then
+
+    def ended() -> None:
+        history.listeners -= 1
 
     async def stream() -> AsyncIterator[bytes]:
-        history.listeners += 1
-        try:
-            yield sse.event("history", list(history.points))
-            while not gateway.stopping() and gateway.peers.only_owner is None:
-                status = status_document(gateway)
-                yield sse.event("status", status | {"point": point_of(status)})
-                await asyncio.sleep(_STATUS_EVERY_S)
-        finally:
-            history.listeners -= 1
+        yield sse.event("history", list(history.points))
+        while not gateway.stopping() and gateway.peers.only_owner is None:
+            status = status_document(gateway)
+            yield sse.event("status", status | {"point": point_of(status)})
+            await asyncio.sleep(_STATUS_EVERY_S)
 
-    return sse.response(stream())
+    return sse.response(stream(), ended)
 
 
 @router.get("/v1/hadis/progress/{request_id}")
