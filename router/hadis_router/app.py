@@ -18,6 +18,7 @@ from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.worker_client import HttpTransport
 from hadis_router.http import api, errors, events, pareto_front, static_page
+from hadis_router.http.front_door import FrontDoor
 from hadis_router.http.gateway import Gateway, PromptScorer
 from hadis_router.http.metrics import RouterMetrics
 
@@ -61,6 +62,7 @@ def create_app(
     if with_page:
         static_page.install(app)
     errors.install(app)
+    app.add_middleware(FrontDoor)
     return app
 
 

@@ -19,6 +19,7 @@ from hadis_router.dispatch.admission import check_share
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.fair_share import IDLE_S, MOST_CLIENTS, FairShares
+from hadis_router.dispatch.held import HeldClients
 from hadis_router.dispatch.job import Job
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,11 +165,11 @@ async def test_retry_after_says_when_what_was_asked_for_beyond_the_share_is_work
     shares.ask("b", 1e-3, 0.0)
     for i in range(9):
         job = make_job(str(i), client="a")
-        check_share([job], outlook, shares, 10)
+        check_share([job], outlook, shares, 10, HeldClients())
         outlook.queues["light"].put(job, 0.1)
     for _ in range(10):
         with pytest.raises(ServeError) as refused:
-            check_share([make_job(client="a")], outlook, shares, 10)
+            check_share([make_job(client="a")], outlook, shares, 10, HeldClients())
     # There is room for ten images, and for 9.95 of them beside the other. What was asked for is 19, 9.05 too many:
     # 3.6 s of the share's work.
     assert (refused.value.status, refused.value.code, refused.value.retry_after_s) == (429, "over_share", 4)

@@ -13,14 +13,18 @@ from hadis.planning.plan import Plan
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.cascade import Cascade
 from hadis_router.dispatch.fair_share import FairShares
+from hadis_router.dispatch.held import OVER_SHARE_S, HeldClients
 from hadis_router.dispatch.job import Admission, Job, TierReason
 from hadis_router.dispatch.light_reserve import LightReserve
 from hadis_router.dispatch.outlook import Outlook
 
 _ROUNDING = 1e-9
+_FOR_NEWCOMERS = 0.05
+"""Share of the objective, at its end, that is for clients with nothing that waits: what such a client will send is not
+known to the fair shares yet, and beside a flood all the room that there is would be taken when it comes."""
 
 
-def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue_limit: int) -> None:
+def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue_limit: int, held: HeldClients) -> None:
     """Count the jobs of one request as its client's demand; raise ServeError 429 where it has its share already.
 
     A client with nothing that waits is not held to it: who has a share of less than one request may still have one.
@@ -40,7 +44,10 @@ def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue
     if waiting_s + len(jobs) * image_s > limit_s * (1 + _ROUNDING):
         least_s = max(limit_s, image_s)
         beyond = shares.demand_s(job.client, outlook.now) / least_s - 1
-        raise refusals.over_share(beyond * shares.horizon_s)
+        error = refusals.over_share(beyond * shares.horizon_s)
+        cheapest_s = min(image_s, outlook.image_s(plan.light))
+        held.hold(job.client, error, outlook.now + OVER_SHARE_S, max(0.0, limit_s * (1 + _ROUNDING) - cheapest_s))
+        raise error
 
 
 def _spare_s(job: Job, outlook: Outlook, tier: str, queue_limit: int) -> float:
@@ -92,20 +99,31 @@ def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
     An image of a lighter tier in time is worth more than a better one too late. Whoever the client lets have a light
     image is admitted only where the light tier can be sure to make one, whatever happens to the heavy one.
     """
-    late_s = outlook.ends_at(job, tier) - job.deadline
+    margin_s = _FOR_NEWCOMERS * outlook.slo_s if outlook.unmade_s(job.client) else 0.0
+    due = job.deadline - margin_s
+    late_s = outlook.ends_at(job, tier) - due
     if job.forced_tier is not None:
         if late_s > 0:
             raise refusals.too_late(late_s)
         return tier
     reserve = LightReserve(outlook, plan.light, job) if outlook.guards_light and job.needy else None
-    if late_s <= 0 and (reserve is None or reserve.takes(job.deadline)):
+    if late_s <= 0 and (reserve is None or _takes(reserve, job, outlook, plan.light, margin_s)):
         return tier
     names = list(outlook.queues)
     for other in reversed(names[: names.index(tier)]):
         if reserve is not None and not outlook.lighter(plan.light, other):
-            in_time = (reserve if other == plan.light else LightReserve(outlook, other, job)).takes(job.deadline)
+            of_other = reserve if other == plan.light else LightReserve(outlook, other, job)
+            in_time = _takes(of_other, job, outlook, other, margin_s)
         else:
-            in_time = outlook.ends_at(job, other) <= job.deadline
+            in_time = outlook.ends_at(job, other) <= due
         if in_time and job.may_go_to(other) and outlook.workers.having(other):
             return other
     raise refusals.too_late(late_s)
+
+
+def _takes(reserve: LightReserve, job: Job, outlook: Outlook, light: str, margin_s: float) -> bool:
+    """Return whether a light tier can be sure to make a job, and what comes in `margin_s` seconds of its time too."""
+    if not reserve.takes(job.deadline):
+        return False
+    newcomers = margin_s * len(outlook.workers.peers(light)) / outlook.image_s(light, job.params.size)
+    return not margin_s or reserve.spare(job.deadline) >= 1 + newcomers

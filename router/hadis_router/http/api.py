@@ -13,6 +13,7 @@ from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.capabilities import all_sizes
 from hadis_router.http.clients import client_key
 from hadis_router.http.forwarding import address_of, age_s, forward, forward_reading, until_disconnected
+from hadis_router.http.front_door import RETRY
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.images import GenerateRequest, answer_body, answer_headers, read_request
 from hadis_router.http.metrics import CONTENT_TYPE
@@ -73,7 +74,8 @@ async def generate(request: Request) -> Response:
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
     body = read_request(content)
-    gateway.metrics.arrived(body.n, body.size)
+    if not request.scope.get(RETRY):
+        gateway.metrics.arrived(body.n, body.size)
     client = client_key(request.headers, body.user, address_of(request, gateway.peers))
     jobs = await gateway.jobs(body, client, arrived)
     request_id = request.headers.get("x-request-id")

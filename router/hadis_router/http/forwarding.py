@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Mapping
 
 from fastapi import Request, Response
 
@@ -113,8 +114,13 @@ async def _first_answer(gateway: Gateway, request: Request, content: bytes, arri
     return None
 
 
+def is_forwarded(headers: Mapping[str, str], client: tuple[str, int] | None, peers: Peers) -> bool:
+    """Return whether a router of the service forwarded a request with these headers (names in lower case)."""
+    return HOPS in headers and client is not None and peers.is_router(client[0], asyncio.get_running_loop().time())
+
+
 def _by_router(request: Request, peers: Peers) -> bool:
-    return _hops(request) > 0 and peers.is_router(_host(request), asyncio.get_running_loop().time())
+    return _hops(request) > 0 and is_forwarded(request.headers, request.client, peers)
 
 
 def _hops(request: Request) -> int:

@@ -26,6 +26,8 @@ from hadis_router.http.capabilities import able_tiers, resolved_size
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
 from hadis_router.http.peer_client import PeerClient
+from hadis_router.http.refusal_pace import RefusalPace
+from hadis_router.http.retries import Retries
 
 _LONGEST_ID = 64
 _Listed = TypeVar("_Listed")
@@ -58,6 +60,7 @@ class Gateway:
         self.max_body_bytes, self.stopping = max_body_bytes, stopping
         self.front = Front(profile, spec.objective, shared=is_shared(spec, profile))
         self.peers, self.peer_client = peers, PeerClient(self.slo_s)
+        self.retries, self.refusal_pace = Retries(), RefusalPace()
         self.state = RunState(plan=None, workers=())
         self.draining = False
         self.jobs_by_request: dict[str, list[Job]] = {}
@@ -97,6 +100,10 @@ class Gateway:
         if self.dispatcher.plan is None:
             return "no plan yet"
         return None if len(self.dispatcher.workers) else "no worker is ready"
+
+    def sure_refusal(self, client: str) -> ServeError | None:
+        """Return what any request of a client would be refused with here now, if that is known unseen."""
+        return self.dispatcher.sure_refusal(client) if self.owns_all() and not self.draining else None
 
     async def jobs(self, request: GenerateRequest, client: str, arrived: float) -> list[Job]:
         """Return the jobs of a client's request; raise ServeError for what cannot be made. `arrived` is loop time."""

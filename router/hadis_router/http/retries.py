@@ -1,0 +1,38 @@
+"""Which requests are retries: the same body from the same client, whose last try was refused.
+
+They are no demand of their own. An image that somebody wants counts once, with its first try, however often that is
+refused until a try is admitted or given up.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+FORGOTTEN_S = 60.0
+"""Retry-After is no longer than this; what comes later is wanted anew."""
+MOST = 16_384
+Attempt = int
+"""A hash of client and body."""
+
+
+class Retries:
+    """The attempts that were refused lately; times are loop times in seconds."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._refused: OrderedDict[Attempt, float] = OrderedDict()
+
+    @staticmethod
+    def attempt(client: str, body: bytes) -> Attempt:
+        """Return what is the same for every try of a request."""
+        return hash((client, body))
+
+    def is_retry(self, attempt: Attempt, now: float) -> bool:
+        """Return whether the last try was refused; if so it is forgotten, and this one's end is to be told."""
+        return self._refused.pop(attempt, -FORGOTTEN_S) > now - FORGOTTEN_S
+
+    def refused(self, attempt: Attempt, now: float) -> None:
+        """Note that a try was refused."""
+        self._refused[attempt] = now
+        if len(self._refused) > MOST:
+            self._refused.popitem(last=False)
