@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import ChainMap
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI
@@ -18,8 +19,10 @@ from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.worker_client import HttpTransport
 from hadis_router.http import api, errors, events, pareto_front, static_page
+from hadis_router.http.access import AccessControl
 from hadis_router.http.front_door import FrontDoor
 from hadis_router.http.gateway import Gateway, PromptScorer
+from hadis_router.http.keys import KeyRing
 from hadis_router.http.metrics import RouterMetrics
 
 log = logging.getLogger(__name__)
@@ -36,18 +39,23 @@ def create_app(
     with_page: bool = True,
     stopping: Callable[[], bool] = lambda: False,
     own_url: str | None = None,
+    keys: KeyRing | None = None,
+    secret: str | None = None,
 ) -> FastAPI:
     """Return the application; `states` gives plans and workers, `transport` is HTTP if left out.
 
-    `own_url` is how other routers of the service reach this one, if there may be others.
+    `own_url` is how other routers of the service reach this one, if there may be others; `keys` are those of the
+    clients, if only they may come in; `secret` is what the parts of the service know each other by.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        http = HttpTransport()
-        gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url)
+        http, access = HttpTransport(secret), AccessControl(manifest.service.spec.access, keys, secret)
+        gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url, access, secret)
         app.state.gateway, app.state.history = gateway, events.History()
         tasks = [asyncio.create_task(_follow(gateway, states)), asyncio.create_task(app.state.history.keep(gateway))]
+        if keys is not None:
+            tasks.append(asyncio.create_task(keys.follow()))
         yield
         gateway.draining = True
         for task in tasks:
@@ -73,6 +81,8 @@ def _gateway(
     max_body_bytes: int,
     stopping: Callable[[], bool],
     own_url: str | None,
+    access: AccessControl,
+    secret: str | None,
 ) -> Gateway:
     spec, profile = manifest.service.spec, Profile(manifest.profile)
     metrics = RouterMetrics(profile.tiers.values())
@@ -81,10 +91,12 @@ def _gateway(
         transport,
         slo_s=parse_duration_s(spec.objective.latency),
         queue_limit=spec.queue.limit,
-        weights=spec.queue.weights,
+        weights=ChainMap(access.keys.weights if access.keys else {}, dict(spec.queue.weights)),
         on_done=metrics.ended,
     )
-    gateway = Gateway(profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping, Peers(own_url))
+    gateway = Gateway(
+        profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping, Peers(own_url), access, secret
+    )
     metrics.watch(dispatcher, lambda: gateway.state.forecast_rps)
     return gateway
 

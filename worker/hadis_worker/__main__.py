@@ -115,7 +115,7 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
     loop = asyncio.get_running_loop()
     worker = WorkerService(tuple(t.name for t in models.tiers), load, settings.thread_count, lambda: server.fail())
     config = uvicorn.Config(
-        create_app(worker),
+        create_app(worker, settings.secret.get_secret_value() if settings.secret else None),
         log_config=None,
         access_log=False,
         timeout_keep_alive=keep_alive.SERVER_S,

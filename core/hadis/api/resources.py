@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from hadis.api.access import Access
 from hadis.api.fields import Fields, Name, Positive, PositiveDuration, Share
 from hadis.api.tier import Tier
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
@@ -112,6 +113,7 @@ class ServiceSpec(Fields):
         "120s", description="GPUs are given back when fewer have sufficed for this long."
     )
     queue: Queue = Field(default_factory=Queue)
+    access: Access = Field(default_factory=Access)
     mode: Literal["Auto", "Advisory", "Paused"] = Field(
         "Auto",
         description="Auto: plan and apply. Advisory: plan and say so, touch no pod. Paused: leave everything as it is.",

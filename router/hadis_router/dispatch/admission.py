@@ -23,6 +23,9 @@ _FOR_NEWCOMERS = 0.05
 """Share of the objective, at its end, that is for clients with nothing that waits: what such a client will send is not
 known to the fair shares yet, and beside a flood all the room that there is would be taken when it comes."""
 
+_FOR_INTERACTIVE = 0.5
+"""Share of the objective that work of the priority class `batch` leaves to the others."""
+
 
 def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue_limit: int, held: HeldClients) -> None:
     """Count the jobs of one request as its client's demand; raise ServeError 429 where it has its share already.
@@ -99,7 +102,8 @@ def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
     An image of a lighter tier in time is worth more than a better one too late. Whoever the client lets have a light
     image is admitted only where the light tier can be sure to make one, whatever happens to the heavy one.
     """
-    margin_s = _FOR_NEWCOMERS * outlook.slo_s if outlook.unmade_s(job.client) else 0.0
+    spared = _FOR_INTERACTIVE if job.batch else _FOR_NEWCOMERS if outlook.unmade_s(job.client) else 0.0
+    margin_s = spared * outlook.slo_s
     due = job.deadline - margin_s
     late_s = outlook.ends_at(job, tier) - due
     if job.forced_tier is not None:

@@ -139,13 +139,18 @@ class Dispatcher:
                 self._held.hold(job.client, error, outlook.now + TOO_LATE_S)
             raise
 
-    def sure_refusal(self, client: str) -> ServeError | None:
-        """Return what any request of a client would be refused with now, if that is known without a look at it."""
+    def sure_refusal(self, client: str | None) -> ServeError | None:
+        """Return what any request of a client would be refused with now, if that is known without a look at it.
+
+        `client` None: of whom it is, only the request's body says.
+        """
         if self.plan is None or not len(self.workers):
             return refusals.no_worker()
         waiting = sum(map(len, self._queues.values()))
         if waiting >= self._queue_limit:
             return refusals.queue_full(waiting, self._outlook().drain_s())
+        if client is None:
+            return None
         waiting_s = sum(queue.unmade_s.get(client, 0.0) for queue in self._queues.values())
         return self._held.refusal(client, waiting_s, asyncio.get_running_loop().time())
 

@@ -116,6 +116,8 @@ class Job:
     difficulty: float | None = None
     client: str = ""
     """Its client's key; jobs of one key share a fair share."""
+    batch: bool = False
+    """Whether it is of the priority class `batch`: admitted only where there is room to spare."""
     on_light: Callable[[], None] | None = None
     """Called when `light_image` is kept and the heavy tier makes another."""
 

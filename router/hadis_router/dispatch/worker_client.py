@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
 from hadis.protocol import keep_alive
+from hadis.protocol.secret import as_bearer
 from hadis.protocol.worker import AnswerReader, GenerateBatch
 from pydantic import TypeAdapter
 
@@ -13,15 +15,16 @@ from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result, WorkerBusy, WorkerGone
 
 _CONNECT_S = 2.0
-_HEADERS = {"content-type": "application/json"}
+_AT_ONCE_S = 0.5
 _BATCH = TypeAdapter(GenerateBatch)
 
 
 class HttpTransport:
     """Sends batches over connections that are kept open; made inside a running loop, closed at the end."""
 
-    def __init__(self) -> None:
-        """Open no connection yet."""
+    def __init__(self, secret: str | None = None) -> None:
+        """Open no connection yet; `secret` is what workers believe us by."""
+        self._headers = {"content-type": "application/json"} | as_bearer(secret)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keep_alive.CLIENT_S)
         )
@@ -52,7 +55,7 @@ class HttpTransport:
         limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
         try:
             async with await answer_of(
-                lambda: self._session.post(f"{url}/generate", data=body, timeout=limit, headers=_HEADERS)
+                lambda: self._session.post(f"{url}/generate", data=body, timeout=limit, headers=self._headers)
             ) as answer:
                 if answer.status != 200:
                     content = await answer.read()
@@ -69,12 +72,17 @@ class HttpTransport:
 
 
 async def answer_of(ask: Callable[[], Awaitable[aiohttp.ClientResponse]]) -> aiohttp.ClientResponse:
-    """Return what a server answers; asks once more where it closed the connection before any byte of an answer came."""
+    """Return what a server answers; asks once more where it closed the connection at once, before any byte came.
+
+    Later, it is not an idle connection that ended, but the server.
+    """
+    clock = asyncio.get_running_loop().time
+    began = clock()
     try:
         return await ask()
-    except (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError) as error:
-        if isinstance(error, aiohttp.ClientConnectorError):
-            raise  # there was no connection
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        if isinstance(error, aiohttp.ClientConnectorError) or clock() - began > _AT_ONCE_S:
+            raise
         return await ask()
 
 

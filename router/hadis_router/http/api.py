@@ -11,8 +11,7 @@ from starlette.responses import JSONResponse
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.capabilities import all_sizes
-from hadis_router.http.clients import client_key
-from hadis_router.http.forwarding import address_of, age_s, forward, forward_reading, until_disconnected
+from hadis_router.http.forwarding import age_s, forward, forward_reading, until_disconnected, visitor_of
 from hadis_router.http.front_door import RETRY
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.images import GenerateRequest, answer_body, answer_headers, read_request
@@ -69,15 +68,15 @@ async def generate(request: Request) -> Response:
     gateway = gateway_of(request)
     if gateway.draining:
         raise refusals.stopping()
-    arrived = asyncio.get_running_loop().time() - age_s(request, gateway.peers)
+    arrived = asyncio.get_running_loop().time() - age_s(request)
     content = await _read_body(request, gateway.max_body_bytes)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
     body = read_request(content)
     if not request.scope.get(RETRY):
         gateway.metrics.arrived(body.n, body.size)
-    client = client_key(request.headers, body.user, address_of(request, gateway.peers))
-    jobs = await gateway.jobs(body, client, arrived)
+    visitor = visitor_of(request)
+    jobs = await gateway.jobs(body, visitor.client(body.user), arrived, visitor.batch)
     request_id = request.headers.get("x-request-id")
     disconnected = asyncio.ensure_future(until_disconnected(request))
     if body.stream:

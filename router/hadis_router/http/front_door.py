@@ -1,7 +1,7 @@
 """The front door: refuses what is sure to be refused before a request is parsed, routed and scored.
 
     server -> front door -> FastAPI -> ...
-                  \\__ 429, 503
+                  \\__ 401, 429, 503
 
 It sits before FastAPI (an ASGI middleware) because that, the body's validation and the difficulty score are what a
 request costs; a flood that is refused behind them takes the CPU of those who are served. It also sees every refusal
@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hadis_router.dispatch.answer import ServeError
-from hadis_router.http.clients import client_key
+from hadis_router.http.access import Visitor
 from hadis_router.http.errors import error_response
-from hadis_router.http.forwarding import is_forwarded
+from hadis_router.http.forwarding import VISITOR, is_forwarded
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.images import read_request
 
@@ -31,7 +31,7 @@ RETRY = "hadis.retry"
 
 
 class FrontDoor:
-    """Passes requests for images on, or refuses them; everything else goes through."""
+    """Lets in who may come in, and passes requests for images on or refuses them."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Stand before an application whose state has the gateway."""
@@ -39,21 +39,29 @@ class FrontDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] != "POST" or _PATH not in scope["path"]:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         gateway: Gateway = scope["app"].state.gateway
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        forwarded = is_forwarded(headers, scope["client"], gateway.peers)
-        address = headers.get("x-forwarded-for") if forwarded else None
-        client = client_key(headers, None, address or (scope["client"] or (None,))[0])
+        host, path = (scope.get("client") or (None,))[0], scope["path"]
+        try:
+            visitor = gateway.access.admit(path, headers, host, is_forwarded(headers, host, gateway))
+        except ServeError as error:
+            delay_s = gateway.refusal_pace.delay_s(f"address:{host}", asyncio.get_running_loop().time())
+            await asyncio.sleep(delay_s)
+            await error_response(error)(scope, receive, send)
+            return
+        scope[VISITOR] = visitor
+        if scope["method"] != "POST" or _PATH not in path:
+            await self._app(scope, receive, send)
+            return
         first = await receive() if _is_small(headers) else None
         body: bytes = first.get("body", b"") if first else b""
-        visit = _Visit(gateway, client, gateway.retries.attempt(client, body or repr(headers).encode()), not forwarded)
+        visit = _Visit(gateway, visitor, body)
         scope[RETRY] = visit.retry
-        error = None if b'"user"' in body else gateway.sure_refusal(client)
-        if error is not None:
-            await visit.refuse(error, body, send)
+        if (error := visit.sure_refusal()) is not None:
+            await visit.refuse(error, send)
             return
         await self._app(scope, _replay(first, receive) if first else receive, visit.watched(send))
 
@@ -61,30 +69,49 @@ class FrontDoor:
 class _Visit:
     """One request for images at the door."""
 
-    def __init__(self, gateway: Gateway, client: str, attempt: int, paced: bool) -> None:
-        self._gateway, self._client, self._attempt, self._paced = gateway, client, attempt, paced
-        self._clock = asyncio.get_running_loop().time
-        self.retry = gateway.retries.is_retry(attempt, self._clock())
+    def __init__(self, gateway: Gateway, visitor: Visitor, body: bytes) -> None:
+        self._gateway, self._visitor, self._body = gateway, visitor, body
+        self._client, self._clock = visitor.client(None), asyncio.get_running_loop().time
+        known_by = body or repr(sorted(visitor.headers.items())).encode()
+        self._attempt = gateway.retries.attempt(self._client, known_by)
+        self.retry = gateway.retries.is_retry(self._attempt, self._clock())
+        self._serves = gateway.owns_all() and not gateway.draining
+        """Whether this router serves it, and counts it towards the client's limits."""
 
-    async def refuse(self, error: ServeError, body: bytes, send: Send) -> None:
+    def sure_refusal(self) -> ServeError | None:
+        """Return what the request is refused with whatever its body says, if that is known."""
+        if not self._serves:
+            return None
+        gateway, now = self._gateway, self._clock()
+        if self._visitor.key is None and b'"user"' in self._body:
+            client = None  # it may be another one, and has no limits of its own
+        else:
+            client = self._client
+            if (error := gateway.use.refusal(client, now)) is not None:
+                return error
+            gateway.use.count(client, now)
+        return gateway.dispatcher.sure_refusal(client)
+
+    async def refuse(self, error: ServeError, send: Send) -> None:
         """Answer with an error, which the request's body was not looked at for; an image that is wanted is counted."""
         metrics = self._gateway.metrics
         metrics.refused(error.code, 1)
         if not self.retry:
-            metrics.arrived(*_images(body))
+            metrics.arrived(*_images(self._body))
         await error_response(error)({"type": "http"}, _nothing, self.watched(send))
 
     def watched(self, send: Send) -> Send:
         """Return what sends an answer, a refusal in its time."""
 
         async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] in _REFUSED:
+            if message["type"] == "http.response.start":
                 now = self._clock()
-                self._gateway.retries.refused(self._attempt, now)
-                if self._paced and message["status"] == 429:
-                    delay_s = self._gateway.refusal_pace.delay_s(self._client, now)
-                    if delay_s:
-                        await asyncio.sleep(delay_s)
+                if self._serves and (told := self._gateway.use.headers(self._client, now)):
+                    message = {**message, "headers": [*message["headers"], *told]}
+                if message["status"] in _REFUSED:
+                    self._gateway.retries.refused(self._attempt, now)
+                    if message["status"] == 429 and not self._visitor.forwarded:
+                        await asyncio.sleep(self._gateway.refusal_pace.delay_s(self._client, now))
             await send(message)
 
         return sending

@@ -22,7 +22,9 @@ from hadis_router.dispatch.answer import Answer, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job, Stage
 from hadis_router.dispatch.peers import Peers
+from hadis_router.http.access import AccessControl
 from hadis_router.http.capabilities import able_tiers, resolved_size
+from hadis_router.http.client_use import ClientUse
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
 from hadis_router.http.peer_client import PeerClient
@@ -53,13 +55,16 @@ class Gateway:
         max_body_bytes: int,
         stopping: Callable[[], bool],
         peers: Peers,
+        access: AccessControl,
+        secret: str | None = None,
     ) -> None:
         """Keep the parts; `stopping` says whether the server was told to end. Made inside a running loop."""
         self.profile, self.dispatcher, self.scorer, self.metrics = profile, dispatcher, scorer, metrics
         self.slo_s, self.attainment = parse_duration_s(spec.objective.latency), spec.objective.attainment
         self.max_body_bytes, self.stopping = max_body_bytes, stopping
         self.front = Front(profile, spec.objective, shared=is_shared(spec, profile))
-        self.peers, self.peer_client = peers, PeerClient(self.slo_s)
+        self.peers, self.peer_client = peers, PeerClient(self.slo_s, secret)
+        self.access, self.use = access, ClientUse(access.limits_of)
         self.retries, self.refusal_pace = Retries(), RefusalPace()
         self.state = RunState(plan=None, workers=())
         self.draining = False
@@ -101,11 +106,7 @@ class Gateway:
             return "no plan yet"
         return None if len(self.dispatcher.workers) else "no worker is ready"
 
-    def sure_refusal(self, client: str) -> ServeError | None:
-        """Return what any request of a client would be refused with here now, if that is known unseen."""
-        return self.dispatcher.sure_refusal(client) if self.owns_all() and not self.draining else None
-
-    async def jobs(self, request: GenerateRequest, client: str, arrived: float) -> list[Job]:
+    async def jobs(self, request: GenerateRequest, client: str, arrived: float, batch: bool = False) -> list[Job]:
         """Return the jobs of a client's request; raise ServeError for what cannot be made. `arrived` is loop time."""
         tiers = self.profile.tiers
         forced = None if request.model == "auto" else request.model
@@ -136,6 +137,7 @@ class Gateway:
                 preference=request.preference,
                 difficulty=difficulty,
                 client=client,
+                batch=batch,
             )
             for i in range(request.n)
         ]
@@ -153,15 +155,16 @@ class Gateway:
         everything = asyncio.gather(*(job.future for job in jobs))
         # Its exception is retrieved also when nobody awaits it: asyncio would log it otherwise.
         everything.add_done_callback(lambda future: future.cancelled() or future.exception())
-        try:
-            self._submit(jobs)
-            await asyncio.wait((everything, disconnected), return_when=asyncio.FIRST_COMPLETED)
-            if not everything.done():
-                raise refusals.client_gone()
-            return everything.result()
-        finally:
-            for job in jobs:
-                self.dispatcher.cancel(job)
+        with self.use.in_flight(jobs[0].client, len(jobs)):
+            try:
+                self._submit(jobs)
+                await asyncio.wait((everything, disconnected), return_when=asyncio.FIRST_COMPLETED)
+                if not everything.done():
+                    raise refusals.client_gone()
+                return everything.result()
+            finally:
+                for job in jobs:
+                    self.dispatcher.cancel(job)
 
     def _submit(self, jobs: list[Job]) -> None:
         try:

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 from fastapi import Request, Response
 from hadis.protocol import keep_alive
+from hadis.protocol.secret import as_header
 from starlette.responses import StreamingResponse
 
 from hadis_router.dispatch.worker_client import answer_of
@@ -31,9 +32,9 @@ class PeerUnavailable(Exception):
 class PeerClient:
     """Connections to other routers, kept open; made inside a running loop, closed at the end."""
 
-    def __init__(self, slo_s: float) -> None:
-        """`slo_s` bounds how long an answer may take."""
-        self._slo_s = slo_s
+    def __init__(self, slo_s: float, secret: str | None = None) -> None:
+        """`slo_s` bounds how long an answer may take; `secret` is what the service's routers know each other by."""
+        self._slo_s, self._secret = slo_s, as_header(secret)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keep_alive.CLIENT_S), auto_decompress=False
         )
@@ -51,13 +52,15 @@ class PeerClient:
         router: str,
         age_s: float,
         hops: int,
+        address: str | None,
         ended: Callable[[], bool] = lambda: False,
     ) -> Response:
-        """Return a router's answer to a request that is `age_s` old; raise PeerUnavailable where it has none.
+        """Return a router's answer to a request that is `age_s` old and came from `address`.
 
+        Raises PeerUnavailable where it has none.
         A stream of events goes on until it, or who reads it, ends, or `ended` says so.
         """
-        task = asyncio.ensure_future(self._ask(request, body, router, age_s, hops, ended))
+        task = asyncio.ensure_future(self._ask(request, body, router, age_s, hops, address, ended))
         waiting = self._waiting.setdefault(router, set())
         waiting.add(task)
         try:
@@ -77,11 +80,18 @@ class PeerClient:
             task.cancel()
 
     async def _ask(
-        self, request: Request, body: bytes, router: str, age_s: float, hops: int, ended: Callable[[], bool]
+        self,
+        request: Request,
+        body: bytes,
+        router: str,
+        age_s: float,
+        hops: int,
+        address: str | None,
+        ended: Callable[[], bool],
     ) -> Response:
-        headers = _passed_on(request.headers) | {HOPS: str(hops), AGE: f"{age_s:.6f}"}
-        if request.client is not None:
-            headers[CLIENT] = request.client.host
+        headers = _passed_on(request.headers) | self._secret | {HOPS: str(hops), AGE: f"{age_s:.6f}"}
+        if address is not None:
+            headers[CLIENT] = address
         left_s = max(0.0, self._slo_s - age_s) + _MARGIN_S
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=left_s)
         async with AsyncExitStack() as stack:
