@@ -60,8 +60,8 @@ class FrontDoor:
         body: bytes = first.get("body", b"") if first else b""
         visit = _Visit(gateway, visitor, body)
         scope[RETRY] = visit.retry
-        if (error := visit.sure_refusal()) is not None:
-            await visit.refuse(error, send)
+        if (refusal := visit.sure_refusal()) is not None:
+            await visit.refuse(refusal, send)
             return
         await self._app(scope, _replay(first, receive) if first else receive, visit.watched(send))
 
