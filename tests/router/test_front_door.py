@@ -144,18 +144,18 @@ def test_the_pace_and_the_retries_are_kept_in_bounded_memory() -> None:
     pace, retries = RefusalPace(), Retries()
     for i in range(MOST + 10):
         pace.delay_s(str(i), 0.0)
-        retries.refused(i, 0.0)
+        retries.refused(i, 1, 0.0)
     assert len(pace._empty_at) == refusal_pace._MOST_CLIENTS
     assert len(retries._refused) == MOST
-    assert not retries.is_retry(0, 0.0)
-    assert retries.is_retry(MOST, 0.0)
+    assert retries.take(0, 0.0) is None
+    assert retries.take(MOST, 0.0) == 1
 
 
 def test_a_retry_after_long_is_wanted_anew() -> None:
     retries = Retries()
     attempt = retries.attempt("a", b"x")
-    retries.refused(attempt, 0.0)
-    assert not retries.is_retry(attempt, FORGOTTEN_S)
+    retries.refused(attempt, 3, 0.0)
+    assert retries.take(attempt, FORGOTTEN_S) is None
     assert retries.attempt("b", b"x") != attempt != retries.attempt("a", b"y")
 
 

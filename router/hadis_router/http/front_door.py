@@ -74,7 +74,8 @@ class _Visit:
         self._client, self._clock = visitor.client(None), asyncio.get_running_loop().time
         known_by = body or repr(sorted(visitor.headers.items())).encode()
         self._attempt = gateway.retries.attempt(self._client, known_by)
-        self.retry = gateway.retries.is_retry(self._attempt, self._clock())
+        self._images = gateway.retries.take(self._attempt, self._clock())
+        self.retry = self._images is not None
         self._serves = gateway.owns_all() and not gateway.draining
         """Whether this router serves it, and counts it towards the client's limits."""
 
@@ -95,9 +96,10 @@ class _Visit:
     async def refuse(self, error: ServeError, send: Send) -> None:
         """Answer with an error, which the request's body was not looked at for; an image that is wanted is counted."""
         metrics = self._gateway.metrics
-        metrics.refused(error.code, 1)
-        if not self.retry:
-            metrics.arrived(*_images(self._body))
+        if self._images is None:
+            self._images, size = _images(self._body)
+            metrics.arrived(self._images, size)
+        metrics.refused(error.code, self._images)
         await error_response(error)({"type": "http"}, _nothing, self.watched(send))
 
     def watched(self, send: Send) -> Send:
@@ -109,7 +111,8 @@ class _Visit:
                 if self._serves and (told := self._gateway.use.headers(self._client, now)):
                     message = {**message, "headers": [*message["headers"], *told]}
                 if message["status"] in _REFUSED:
-                    self._gateway.retries.refused(self._attempt, now)
+                    images = self._images or _images(self._body)[0]
+                    self._gateway.retries.refused(self._attempt, images, now)
                     if message["status"] == 429 and not self._visitor.forwarded:
                         await asyncio.sleep(self._gateway.refusal_pace.delay_s(self._client, now))
             await send(message)

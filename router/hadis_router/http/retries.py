@@ -6,6 +6,7 @@ refused until a try is admitted or given up.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 FORGOTTEN_S = 60.0
@@ -20,19 +21,23 @@ class Retries:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._refused: OrderedDict[Attempt, float] = OrderedDict()
+        self._refused: OrderedDict[Attempt, tuple[float, int]] = OrderedDict()
 
     @staticmethod
     def attempt(client: str, body: bytes) -> Attempt:
         """Return what is the same for every try of a request."""
         return hash((client, body))
 
-    def is_retry(self, attempt: Attempt, now: float) -> bool:
-        """Return whether the last try was refused; if so it is forgotten, and this one's end is to be told."""
-        return self._refused.pop(attempt, -FORGOTTEN_S) > now - FORGOTTEN_S
+    def take(self, attempt: Attempt, now: float) -> int | None:
+        """Return of how many images the try was that was refused last, None for a first try.
 
-    def refused(self, attempt: Attempt, now: float) -> None:
+        It is forgotten: how this try ends is to be told anew.
+        """
+        at, images = self._refused.pop(attempt, (-math.inf, 0))
+        return images if at > now - FORGOTTEN_S else None
+
+    def refused(self, attempt: Attempt, images: int, now: float) -> None:
         """Note that a try was refused."""
-        self._refused[attempt] = now
+        self._refused[attempt] = now, images
         if len(self._refused) > MOST:
             self._refused.popitem(last=False)
