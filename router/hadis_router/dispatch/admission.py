@@ -13,15 +13,15 @@ from hadis.planning.plan import Plan
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.cascade import Cascade
 from hadis_router.dispatch.fair_share import FairShares
-from hadis_router.dispatch.held import OVER_SHARE_S, HeldClients
+from hadis_router.dispatch.held import OVER_SHARE_S, Held, HeldClients
 from hadis_router.dispatch.job import Admission, Job, TierReason
 from hadis_router.dispatch.light_reserve import LightReserve
 from hadis_router.dispatch.outlook import Outlook
 
 _ROUNDING = 1e-9
 _FOR_NEWCOMERS = 0.05
-"""Share of the objective, at its end, that is for clients with nothing that waits: what such a client will send is not
-known to the fair shares yet, and beside a flood all the room that there is would be taken when it comes."""
+"""Share of the room that is for clients who are not known yet: beside a flood, all that there is would be taken when
+they come. Of several clients it is kept out of what is shared; one that is alone has no share to be held to."""
 
 _FOR_INTERACTIVE = 0.5
 """Share of the objective that work of the priority class `batch` leaves to the others."""
@@ -43,13 +43,14 @@ def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue
         return
     room_s = sum(sum(queue.unmade_s.values()) for queue in outlook.queues.values())
     room_s += _spare_s(job, outlook, tier, queue_limit)
-    limit_s = shares.limit_s(job.client, room_s, outlook.now)
+    limit_s = shares.limit_s(job.client, (1 - _FOR_NEWCOMERS) * room_s, outlook.now)
     if waiting_s + len(jobs) * image_s > limit_s * (1 + _ROUNDING):
         least_s = max(limit_s, image_s)
         beyond = shares.demand_s(job.client, outlook.now) / least_s - 1
         error = refusals.over_share(beyond * shares.horizon_s)
         cheapest_s = min(image_s, outlook.image_s(plan.light))
-        held.hold(job.client, error, outlook.now + OVER_SHARE_S, max(0.0, limit_s * (1 + _ROUNDING) - cheapest_s))
+        most_s = max(0.0, limit_s * (1 + _ROUNDING) - cheapest_s)
+        held.hold(job.client, Held(error, outlook.now + OVER_SHARE_S, len(jobs) * image_s, most_s))
         raise error
 
 
@@ -63,7 +64,7 @@ def _spare_s(job: Job, outlook: Outlook, tier: str, queue_limit: int) -> float:
     return spare_s
 
 
-def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int) -> Admission:
+def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int, alone: bool = False) -> Admission:
     """Return where a job goes; raise ServeError (503: nobody can serve it; 429: the queue is full or too long)."""
     plan = outlook.plan
     if plan is None or not len(outlook.workers):
@@ -72,7 +73,7 @@ def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int) -> Adm
     if waiting >= queue_limit:
         raise refusals.queue_full(waiting, outlook.drain_s())
     chosen = _available(job, outlook, plan, cascade.first_tier(job, plan))
-    tier = _in_time(job, outlook, plan, chosen)
+    tier = _in_time(job, outlook, plan, chosen, alone)
     in_cascade = tier == chosen or tier in (plan.light, plan.heavy)
     return Admission(
         tier,
@@ -96,13 +97,13 @@ def _available(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
     raise refusals.no_worker_with(tiers[0])
 
 
-def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
+def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str, alone: bool) -> str:
     """Return the tier if it would answer in time, else the heaviest of the lighter ones that would.
 
     An image of a lighter tier in time is worth more than a better one too late. Whoever the client lets have a light
     image is admitted only where the light tier can be sure to make one, whatever happens to the heavy one.
     """
-    spared = _FOR_INTERACTIVE if job.batch else _FOR_NEWCOMERS if outlook.unmade_s(job.client) else 0.0
+    spared = _FOR_INTERACTIVE if job.batch else _FOR_NEWCOMERS if alone and outlook.unmade_s(job.client) else 0.0
     margin_s = spared * outlook.slo_s
     due = job.deadline - margin_s
     late_s = outlook.ends_at(job, tier) - due

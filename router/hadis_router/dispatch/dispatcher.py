@@ -25,7 +25,7 @@ from hadis_router.dispatch.choosing import Choice, StepDown, choose
 from hadis_router.dispatch.deadlines import Deadlines
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.fair_share import FairShares
-from hadis_router.dispatch.held import TOO_LATE_S, HeldClients
+from hadis_router.dispatch.held import TOO_LATE_S, Held, HeldClients
 from hadis_router.dispatch.job import Admission, Job, JobProgress, Stage, TierReason
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.queue import TierQueue
@@ -133,10 +133,11 @@ class Dispatcher:
     def _admission(self, job: Job) -> Admission:
         outlook = self._outlook()
         try:
-            return admit(job, outlook, self.cascade, self._queue_limit)
+            return admit(job, outlook, self.cascade, self._queue_limit, alone=len(self.shares) < 2)
         except ServeError as error:
             if error.code == "too_late" and job.forced_tier is None and job.able_tiers is None:
-                self._held.hold(job.client, error, outlook.now + TOO_LATE_S)
+                work_s = outlook.first_image_s(job, outlook.plan.light) if outlook.plan else 0.0
+                self._held.hold(job.client, Held(error, outlook.now + TOO_LATE_S, work_s))
             raise
 
     def sure_refusal(self, client: str | None) -> ServeError | None:
@@ -152,7 +153,12 @@ class Dispatcher:
         if client is None:
             return None
         waiting_s = sum(queue.unmade_s.get(client, 0.0) for queue in self._queues.values())
-        return self._held.refusal(client, waiting_s, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        held = self._held.refusal(client, waiting_s, now)
+        if held is None:
+            return None
+        self.shares.ask(client, held.work_s, now)  # what a client wants, refusals included
+        return held.error
 
     def cancel(self, job: Job) -> None:
         """Forget a job that nobody waits for; a batch that runs goes on without it, if it was not the last one."""

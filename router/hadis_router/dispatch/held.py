@@ -18,10 +18,14 @@ TOO_LATE_S = 0.05
 """What waits gets less all the time, and others' work with it: this is known for a shorter time."""
 
 
-class _Held(NamedTuple):
+class Held(NamedTuple):
+    """A refusal that would be given again until a time."""
+
     error: ServeError
     until: float
-    most_s: float
+    work_s: float
+    """GPU seconds of the request that was looked at and refused."""
+    most_s: float = -1.0
     """GPU seconds of waiting work over which the client is refused."""
 
 
@@ -30,16 +34,16 @@ class HeldClients:
 
     def __init__(self) -> None:
         """Start with nobody held."""
-        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._held: OrderedDict[str, Held] = OrderedDict()
 
-    def hold(self, client: str, error: ServeError, until: float, most_s: float = -1.0) -> None:
-        """Refuse a client in the same way until a time, while more than `most_s` GPU seconds of its work wait."""
-        self._held[client] = _Held(error, until, most_s)
+    def hold(self, client: str, held: Held) -> None:
+        """Refuse a client in the same way."""
+        self._held[client] = held
         self._held.move_to_end(client)
         if len(self._held) > MOST_CLIENTS:
             self._held.popitem(last=False)
 
-    def refusal(self, client: str, waiting_s: float, now: float) -> ServeError | None:
+    def refusal(self, client: str, waiting_s: float, now: float) -> Held | None:
         """Return the refusal of any request of a client that has so much work waiting, if that is sure."""
         held = self._held.get(client)
         if held is None:
@@ -47,4 +51,4 @@ class HeldClients:
         if now >= held.until:
             del self._held[client]
             return None
-        return held.error if waiting_s > held.most_s else None
+        return held if waiting_s > held.most_s else None
