@@ -152,7 +152,7 @@ async def test_a_full_queue_leaves_room_for_the_next_client() -> None:
             dispatcher.submit(make_job(str(i), client="a"))
         except ServeError as error:
             refused[error.code] += 1
-    assert refused == {"over_share": 15}
+    assert refused == {"over_share": 16}  # one of the 20 places is for whoever comes next
     # One image was asked for; 3 standard deviations and one request more are left: 1 + 3 + 1.
     assert dispatcher.queued["light"] == 20 - 5
     for i in range(5):
