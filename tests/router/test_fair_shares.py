@@ -154,7 +154,7 @@ async def test_a_full_queue_leaves_room_for_the_next_client() -> None:
             refused[error.code] += 1
     assert refused == {"over_share": 16}  # one of the 20 places is for whoever comes next
     # One image was asked for; 3 standard deviations and one request more are left: 1 + 3 + 1.
-    assert dispatcher.queued["light"] == 20 - 5
+    assert dispatcher.queued["light"] == 20 - 6
     for i in range(5):
         dispatcher.submit(make_job(f"b{i}", client="b"))
 
