@@ -170,7 +170,7 @@ async def test_retry_after_says_when_what_was_asked_for_beyond_the_share_is_work
     for _ in range(10):
         with pytest.raises(ServeError) as refused:
             check_share([make_job(client="a")], outlook, shares, 10, HeldClients())
-    # There is room for ten images, 9.5 of them for those who are known, and 9.45 beside the other. What was asked for is
+    # There is room for ten images, 9.5 of them for those who are known, 9.45 beside the other. What was asked for is
     # 19, 9.55 too many: 4.04 s of the share's work.
     assert (refused.value.status, refused.value.code, refused.value.retry_after_s) == (429, "over_share", 5)
 
