@@ -43,6 +43,7 @@ bench: $(VENV)/installed ## time every room on this machine: writes bench/result
 	  echo; echo "## Planner"; echo; taskset -c 0 $(BIN)/python bench/bench_solve.py; \
 	  echo; echo "## Difficulty"; echo; taskset -c 0 $(BIN)/python bench/bench_difficulty.py; \
 	  echo; echo "## Router"; echo; $(BIN)/python bench/bench_router.py; \
+	  echo; echo "## A flood"; echo; $(BIN)/python bench/bench_flood.py; \
 	  echo; echo "## Several routers"; echo; $(BIN)/python bench/bench_routers.py; \
 	  echo; echo "## Start"; echo; $(BIN)/python bench/bench_start.py; \
 	  echo; echo "## Operator"; echo; $(BIN)/python bench/bench_operator.py; \

@@ -15,6 +15,7 @@ from hadis_operator.children import Children
 from hadis_operator.children.common import Manifest
 from hadis_operator.children.worker import service_name
 from hadis_operator.deletion_cost import cost_changes, idle_pods
+from hadis_operator.service_secret import ServiceSecret
 from hadis_operator.views import DELETION_COST, DeploymentView
 
 MANAGER = "hadis-operator"
@@ -40,6 +41,12 @@ class Applier:
         self._namespace, self._name, self._label = namespace, name, label(name)
         self._kube, self._http, self._cache = kube, http, cache
         self._listed = False
+        self._secret = ServiceSecret(kube, namespace)
+
+    @property
+    def secret(self) -> str | None:
+        """What the parts of the service know each other by, once that was made or read."""
+        return self._secret.value
 
     async def list_once(self) -> None:
         """List what exists before the first step: a watch that is behind must not look like an empty cluster."""
@@ -53,6 +60,7 @@ class Applier:
 
     async def apply(self, children: Children, replicas: Mapping[str, int]) -> None:
         """Write all children, with `replicas` workers by revision."""
+        await self._secret.ensure(children.secret)  # before the pods, which do not start without it
         workers = [
             {**document, "spec": {**document["spec"], "replicas": replicas[_revision(document)]}}
             for document in children.workers.values()
@@ -82,7 +90,7 @@ class Applier:
         ready = [pod for pod in pods if pod.revision == revision and pod.ready]
         if replicas is None or not 0 < replicas < len(ready):
             return
-        for pod, cost in cost_changes(ready, await idle_pods(self._http, ready)).items():
+        for pod, cost in cost_changes(ready, await idle_pods(self._http, ready, self._secret.value)).items():
             change = {"metadata": {"annotations": {DELETION_COST: cost}}}
             answer = await self._call("Pod", self._kube.merge(f"{self._path('Pod')}/{pod}", change))
             self._cache.saw("pods", "MODIFIED", answer)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import aiohttp
 from hadis.protocol.address import http_url
+from hadis.protocol.secret import as_bearer
 from hadis.protocol.worker import WorkerStatus
 
 from hadis_operator.children import worker
@@ -17,12 +18,17 @@ _IDLE = "-1"
 _TIMEOUT = aiohttp.ClientTimeout(total=1)
 
 
-async def idle_pods(http: aiohttp.ClientSession, pods: Iterable[PodView]) -> set[str]:
-    """Return the names of the pods whose workers say that they are idle; one that says nothing is not."""
+async def idle_pods(http: aiohttp.ClientSession, pods: Iterable[PodView], secret: str | None = None) -> set[str]:
+    """Return the names of the pods whose workers say that they are idle; one that says nothing is not.
+
+    They say it to those who show the service's secret.
+    """
+    headers = as_bearer(secret)
 
     async def idle(pod: PodView) -> str | None:
         try:
-            async with http.get(f"{http_url(pod.address, worker.PORT)}/status", timeout=_TIMEOUT) as answer:
+            url = f"{http_url(pod.address, worker.PORT)}/status"
+            async with http.get(url, timeout=_TIMEOUT, headers=headers) as answer:
                 status = WorkerStatus.model_validate_json(await answer.read())
         except (TimeoutError, aiohttp.ClientError, ValueError, OSError):
             return None

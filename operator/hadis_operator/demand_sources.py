@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from hadis.planning.snapshot import DemandReading
 from hadis.planning.speeds import mean_ratios, mean_worker_ratios
+from hadis.protocol.secret import as_header
 from prometheus_client.parser import text_string_to_metric_families
 
 ARRIVALS, QUEUED = "hadis_router_arrivals_total", "hadis_router_queued_seconds"
@@ -68,9 +69,11 @@ async def _query(http: aiohttp.ClientSession, address: str, query: str) -> list[
     return samples
 
 
-async def from_routers(http: aiohttp.ClientSession, addresses: Sequence[str]) -> DemandReading:
+async def from_routers(
+    http: aiohttp.ClientSession, addresses: Sequence[str], secret: str | None = None
+) -> DemandReading:
     """Return what the routers that answer count and learn, all asked at once; raise DemandError where none does."""
-    answers = await asyncio.gather(*(_ask(http, address) for address in addresses), return_exceptions=True)
+    answers = await asyncio.gather(*(_ask(http, address, secret) for address in addresses), return_exceptions=True)
     told: dict[str, RouterReading] = {}
     fault = "no router is ready"
     for address, answer in zip(addresses, answers, strict=True):
@@ -110,11 +113,11 @@ class RouterReading:
     worker_ratios: dict[str, float] = field(default_factory=dict)
 
 
-async def _ask(http: aiohttp.ClientSession, address: str) -> RouterReading:
+async def _ask(http: aiohttp.ClientSession, address: str, secret: str | None) -> RouterReading:
     """Return what a router's metrics say."""
     reading = RouterReading()
     try:
-        async with http.get(f"{address}/metrics", timeout=_TIMEOUT) as answer:
+        async with http.get(f"{address}/metrics", timeout=_TIMEOUT, headers=as_header(secret)) as answer:
             lines = (await answer.text()).splitlines(keepends=True)
         read = "".join(line for line in lines if line.startswith(_READ))  # to parse all takes milliseconds
         for family in text_string_to_metric_families(read):

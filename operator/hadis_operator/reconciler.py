@@ -110,13 +110,13 @@ class Reconciler:
             routers = self._cache.pods(self._namespace, label(self._name), "router")
             urls = [http_url(pod.address, router.PORT) for pod in routers if pod.ready]
             if not address:
-                return await from_routers(self._http, urls)
+                return await from_routers(self._http, urls, self._applier.secret)
             query = (prometheus.query if prometheus else None) or default_query(self._namespace, self._name)
             reading = await from_prometheus(self._http, address, query)
         except DemandError as error:
             return Problem(error.reason, str(error))
         with contextlib.suppress(DemandError):  # what waits and how long batches take, routers alone know as of now
-            own = await from_routers(self._http, urls)
+            own = await from_routers(self._http, urls, self._applier.secret)
             return replace(reading, queued_s=own.queued_s, ratios=own.ratios, worker_ratios=own.worker_ratios)
         return reading
 

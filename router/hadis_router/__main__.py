@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator, Callable
 import uvicorn
 from hadis.api.manifest import Manifest, ManifestError, read_manifest
 from hadis.planning.profile import Profile
+from hadis.protocol import keep_alive
 from hadis.protocol.address import http_url
 from hadis.protocol.run_state import RunState
 from pydantic import ValidationError
 
 from hadis_router.app import create_app
 from hadis_router.difficulty.scorer import DifficultyScorer
-from hadis_router.http.half_close import HalfCloseProtocol
+from hadis_router.http.guarded_protocol import GuardedProtocol
+from hadis_router.http.keys import KeyRing
 from hadis_router.plan_from_file import follow_file
 from hadis_router.settings import RouterSettings
 
@@ -27,6 +29,7 @@ def main() -> int:
     try:
         settings = RouterSettings()
         manifest = read_manifest(settings.manifest)
+        keys = _keys(settings, manifest)
         scorer = DifficultyScorer(manifest.profile.spec.difficulty)
     except ValidationError as error:
         for item in error.errors():
@@ -48,10 +51,13 @@ def main() -> int:
         links=settings,
         jobs=settings,
         stopping=lambda: server.should_exit,
+        keys=keys,
+        secret=settings.secret.get_secret_value() if settings.secret else None,
     )
     config = uvicorn.Config(
         app,
-        http=HalfCloseProtocol,
+        http=GuardedProtocol,
+        timeout_keep_alive=keep_alive.SERVER_S,
         host=settings.host,
         port=settings.port,
         log_level="warning",
@@ -62,6 +68,17 @@ def main() -> int:
     server = uvicorn.Server(config)
     server.run()
     return 0 if server.started else 1
+
+
+def _keys(settings: RouterSettings, manifest: Manifest) -> KeyRing | None:
+    """Return the clients' API keys, None where everybody may come in; raise ValueError where they cannot be read."""
+    keys = manifest.service.spec.access.keys
+    if settings.keys is None and keys is None:
+        return None
+    path = settings.keys or (manifest.folder / keys.file if keys and keys.file else None)
+    if path is None:
+        raise ValueError("access.keys: a Secret is for Kubernetes; name a file here, or set HADIS_ROUTER_KEYS")
+    return KeyRing(path)
 
 
 def _source(settings: RouterSettings, manifest: Manifest) -> Callable[[], AsyncIterator[RunState]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import ChainMap
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI
@@ -18,12 +19,15 @@ from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.worker_client import HttpTransport
 from hadis_router.http import api, cors, edits, errors, events, pareto_front, static_page
+from hadis_router.http.access import AccessControl
 from hadis_router.http.entrance import Entrance
+from hadis_router.http.front_door import FrontDoor
 from hadis_router.http.gateway import Gateway, PromptScorer
 from hadis_router.http.image_bodies import ImageBodies
 from hadis_router.http.jobs import routes as job_routes
 from hadis_router.http.jobs.service import Jobs
 from hadis_router.http.jobs.settings import JobSettings
+from hadis_router.http.keys import KeyRing
 from hadis_router.http.links import routes as link_routes
 from hadis_router.http.links.public_url import SubPath
 from hadis_router.http.links.service import links_of
@@ -48,24 +52,27 @@ def create_app(
     own_url: str | None = None,
     links: LinkSettings | None = None,
     jobs: JobSettings | None = None,
+    keys: KeyRing | None = None,
+    secret: str | None = None,
 ) -> FastAPI:
     """Return the application; `states` gives plans and workers, `transport` is HTTP if left out.
 
-    `own_url` is how other routers of the service reach this one, if there may be others.
+    `own_url` is how other routers of the service reach this one, if there may be others; `keys` are those of the
+    clients, if only they may come in; `secret` is what the parts of the service know each other by.
     """
 
     links = links or LinkSettings()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        http = HttpTransport()
-        gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url)
+        http, access = HttpTransport(secret), AccessControl(manifest.service.spec.access, keys, secret)
+        gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url, access, secret)
         app.state.links = links_of(links, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
         app.state.image_bodies = ImageBodies(max_image_body_bytes, max_image_bytes_held)
         app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings())
         loops = (_follow(gateway, states), app.state.history.keep(gateway), app.state.jobs.keep())
-        tasks = [asyncio.create_task(loop) for loop in loops]
+        tasks = [asyncio.create_task(loop) for loop in (*loops, *([keys.follow()] if keys else ()))]
         yield
         gateway.draining = True
         for task in tasks:
@@ -76,16 +83,18 @@ def create_app(
         await http.close()
 
     app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
-    if origins := manifest.service.spec.api.cors_origins:
-        cors.install(app, origins)
-    app.add_middleware(Entrance)
     for router in (api.router, edits.router, events.router, pareto_front.router, link_routes.router, job_routes.router):
         app.include_router(router)
     if with_page:
         static_page.install(app)
     errors.install(app)
+    # The last one is the outermost: refusals at the door have ids, and pages of other origins may read them.
+    app.add_middleware(FrontDoor)
     if links.root_path:
         app.add_middleware(SubPath, root_path=links.root_path)
+    if origins := manifest.service.spec.api.cors_origins:
+        cors.install(app, origins)
+    app.add_middleware(Entrance)
     return app
 
 
@@ -96,6 +105,8 @@ def _gateway(
     max_body_bytes: int,
     stopping: Callable[[], bool],
     own_url: str | None,
+    access: AccessControl,
+    secret: str | None,
 ) -> Gateway:
     spec, profile = manifest.service.spec, Profile(manifest.profile)
     metrics = RouterMetrics(profile.tiers.values())
@@ -104,11 +115,20 @@ def _gateway(
         transport,
         slo_s=parse_duration_s(spec.objective.latency),
         queue_limit=spec.queue.limit,
-        weights=spec.queue.weights,
+        weights=ChainMap(access.keys.weights if access.keys else {}, dict(spec.queue.weights)),
         on_done=metrics.ended,
     )
     gateway = Gateway(
-        profile, spec, dispatcher, scorer, metrics, max_body_bytes, stopping, Peers(own_url, profile.slots)
+        profile,
+        spec,
+        dispatcher,
+        scorer,
+        metrics,
+        max_body_bytes,
+        stopping,
+        Peers(own_url, profile.slots),
+        access,
+        secret,
     )
     metrics.watch(dispatcher, lambda: gateway.state.forecast_rps, gateway.attainment)
     return gateway

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from hadis.protocol.batch_request import MOST_BATCH_BYTES
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hadis_router.http.jobs.settings import JobSettings
@@ -27,6 +27,14 @@ class RouterSettings(JobSettings, LinkSettings, BaseSettings):
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on.")
     address: str | None = Field(
         None, min_length=1, description="In Kubernetes: this pod's IP address, by which other routers reach it."
+    )
+    keys: Path | None = Field(
+        None, description="File with the clients' API keys; default: the manifest's access.keys.file."
+    )
+    secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="What the parts of the service know each other by; none: by addresses.",
     )
     page: bool = Field(True, description="Serve the page at /.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest body of a request.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import itertools
 from dataclasses import dataclass, field
@@ -71,6 +72,9 @@ class FakeKube(Kube):
     async def create(self, path: str, document: Object) -> Object:
         self._record("create", path, document)
         meta = document["metadata"]
+        if strings := document.get("stringData"):  # a Secret's, which only goes in
+            data = {key: base64.b64encode(text.encode()).decode() for key, text in strings.items()}
+            document = {key: value for key, value in document.items() if key != "stringData"} | {"data": data}
         name = meta.get("name") or f"{meta['generateName']}{next(self._versions)}"
         return self._write(f"{path}/{name}", document | {"metadata": {**meta, "name": name}})
 

@@ -16,7 +16,8 @@ from kube_objects import NAME, NAMESPACE, child_object, deployment_object, pod_o
 
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
-SERVICE = child_object("Service", "workers")
+SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+SERVICE, SECRET = child_object("Service", "workers"), child_object("Secret", "images-secret")
 
 
 def desired(revision: str, config_map: str = "") -> dict[str, Any]:
@@ -27,7 +28,7 @@ def desired(revision: str, config_map: str = "") -> dict[str, Any]:
 
 
 def children(*revisions: str) -> Children:
-    return Children((SERVICE,), {revision: desired(revision) for revision in revisions})
+    return Children((SERVICE,), {revision: desired(revision) for revision in revisions}, SECRET)
 
 
 class Acting:
@@ -35,6 +36,7 @@ class Acting:
 
     def __init__(self) -> None:
         self.cluster, self.http = FakeCluster(), FakeHttp()
+        self.cluster.kube.put(f"{SECRETS}/images-secret", SECRET | {"data": {"token": "c2VjcmV0"}})
         self.applier = Applier(NAMESPACE, NAME, self.cluster.kube, self.http.session, self.cluster.cache)
 
     async def apply(self, wanted: Children, **replicas: int) -> list[tuple[str, str]]:
@@ -140,7 +142,7 @@ async def test_idle_pods_are_marked_before_a_count_is_lowered(stale: bool) -> No
     acting = Acting()
     acting.cluster.put(SERVICE, deployment_object("l1", replicas=3))
     ready_pods(acting, "l1")
-    written = await acting.apply(Children((SERVICE,), {}) if stale else children("l1"), l1=2)
+    written = await acting.apply(Children((SERVICE,), {}, SECRET) if stale else children("l1"), l1=2)
     assert written == [("merge", "p1"), ("merge", "p2"), ("merge" if stale else "apply", "images-worker-l1")]
     marks = [r.body["metadata"]["annotations"][DELETION_COST] for r in acting.cluster.kube.requests[:2] if r.body]
     assert marks == ["-1", None]

@@ -30,6 +30,34 @@ async def test_too_many_listeners_are_refused(profile: Profile) -> None:
         assert answer.headers["retry-after"]
 
 
+async def test_the_bound_on_listeners_holds_where_many_come_at_once(profile: Profile) -> None:
+    app = make_app(profile, Instant())
+    statuses: list[int] = []
+
+    async def listen() -> None:
+        async def receive() -> dict[str, str]:
+            await asyncio.Event().wait()
+            return {}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                await asyncio.sleep(0.01)  # all have asked before the first event is sent to any of them
+                statuses.append(message["status"])
+
+        scope = {"type": "http", "method": "GET", "path": "/v1/hadis/events", "headers": [], "query_string": b""}
+        await app({**scope, "http_version": "1.1", "client": ("a", 1)}, receive, send)
+
+    async with app.router.lifespan_context(app):
+        tasks = [asyncio.create_task(listen()) for _ in range(events._MOST_LISTENERS + 44)]
+        while len(statuses) < len(tasks):  # noqa: ASYNC110 (all are on their way)
+            await asyncio.sleep(0.01)
+        assert statuses.count(200) == events._MOST_LISTENERS == app.state.history.listeners
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert app.state.history.listeners == 0
+
+
 async def test_the_page_can_be_left_out(profile: Profile) -> None:
     with_page = make_app(profile, Instant())
 

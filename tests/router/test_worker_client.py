@@ -91,3 +91,29 @@ async def test_other_answers(status: int, error: type[Exception]) -> None:
     async with calling(worker) as (transport, url):
         with pytest.raises(error):
             await transport.generate(url, "light", [make_job()], False, LIMIT_S, lambda _: None)
+
+
+@pytest.mark.parametrize(("closed", "ends_with", "calls"), [(0, WorkerBusy, 1), (1, WorkerBusy, 2), (2, WorkerGone, 2)])
+async def test_a_connection_closed_before_any_byte_came_is_tried_again_once(
+    closed: int, ends_with: type[Exception], calls: int
+) -> None:
+    seen = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        await reader.readuntil(b"\r\n\r\n")
+        seen += 1
+        if seen > closed:
+            writer.write(b"HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    server, transport = await asyncio.start_server(serve, "127.0.0.1", 0), HttpTransport()
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        with pytest.raises(ends_with):
+            await transport.generate(url, "light", [make_job()], False, LIMIT_S, lambda _: None)
+    finally:
+        await transport.close()
+        server.close()
+    assert seen == calls

@@ -68,6 +68,7 @@ def _load_remote(models: Models) -> BatchEngine:
 async def _serve(settings: WorkerSettings, models: Models, listener: socket.socket) -> int:
     # Late, so that bad settings are reported at once.
     import uvicorn
+    from hadis.protocol import keep_alive
 
     from hadis_worker.app import create_app
     from hadis_worker.gpu import pick_device
@@ -113,7 +114,13 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
 
     loop = asyncio.get_running_loop()
     worker = WorkerService(tuple(t.name for t in models.tiers), load, settings.thread_count, lambda: server.fail())
-    config = uvicorn.Config(create_app(worker), log_config=None, access_log=False, timeout_graceful_shutdown=10)
+    config = uvicorn.Config(
+        create_app(worker, settings.secret.get_secret_value() if settings.secret else None),
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=keep_alive.SERVER_S,
+        timeout_graceful_shutdown=10,
+    )
     server = Server(config)
     log.info("listening on %s:%d", *listener.getsockname()[:2])
     await server.serve([listener])

@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
 from hadis_worker.errors import BatchError, BusyError, NotReadyError, UnknownTierError
+from hadis_worker.secret_door import SecretDoor
 from hadis_worker.service import RunningBatch, WorkerService
 
 _BATCH = {"schema": GenerateBatch.model_json_schema()}
@@ -28,6 +29,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "content": {CONTENT_TYPE: {}},
     },
     400: {"description": "Something in the batch is wrong; the message says what"},
+    401: {"description": "The worker has a secret, and the caller does not show it"},
     404: {"description": "The worker does not have the tier"},
     413: {"description": "The body is too large"},
     409: {"description": "Another batch runs; nothing was begun"},
@@ -35,8 +37,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(worker: WorkerService) -> FastAPI:
-    """Return the application of one worker, which starts to load with it."""
+def create_app(worker: WorkerService, secret: str | None = None) -> FastAPI:
+    """Return the application of one worker, which starts to load with it.
+
+    With a `secret`, batches and the status are only for those who show it.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -89,6 +94,8 @@ def create_app(worker: WorkerService) -> FastAPI:
         """Metrics for Prometheus."""
         return Response(worker.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
+    if secret is not None:
+        app.add_middleware(SecretDoor, secret=secret)
     return app
 
 

@@ -14,7 +14,7 @@ from hadis.api.resources import DiffusionService
 from hadis.api.tier import Tier
 from hadis.protocol.api_keys import api_keys
 from hadis.protocol.threads import cpu_count, omp_threads
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -39,6 +39,9 @@ class WorkerSettings(BaseSettings):
     device: Literal["auto", "cuda", "cpu"] = "auto"
     compile_cache: Path | None = Field(
         None, description="Folder that workers share compiled models in; none: torch's own."
+    )
+    secret: SecretStr | None = Field(
+        None, min_length=16, description="Callers must show it as a bearer token; none: anybody may call."
     )
     drain_timeout: PositiveDuration = Field("60s", description="How long a batch may still run after SIGTERM.")
 

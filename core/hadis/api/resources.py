@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from hadis.api.access import Access
 from hadis.api.fields import Fields, Name, Positive, PositiveDuration, Share
 from hadis.api.images_api import ImagesApi
 from hadis.api.tier import Tier
@@ -114,6 +115,7 @@ class ServiceSpec(Fields):
     )
     queue: Queue = Field(default_factory=Queue)
     api: ImagesApi = Field(default_factory=ImagesApi)
+    access: Access = Field(default_factory=Access)
     mode: Literal["Auto", "Advisory", "Paused"] = Field(
         "Auto",
         description="Auto: plan and apply. Advisory: plan and say so, touch no pod. Paused: leave everything as it is.",

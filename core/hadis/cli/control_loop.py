@@ -23,6 +23,7 @@ from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.planning.speeds import read_ratios
 from hadis.protocol.address import worker_name
 from hadis.protocol.run_state import PlanChange, RunState, write_state
+from hadis.protocol.secret import as_header
 
 _PROBE_S = 2.0
 _FIRST_STEPS_S = 0.2
@@ -43,6 +44,8 @@ class ControlLoop:
     say: Callable[..., None]
     changed: asyncio.Event
     """Set when a worker became ready or ended."""
+    secret: str | None = field(default=None, repr=False)
+    """What the router believes us by."""
     _memory: Memory = field(default_factory=Memory)
     _announced: Plan | None = None
     _changes: deque[PlanChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
@@ -70,7 +73,7 @@ class ControlLoop:
 
     async def _observe(self, http: httpx.AsyncClient, spec: ServiceSpec) -> Snapshot:
         urls = [worker.url for worker in self.workers.addresses()]
-        _, reading = await asyncio.gather(self.workers.probe(http), _read_demand(http, self.url, urls))
+        _, reading = await asyncio.gather(self.workers.probe(http), _read_demand(http, self.url, urls, self.secret))
         return snapshot_of(asyncio.get_running_loop().time(), spec, self.profile, self.workers, reading)
 
     def _publish(self, decision: Decision) -> None:
@@ -100,10 +103,12 @@ def snapshot_of(
     return Snapshot(now_s=now_s, spec=spec, profile=profile, reading=reading, workers=processes, groups=groups)
 
 
-async def _read_demand(http: httpx.AsyncClient, url: str, workers: Iterable[str] = ()) -> DemandReading | Problem:
+async def _read_demand(
+    http: httpx.AsyncClient, url: str, workers: Iterable[str] = (), secret: str | None = None
+) -> DemandReading | Problem:
     """Return the router's counts of arrivals by size and the work that waits by tier, or that it does not answer."""
     try:
-        status = (await http.get(f"{url}/v1/hadis/status")).json()
+        status = (await http.get(f"{url}/v1/hadis/status", headers=as_header(secret))).json()
         series = {size: float(count) for size, count in status["arrivals_by_size"].items()}
         queued_s = dict(status["queued_s"])
         ratios = read_ratios(status["batch_time_ratios"])

@@ -16,6 +16,7 @@ import httpx
 from hadis.cli.processes import Child, Component
 from hadis.planning.snapshot import Worker, WorkerGroup
 from hadis.protocol.run_state import WorkerAddress
+from hadis.protocol.secret import as_bearer
 
 _PROBE_S = 2.0
 
@@ -69,6 +70,8 @@ class LocalWorkers:
     child: Callable[[Component, Callable[[str], None], Callable[[], None]], Runs] = Child
     remote: Collection[str] = ()
     """The groups whose workers compute nothing."""
+    secret: str | None = field(default=None, repr=False)
+    """What workers believe us by."""
     _processes: list[_Process] = field(default_factory=list)
     _replicas: dict[str, int] = field(default_factory=dict)
 
@@ -87,7 +90,7 @@ class LocalWorkers:
 
     async def probe(self, http: httpx.AsyncClient) -> None:
         """Ask every worker whether it is ready and busy."""
-        await asyncio.gather(*(_probe(http, process) for process in self._processes))
+        await asyncio.gather(*(_probe(http, process, as_bearer(self.secret)) for process in self._processes))
 
     def observe(self) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
         """Return the groups and the workers as the control step sees them."""
@@ -149,9 +152,9 @@ class LocalWorkers:
         self.changed()
 
 
-async def _probe(http: httpx.AsyncClient, process: _Process) -> None:
+async def _probe(http: httpx.AsyncClient, process: _Process, headers: Mapping[str, str]) -> None:
     try:
-        status = (await http.get(f"{process.place.url}/status", timeout=_PROBE_S)).json()
+        status = (await http.get(f"{process.place.url}/status", timeout=_PROBE_S, headers=headers)).json()
         ready, busy = bool(status["ready"]) and not status["draining"], bool(status["busy"])
     except (httpx.HTTPError, ValueError, KeyError):
         ready, busy = False, False

@@ -9,7 +9,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +28,7 @@ from hadis.protocol.address import http_url
 from hadis.protocol.api_keys import api_keys
 from hadis.protocol.labels import tiers_by_pool
 from hadis.protocol.run_state import RunState, write_state
+from hadis.protocol.secret import make_secret
 
 
 def up(
@@ -88,6 +89,8 @@ class Machine:
     devices: tuple[str | None, ...]
     """For each worker the GPU that it sees; None where it sees whatever the machine has."""
     say: Callable[..., None]
+    secret: str = field(default_factory=make_secret, repr=False)
+    """What router, workers and control loop know each other by, for this run."""
 
     @property
     def url(self) -> str:
@@ -105,8 +108,10 @@ class Machine:
         async with asyncio.TaskGroup() as tasks:
             changed = asyncio.Event()
             groups = tiers_by_pool(profile.tiers, shared=is_shared(spec, profile), remote=profile.slots)
-            workers = LocalWorkers(groups, places, tasks, self.say, changed.set, remote=profile.slots)
-            loop = ControlLoop(spec, profile, workers, self.url, state_file, self.say, changed)
+            workers = LocalWorkers(
+                groups, places, tasks, self.say, changed.set, remote=profile.slots, secret=self.secret
+            )
+            loop = ControlLoop(spec, profile, workers, self.url, state_file, self.say, changed, self.secret)
             running = [
                 tasks.create_task(Child(self._router(state_file), self.say, changed.set).run()),
                 tasks.create_task(loop.run()),
@@ -123,6 +128,7 @@ class Machine:
             "HADIS_ROUTER_STATE_FILE": str(state_file),
             "HADIS_ROUTER_HOST": self.host,
             "HADIS_ROUTER_PORT": str(self.port),
+            "HADIS_ROUTER_SECRET": self.secret,
         }
         # Not /readyz, which also needs workers.
         return Component("router", "hadis_router", environment, f"{self.url}/healthz")
@@ -133,7 +139,11 @@ class Machine:
         Those of remote tiers, which come after the others, compute nothing.
         """
         threads = str(threads_per_worker(max(1, len(self.devices)), os.environ))
-        every = {"HADIS_WORKER_MANIFEST": str(self.path), "HADIS_WORKER_THREADS": threads}
+        every = {
+            "HADIS_WORKER_MANIFEST": str(self.path),
+            "HADIS_WORKER_THREADS": threads,
+            "HADIS_WORKER_SECRET": self.secret,
+        }
         slots = sum(Profile(self.manifest.profile).slots.values())
         ports = _free_ports(len(self.devices) + slots)
         local = [

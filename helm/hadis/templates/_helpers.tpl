@@ -52,6 +52,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [hadis.dev]
   resources: [diffusionservices/finalizers]
   verbs: [update]
+# The Secret by which the parts of a service know each other: made once. Those of users are not read: kubelet mounts them.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create]
 # Pods are counted; their deletion cost is written, so that idle ones go first.
 - apiGroups: [""]
   resources: [pods]

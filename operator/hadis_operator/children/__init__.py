@@ -8,7 +8,7 @@ from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
 
 from hadis_operator.children import router, worker
-from hadis_operator.children.common import Manifest, Owner
+from hadis_operator.children.common import Manifest, Owner, service_secret
 from hadis_operator.settings import OperatorSettings
 
 
@@ -19,6 +19,8 @@ class Children:
     fixed: tuple[Manifest, ...]
     workers: dict[str, Manifest]
     """By pool; `replicas` is left to the plan."""
+    secret: Manifest
+    """Without what it holds."""
 
 
 def make(owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: Profile, *, shared: bool) -> Children:
@@ -31,5 +33,7 @@ def make(owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: P
     fixed += router.children(owner, spec, settings, told_service["metadata"]["name"], (config, name))
     fixed += [worker.service(owner, pool) for pool in pools]
     return Children(
-        tuple(fixed), {pool.name: worker.deployment(owner, spec, settings, profile, pool, config) for pool in pools}
+        tuple(fixed),
+        {pool.name: worker.deployment(owner, spec, settings, profile, pool, config) for pool in pools},
+        service_secret(owner),
     )

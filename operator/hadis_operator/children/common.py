@@ -14,6 +14,7 @@ from hadis_operator.settings import OperatorSettings
 
 Manifest = dict[str, Any]
 CONFIG_FILE = "manifest.yaml"
+SECRET_KEY = "token"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,22 @@ def config_map(owner: Owner, component: str, text: str, mark: str) -> Manifest:
         "immutable": True,
         "data": {CONFIG_FILE: text},
     }
+
+
+def service_secret(owner: Owner) -> Manifest:
+    """Return the Secret by which the parts of a service know each other, without what it holds."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": meta(owner, child_name(owner.name, "secret"), "secret"),
+        "type": "Opaque",
+    }
+
+
+def secret_variable(owner: Owner, variable: str) -> Manifest:
+    """Return the variable of a container that has what the service's Secret holds."""
+    source = {"name": child_name(owner.name, "secret"), "key": SECRET_KEY}
+    return {"name": variable, "valueFrom": {"secretKeyRef": source}}
 
 
 def as_yaml(document: Manifest) -> str:

@@ -17,6 +17,7 @@ from hadis_operator.children.common import (
     meta,
     pod,
     resources,
+    secret_variable,
     service_port,
 )
 from hadis_operator.children.router_links import links_env
@@ -24,11 +25,12 @@ from hadis_operator.settings import OperatorSettings
 
 PORT = 8080
 _GRACE_S = 60
+_KEYS = "/etc/hadis-keys"
 
 
 def service_config(owner: Owner, spec: ServiceSpec) -> Manifest:
     """Return the ConfigMap with the service as the router reads it: without what only the operator needs."""
-    fields = {"profile", "objective", "gpus", "queue", "api", "plan_every", "placement"}
+    fields = {"profile", "objective", "gpus", "queue", "api", "plan_every", "placement", "access"}
     text = as_yaml({
         "apiVersion": API_VERSION,
         "kind": "DiffusionService",
@@ -115,6 +117,8 @@ def _deployment(
     # Routers forward requests to each other.
     only["env"].append({"name": "HADIS_ROUTER_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     only["env"] += links_env(owner, spec.router.links, spec.router.jobs)
+    only["env"].append(secret_variable(owner, "HADIS_ROUTER_SECRET"))
+    volumes = [manifest, *_keys(spec, only)]
     only |= {
         # A pod is taken from the Service's addresses while it stops; until that is known everywhere it goes on.
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
@@ -125,12 +129,26 @@ def _deployment(
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": {
             "metadata": {"labels": labels(owner, "router")},
-            "spec": pod(settings, only, [manifest], _GRACE_S) | {"serviceAccountName": name},
+            "spec": pod(settings, only, volumes, _GRACE_S) | {"serviceAccountName": name},
         },
     }
     if not spec.router.autoscaling:  # else the count is the autoscaler's
         body["replicas"] = spec.router.replicas
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta(owner, name, "router"), "spec": body}
+
+
+def _keys(spec: ServiceSpec, container: Manifest) -> list[Manifest]:
+    """Return the volume with the clients' API keys, if the service has any, and mount it.
+
+    It follows its Secret, and the router reads it anew.
+    """
+    keys = spec.access.keys
+    if keys is None or keys.secret is None:
+        return []
+    container["env"].append({"name": "HADIS_ROUTER_KEYS", "value": f"{_KEYS}/keys"})
+    container["volumeMounts"].append({"name": "keys", "mountPath": _KEYS, "readOnly": True})
+    item = {"key": keys.secret.key, "path": "keys"}
+    return [{"name": "keys", "secret": {"secretName": keys.secret.name, "items": [item]}}]
 
 
 def _autoscaler(spec: ServiceSpec, common: Manifest, name: str) -> Manifest:

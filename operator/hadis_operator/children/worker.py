@@ -25,6 +25,7 @@ from hadis_operator.children.common import (
     meta,
     pod,
     resources,
+    secret_variable,
     service_port,
 )
 from hadis_operator.settings import OperatorSettings
@@ -106,6 +107,7 @@ def deployment(
     """
     make = _gpu_pod if pool.remote is None else _remote_pod
     spec_of_pods = make(spec, settings, profile, pool, config)
+    spec_of_pods["containers"][0]["env"].append(secret_variable(owner, "HADIS_WORKER_SECRET"))
     name = child_name(owner.name, f"worker-{digest([pool.name, spec_of_pods])}")
     marks = {POOL: pool.name, REVISION: name.rsplit("-", 1)[1]}
     kind = {REMOTE: "true"} if pool.remote else {}

@@ -13,14 +13,21 @@ from hadis.planning.plan import Plan
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.cascade import Cascade
 from hadis_router.dispatch.fair_share import FairShares
+from hadis_router.dispatch.held import OVER_SHARE_S, Held, HeldClients
 from hadis_router.dispatch.job import Admission, Job, TierReason
 from hadis_router.dispatch.light_reserve import LightReserve
 from hadis_router.dispatch.outlook import Outlook
 
 _ROUNDING = 1e-9
+_FOR_NEWCOMERS = 0.05
+"""Share of the room that is for clients who are not known yet: beside a flood, all that there is would be taken when
+they come. Of several clients it is kept out of what is shared; one that is alone has no share to be held to."""
+
+_FOR_INTERACTIVE = 0.5
+"""Share of the objective that work of the priority class `batch` leaves to the others."""
 
 
-def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue_limit: int) -> None:
+def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue_limit: int, held: HeldClients) -> None:
     """Count the jobs of one request as its client's demand; raise ServeError 429 where it has its share already.
 
     A client with nothing that waits is not held to it: who has a share of less than one request may still have one.
@@ -36,11 +43,15 @@ def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue
         return
     room_s = sum(sum(queue.unmade_s.values()) for queue in outlook.queues.values())
     room_s += _spare_s(job, outlook, tier, queue_limit)
-    limit_s = shares.limit_s(job.client, room_s, outlook.now)
+    limit_s = shares.limit_s(job.client, (1 - _FOR_NEWCOMERS) * room_s, outlook.now)
     if waiting_s + len(jobs) * image_s > limit_s * (1 + _ROUNDING):
         least_s = max(limit_s, image_s)
         beyond = shares.demand_s(job.client, outlook.now) / least_s - 1
-        raise refusals.over_share(beyond * shares.horizon_s)
+        error = refusals.over_share(beyond * shares.horizon_s)
+        cheapest_s = min(image_s, outlook.image_s(plan.light))
+        most_s = max(0.0, limit_s * (1 + _ROUNDING) - cheapest_s)
+        held.hold(job.client, Held(error, outlook.now + OVER_SHARE_S, len(jobs) * image_s, most_s))
+        raise error
 
 
 def _spare_s(job: Job, outlook: Outlook, tier: str, queue_limit: int) -> float:
@@ -53,7 +64,7 @@ def _spare_s(job: Job, outlook: Outlook, tier: str, queue_limit: int) -> float:
     return spare_s
 
 
-def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int) -> Admission:
+def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int, alone: bool = False) -> Admission:
     """Return where a job goes; raise ServeError (503: nobody can serve it; 429: the queue is full or too long)."""
     plan = outlook.plan
     if plan is None or not len(outlook.workers):
@@ -62,7 +73,7 @@ def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int) -> Adm
     if waiting >= queue_limit:
         raise refusals.queue_full(waiting, outlook.drain_s())
     chosen = _available(job, outlook, plan, cascade.first_tier(job, plan))
-    tier = _in_time(job, outlook, plan, chosen)
+    tier = _in_time(job, outlook, plan, chosen, alone)
     in_cascade = tier == chosen or tier in (plan.light, plan.heavy)
     return Admission(
         tier,
@@ -86,13 +97,16 @@ def _available(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
     raise refusals.no_worker_with(tiers[0])
 
 
-def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
+def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str, alone: bool) -> str:
     """Return the tier if it would answer in time, else the heaviest of the lighter ones that would.
 
     An image of a lighter tier in time is worth more than a better one too late. Whoever the client lets have a light
     image is admitted only where the light tier can be sure to make one, whatever happens to the heavy one.
     """
-    late_s = outlook.ends_at(job, tier) - job.deadline
+    spared = _FOR_INTERACTIVE if job.batch else _FOR_NEWCOMERS if alone and outlook.unmade_s(job.client) else 0.0
+    margin_s = spared * outlook.slo_s
+    due = job.deadline - margin_s
+    late_s = outlook.ends_at(job, tier) - due
     if outlook.guards_light and job.bound and not LightReserve(outlook, plan.light, job).takes(job.deadline, tier):
         raise refusals.too_late(late_s)
     if job.forced_tier is not None:
@@ -100,14 +114,23 @@ def _in_time(job: Job, outlook: Outlook, plan: Plan, tier: str) -> str:
             raise refusals.too_late(late_s)
         return tier
     reserve = LightReserve(outlook, plan.light, job) if outlook.guards_light and job.needy else None
-    if late_s <= 0 and (reserve is None or reserve.takes(job.deadline)):
+    if late_s <= 0 and (reserve is None or _takes(reserve, job, outlook, plan.light, margin_s)):
         return tier
     names = list(outlook.queues)
     for other in reversed(names[: names.index(tier)]):
         if reserve is not None and not outlook.lighter(plan.light, other):
-            in_time = (reserve if other == plan.light else LightReserve(outlook, other, job)).takes(job.deadline)
+            of_other = reserve if other == plan.light else LightReserve(outlook, other, job)
+            in_time = _takes(of_other, job, outlook, other, margin_s)
         else:
-            in_time = outlook.ends_at(job, other) <= job.deadline
+            in_time = outlook.ends_at(job, other) <= due
         if in_time and job.may_go_to(other) and outlook.workers.having(other):
             return other
     raise refusals.too_late(late_s)
+
+
+def _takes(reserve: LightReserve, job: Job, outlook: Outlook, light: str, margin_s: float) -> bool:
+    """Return whether a light tier can be sure to make a job, and what comes in `margin_s` seconds of its time too."""
+    if not reserve.takes(job.deadline):
+        return False
+    newcomers = margin_s * len(outlook.workers.peers(light)) / outlook.image_s(light, job.params.size)
+    return not margin_s or reserve.spare(job.deadline) >= 1 + newcomers

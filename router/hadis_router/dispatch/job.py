@@ -122,6 +122,8 @@ class Job:
     """Its client's key; jobs of one key share a fair share."""
     request_id: str | None = None
     """The id of its request, for logs."""
+    batch: bool = False
+    """Whether it is of the priority class `batch`: admitted only where there is room to spare."""
     on_light: Callable[[], None] | None = None
     """Called when `light_image` is kept and the heavy tier makes another."""
 

@@ -23,6 +23,8 @@ STORE_S = 5
 """Such stores are restarted within seconds."""
 JOBS_S = 10
 """A job ends within the latency objective."""
+IN_FLIGHT_S = 1
+"""Images take seconds."""
 _LONGEST_S = 60
 """OpenAI's official client does not wait for longer when it is told to."""
 
@@ -71,6 +73,17 @@ def over_share(free_s: float) -> ServeError:
     """Return the refusal of a client that has its share: what it asked for beyond it is worked off in `free_s`."""
     message = "your share of the service is in use, and others want theirs; send less, or later"
     return ServeError(429, "over_share", message, min(_LONGEST_S, _whole_seconds(free_s)))
+
+
+def too_many_requests(per_minute: int, wait_s: float) -> ServeError:
+    """Return the refusal of a client that asks more often than it may; in `wait_s` it may ask once."""
+    message = f"you may send {per_minute} requests per minute; x-ratelimit-remaining-requests says how many are left"
+    return ServeError(429, "rate_limit_exceeded", message, _whole_seconds(wait_s))
+
+
+def too_many_in_flight(limit: int) -> ServeError:
+    """Return the refusal of a client that has as many images in flight as it may."""
+    return ServeError(429, "too_many_in_flight", f"you may have {limit} images in flight", IN_FLIGHT_S)
 
 
 def expired(slo_s: float) -> ServeError:

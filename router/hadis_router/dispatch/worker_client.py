@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import aiohttp
+from hadis.protocol import keep_alive
 from hadis.protocol.batch_request import encode_batch
+from hadis.protocol.secret import as_bearer
 from hadis.protocol.worker import AnswerReader
 
 from hadis_router.dispatch.edit import batch_of
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result, WorkerBusy, WorkerGone
 
-KEEP_ALIVE_S = 3.0
-"""An idle connection is kept for less than its server keeps it (uvicorn: 5 s): used just as the server closes it, it
-would look like the server's end."""
 _CONNECT_S = 2.0
+_AT_ONCE_S = 0.5
 
 
 class HttpTransport:
     """Sends batches over connections that are kept open; made inside a running loop, closed at the end."""
 
-    def __init__(self) -> None:
-        """Open no connection yet."""
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S))
+    def __init__(self, secret: str | None = None) -> None:
+        """Open no connection yet; `secret` is what workers believe us by."""
+        self._headers = as_bearer(secret)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keep_alive.CLIENT_S)
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -40,15 +44,23 @@ class HttpTransport:
     ) -> list[Result]:
         """Have a worker make a batch; raise WorkerBusy or WorkerGone.
 
+        A connection that was closed before any byte of an answer came is no sign that the worker is ill: it is asked
+        again at once, which is safe. A worker that had begun the batch after all stops it, as its caller is gone, and
+        says until then that it is busy.
+
         Cancelling it closes the connection, by which the worker knows that nobody waits any more.
         """
         batch = batch_of(tier, [(job.wire(), job.params.edit) for job in jobs], discriminate)
         content_type, pieces = encode_batch(batch)
-        body = pieces[0] if len(pieces) == 1 else _sent(pieces)
+        headers = self._headers | {"content-type": content_type}
+
+        async def ask() -> aiohttp.ClientResponse:
+            body = pieces[0] if len(pieces) == 1 else _sent(pieces)
+            return await self._session.post(f"{url}/generate", data=body, headers=headers, timeout=limit)
+
         limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
-        headers = {"content-type": content_type}
         try:
-            async with self._session.post(f"{url}/generate", data=body, headers=headers, timeout=limit) as answer:
+            async with await answer_of(ask) as answer:
                 if answer.status != 200:
                     content = await answer.read()
                     if answer.status == 409:
@@ -66,6 +78,21 @@ class HttpTransport:
 async def _sent(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
     for piece in pieces:  # not joined: megabytes would be copied on the event loop
         yield piece
+
+
+async def answer_of(ask: Callable[[], Awaitable[aiohttp.ClientResponse]]) -> aiohttp.ClientResponse:
+    """Return what a server answers; asks once more where it closed the connection at once, before any byte came.
+
+    Later, it is not an idle connection that ended, but the server.
+    """
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    try:
+        return await ask()
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        if isinstance(error, aiohttp.ClientConnectorError) or clock() - began > _AT_ONCE_S:
+            raise
+        return await ask()
 
 
 def _in_order(results: list[Result], jobs: Sequence[Job]) -> list[Result]:

@@ -10,10 +10,11 @@ from starlette.responses import JSONResponse
 
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
-from hadis_router.http.clients import client_key
+from hadis_router.http.access import visitor_of
 from hadis_router.http.described_answers import IMAGES, JOB, MODEL, MODELS, errors
 from hadis_router.http.entrance import request_id_of
-from hadis_router.http.forwarding import address_of, age_s, forward, forward_reading, until_disconnected
+from hadis_router.http.forwarding import age_s, forward, forward_reading, until_disconnected
+from hadis_router.http.front_door import RETRY
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.image_answers import answer_body, answer_headers, request_headers
 from hadis_router.http.images import GenerateRequest
@@ -71,7 +72,7 @@ async def generate(request: Request) -> Response:
     gateway = gateway_of(request)
     if gateway.draining:
         raise refusals.stopping()
-    arrived = asyncio.get_running_loop().time() - age_s(request, gateway.peers)
+    arrived = asyncio.get_running_loop().time() - age_s(request)
     content = await read_body(request, gateway.max_body_bytes)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
@@ -82,11 +83,11 @@ async def generate(request: Request) -> Response:
 
 async def respond(gateway: Gateway, request: Request, body: GenerateRequest, arrived: float) -> Response:
     """Return the answer to a request that was read; raise ServeError. `arrived` is loop time."""
+    visitor, batch, request_id = visitor_of(request), visitor_of(request).batch, request_id_of(request)
     body = gateway.models.with_size_made(body)
-    gateway.metrics.arrived(body.n, body.size)
-    client = client_key(request.headers, body.end_user, address_of(request, gateway.peers))
-    request_id = request_id_of(request)
-    jobs = await gateway.jobs(body, client, arrived, request_id)
+    if not request.scope.get(RETRY):
+        gateway.metrics.arrived(body.n, body.size)
+    jobs = await gateway.jobs(body, visitor.client(body.end_user), arrived, request_id, batch=batch)
     disconnected = asyncio.ensure_future(until_disconnected(request))
     if body.stream:
         stream = await stream_images(gateway, body, jobs, disconnected, request_id)

@@ -1,7 +1,8 @@
 """Who sends a request: the key by which clients are told apart for their fair shares of the service.
 
-Nobody checks the keys here: a gateway in front of the router does, where callers are not trusted. A key never holds an
-API key itself, only a digest of it.
+Where the service has a list of API keys (`access.py`), a client is a key of that, by the name that it has there. Else
+nobody checks the keys: a gateway in front of the router does, where callers are not trusted. A client's key never holds
+an API key itself, only a digest of it.
 """
 
 from __future__ import annotations
@@ -19,19 +20,27 @@ def client_key(headers: Mapping[str, str], user: str | None, address: str | None
 
     `headers` have names in lower case.
     """
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    token = token.strip()
-    if scheme.lower() == "bearer" and token not in _NO_KEYS:
+    if token := bearer_token(headers):
         return digest(token)
     if user:
         return f"user:{user}"
     return f"address:{address or 'unknown'}"
 
 
+def bearer_token(headers: Mapping[str, str]) -> str:
+    """Return the API key in a request's headers; "" where there is none."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == "bearer" and token not in _NO_KEYS else ""
+
+
 def shown_key(key: str) -> str:
-    """Return a client's key as it may be shown: users and addresses as digests too."""
+    """Return a client's key as it may be shown: users and addresses as digests too.
+
+    The name of a key, which stands beside its digest in the service's file of keys, is no secret.
+    """
     kind, _, name = key.partition(":")
-    return key if kind == "sha256" else f"{kind}:{digest(name)}"
+    return key if kind in ("sha256", "key") else f"{kind}:{digest(name)}"
 
 
 def digest(text: str) -> str:

@@ -72,7 +72,7 @@ async def _answer(kind: type[EditRequest], request: Request, body: HeldBody) -> 
     gateway = gateway_of(request)
     if gateway.draining:
         raise refusals.stopping()
-    arrived = asyncio.get_running_loop().time() - age_s(request, gateway.peers)
+    arrived = asyncio.get_running_loop().time() - age_s(request)
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() not in (_FORM, _JSON):
         raise ServeError(415, "invalid_content_type", f"content-type is {content_type!r}; send {_FORM} or {_JSON}")

@@ -14,14 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Mapping
 
 from fastapi import Request, Response
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.peers import Peers
+from hadis_router.http.access import visitor_of
 from hadis_router.http.entrance import request_id_of
 from hadis_router.http.gateway import Gateway
-from hadis_router.http.peer_client import AGE, CLIENT, HOPS, PeerUnavailable
+from hadis_router.http.peer_client import AGE, HOPS, PeerUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ async def forward(gateway: Gateway, request: Request, content: bytes, arrived: f
 
     `content` is the body, which was read, `arrived` loop time. Raises ServeError 499 for a client that went away.
     """
-    if gateway.owns_all() or _by_router(request, gateway.peers):
+    if gateway.owns_all() or _by_router(request):
         return None
     if _hops(request) >= _MOST_HOPS:
         raise refusals.no_owner()
@@ -57,7 +58,7 @@ async def forward_reading(gateway: Gateway, request: Request, request_id: str | 
 
     A stream of events ends when this router stops or another one owns the queues: who reads it connects again.
     """
-    if gateway.owns_all() or _by_router(request, gateway.peers):
+    if gateway.owns_all() or _by_router(request):
         return None
     owner = gateway.owner_by_request.get(request_id or "", gateway.peers.only_owner)
     if owner is None or _hops(request) >= _MOST_HOPS:
@@ -67,7 +68,9 @@ async def forward_reading(gateway: Gateway, request: Request, request_id: str | 
         return gateway.stopping() or gateway.owns_all()
 
     try:
-        return await gateway.peer_client.ask(request, b"", owner, 0.0, _hops(request) + 1, ended)
+        return await gateway.peer_client.ask(
+            request, b"", owner, 0.0, _hops(request) + 1, visitor_of(request).address, ended
+        )
     except PeerUnavailable as error:
         log.warning("request %s: %s", request_id_of(request), error)
         return None
@@ -78,13 +81,13 @@ async def ask_keeper(gateway: Gateway, request: Request, tag: bytes | None) -> R
 
     Raises ServeError 503 where it does not answer.
     """
-    keeper = gateway.peers.tagged(tag) if tag is not None and not _by_router(request, gateway.peers) else None
+    keeper = gateway.peers.tagged(tag) if tag is not None and not _by_router(request) else None
     if keeper is None or _hops(request) >= _MOST_HOPS:
         return None
     # The length of what a HEAD asks about would be lost on the way.
     whole = Request({**request.scope, "method": "GET"}) if request.method == "HEAD" else request
     try:
-        return await gateway.peer_client.ask(whole, b"", keeper, 0.0, _hops(request) + 1)
+        return await gateway.peer_client.ask(whole, b"", keeper, 0.0, _hops(request) + 1, visitor_of(request).address)
     except PeerUnavailable as error:
         log.warning("%s", error)
         raise refusals.router_away() from None
@@ -96,19 +99,13 @@ async def until_disconnected(request: Request) -> None:
         pass
 
 
-def age_s(request: Request, peers: Peers) -> float:
+def age_s(request: Request) -> float:
     """Return how long ago (seconds) a forwarded request arrived at its first router; 0 for any other."""
     try:
-        age = float(request.headers.get(AGE, "0")) if _by_router(request, peers) else 0.0
+        age = float(request.headers.get(AGE, "0")) if _by_router(request) else 0.0
     except ValueError:
         return 0.0
     return age if math.isfinite(age) and age > 0 else 0.0
-
-
-def address_of(request: Request, peers: Peers) -> str | None:
-    """Return the address of a request's client: as the router says that forwarded it, or of whoever sent it."""
-    said = request.headers.get(CLIENT) if _by_router(request, peers) else None
-    return said or _host(request)
 
 
 async def _first_answer(gateway: Gateway, request: Request, content: bytes, arrived: float) -> Response | None:
@@ -121,7 +118,9 @@ async def _first_answer(gateway: Gateway, request: Request, content: bytes, arri
             raise refusals.expired(gateway.slo_s)
         try:
             with gateway.owner_shown(request_id, owner):
-                response = await gateway.peer_client.ask(request, content, owner, age, _hops(request) + 1)
+                response = await gateway.peer_client.ask(
+                    request, content, owner, age, _hops(request) + 1, visitor_of(request).address
+                )
         except PeerUnavailable as error:
             log.warning("request %s: %s; another router is asked", request_id, error)
             gateway.suspect(owner)
@@ -131,14 +130,26 @@ async def _first_answer(gateway: Gateway, request: Request, content: bytes, arri
     return None
 
 
-def _by_router(request: Request, peers: Peers) -> bool:
-    return _hops(request) > 0 and peers.is_router(_host(request), asyncio.get_running_loop().time())
+def is_forwarded(headers: Mapping[str, str], host: str | None, gateway: Gateway) -> bool:
+    """Return whether a router of the service forwarded a request with these headers (names in lower case).
+
+    It is believed by the service's secret, or by its address where there is none.
+    """
+    if not _said_hops(headers):
+        return False
+    if gateway.access.has_secret:
+        return gateway.access.is_ours(headers)
+    return gateway.peers.is_router(host, asyncio.get_running_loop().time())
+
+
+def _by_router(request: Request) -> bool:
+    return visitor_of(request).forwarded
 
 
 def _hops(request: Request) -> int:
-    said = request.headers.get(HOPS, "")
+    return _said_hops(request.headers)
+
+
+def _said_hops(headers: Mapping[str, str]) -> int:
+    said = headers.get(HOPS, "")
     return int(said) if said.isascii() and said.isdigit() and len(said) < 4 else 0
-
-
-def _host(request: Request) -> str | None:
-    return request.client.host if request.client else None

@@ -23,11 +23,15 @@ from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.stats import EndedJob
+from hadis_router.http.access import AccessControl
 from hadis_router.http.capabilities import able_tiers, wanted_size
+from hadis_router.http.client_use import ClientUse
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
 from hadis_router.http.models import Models
 from hadis_router.http.peer_client import PeerClient
+from hadis_router.http.refusal_pace import RefusalPace
+from hadis_router.http.retries import Retries
 
 _Listed = TypeVar("_Listed")
 
@@ -52,6 +56,8 @@ class Gateway:
         max_body_bytes: int,
         stopping: Callable[[], bool],
         peers: Peers,
+        access: AccessControl,
+        secret: str | None = None,
     ) -> None:
         """Keep the parts; `stopping` says whether the server was told to end. Made inside a running loop."""
         self.profile, self.dispatcher, self.scorer, self.metrics = profile, dispatcher, scorer, metrics
@@ -59,7 +65,9 @@ class Gateway:
         self.max_body_bytes, self.stopping = max_body_bytes, stopping
         self.strict, self.models = spec.api.strict, Models(profile.tiers, spec.api)
         self.front = Front(profile, spec.objective, shared=is_shared(spec, profile))
-        self.peers, self.peer_client = peers, PeerClient(self.slo_s)
+        self.peers, self.peer_client = peers, PeerClient(self.slo_s, secret)
+        self.access, self.use = access, ClientUse(access.limits_of)
+        self.retries, self.refusal_pace = Retries(), RefusalPace()
         self.state = RunState(plan=None, workers=())
         self.draining = False
         self.jobs_by_request: dict[str, list[Job]] = {}
@@ -106,15 +114,19 @@ class Gateway:
         now = asyncio.get_running_loop().time()
         self.dispatcher.recent.add(EndedJob(now, error.outcome, error.code, 0.0, in_time=False), count)
 
-    async def jobs(self, request: GenerateRequest, client: str, arrived: float, request_id: str) -> list[Job]:
+    async def jobs(
+        self, request: GenerateRequest, client: str, arrived: float, request_id: str, *, batch: bool = False
+    ) -> list[Job]:
         """Return the jobs of a client's request; raise ServeError for what cannot be made. `arrived` is loop time."""
         try:
-            return await self._jobs(request, client, arrived, request_id)
+            return await self._jobs(request, client, arrived, request_id, batch)
         except ServeError as error:
             self.refused(error, request.n)
             raise
 
-    async def _jobs(self, request: GenerateRequest, client: str, arrived: float, request_id: str) -> list[Job]:
+    async def _jobs(
+        self, request: GenerateRequest, client: str, arrived: float, request_id: str, batch: bool
+    ) -> list[Job]:
         forced = self.models.forced_tier(request.model)
         candidates = self.models.candidates(forced)
         able = able_tiers(request, candidates, forced is not None)
@@ -140,6 +152,7 @@ class Gateway:
                 difficulty=difficulty,
                 client=client,
                 request_id=request_id,
+                batch=batch,
             )
             for i in range(request.n)
         ]
@@ -160,6 +173,7 @@ class Gateway:
     def submit(self, jobs: list[Job]) -> None:
         """Submit a request's jobs; raise ServeError, and leave none, where one is refused."""
         try:
+            self.use.take(jobs[0].client, [job.future for job in jobs])
             self.dispatcher.submit(*jobs)
         except ServeError as error:
             self.cancel(jobs, error)

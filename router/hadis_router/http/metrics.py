@@ -30,7 +30,8 @@ class RouterMetrics:
         self.registry = CollectorRegistry()
         arrivals = Counter(
             "hadis_router_arrivals",
-            "Images requested, those refused included; by size: auto is each tier's first, other what no tier makes.",
+            "Images requested, those refused included, but no retries; by size: auto is each tier's first, other what "
+            "no tier makes.",
             ["size"],
             registry=self.registry,
         )

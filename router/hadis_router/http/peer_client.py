@@ -10,10 +10,12 @@ from typing import Any
 
 import aiohttp
 from fastapi import Request, Response
+from hadis.protocol import keep_alive
+from hadis.protocol.secret import as_header
 from starlette.responses import StreamingResponse
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.worker_client import KEEP_ALIVE_S
+from hadis_router.dispatch.worker_client import answer_of
 from hadis_router.http import sse
 from hadis_router.http.entrance import REQUEST_ID, request_id_of
 from hadis_router.http.errors import envelope
@@ -35,11 +37,11 @@ class PeerUnavailable(Exception):
 class PeerClient:
     """Connections to other routers, kept open; made inside a running loop, closed at the end."""
 
-    def __init__(self, slo_s: float) -> None:
-        """`slo_s` bounds how long an answer may take."""
-        self._slo_s = slo_s
+    def __init__(self, slo_s: float, secret: str | None = None) -> None:
+        """`slo_s` bounds how long an answer may take; `secret` is what the service's routers know each other by."""
+        self._slo_s, self._secret = slo_s, as_header(secret)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S), auto_decompress=False
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keep_alive.CLIENT_S), auto_decompress=False
         )
         self._waiting: dict[str, set[asyncio.Task[Response]]] = {}
         """By router, the requests that it has not begun to answer."""
@@ -55,13 +57,15 @@ class PeerClient:
         router: str,
         age_s: float,
         hops: int,
+        address: str | None,
         ended: Callable[[], bool] = lambda: False,
     ) -> Response:
-        """Return a router's answer to a request that is `age_s` old; raise PeerUnavailable where it has none.
+        """Return a router's answer to a request that is `age_s` old and came from `address`.
 
+        Raises PeerUnavailable where it has none.
         A stream of events goes on until it, or who reads it, ends, or `ended` says so.
         """
-        task = asyncio.ensure_future(self._ask(request, body, router, age_s, hops, ended))
+        task = asyncio.ensure_future(self._ask(request, body, router, age_s, hops, address, ended))
         waiting = self._waiting.setdefault(router, set())
         waiting.add(task)
         try:
@@ -81,19 +85,28 @@ class PeerClient:
             task.cancel()
 
     async def _ask(
-        self, request: Request, body: bytes, router: str, age_s: float, hops: int, ended: Callable[[], bool]
+        self,
+        request: Request,
+        body: bytes,
+        router: str,
+        age_s: float,
+        hops: int,
+        address: str | None,
+        ended: Callable[[], bool],
     ) -> Response:
-        headers = _passed_on(request.headers) | {HOPS: str(hops), AGE: f"{age_s:.6f}", PUBLIC_URL: told_url(request)}
+        headers = _passed_on(request.headers) | self._secret
+        headers |= {HOPS: str(hops), AGE: f"{age_s:.6f}", PUBLIC_URL: told_url(request)}
         headers[REQUEST_ID] = request_id_of(request)
-        if request.client is not None:
-            headers[CLIENT] = request.client.host
+        if address is not None:
+            headers[CLIENT] = address
         left_s = max(0.0, self._slo_s - age_s) + _MARGIN_S
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=left_s)
         async with AsyncExitStack() as stack:
             try:
+                url = router + request.url.path
                 answer = await stack.enter_async_context(
-                    self._session.request(
-                        request.method, router + request.url.path, headers=headers, data=body, timeout=timeout
+                    await answer_of(
+                        lambda: self._session.request(request.method, url, headers=headers, data=body, timeout=timeout)
                     )
                 )
                 if answer.content_type == "text/event-stream":

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from fastapi import Request, Response
 
-from hadis_router.http.clients import client_key
-from hadis_router.http.forwarding import address_of
+from hadis_router.http.access import visitor_of
+from hadis_router.http.front_door import RETRY
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.jobs.record import JobRequest
 from hadis_router.http.jobs.service import Jobs
@@ -29,9 +29,16 @@ async def accept(request: Request, content: bytes, arrived: float) -> Response:
     jobs: Jobs = request.app.state.jobs
     gateway: Gateway = request.app.state.gateway
     body = gateway.models.with_size_made(validated(JobRequest, read_fields(content), gateway.strict))
-    client = client_key(request.headers, body.end_user, address_of(request, gateway.peers))
-    key = request.headers.get("idempotency-key")
-    record = await jobs.create(body, client, public_url(request), arrived, key)
+    visitor, key = visitor_of(request), request.headers.get("idempotency-key")
+    record = await jobs.create(
+        body,
+        visitor.client(body.end_user),
+        public_url(request),
+        arrived,
+        key,
+        batch=visitor.batch,
+        retry=bool(request.scope.get(RETRY)),
+    )
     headers = {"location": record.url}
     if prefers_job(request.headers):
         headers["preference-applied"] = _PREFERENCE

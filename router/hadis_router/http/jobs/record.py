@@ -32,6 +32,8 @@ class JobRecord(BaseModel):
     request: JobRequest
     client: str
     """The key of the client whose share it is of."""
+    batch: bool = False
+    """Whether it is of the priority class `batch`."""
     base_url: str
     """By which the client reaches the service."""
     created_at: float

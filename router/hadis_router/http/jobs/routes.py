@@ -39,7 +39,7 @@ async def create(request: Request) -> Response:
     gateway = gateway_of(request)
     if gateway.draining:
         raise refusals.stopping()
-    arrived = asyncio.get_running_loop().time() - age_s(request, gateway.peers)
+    arrived = asyncio.get_running_loop().time() - age_s(request)
     content = await read_body(request, gateway.max_body_bytes)
     return await forward(gateway, request, content, arrived) or await accept(request, content, arrived)
 

@@ -67,11 +67,20 @@ class Jobs:
         self._runs: dict[str, _Run] = {}
 
     async def create(
-        self, request: JobRequest, client: str, base_url: str, arrived: float, key: str | None
+        self,
+        request: JobRequest,
+        client: str,
+        base_url: str,
+        arrived: float,
+        key: str | None,
+        *,
+        batch: bool = False,
+        retry: bool = False,
     ) -> JobRecord:
         """Return a new job, admitted and kept, or the one that the client used the idempotency key for.
 
-        `arrived` is loop time. Raises ServeError for what is refused.
+        `arrived` is loop time; `batch` its priority class; `retry` says that it was refused before, and is no new
+        demand. Raises ServeError for what is refused.
         """
         if request.stream:
             raise ServeError(400, "invalid_value", "stream: a job is not streamed; leave it out", param="stream")
@@ -82,16 +91,17 @@ class Jobs:
             id=new_id(self._tag),
             request=request,
             client=client,
+            batch=batch,
             base_url=base_url,
             created_at=now,
             expires_at=now + self._settings.job_expires_s,
         )
         if (known := await self._store.add(record, _idempotency(client, key, request))) is not None:
             return known
-        self._gateway.metrics.arrived(request.n, request.size)
+        if not retry:
+            self._gateway.metrics.arrived(request.n, request.size)
         try:
-            jobs = await self._gateway.jobs(request, client, arrived, record.id)
-            self._gateway.submit(jobs)
+            jobs = await self._admitted(record, arrived)
         except BaseException:
             await self._store.remove(record.id)
             raise
@@ -161,16 +171,18 @@ class Jobs:
         if not record.ended:
             age_s = self._clock() - record.created_at
             try:
-                jobs = await self._gateway.jobs(
-                    record.request, record.client, asyncio.get_running_loop().time() - age_s, record.id
-                )
-                self._gateway.submit(jobs)
+                jobs = await self._admitted(record, asyncio.get_running_loop().time() - age_s)
             except ServeError as error:
                 if error.status in (429, 503):  # a later go, or another router, may have room
                     await self._store.let_go(record.id)
                     return
                 record = await self._end(record, error)
         self._start(record, jobs)
+
+    async def _admitted(self, record: JobRecord, arrived: float) -> list[Job]:
+        jobs = await self._gateway.jobs(record.request, record.client, arrived, record.id, batch=record.batch)
+        self._gateway.submit(jobs)
+        return jobs
 
     def _start(self, record: JobRecord, jobs: list[Job]) -> None:
         run = _Run(record, jobs, asyncio.get_running_loop().create_future())

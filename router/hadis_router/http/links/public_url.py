@@ -6,7 +6,6 @@ headers. Only routers are believed.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from fastapi import Request
 
 from hadis_router.dispatch.answer import ServeError
+from hadis_router.http.access import visitor_of
 from hadis_router.http.links.settings import LinkSettings
 
 PUBLIC_URL = "hadis-public-url"
@@ -31,7 +31,7 @@ def public_url(request: Request) -> str:
         return settings.public_url
     sender, headers = request.client.host if request.client else None, request.headers
     told = headers.get(PUBLIC_URL)
-    if told and request.app.state.gateway.peers.is_router(sender, asyncio.get_running_loop().time()):
+    if told and visitor_of(request).forwarded:
         url = told
     else:
         trusted = settings.trusts(sender)

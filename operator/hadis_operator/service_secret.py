@@ -1,0 +1,45 @@
+"""The Secret by which the parts of one service know each other: made once, kept, and put back where it was deleted.
+
+It is the one child that is not applied from a document: what it holds stands nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+from hadis.kube.client import ApiError, Kube
+from hadis.protocol.secret import make_secret
+
+from hadis_operator.children.common import SECRET_KEY, Manifest
+
+_LOOK_EVERY_S = 60.0
+
+
+class ServiceSecret:
+    """What one service's Secret holds."""
+
+    def __init__(self, kube: Kube, namespace: str) -> None:
+        """Know nothing yet."""
+        self._kube, self._path = kube, f"/api/v1/namespaces/{namespace}/secrets"
+        self.value: str | None = None
+        self._seen_at = 0.0
+
+    async def ensure(self, document: Manifest) -> None:
+        """Make the Secret of a document, which says everything but what it holds, unless it is there."""
+        now = asyncio.get_running_loop().time()
+        if self.value is not None and now - self._seen_at < _LOOK_EVERY_S:
+            return
+        try:
+            there = await self._kube.get(f"{self._path}/{document['metadata']['name']}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            there = {}
+        held = there.get("data", {}).get(SECRET_KEY)
+        if held is None:
+            value = self.value or make_secret()
+            await self._kube.create(self._path, document | {"stringData": {SECRET_KEY: value}})
+        else:
+            value = base64.b64decode(held).decode()
+        self.value, self._seen_at = value, now

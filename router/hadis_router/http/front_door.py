@@ -1,0 +1,152 @@
+"""The front door: refuses what is sure to be refused before a request is parsed, routed and scored.
+
+    server -> front door -> FastAPI -> ...
+                  \\__ 401, 429, 503
+
+It sits before FastAPI (an ASGI middleware) because that, the body's validation and the difficulty score are what a
+request costs; a flood that is refused behind them takes the CPU of those who are served. It also sees every refusal
+that comes from behind, wherever it was decided, and so it is here that retries are known and refusals are paced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from hadis.planning.sizes import AUTO
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.http.access import VISITOR, Visitor
+from hadis_router.http.errors import error_response
+from hadis_router.http.forwarding import is_forwarded
+from hadis_router.http.gateway import Gateway
+from hadis_router.http.request_body import read_request
+
+_PATHS = ("/v1/images/", "/v1/hadis/jobs")
+_SMALL_BYTES = 16 * 1024
+"""Bodies up to this are read before a refusal, to know a retry; the server reads on over what is larger."""
+_REFUSED = (429, 503)
+_NAMES_USER = (b'"user"', b'"safety_identifier"')
+"""Where there is no key, such a field says who the client is."""
+RETRY = "hadis.retry"
+"""In the scope: whether the request is a retry, which is no new demand."""
+
+
+class FrontDoor:
+    """Lets in who may come in, and passes requests for images on or refuses them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand before an application whose state has the gateway."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        gateway: Gateway = scope["app"].state.gateway
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        host, path = (scope.get("client") or (None,))[0], scope["path"]
+        wants_images = scope["method"] == "POST" and path.startswith(_PATHS)
+        try:
+            visitor = gateway.access.admit(path, headers, host, is_forwarded(headers, host, gateway))
+        except ServeError as error:
+            if wants_images:
+                gateway.refused(error, 1)
+            delay_s = gateway.refusal_pace.delay_s(f"address:{host}", asyncio.get_running_loop().time())
+            await asyncio.sleep(delay_s)
+            await error_response(error)(scope, receive, send)
+            return
+        scope[VISITOR] = visitor
+        if not wants_images:
+            await self._app(scope, receive, send)
+            return
+        first = await receive() if _is_small(headers) else None
+        body: bytes = first.get("body", b"") if first else b""
+        visit = _Visit(gateway, visitor, body)
+        scope[RETRY] = visit.retry
+        if (refusal := visit.sure_refusal()) is not None:
+            await visit.refuse(refusal, send)
+            return
+        await self._app(scope, _replay(first, receive) if first else receive, visit.watched(send))
+
+
+class _Visit:
+    """One request for images at the door."""
+
+    def __init__(self, gateway: Gateway, visitor: Visitor, body: bytes) -> None:
+        self._gateway, self._visitor, self._body = gateway, visitor, body
+        self._client, self._clock = visitor.client(None), asyncio.get_running_loop().time
+        known_by = body or repr(sorted(visitor.headers.items())).encode()
+        self._attempt = gateway.retries.attempt(self._client, known_by)
+        self._images = gateway.retries.take(self._attempt, self._clock())
+        self.retry = self._images is not None
+        self._serves = gateway.owns_all() and not gateway.draining
+        """Whether this router serves it, and counts it towards the client's limits."""
+
+    def sure_refusal(self) -> ServeError | None:
+        """Return what the request is refused with whatever its body says, if that is known."""
+        if not self._serves:
+            return None
+        gateway, now = self._gateway, self._clock()
+        if self._visitor.client("other") != self._client and any(name in self._body for name in _NAMES_USER):
+            client = None  # it may be another one, and has no limits of its own
+        else:
+            client = self._client
+            if (error := gateway.use.refusal(client, now)) is not None:
+                return error
+            gateway.use.count(client, now)
+        return gateway.dispatcher.sure_refusal(client)
+
+    async def refuse(self, error: ServeError, send: Send) -> None:
+        """Answer with an error, which the request's body was not looked at for; an image that is wanted is counted."""
+        if self._images is None:
+            self._images, size = self._asked_for()
+            self._gateway.metrics.arrived(self._images, size)
+        self._gateway.refused(error, self._images)
+        await error_response(error)({"type": "http"}, _nothing, self.watched(send))
+
+    def watched(self, send: Send) -> Send:
+        """Return what sends an answer, a refusal in its time."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                now = self._clock()
+                if self._serves and (told := self._gateway.use.headers(self._client, now)):
+                    message = {**message, "headers": [*message["headers"], *told]}
+                if message["status"] in _REFUSED:
+                    images = self._images or self._asked_for()[0]
+                    self._gateway.retries.refused(self._attempt, images, now)
+                    if message["status"] == 429 and not self._visitor.forwarded:
+                        await asyncio.sleep(self._gateway.refusal_pace.delay_s(self._client, now))
+            await send(message)
+
+        return sending
+
+    def _asked_for(self) -> tuple[int, str]:
+        """Return how many images the body asks for, and of which size; one of any where it does not say so."""
+        try:
+            request = self._gateway.models.with_size_made(read_request(self._body))
+        except ServeError:
+            return 1, AUTO
+        return request.n, request.size
+
+
+def _is_small(headers: Mapping[str, str]) -> bool:
+    length = headers.get("content-length", "")
+    return length.isdigit() and 0 < len(length) < 9 and int(length) <= _SMALL_BYTES
+
+
+def _replay(first: Message, receive: Receive) -> Receive:
+    """Return what receives a message that was received already, and then the others."""
+    kept = [first]
+
+    async def again() -> Message:
+        return kept.pop() if kept else await receive()
+
+    return again
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}

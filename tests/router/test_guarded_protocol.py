@@ -1,0 +1,169 @@
+"""Connections that are held open for nothing, or send too much, end; the clock is virtual."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hadis_router.http.guarded_protocol import ConnectionLimits, GuardedProtocol
+from starlette.types import Receive, Scope, Send
+from uvicorn import Config
+from uvicorn.server import ServerState
+from virtual import virtual
+
+LIMITS = ConnectionLimits()
+HEAD = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """The other end of a connection: keeps what was sent and when it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent, self.unread = b"", 0
+        self.closed_at: float | None = None
+        self.aborted = False
+
+    def write(self, data: Any) -> None:
+        self.sent += bytes(data)
+
+    def is_closing(self) -> bool:
+        return self.closed_at is not None
+
+    def close(self) -> None:
+        self.closed_at = self.closed_at or asyncio.get_running_loop().time()
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.close()
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the body, then answer."""
+    if scope["path"] != "/stream":
+        while (message := await receive()).get("more_body"):
+            pass
+        if message["type"] == "http.disconnect":
+            return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/stream":
+        await asyncio.Event().wait()
+    await send({"type": "http.response.body", "body": b"done"})
+
+
+def connect() -> tuple[GuardedProtocol, Wire]:
+    protocol = GuardedProtocol(
+        Config(app, timeout_keep_alive=120, ws="none"), ServerState(), {}, asyncio.get_running_loop()
+    )
+    wire = Wire()
+    protocol.connection_made(wire)
+    return protocol, wire
+
+
+@virtual
+async def test_headers_that_do_not_come_end_the_connection() -> None:
+    for sent in (b"", b"GET / HT"):
+        protocol, wire = connect()
+        if sent:
+            protocol.data_received(sent)
+        await asyncio.sleep(LIMITS.head_s - 1)
+        assert wire.closed_at is None
+        await asyncio.sleep(3)
+        assert wire.closed_at is not None
+        assert b" 408 " in wire.sent and b"headers_too_slow" in wire.sent
+
+
+@virtual
+async def test_headers_that_trickle_end_the_connection() -> None:
+    protocol, wire = connect()
+    protocol.data_received(b"GET / HTTP/1.1\r\n")
+    for i in range(30):
+        protocol.data_received(b"x-%d: a\r\n" % i)
+        await asyncio.sleep(1)
+    assert wire.closed_at is not None and wire.closed_at <= LIMITS.head_s + 2
+
+
+@pytest.mark.parametrize("part", [1000, 200_000])
+@pytest.mark.parametrize("line", [b"x: " + b"a" * 90 + b"\r\n", b"a" * 95])
+def test_headers_that_are_too_large_are_refused_at_once(part: int, line: bytes) -> None:
+    @virtual
+    async def send() -> None:
+        protocol, wire = connect()
+        head, sent = b"GET / HTTP/1.1\r\nx: " + line * 3000 + b"\r\n\r\n", 0
+        while wire.closed_at is None and sent < len(head):
+            protocol.data_received(head[sent : sent + part])
+            sent += part
+        assert b" 431 " in wire.sent and b"headers_too_large" in wire.sent
+        assert sent <= LIMITS.head_bytes + 2 * part
+
+    send()
+
+
+@virtual
+async def test_a_body_that_pauses_ends_the_connection() -> None:
+    protocol, wire = connect()
+    protocol.data_received(HEAD + b"a")
+    await asyncio.sleep(LIMITS.body_pause_s - 1)
+    protocol.data_received(b"a")
+    await asyncio.sleep(LIMITS.body_pause_s - 1)
+    assert wire.closed_at is None
+    await asyncio.sleep(3)
+    assert wire.closed_at is not None and b"body_too_slow" in wire.sent
+
+
+@virtual
+async def test_a_body_that_trickles_ends_the_connection() -> None:
+    protocol, wire = connect()
+    protocol.data_received(HEAD)
+    for _ in range(100):
+        protocol.data_received(b"a")
+        await asyncio.sleep(1)
+    assert wire.closed_at is not None and LIMITS.body_s < wire.closed_at <= LIMITS.body_s + 2
+    assert b"body_too_slow" in wire.sent
+
+
+@virtual
+async def test_one_request_after_another_is_served_with_pauses_between_them() -> None:
+    protocol, wire = connect()
+    for i in range(3):
+        protocol.data_received(HEAD)
+        await asyncio.sleep(5)
+        protocol.data_received(b"a" * 1000)
+        await asyncio.sleep(40)
+        assert wire.sent.count(b" 200 ") == i + 1 and wire.closed_at is None
+    protocol.data_received(b"GET / HT")
+    await asyncio.sleep(LIMITS.head_s + 2)
+    assert b" 408 " in wire.sent
+
+
+@virtual
+async def test_a_client_that_does_not_read_is_cut_off() -> None:
+    protocol, wire = connect()
+    protocol.data_received(b"GET /stream HTTP/1.1\r\n\r\n")
+    await asyncio.sleep(100)
+    assert not wire.aborted  # a stream may be quiet
+    protocol.pause_writing()
+    await asyncio.sleep(LIMITS.unread_s - 1)
+    protocol.resume_writing()
+    protocol.pause_writing()
+    await asyncio.sleep(LIMITS.unread_s - 1)
+    assert not wire.aborted
+    await asyncio.sleep(3)
+    assert wire.aborted
+
+
+@virtual
+async def test_a_closed_connection_whose_last_bytes_nobody_reads_is_cut_off() -> None:
+    _, wire = connect()
+    wire.unread = 10
+    wire.close()
+    await asyncio.sleep(LIMITS.unread_s + 3)
+    assert wire.aborted
