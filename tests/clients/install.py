@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from binaries import cache_folder, go
+
 from clients.catalogue import Client
 
 PROGRAMS = Path(__file__).parent / "programs"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import yaml
+
 from clients.catalogue import Client
 from clients.install import command
 from clients.recorded import Recorded

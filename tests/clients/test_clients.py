@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from clients.catalogue import CASES, CLIENTS, Client
 from clients.measure import run_client, send, serving
 from clients.page import HEAD, recorded_row, row, section
