@@ -20,6 +20,7 @@ from hadis.protocol.worker import JobResult
 from hadis_router.app import create_app
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result
+from hadis_router.http.keys import KeyRing
 from PIL import Image
 
 TIERS = (TierPlan("light", 1, 4), TierPlan("heavy", 1, 4))
@@ -45,6 +46,7 @@ class PageRouter:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        self.keys: KeyRing | None = None
         self.url = f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
@@ -54,7 +56,9 @@ class PageRouter:
             {"apiVersion": API_VERSION, "kind": "DiffusionService", "metadata": {"name": "two"}, "spec": spec}
         )
         manifest = Manifest(service, self.profile.resource, Path())
-        self._app = create_app(manifest, self._states, Scorer(), self, stopping=lambda: self._server.should_exit)
+        self._app = create_app(
+            manifest, self._states, Scorer(), self, stopping=lambda: self._server.should_exit, keys=self.keys
+        )
         config = uvicorn.Config(self._app, port=self.port, log_level="error", timeout_graceful_shutdown=3)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 import uvicorn
 from hadis.planning.profile import Profile
-from hadis_router.http.half_close import HalfCloseProtocol
+from hadis_router.http.guarded_protocol import GuardedProtocol
 from test_api import Instant, make_app
 from test_forwarding import Server, until
 
@@ -28,7 +28,7 @@ async def half_closed(
     """Send a request, close this side once the worker has it, and yield what is left of the connection."""
     listening = socket.create_server(("127.0.0.1", 0))
     app = make_app(profile, workers)
-    server = Server(uvicorn.Config(app, http=HalfCloseProtocol, log_level="error", timeout_graceful_shutdown=1))
+    server = Server(uvicorn.Config(app, http=GuardedProtocol, log_level="error", timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server.serve([listening]))
     try:
         await until(lambda: server.started and bool(app.state.gateway.dispatcher.plan))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -12,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from fake_workers import make_job
 from hadis.protocol.parts import CONTENT_TYPE
 from hadis.protocol.worker import JobResult, Progress, encode_answer, encode_progress
+from hadis_router.dispatch.edit import EditInputs
 from hadis_router.dispatch.transport import WorkerBusy, WorkerGone
 from hadis_router.dispatch.worker_client import HttpTransport
 
@@ -94,16 +96,22 @@ async def test_other_answers(status: int, error: type[Exception]) -> None:
 
 
 @pytest.mark.parametrize(("closed", "ends_with", "calls"), [(0, WorkerBusy, 1), (1, WorkerBusy, 2), (2, WorkerGone, 2)])
+@pytest.mark.parametrize("inputs", [(), (b"picture" * 1_000,)])
 async def test_a_connection_closed_before_any_byte_came_is_tried_again_once(
-    closed: int, ends_with: type[Exception], calls: int
+    closed: int, ends_with: type[Exception], calls: int, inputs: tuple[bytes, ...]
 ) -> None:
-    seen = 0
+    """The second try brings the images that are edited, too."""
+    seen, job = 0, make_job()
+    if inputs:
+        job.params = replace(job.params, edit=EditInputs(inputs, None, None, (8, 8)))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal seen
         await reader.readuntil(b"\r\n\r\n")
         seen += 1
         if seen > closed:
+            for data in inputs:
+                await asyncio.wait_for(reader.readuntil(data[-100:] + b"\r\n"), LIMIT_S)
             writer.write(b"HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             await writer.drain()
         writer.close()
@@ -112,7 +120,7 @@ async def test_a_connection_closed_before_any_byte_came_is_tried_again_once(
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         with pytest.raises(ends_with):
-            await transport.generate(url, "light", [make_job()], False, LIMIT_S, lambda _: None)
+            await transport.generate(url, "light", [job], False, LIMIT_S, lambda _: None)
     finally:
         await transport.close()
         server.close()

@@ -1,4 +1,4 @@
-"""What the commands that talk to a running router share: its address, and errors in words."""
+"""What the commands that talk to a running router share: its address, the API key, and errors in words."""
 
 from __future__ import annotations
 
@@ -11,12 +11,28 @@ from hadis.cli import fail
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 Url = Annotated[str, typer.Option("--url", envvar="HADIS_URL", help="Address of the router.")]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", envvar="HADIS_API_KEY", show_default=False, help="API key, where the service wants one."),
+]
 
 
-def fetch_status(url: str) -> dict[str, Any]:
-    """Return the router's status document; exit with one line where there is no router."""
+def headers_of(key: str | None) -> dict[str, str]:
+    """Return the headers that show an API key; exit with one line for one that no header can hold."""
+    if not key:
+        return {}
+    if not (key.isascii() and key.isprintable()):
+        raise fail("--key: has characters that no HTTP header can hold; give the key alone")
+    return {"authorization": f"Bearer {key}"}
+
+
+def fetch_status(url: str, key: str | None = None) -> dict[str, Any]:
+    """Return the router's status document; exit with one line where there is no router, or none for this key."""
+    headers = headers_of(key)
     try:
-        answer = httpx.get(f"{url}/v1/hadis/status", timeout=10)
+        answer = httpx.get(f"{url}/v1/hadis/status", timeout=10, headers=headers)
+        if answer.status_code == 401:
+            raise fail(f"{error_message(answer)}; give it as --key, or set HADIS_API_KEY")
         answer.raise_for_status()
         status: dict[str, Any] = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:

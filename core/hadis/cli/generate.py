@@ -10,7 +10,7 @@ import httpx
 import typer
 
 from hadis.cli import fail
-from hadis.cli.client import DEFAULT_URL, Url, error_message
+from hadis.cli.client import DEFAULT_URL, Key, Url, error_message, headers_of
 from hadis.cli.tables import console, facts
 
 
@@ -22,6 +22,7 @@ def generate(
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT; the tier's own size if left out.")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait.")] = 300,
     url: Url = DEFAULT_URL,
+    key: Key = None,
 ) -> None:
     """Generate one image and print the path it took: difficulty, tiers, confidence, waits, plan generation."""
     formats = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -35,8 +36,9 @@ def generate(
         **({"seed": seed} if seed is not None else {}),
         **({"size": size} if size else {}),
     }
+    headers = headers_of(key)
     try:
-        answer = httpx.post(f"{url}/v1/images/generations", json=body, timeout=timeout)
+        answer = httpx.post(f"{url}/v1/images/generations", json=body, headers=headers, timeout=timeout)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise fail(f"no answer from {url} ({error or type(error).__name__}); is `hadis up` running?") from None
     if answer.is_error:

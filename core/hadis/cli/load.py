@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 
 from hadis.cli import fail
-from hadis.cli.client import DEFAULT_URL, Url, fetch_status
+from hadis.cli.client import DEFAULT_URL, Key, Url, fetch_status, headers_of
 from hadis.cli.scenes import random_scene
 from hadis.cli.tables import console
 from hadis.planning.plan import read_plan
@@ -79,9 +79,10 @@ def load(
     user: Annotated[str | None, typer.Option(help="Send as this client (the request's `user`).")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write one row per request to this file.")] = None,
     url: Url = DEFAULT_URL,
+    key: Key = None,
 ) -> None:
     """Send prompts from the scenes' generator at a rate and show what came of them."""
-    status = fetch_status(url)
+    status = fetch_status(url, key)
     try:
         start, end = parse_rps(rps)
     except ValueError as error:
@@ -89,7 +90,7 @@ def load(
     run = LoadRun(start, end, minutes * 60, status["slo_s"])
     out = console()
     with Live(console=out, refresh_per_second=2, get_renderable=lambda: progress(run), transient=True):
-        asyncio.run(_drive(run, url, user, random.Random(seed)))
+        asyncio.run(_drive(run, url, headers_of(key), user, random.Random(seed)))
     out.print(summary(run))
     if csv_file:
         with csv_file.open("w", newline="") as file:
@@ -98,11 +99,12 @@ def load(
             writer.writerows([s.at_s, s.status, s.latency_s, s.path, s.generation] for s in run.samples)
 
 
-async def _drive(run: LoadRun, url: str, user: str | None, rng: random.Random) -> None:
+async def _drive(run: LoadRun, url: str, headers: dict[str, str], user: str | None, rng: random.Random) -> None:
     times = arrivals(run, rng)
     bodies = [{"prompt": str(random_scene(rng)), "user": user} for _ in times]
     limits = httpx.Limits(max_connections=_MOST_IN_FLIGHT, max_keepalive_connections=100)
-    async with httpx.AsyncClient(base_url=url, timeout=max(60.0, 3 * run.slo_s), limits=limits) as client:
+    timeout = max(60.0, 3 * run.slo_s)
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, limits=limits) as client:
         watcher = asyncio.create_task(_watch(run, client))
         loop = asyncio.get_running_loop()
         start = loop.time()

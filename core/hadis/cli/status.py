@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from hadis.cli.client import DEFAULT_URL, Url, fetch_status
+from hadis.cli.client import DEFAULT_URL, Key, Url, fetch_status
 from hadis.cli.plan import gpus_of
 from hadis.cli.tables import LOWER_IS_BETTER, console, facts
 from hadis.planning.plan import read_plan
@@ -16,10 +16,11 @@ from hadis.planning.plan import read_plan
 
 def status(
     url: Url = DEFAULT_URL,
+    key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the router's status document as it is.")] = False,
 ) -> None:
     """Show the plan, demand, workers, queue lengths and SLO attainment of a running router."""
-    document = fetch_status(url)
+    document = fetch_status(url, key)
     out = console()
     if as_json:
         out.print_json(data=document)

@@ -52,13 +52,13 @@ class HttpTransport:
         """
         batch = batch_of(tier, [(job.wire(), job.params.edit) for job in jobs], discriminate)
         content_type, pieces = encode_batch(batch)
+        limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
         headers = self._headers | {"content-type": content_type}
 
         async def ask() -> aiohttp.ClientResponse:
             body = pieces[0] if len(pieces) == 1 else _sent(pieces)
             return await self._session.post(f"{url}/generate", data=body, headers=headers, timeout=limit)
 
-        limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
         try:
             async with await answer_of(ask) as answer:
                 if answer.status != 200:

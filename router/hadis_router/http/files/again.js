@@ -1,5 +1,6 @@
 // The request that an image came from, for others: as a link, as curl that ends in a file, and as Python.
 import { h } from "./dom.js";
+import { hasKey } from "./key.js";
 
 const FIELDS = ["prompt", "negative", "model", "seed", "size", "n", "format"];
 const NAMES = { negative: "negative_prompt", format: "output_format" };
@@ -65,7 +66,8 @@ function curl(body) {
   const decode = body.n
     ? `while read -r image; do i=$((i+1)); echo "$image" | base64 -d > image-$i.${ending}; done`
     : `base64 -d > image.${ending}`;
-  return `curl -s ${url} -H 'content-type: application/json' \\\n  -d '${json}' \\\n  | grep -o '"b64_json":"[^"]*' | cut -d '"' -f 4 | ${decode}`;
+  const key = hasKey() ? ' -H "authorization: Bearer $HADIS_API_KEY"' : "";
+  return `curl -s ${url} -H 'content-type: application/json'${key} \\\n  -d '${json}' \\\n  | grep -o '"b64_json":"[^"]*' | cut -d '"' -f 4 | ${decode}`;
 }
 
 function python({ prompt, model, seed, negative_prompt: negative, ...others }) {
@@ -73,10 +75,10 @@ function python({ prompt, model, seed, negative_prompt: negative, ...others }) {
   const extra = { seed, ...(negative ? { negative_prompt: negative } : {}) };
   const ending = others.output_format ?? "png";
   return [
-    "import base64",
+    hasKey() ? "import base64, os" : "import base64",
     "from openai import OpenAI",
     "",
-    `client = OpenAI(base_url=${JSON.stringify(new URL("v1", location.href).href)}, api_key="none")`,
+    `client = OpenAI(base_url=${JSON.stringify(new URL("v1", location.href).href)}, api_key=${hasKey() ? 'os.environ["HADIS_API_KEY"]' : '"none"'})`,
     `answer = client.images.generate(${plain.join(", ")},`,
     `    extra_body=${JSON.stringify(extra)})`,
     "for i, image in enumerate(answer.data):",

@@ -1,5 +1,6 @@
 // The Pareto front: quality against GPU seconds per image, the plan in force, and how many GPUs another point needs.
 import { $, h, number, percent, precise } from "./dom.js";
+import { ask } from "./key.js";
 
 const [LEFT, BOTTOM] = [56, 40];
 const [LEAST, MOST, HEIGHT] = [220, 900, 300];
@@ -79,7 +80,7 @@ async function choose(dots, i, p) {
   dots.forEach((dot, j) => dot.setAttribute("aria-pressed", String(i === j)));
   const say = (text) => ($("front-need").textContent = text);
   try {
-    const answer = await fetch(`v1/hadis/front/${i}?demand_rps=${demand}`);
+    const answer = await ask(`v1/hadis/front/${i}?demand_rps=${demand}`);
     const { gpus, error } = await answer.json();
     if (!answer.ok) return say(error.message);
     const need = gpus === null ? "meets the SLO on no number of GPUs" : `needs ${gpus} GPU${gpus === 1 ? "" : "s"} at ${number(demand)} requests/s`;

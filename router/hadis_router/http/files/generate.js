@@ -1,6 +1,7 @@
 // The form: send a request, show its progress, then the answer or, in its place, the error.
 import { again, bodyOf, valuesOf } from "./again.js";
 import { $, h, seconds } from "./dom.js";
+import { ask, listenTo } from "./key.js";
 import { drawPath } from "./path.js";
 
 const EXAMPLES = [
@@ -52,9 +53,9 @@ async function generate(profile) {
   $("failure").hidden = true;
   $("answer").classList.add("old");
   $("waiting").textContent = "sending";
-  const progress = follow(id);
+  const close = follow(id);
   try {
-    const answer = await fetch("v1/images/generations", {
+    const answer = await ask("v1/images/generations", {
       method: "POST",
       headers: { "content-type": "application/json", "x-request-id": id },
       body: JSON.stringify({ ...body, explain: true, keep_light: true }),
@@ -65,7 +66,7 @@ async function generate(profile) {
   } catch {
     say("No answer", "the router does not answer; is it running?");
   } finally {
-    progress.close();
+    close();
     running = null;
     $("go").disabled = false;
     $("waiting").textContent = "";
@@ -73,19 +74,15 @@ async function generate(profile) {
 }
 
 function follow(id) {
-  const source = new EventSource(`v1/hadis/progress/${id}`);
-  source.addEventListener("progress", (event) => {
+  const show = ({ stage, tier, ahead, seconds: left, deferred, steps }) => {
     if (running !== id) return;
-    const { stage, tier, ahead, seconds: left, deferred, steps } = JSON.parse(event.data);
     const prefix = deferred ? "the light image was not good enough; " : "";
     $("waiting").textContent =
       stage === "running"
         ? `${prefix}${tier} draws, ${steps?.done ? `step ${steps.done} of ${steps.steps}, ` : ""}about ${seconds(left)}`
         : `${prefix}waiting for ${tier}: ${ahead} before this one, about ${seconds(left)}`;
-  });
-  source.addEventListener("end", () => source.close());
-  source.addEventListener("error", () => source.close());
-  return source;
+  };
+  return listenTo(`v1/hadis/progress/${id}`, { progress: show });
 }
 
 function fail(answer, { message, code }) {

@@ -3,6 +3,7 @@ import { takeHistory } from "./charts.js";
 import { $ } from "./dom.js";
 import { showFront, takePlan } from "./front.js";
 import { setUp } from "./generate.js";
+import { ask, listenTo } from "./key.js";
 import { takeStatus } from "./live.js";
 
 const [FIRST_MS, LONGEST_MS, SILENT_MS] = [500, 8000, 10000];
@@ -15,7 +16,7 @@ function say(state, text) {
 async function front() {
   for (let wait = FIRST_MS; ; wait = Math.min(LONGEST_MS, 2 * wait)) {
     try {
-      const answer = await fetch("v1/hadis/front");
+      const answer = await ask("v1/hadis/front");
       if (answer.ok) return await answer.json();
     } catch {
       // the pill already says that the router is not reached
@@ -25,30 +26,27 @@ async function front() {
 }
 
 function listen(wait = FIRST_MS) {
-  const source = new EventSource("v1/hadis/events");
   let silent;
   const reconnect = () => {
     clearTimeout(silent);
-    source.close();
-    say("lost", "router not reached, trying again");
+    close();
+    say("lost", $("key-form").hidden ? "router not reached, trying again" : "an API key is needed");
     setTimeout(() => listen(Math.min(LONGEST_MS, 2 * wait)), wait);
   };
   const expectMore = () => {
     clearTimeout(silent);
     silent = setTimeout(reconnect, SILENT_MS);
   };
-  expectMore();
-  source.addEventListener("error", reconnect, { once: true });
-  source.addEventListener("history", (event) => takeHistory(JSON.parse(event.data)));
-  source.addEventListener("status", (event) => {
+  const take = (status) => {
     expectMore();
     wait = FIRST_MS;
-    const status = JSON.parse(event.data);
     if (status.plan) say("live", status.workers.length ? "live" : "live, no worker ready");
     else say("", "no plan yet");
     takeStatus(status);
     takePlan(status);
-  });
+  };
+  const close = listenTo("v1/hadis/events", { history: takeHistory, status: take }, reconnect);
+  expectMore();
 }
 
 const profile = front();
