@@ -10,6 +10,7 @@ from fake_workers import make_job, make_outlook, make_plan
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hadis_router.dispatch.choosing import Choice, StepDown, choose
+from hadis_router.dispatch.light_demand import LightDemand
 from hadis_router.dispatch.light_reserve import LightReserve
 from hadis_router.dispatch.outlook import Outlook
 from virtual import virtual
@@ -158,6 +159,17 @@ async def test_a_queue_that_is_looked_at_whole_is_counted_exactly(profile: Profi
         assert LightReserve(outlook, "light", make_job(slo_s=deadline)).takes(deadline) is takes
 
 
+@virtual
+async def test_jobs_with_one_deadline_do_not_hide_another_one(profile: Profile) -> None:
+    """Of a long queue the second deadline is not looked at, so that its jobs must count for the first."""
+    outlook = make_outlook(profile, make_plan(), [BOTH])
+    for i, due in enumerate([20.0] * 33 + [20.1] * 5 + [30.0] * 10):
+        outlook.queues["light"].put(make_job(str(i), slo_s=due))
+    demand = LightDemand(outlook, "light", None)
+    counted = [(due, demand.jobs(to, None)) for due, to in demand.deadlines()]
+    assert counted == [(20.0, 38), (30.0, 48)]
+
+
 @pytest.mark.parametrize(("tier", "takes"), [(None, False), ("heavy", True)])
 @virtual
 async def test_a_longer_size_makes_those_late_who_are_due_before_it(tier: str | None, takes: bool) -> None:
@@ -170,3 +182,12 @@ async def test_a_longer_size_makes_those_late_who_are_due_before_it(tier: str | 
         outlook.queues["light"].put(make_job(str(i), slo_s=1.0))
     job = make_job("new", slo_s=3.9, tier=tier, size="64x32")
     assert LightReserve(outlook, "light", job).takes(3.9, tier) is takes
+
+
+@virtual
+async def test_light_images_with_much_time_do_not_delay_bound_work() -> None:
+    """On one worker, a heavy image must begin at 0.2 s; two light ones take up to 0.182 s."""
+    outlook = outlook_on([3.9] * 4)
+    outlook.queues["heavy"].put(make_job("bound", slo_s=1.5, tier="heavy"))
+    reserve, worker, light = LightReserve(outlook, "light"), next(iter(outlook.workers)), outlook.queues["light"]
+    assert [reserve.allows_light(worker, light.following(size)) for size in (2, 4)] == [True, False]
