@@ -62,6 +62,8 @@ async def test_it_goes_before_all_that_a_light_image_can_answer_and_not_before_o
     assert ahead == [1, 2, 3]
     assert queue.begun_bound(1) == [2.0]
     assert light.begun_bound(1) == []
+    queue.put(make_job("other size", 2.5, slo_s=2.5, tier="heavy", size="48x32"))
+    assert queue.begun_bound(2) == [2.0, 3.0]
 
 
 @virtual

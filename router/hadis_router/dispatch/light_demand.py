@@ -78,7 +78,7 @@ class LightDemand:
         the next of them counted: that all are in time may then be denied, but is never said wrongly.
         """
         found: set[float] = set()
-        if each:
+        if each or all(len(queue) <= _EACH for queue in self._deadlines):
             found.update(*self._deadlines)
             return [(due, due) for due in sorted(found)]
         for queue in self._deadlines:
@@ -89,8 +89,6 @@ class LightDemand:
                 place *= _FURTHER
             found.add(queue[-1])
         rising = sorted(found)
-        if len(rising) <= _EACH:
-            return [(due, due) for due in rising]
         nexts = (math.nextafter(due, -math.inf) for due in rising[1:])
         return list(zip(rising, [*nexts, rising[-1]], strict=True))
 
