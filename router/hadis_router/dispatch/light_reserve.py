@@ -49,10 +49,11 @@ class LightReserve:
         """Return whether the job that may come, with a deadline (loop time), can be promised an image."""
         coming = Change(self._image_size(), 1.0, deadline)
         checked = self._demand.deadlines()
-        later = [(deadline, deadline), *((due, to) for due, to in checked if due > deadline)]
+        earlier = [(due, to) for due, to in checked if due <= deadline]
+        up_to = max([deadline, *(to for _, to in earlier[-1:])])  # those between are counted once, here
+        later = [(deadline, up_to), *((due, to) for due, to in checked if due > deadline)]
         if self._capacity.batches == [1]:
             return self._batch(later, coming) is not None  # whoever has an earlier deadline does not mind
-        earlier = [(due, to) for due, to in checked if due <= deadline]
         if self._batch([*earlier, *later], coming) is not None:
             return True
         # One size of batches must do for all, but for those who are late whatever comes.
