@@ -53,16 +53,21 @@ class LightReserve:
         One of the light tier, or of `tier`, which alone may make it.
         """
         if tier is None or tier == self._light:
-            return self._takes(Change(self._image_size(), 1.0, deadline), deadline, [(deadline, deadline)])
+            return self._takes(Change(self._image_size(), 1.0, deadline), deadline, own=True)
         if tier not in self._bound.begins:
             return True
         bound = self._bound.plus(tier, deadline)
-        return bound.in_time(self._capacity.free_at) and self._takes(Change(bound=bound), bound.first, [])
+        return bound.in_time(self._capacity.free_at) and self._takes(Change(bound=bound), bound.first, own=False)
 
-    def _takes(self, coming: Change, since: float, own: Sequence[tuple[float, float]]) -> bool:
-        """Return whether all are in time with what comes, which those with deadlines up to `since` do not mind."""
+    def _takes(self, coming: Change, since: float, *, own: bool) -> bool:
+        """Return whether all are in time with what comes, which those with deadlines up to `since` do not mind.
+
+        That is its `own` deadline, or when it begins.
+        """
         checked = self._demand.deadlines()
-        later = [*own, *((due, to) for due, to in checked if due > since)]
+        between = [to for due, to in checked if due <= since < to]  # those behind it that are not looked at
+        first = [(since, max([since, *between]))] if own or between else []
+        later = [*first, *((due, to) for due, to in checked if due > since)]
         alike = len(self._demand.image_sizes) == 1
         if alike and self._capacity.batches == [1]:
             return self._batch(later, coming) is not None
