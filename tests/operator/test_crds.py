@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hadis.api.crd import chart_text, definitions, texts
+from hadis.api.resources import ServiceSpec
 
 ROOT = Path(__file__).parents[2]
 THE_API_SERVERS_OWN = ("apiVersion", "kind", "metadata")
@@ -59,3 +60,19 @@ def test_rates_are_per_something() -> None:
 def test_the_kubernetes_example_carries_the_measured_profile() -> None:
     example = (ROOT / "examples/kubernetes/scenes.yaml").read_text()
     assert example.endswith((ROOT / "examples/scenes/profile.yaml").read_text())
+
+
+def with_defaults(schema: dict[str, Any], value: Any) -> Any:
+    """Return a value with the defaults that the API server fills in."""
+    if not isinstance(value, dict):
+        return value
+    parts = schema.get("properties", {})
+    filled = {name: part["default"] for name, part in parts.items() if "default" in part} | value
+    return {name: with_defaults(parts.get(name, {}), each) for name, each in filled.items()}
+
+
+def test_what_the_api_server_fills_in_changes_nothing() -> None:
+    versions = definitions()["diffusionservices"]["spec"]["versions"]
+    schema = versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec = {"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 2}}
+    assert ServiceSpec.read(with_defaults(schema, spec)) == ServiceSpec.read(spec)

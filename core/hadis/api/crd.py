@@ -124,7 +124,8 @@ def _object(node: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
         if name in _DURATIONS and part.get("type") == "string":
             part["pattern"] = _DURATION
             part["minLength"] = 2
-        if part.get("type") == "object" and "required" not in part and "properties" in part:
+        optional = any(option.get("type") == "null" for option in node["properties"][name].get("anyOf", ()))
+        if part.get("type") == "object" and "required" not in part and "properties" in part and not optional:
             part.setdefault("default", {})  # so that the defaults below it are filled in
     if "required" in node:
         converted["required"] = node["required"]
