@@ -7,9 +7,10 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
+import openai
 import pytest
 from fastapi import FastAPI
 from hadis.api.access import ClientLimits
@@ -21,7 +22,7 @@ from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.keys import KeyRing
 from hadis_router.http.links.settings import LinkSettings
 from test_api import PLAN, Instant, LengthScorer, make_app, make_manifest
-from test_edits import PNG
+from test_edits import PNG, png
 from test_forwarding import until
 from virtual import virtual
 
@@ -100,8 +101,26 @@ async def test_what_is_sure_to_be_refused_is_refused_and_counted_as_lost_at_once
             assert answer.headers["x-request-id"] == ID
         images = 1 if path == EDITS else 2
         assert gateway.dispatcher.recent.totals["refused"] == {"queue_full": 2 * images}
-        # A form's boundary is new with each try: who tries again with one asks anew.
-        assert gateway.metrics.arrivals_total == (2 if path == EDITS else images)
+        assert gateway.metrics.arrivals_total == images
+
+
+@virtual
+@pytest.mark.parametrize("more", [0, 20_000])
+async def test_the_official_client_that_tries_an_edit_again_is_no_new_demand(profile: Profile, more: int) -> None:
+    """Neither with a body that is read before it is refused, nor with one that is not."""
+    app = make_app(profile, Instant())
+    async with asking(app) as client:
+        app.state.gateway.dispatcher._queue_limit = 0
+        official = openai.AsyncOpenAI(
+            api_key="a", base_url="http://router/v1", http_client=cast(Any, client), max_retries=2
+        )
+        with pytest.raises(openai.RateLimitError):
+            await official.images.edit(image=png(more=b"a" * more), prompt="a")
+        assert app.state.gateway.dispatcher.recent.totals["refused"] == {"queue_full": 3}
+        assert app.state.gateway.metrics.arrivals_total == 1
+        with pytest.raises(openai.RateLimitError):
+            await official.images.edit(image=png(more=b"b" * (more + 1)), prompt="a")
+        assert app.state.gateway.metrics.arrivals_total == 2
 
 
 @virtual
