@@ -71,6 +71,7 @@ async def test_a_refusal_at_the_door_has_an_id_that_pages_of_other_origins_may_r
         assert (await client.options("/ai" + IMAGES, headers=asked)).status_code == 200
         metrics = (await client.get("/metrics")).text
     assert (refused.status_code, refused.headers["x-request-id"]) == (401, ID)
+    assert refused.headers["www-authenticate"] == "Bearer"
     assert refused.headers["access-control-allow-origin"] == PAGE
     assert 'hadis_router_failures_total{code="invalid_api_key",outcome="invalid"} 1.0' in metrics
     assert keyed.state.gateway.dispatcher.recent.totals["invalid"] == {"invalid_api_key": 1}
