@@ -153,8 +153,12 @@ async def test_images_of_a_request_that_is_refused_or_left_are_given_back(profil
     app = make_app(profile, workers)
     async with asking(app) as client:
         gateway = app.state.gateway
-        gateway.use = ClientUse(lambda client: ClientLimits(images_in_flight=3))
+        gateway.use = ClientUse(lambda client: ClientLimits(images_in_flight=9))
         job = (await client.post(JOBS, json=BODY)).json()["url"]
+        gateway.dispatcher._queue_limit = 2  # the job's second image waits
+        refused = await client.post(IMAGES, json=BODY)
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert gateway.use._images.total() == 2
         await client.delete(job)
         await asyncio.sleep(1)
         assert not gateway.use._images
