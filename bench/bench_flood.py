@@ -33,8 +33,9 @@ from hadis.api.manifest import read_manifest
 from hadis.cli.scenes import random_scene
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
+from hadis.protocol.parts import CONTENT_TYPE
 from hadis.protocol.run_state import RunState, WorkerAddress, write_state
-from hadis.protocol.worker import CONTENT_TYPE, JobResult, encode_answer
+from hadis.protocol.worker import JobResult, encode_answer
 
 ROUTER, STUB, PATH = 18280, 18283, "/v1/images/generations"
 TIER, WORKERS, BATCH = "scenes-small-8", 4, 4

@@ -75,7 +75,7 @@ def _keys(settings: RouterSettings, manifest: Manifest) -> KeyRing | None:
     keys = manifest.service.spec.access.keys
     if settings.keys is None and keys is None:
         return None
-    path = settings.keys or (manifest.folder / keys.file if keys and keys.file else None)
+    path = settings.keys or (settings.manifest.parent / keys.file if keys and keys.file else None)
     if path is None:
         raise ValueError("access.keys: a Secret is for Kubernetes; name a file here, or set HADIS_ROUTER_KEYS")
     return KeyRing(path)

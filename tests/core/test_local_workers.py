@@ -28,12 +28,15 @@ async def four_places(busy: frozenset[int] = frozenset()) -> AsyncIterator[tuple
     """Yield workers with four places, all of which are ready when asked; `busy` are numbers of places."""
 
     def status(request: httpx.Request) -> httpx.Response:
+        if request.headers.get("authorization") != "Bearer secret":
+            return httpx.Response(401, json={})
         number = (request.url.port or 0) - 9000
         return httpx.Response(200, json={"ready": True, "draining": False, "busy": number in busy})
 
     transport = httpx.MockTransport(status)
     async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(transport=transport) as http:
-        workers = LocalWorkers(GROUPS, [Place(i, 9000 + i, {}) for i in range(4)], tasks, print, lambda: None, Idle)
+        places = [Place(i, 9000 + i, {}) for i in range(4)]
+        workers = LocalWorkers(GROUPS, places, tasks, print, lambda: None, Idle, secret="secret")
         yield workers, http
         for task in workers.running:
             task.cancel()

@@ -187,9 +187,12 @@ async def test_on_one_machine_the_router_tells_its_arrivals_by_size() -> None:
         "batch_time_ratios": {},
         "workers": [{"name": worker_name("http://w1"), "time_ratio": 3}, {"name": "gone", "time_ratio": 2}],
     }
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=status))
-    async with httpx.AsyncClient(transport=transport) as http:
-        reading = await _read_demand(http, "http://router", ["http://w0", "http://w1"])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=status if request.headers.get("hadis-secret") == "ours" else {})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        reading = await _read_demand(http, "http://router", ["http://w0", "http://w1"], "ours")
     assert isinstance(reading, DemandReading)
     assert reading.series == {"auto": 3.0, LARGE: 1.0, "other": 0.0}
     assert reading.sizes == {"auto": "auto", LARGE: LARGE, "other": "other"}

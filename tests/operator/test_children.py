@@ -169,3 +169,24 @@ def test_an_autoscaler_takes_over_the_routers_count(profile: Profile, placement:
     assert "HorizontalPodAutoscaler" in {c["kind"] for c in made.fixed}
     router = next(c for c in made.fixed if c["kind"] == "Deployment")
     assert "replicas" not in router["spec"]
+
+
+def test_a_router_gets_links_keys_and_the_secret_and_every_worker_the_secret() -> None:
+    keys = {"secret": {"name": "shop-keys", "key": "list"}}
+    spec = make_spec(router={"links": {"publicUrl": "https://pictures.example"}}, access={"keys": keys})
+    made = children.make(OWNER, spec, OperatorSettings(), remote_profile(), shared=True)
+    [pod] = [c["spec"]["template"]["spec"] for c in made.fixed if c["kind"] == "Deployment"]
+    [router] = pod["containers"]
+    env = {item["name"]: item for item in router["env"]}
+    assert env["HADIS_ROUTER_PUBLIC_URL"]["value"] == "https://pictures.example"
+    [mount] = [each for each in router["volumeMounts"] if each["name"] == "keys"]
+    assert env["HADIS_ROUTER_KEYS"]["value"] == f"{mount['mountPath']}/keys"
+    [volume] = [each for each in pod["volumes"] if each["name"] == "keys"]
+    assert volume["secret"] == {"secretName": "shop-keys", "items": [{"key": "list", "path": "keys"}]}
+    secret = env["HADIS_ROUTER_SECRET"]["valueFrom"]
+    assert len(made.workers) == 2
+    for worker in made.workers.values():
+        [container] = worker["spec"]["template"]["spec"]["containers"]
+        assert {"name": "HADIS_WORKER_SECRET", "valueFrom": secret} in container["env"]
+    [config] = [c for c in made.fixed if c["kind"] == "ConfigMap" and "access:" in str(c["data"])]
+    assert "shop-keys" in str(config["data"])

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 from hadis.api.access import Access
+from hadis.api.manifest import Manifest
+from hadis.api.resources import API_VERSION, DiffusionService
+from hadis.planning.profile import Profile
+from hadis_router.__main__ import _keys as keys_of
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.access import AccessControl
 from hadis_router.http.keys import ApiKey, KeyFileError, KeyRing, read_keys
+from hadis_router.settings import RouterSettings
 
 SECRET = "s" * 32
 IMAGES, STATUS = "/v1/images/generations", "/v1/hadis/status"
@@ -148,3 +153,18 @@ def test_no_keys_without_their_file(tmp_path: Path) -> None:
 def test_a_network_that_is_none_is_refused_with_an_example() -> None:
     with pytest.raises(ValueError, match="10\\.0\\.0\\.0/8"):
         Access.read({"trustedProxies": ["proxy.local"]})
+
+
+def test_a_file_of_keys_is_beside_the_manifest_and_not_beside_its_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: Profile
+) -> None:
+    spec = {"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 1}, "access": {"keys": {"file": "keys"}}}
+    service = DiffusionService.read(
+        {"apiVersion": API_VERSION, "kind": "DiffusionService", "metadata": {"name": "two"}, "spec": spec}
+    )
+    manifest = Manifest(service, profile.resource, tmp_path / "two")
+    (tmp_path / "keys").write_text(line("shop-key"))
+    monkeypatch.setenv("HADIS_ROUTER_MANIFEST", str(tmp_path / "service.yaml"))
+    monkeypatch.setenv("HADIS_ROUTER_STATE_FILE", str(tmp_path / "state.json"))
+    ring = keys_of(RouterSettings(), manifest)
+    assert ring is not None and ring.find("shop-key") is not None

@@ -123,6 +123,8 @@ async def test_images_in_flight_are_bounded_and_given_back(profile: Profile) -> 
         await asyncio.sleep(1)
         status, _, document = await visit.post(BODY)  # two and two
         assert (status, document["error"]["code"]) == (429, "too_many_in_flight")
+        status, _, document = await visit.post(b'{"prompt": "a", "n": 4}')  # at any time
+        assert (status, document["error"]["param"]) == (400, "n")
         one = asyncio.create_task(visit.post(b'{"prompt": "a"}'))
         await asyncio.sleep(1)
         workers.gate.set()

@@ -7,9 +7,10 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
+import openai
 import pytest
 from fastapi import FastAPI
 from hadis.api.access import ClientLimits
@@ -21,7 +22,7 @@ from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.keys import KeyRing
 from hadis_router.http.links.settings import LinkSettings
 from test_api import PLAN, Instant, LengthScorer, make_app, make_manifest
-from test_edits import PNG
+from test_edits import PNG, png
 from test_forwarding import until
 from virtual import virtual
 
@@ -70,6 +71,7 @@ async def test_a_refusal_at_the_door_has_an_id_that_pages_of_other_origins_may_r
         assert (await client.options("/ai" + IMAGES, headers=asked)).status_code == 200
         metrics = (await client.get("/metrics")).text
     assert (refused.status_code, refused.headers["x-request-id"]) == (401, ID)
+    assert refused.headers["www-authenticate"] == "Bearer"
     assert refused.headers["access-control-allow-origin"] == PAGE
     assert 'hadis_router_failures_total{code="invalid_api_key",outcome="invalid"} 1.0' in metrics
     assert keyed.state.gateway.dispatcher.recent.totals["invalid"] == {"invalid_api_key": 1}
@@ -100,8 +102,26 @@ async def test_what_is_sure_to_be_refused_is_refused_and_counted_as_lost_at_once
             assert answer.headers["x-request-id"] == ID
         images = 1 if path == EDITS else 2
         assert gateway.dispatcher.recent.totals["refused"] == {"queue_full": 2 * images}
-        # A form's boundary is new with each try: who tries again with one asks anew.
-        assert gateway.metrics.arrivals_total == (2 if path == EDITS else images)
+        assert gateway.metrics.arrivals_total == images
+
+
+@virtual
+@pytest.mark.parametrize("more", [0, 20_000])
+async def test_the_official_client_that_tries_an_edit_again_is_no_new_demand(profile: Profile, more: int) -> None:
+    """Neither with a body that is read before it is refused, nor with one that is not."""
+    app = make_app(profile, Instant())
+    async with asking(app) as client:
+        app.state.gateway.dispatcher._queue_limit = 0
+        official = openai.AsyncOpenAI(
+            api_key="a", base_url="http://router/v1", http_client=cast(Any, client), max_retries=2
+        )
+        with pytest.raises(openai.RateLimitError):
+            await official.images.edit(image=png(more=b"a" * more), prompt="a")
+        assert app.state.gateway.dispatcher.recent.totals["refused"] == {"queue_full": 3}
+        assert app.state.gateway.metrics.arrivals_total == 1
+        with pytest.raises(openai.RateLimitError):
+            await official.images.edit(image=png(more=b"b" * (more + 1)), prompt="a")
+        assert app.state.gateway.metrics.arrivals_total == 2
 
 
 @virtual
@@ -133,8 +153,12 @@ async def test_images_of_a_request_that_is_refused_or_left_are_given_back(profil
     app = make_app(profile, workers)
     async with asking(app) as client:
         gateway = app.state.gateway
-        gateway.use = ClientUse(lambda client: ClientLimits(images_in_flight=3))
+        gateway.use = ClientUse(lambda client: ClientLimits(images_in_flight=9))
         job = (await client.post(JOBS, json=BODY)).json()["url"]
+        gateway.dispatcher._queue_limit = 2  # the job's second image waits
+        refused = await client.post(IMAGES, json=BODY)
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert gateway.use._images.total() == 2
         await client.delete(job)
         await asyncio.sleep(1)
         assert not gateway.use._images

@@ -63,8 +63,15 @@ class ClientUse:
         return [(f"x-ratelimit-{name}-requests".encode(), value.encode()) for name, value in values.items()]
 
     def take(self, client: str, images: Sequence[asyncio.Future[Any]]) -> None:
-        """Count images as in flight, each until it has ended; raise ServeError 429 where they are too many."""
+        """Count images as in flight, each until it has ended; raise ServeError 429 where they are too many.
+
+        Or 400, where they would be too many at any time.
+        """
         limit = self._limits_of(client).images_in_flight
+        if limit is not None and len(images) > limit:
+            raise ServeError(
+                400, "invalid_value", f"n: you may have {limit} images in flight; ask for fewer", param="n"
+            )
         if limit is not None and self._images[client] + len(images) > limit:
             raise refusals.too_many_in_flight(limit)
         self._images[client] += len(images)

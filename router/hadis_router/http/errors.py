@@ -31,6 +31,8 @@ def error_response(error: ServeError) -> Response:
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
     if error.status == 504 or error.code == "invalid":
         # The official client retries every 5xx; these would only fail again, the deadline after its full time.
         headers["x-should-retry"] = "false"

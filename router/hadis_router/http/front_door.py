@@ -11,6 +11,7 @@ that comes from behind, wherever it was decided, and so it is here that retries 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 
 from hadis.planning.sizes import AUTO
@@ -29,6 +30,8 @@ _SMALL_BYTES = 16 * 1024
 _REFUSED = (429, 503)
 _NAMES_USER = (b'"user"', b'"safety_identifier"')
 """Where there is no key, such a field says who the client is."""
+_OF_ONE_TRY = ("x-request-id", "x-stainless-retry-count", "traceparent")
+"""Headers that another try of the same request has anew: ours, the official client's, a trace's."""
 RETRY = "hadis.retry"
 """In the scope: whether the request is a retry, which is no new demand."""
 
@@ -62,14 +65,14 @@ class FrontDoor:
         if not wants_images:
             await self._app(scope, receive, send)
             return
-        first = await receive() if _is_small(headers) else None
-        body: bytes = first.get("body", b"") if first else b""
+        messages = await _all_of(receive) if _is_small(headers) else []
+        body = b"".join(message.get("body", b"") for message in messages)
         visit = _Visit(gateway, visitor, body)
         scope[RETRY] = visit.retry
         if (refusal := visit.sure_refusal()) is not None:
             await visit.refuse(refusal, send)
             return
-        await self._app(scope, _replay(first, receive) if first else receive, visit.watched(send))
+        await self._app(scope, _replay(messages, receive), visit.watched(send))
 
 
 class _Visit:
@@ -78,8 +81,7 @@ class _Visit:
     def __init__(self, gateway: Gateway, visitor: Visitor, body: bytes) -> None:
         self._gateway, self._visitor, self._body = gateway, visitor, body
         self._client, self._clock = visitor.client(None), asyncio.get_running_loop().time
-        known_by = body or repr(sorted(visitor.headers.items())).encode()
-        self._attempt = gateway.retries.attempt(self._client, known_by)
+        self._attempt = gateway.retries.attempt(self._client, _known_by(visitor.headers, body))
         self._images = gateway.retries.take(self._attempt, self._clock())
         self.retry = self._images is not None
         self._serves = gateway.owns_all() and not gateway.draining
@@ -133,17 +135,34 @@ class _Visit:
         return request.n, request.size
 
 
+def _known_by(headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return what is the same for every try of a request: its body, or its headers where that was not read."""
+    kind, _, boundary = headers.get("content-type", "").partition("boundary=")
+    if body:  # the clients' libraries draw a form's boundary anew for each try
+        return body.replace(boundary.strip('"').encode(), b"") if boundary else body
+    kept = {name: value for name, value in headers.items() if name not in _OF_ONE_TRY}
+    return repr(sorted((kept | {"content-type": kind}).items())).encode()
+
+
 def _is_small(headers: Mapping[str, str]) -> bool:
     length = headers.get("content-length", "")
     return length.isdigit() and 0 < len(length) < 9 and int(length) <= _SMALL_BYTES
 
 
-def _replay(first: Message, receive: Receive) -> Receive:
-    """Return what receives a message that was received already, and then the others."""
-    kept = [first]
+async def _all_of(receive: Receive) -> list[Message]:
+    """Return the messages of a whole body, which the server's deadlines are for."""
+    messages = [await receive()]
+    while messages[-1].get("more_body"):
+        messages.append(await receive())
+    return messages
+
+
+def _replay(messages: list[Message], receive: Receive) -> Receive:
+    """Return what receives messages that were received already, and then the others."""
+    kept = deque(messages)
 
     async def again() -> Message:
-        return kept.pop() if kept else await receive()
+        return kept.popleft() if kept else await receive()
 
     return again
 
