@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ SPEC: dict[str, Any] = {
     "links": {
         "publicUrl": "https://pictures.example/ai",
         "rootPath": "/ai",
-        "trustedProxies": ["10.0.0.0/8", "2001:db8::1"],
         "bucket": {"name": "pictures", "endpoint": "http://s3:9000", "secret": "s3"},
     },
     "jobs": {"redisSecret": "redis", "webhooks": {"hosts": ["hooks.example", "*.hooks.example"], "secret": "hooks"}},
@@ -41,7 +39,6 @@ def test_a_router_reads_what_the_service_says(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HADIS_ROUTER_KUBERNETES", "shop/pictures")
     read = RouterSettings()
     assert (read.public_url, read.root_path) == ("https://pictures.example/ai", "/ai")
-    assert read.trusted_proxies == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8::1"))
     assert (read.s3_bucket, read.s3_endpoint, read.s3_access_key_id) == ("pictures", "http://s3:9000", "key")
     assert read.redis_prefix == "hadis:shop/pictures"
     assert read.webhook_hosts == ("hooks.example", "*.hooks.example")
@@ -62,7 +59,6 @@ def test_a_service_that_says_nothing_changes_nothing() -> None:
         {"links": {"publicUrl": "pictures.example"}},
         {"links": {"publicUrl": "http://a/?b"}},
         {"links": {"rootPath": "ai"}},
-        {"links": {"trustedProxies": ["proxy"]}},
         {"links": {"bucket": {"name": "pictures"}}},
         {"jobs": {"webhooks": {"hosts": [], "secret": "hooks"}}},
         {"jobs": {"webhooks": {"hosts": ["hooks.example"]}}},

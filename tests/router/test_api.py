@@ -66,9 +66,10 @@ class Instant:
         ]
 
 
-def make_manifest(profile: Profile, **api: Any) -> Manifest:
-    """Return a service with its profile; `api` is its `spec.api`."""
+def make_manifest(profile: Profile, proxies: Sequence[str] = (), **api: Any) -> Manifest:
+    """Return a service with its profile, which trusts some proxies; `api` is its `spec.api`."""
     spec = {"profile": "two", "objective": {"latency": "60s"}, "gpus": {"max": 2}, "queue": {"limit": 500}, "api": api}
+    spec["access"] = {"trustedProxies": list(proxies)}
     document = {"apiVersion": API_VERSION, "kind": "DiffusionService", "metadata": {"name": "two"}, "spec": spec}
     return Manifest(DiffusionService.read(document), profile.resource, Path())
 
@@ -80,13 +81,15 @@ def make_app(
     plan: Plan = PLAN,
     links: LinkSettings | None = None,
     jobs: JobSettings | None = None,
+    proxies: Sequence[str] = (),
     **api: Any,
 ) -> FastAPI:
     async def states() -> AsyncIterator[RunState]:
         yield RunState(plan, tuple(WorkerAddress(f"http://w{i}", ("light", "heavy")) for i in range(workers)))
         await asyncio.Event().wait()
 
-    return create_app(make_manifest(profile, **api), states, LengthScorer(), transport, links=links, jobs=jobs)
+    manifest = make_manifest(profile, proxies, **api)
+    return create_app(manifest, states, LengthScorer(), transport, links=links, jobs=jobs)
 
 
 @pytest.fixture

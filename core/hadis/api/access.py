@@ -54,7 +54,9 @@ class Access(Fields):
     )
     limits: ClientLimits = Field(default_factory=ClientLimits, description="Of every client whose key says no other.")
     trusted_proxies: tuple[Network, ...] = Field(
-        (), max_length=64, description="Networks of proxies whose X-Forwarded-For is believed."
+        (),
+        max_length=64,
+        description="Networks of proxies whose X-Forwarded-For, -Proto, -Host, -Prefix are believed.",
     )
     metrics_from: tuple[Network, ...] = Field(
         _ANYWHERE, max_length=64, description="Networks from which /metrics needs no key, where there are keys."

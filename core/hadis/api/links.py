@@ -10,7 +10,6 @@ from hadis.api.fields import Fields
 
 PUBLIC_URL = r"^https?://[A-Za-z0-9_.:\[\]-]+(/[A-Za-z0-9_.~/-]*)?$"
 SUB_PATH = r"^/[A-Za-z0-9_.~/-]*$"
-_Network = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:]+(/[0-9]+)?$")]
 _SecretName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 
@@ -33,13 +32,10 @@ class Links(Fields):
         None,
         pattern=PUBLIC_URL,
         description="URL by which clients reach the service. Default: what a trusted proxy says in X-Forwarded-Proto, "
-        "-Host and -Prefix, else the request's Host.",
+        "-Host and -Prefix (`access.trustedProxies`), else the request's Host.",
     )
     root_path: str | None = Field(
         None, pattern=SUB_PATH, description="Sub-path of the service behind a proxy, for example /images."
-    )
-    trusted_proxies: tuple[_Network, ...] = Field(
-        (), max_length=32, description="Addresses or networks whose X-Forwarded headers are believed."
     )
     bucket: Bucket | None = Field(None, description="Where images are kept; default: in the routers' memory.")
 

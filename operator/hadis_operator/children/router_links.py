@@ -9,11 +9,7 @@ from hadis_operator.children.common import Manifest, Owner
 
 def links_env(owner: Owner, links: Links, jobs: LongJobs) -> list[Manifest]:
     """Return the variables for the parts of a service's spec that are there."""
-    plain = {
-        "PUBLIC_URL": links.public_url,
-        "ROOT_PATH": links.root_path,
-        "TRUSTED_PROXIES": ",".join(links.trusted_proxies),
-    }
+    plain = {"PUBLIC_URL": links.public_url, "ROOT_PATH": links.root_path}
     env = [{"name": f"HADIS_ROUTER_{name}", "value": value} for name, value in plain.items() if value]
     if links.bucket is not None:
         env += _bucket_env(links.bucket)

@@ -83,6 +83,10 @@ class AccessControl:
             raise _not_admitted(token)
         return Visitor(address, key, headers, forwarded)
 
+    def trusts(self, host: str | None) -> bool:
+        """Return whether a sender is a proxy whose headers are believed."""
+        return bool(self._proxies) and _within(host, self._proxies)
+
     def limits_of(self, client: str) -> ClientLimits:
         """Return what a client may do."""
         key, of_all = self.keys.limits_of(client) if self.keys else None, self.spec.limits
@@ -103,7 +107,7 @@ class AccessControl:
         if forwarded:
             return said or host
         for hop in reversed([hop.strip() for hop in said.split(",") if hop.strip()]):
-            if not self._proxies or not _within(host, self._proxies):
+            if not self.trusts(host):
                 break
             host = hop
         return host

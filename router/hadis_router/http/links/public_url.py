@@ -34,7 +34,7 @@ def public_url(request: Request) -> str:
     if told and visitor_of(request).forwarded:
         url = told
     else:
-        trusted = settings.trusts(sender)
+        trusted = request.app.state.gateway.access.trusts(sender)
         scheme = (trusted and _first(headers.get("x-forwarded-proto"))) or request.scope["scheme"]
         host = (trusted and _first(headers.get("x-forwarded-host"))) or headers.get("host", "")
         prefix = (trusted and _first(headers.get("x-forwarded-prefix"))) or settings.root_path

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Self
 
 from hadis.api.links import PUBLIC_URL, SUB_PATH
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def listed(value: object) -> object:
@@ -29,15 +26,10 @@ class LinkSettings(BaseModel):
         None,
         pattern=PUBLIC_URL,
         description="URL by which clients reach the service, for links to images; default: what a trusted proxy says "
-        "in X-Forwarded-Proto, -Host and -Prefix, else the request's Host.",
+        "in X-Forwarded-Proto, -Host and -Prefix (`access.trustedProxies`), else the request's Host.",
     )
     root_path: Annotated[str, _WithoutSlash] = Field(
         "", pattern=f"^$|{SUB_PATH}", description="Sub-path of the service behind a proxy, for example /images."
-    )
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(listed)] = Field(
-        (ipaddress.IPv4Network("127.0.0.1"), ipaddress.IPv6Network("::1")),
-        description="Addresses or networks, with commas between, whose X-Forwarded-Proto, -Host and -Prefix are "
-        "believed.",
     )
     link_expires_s: float = Field(600.0, ge=1, le=86_400, description="Seconds that a link to an image lives.")
     image_bytes: int = Field(
@@ -65,11 +57,3 @@ class LinkSettings(BaseModel):
                 "HADIS_ROUTER_S3_BUCKET needs HADIS_ROUTER_S3_ACCESS_KEY_ID and HADIS_ROUTER_S3_SECRET_ACCESS_KEY"
             )
         return self
-
-    def trusts(self, host: str | None) -> bool:
-        """Return whether a sender is a proxy whose headers are believed."""
-        try:
-            address = ipaddress.ip_address(host or "")
-        except ValueError:  # a Unix socket, or a test's client
-            return False
-        return any(address in network for network in self.trusted_proxies)
