@@ -19,7 +19,7 @@ class Client:
     """Python packages beyond the tests' own, in an environment of their own."""
 
 
-_OPENAI_PYTHON = 'from openai import OpenAI\nclient = OpenAI(base_url="http://SERVICE/v1", api_key="none")'
+_OPENAI_PYTHON = 'from openai import OpenAI\n\nclient = OpenAI(base_url="http://SERVICE/v1", api_key="none")'
 _LITELLM = "litellm[proxy]==1.108.7"
 CLIENTS = (
     Client("openai-python", "openai (Python)", "openai_sync.py", _OPENAI_PYTHON),
@@ -27,7 +27,7 @@ CLIENTS = (
         "openai-python-async",
         "openai (Python, asynchronous)",
         "openai_async.py",
-        'from openai import AsyncOpenAI\nclient = AsyncOpenAI(base_url="http://SERVICE/v1", api_key="none")',
+        'from openai import AsyncOpenAI\n\nclient = AsyncOpenAI(base_url="http://SERVICE/v1", api_key="none")',
     ),
     Client(
         "openai-node",
@@ -48,7 +48,7 @@ CLIENTS = (
         "litellm-sdk",
         "LiteLLM",
         "litellm_sdk.py",
-        "import litellm\n"
+        "import litellm\n\n"
         'litellm.image_generation(prompt, model="openai/auto", api_base="http://SERVICE/v1", api_key="none")',
         requirements=(_LITELLM,),
     ),
@@ -74,7 +74,7 @@ CLIENTS = (
         "langchain",
         "LangChain's DallEAPIWrapper",
         "langchain_wrapper.py",
-        "from langchain_community.utilities.dalle_image_generator import DallEAPIWrapper\n"
+        "from langchain_community.utilities.dalle_image_generator import DallEAPIWrapper\n\n"
         'wrapper = DallEAPIWrapper(base_url="http://SERVICE/v1", api_key="none")',
         requirements=("langchain-community==0.4.2", "openai==3.57.0"),
     ),

@@ -87,8 +87,8 @@ ANEW[:16] = True
 
 
 @pytest.fixture(scope="module")
-def sdxl(built_models: TinyModels) -> Bench:
-    return Bench(tiny_tier(built_models.get("sdxl"), steps=5, tunable=True))
+def sdxl(tiny: TinyModels) -> Bench:
+    return Bench(tiny_tier(tiny.get("sdxl"), steps=5, tunable=True))
 
 
 @pytest.mark.parametrize("model", ["sd15", "sdxl", "sd3", "flux-dev"])

@@ -133,8 +133,8 @@ def _sd3(path: Path, seed: int, layers: int = 2) -> None:
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=16,
         patch_size=2,
-        in_channels=4,
-        out_channels=4,
+        in_channels=16,  # its pipeline for masks knows no other number
+        out_channels=16,
         num_layers=layers,
         attention_head_dim=8,
         num_attention_heads=4,
@@ -144,7 +144,7 @@ def _sd3(path: Path, seed: int, layers: int = 2) -> None:
     )
     torch.manual_seed(0)  # text encoders and VAE are those of every seed
     diffusers.StableDiffusion3Pipeline(
-        vae=vae(),
+        vae=vae(latent_channels=16),
         text_encoder=clip(projection=True),
         text_encoder_2=clip(projection=True),
         text_encoder_3=t5(),
