@@ -145,8 +145,7 @@ def test_clients_are_drawn_by_their_shares_the_same_each_time() -> None:
 
 
 def test_a_flooding_client_costs_itself_alone(tmp_path: Path) -> None:
-    """One GPU cannot make half of 120 requests/s. A client that was not there before may be refused in its first second,
-    in which the plan's light tier is still a slow one."""
+    """One GPU cannot make half of 120 requests/s. Who comes new may be refused while the plan's light tier is slow."""
     (tmp_path / "trace.txt").write_text("".join(f"{i * 25 / 3:.1f}\n" for i in range(1200)))
     fixed = ["--profile", str(EXAMPLE), "--trace", str(tmp_path / "trace.txt"), "--gpus", "1", "--slo", "6s"]
     result = CliRunner().invoke(make_app(), ["replay", *fixed, "--clients", "50:1"])
