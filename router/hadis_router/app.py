@@ -23,7 +23,7 @@ from hadis_router.http.access import AccessControl
 from hadis_router.http.entrance import Entrance
 from hadis_router.http.front_door import FrontDoor
 from hadis_router.http.gateway import Gateway, PromptScorer
-from hadis_router.http.image_bodies import ImageBodies
+from hadis_router.http.image_bodies import MOST_BYTES, MOST_HELD_BYTES, ImageBodies
 from hadis_router.http.jobs import routes as job_routes
 from hadis_router.http.jobs.service import Jobs
 from hadis_router.http.jobs.settings import JobSettings
@@ -45,8 +45,8 @@ def create_app(
     scorer: PromptScorer,
     transport: Transport | None = None,
     max_body_bytes: int = 1_000_000,
-    max_image_body_bytes: int = 25_000_000,
-    max_image_bytes_held: int = 500_000_000,
+    max_image_body_bytes: int = MOST_BYTES,
+    max_image_bytes_held: int = MOST_HELD_BYTES,
     with_page: bool = True,
     stopping: Callable[[], bool] = lambda: False,
     own_url: str | None = None,

@@ -9,6 +9,7 @@ from hadis.protocol.batch_request import MOST_BATCH_BYTES
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from hadis_router.http.image_bodies import MOST_BYTES, MOST_HELD_BYTES
 from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.links.settings import LinkSettings
 
@@ -39,10 +40,10 @@ class RouterSettings(JobSettings, LinkSettings, BaseSettings):
     page: bool = Field(True, description="Serve the page at /.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest body of a request.")
     max_image_body_bytes: int = Field(
-        25_000_000, ge=1_000, description="Largest body of a request that brings images (edits, variations)."
+        MOST_BYTES, ge=1_000, description="Largest body of a request that brings images (edits, variations)."
     )
     max_image_bytes_held: int = Field(
-        500_000_000,
+        MOST_HELD_BYTES,
         ge=1_000,
         le=MOST_BATCH_BYTES,
         description="Bytes of such bodies that are held at one time; beyond, requests with images get 429.",

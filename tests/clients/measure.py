@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import yaml
+from control_plane import free_port
 
 from clients.catalogue import Client
 from clients.install import command
@@ -32,9 +32,7 @@ Outcomes = dict[str, str | None]
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
     """Run `hadis up` with the example's models; yields the URL that clients are given."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     service = yaml.safe_load(MANIFEST.read_text("utf-8"))
     service["spec"]["objective"]["latency"] = _LATENCY
     with tempfile.TemporaryDirectory() as folder:

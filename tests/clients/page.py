@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from headings import anchor
 
 from clients.catalogue import CASES, CLIENTS, Client
 from clients.measure import Outcomes
@@ -45,8 +45,3 @@ def recorded_row(recorded: Recorded, error: str | None) -> str:
 def section(client: Client) -> str:
     """Return how a client is configured."""
     return f"### {client.title}\n\n```{client.language}\n{client.configuration}\n```\n"
-
-
-def anchor(title: str) -> str:
-    """Return the anchor that a heading gets."""
-    return re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
+from headings import anchor
+
 from families.catalogue import FAMILIES, Family
 from families.measure import Findings
 
@@ -62,9 +64,3 @@ def section(family: Family) -> str:
     yaml = "\n".join(f"- {line}" if i == 0 else f"  {line}" for i, line in enumerate(text.splitlines()))
     advice = f"{textwrap.fill(family.advice, 120)}\n\n" if family.advice else ""
     return f"### {family.title}\n\n{advice}```yaml\n{yaml}\n```\n"
-
-
-def anchor(title: str) -> str:
-    """Return the anchor that Markdown gives a heading."""
-    kept = "".join(letter for letter in title.lower() if letter.isalnum() or letter in " -_")
-    return "-".join(kept.split())

@@ -137,10 +137,9 @@ def _remote_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile,
     if secret := pool.remote.api_key_secret:
         source = {"secretKeyRef": {"name": secret.name, "key": secret.key}}
         only["env"].append({"name": pool.remote.key_variable, "valueFrom": source})
-    asked = spec.worker.remote_resources
-    needs = asked if asked.cpu or asked.memory else _JUDGE_RESOURCES if judges else _REMOTE_RESOURCES
+    own, default = spec.worker.remote_resources, _JUDGE_RESOURCES if judges else _REMOTE_RESOURCES
     only["env"].append(_THREADS)
-    only["resources"] = resources(needs)
+    only["resources"] = resources(own if own.cpu or own.memory else default)
     volumes: list[Manifest] = [{"name": "manifest", "configMap": {"name": config}}]
     volumes += [{"name": "models", **_cache(spec.worker.model_cache)}] if judges else []
     return pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}

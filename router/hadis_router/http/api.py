@@ -83,7 +83,8 @@ async def generate(request: Request) -> Response:
 
 async def respond(gateway: Gateway, request: Request, body: GenerateRequest, arrived: float) -> Response:
     """Return the answer to a request that was read; raise ServeError. `arrived` is loop time."""
-    visitor, batch, request_id = visitor_of(request), visitor_of(request).batch, request_id_of(request)
+    visitor, request_id = visitor_of(request), request_id_of(request)
+    batch = visitor.batch
     body = gateway.models.with_size_made(body)
     if not request.scope.get(RETRY):
         gateway.metrics.arrived(body.n, body.size)

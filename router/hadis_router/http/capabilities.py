@@ -59,14 +59,15 @@ def wanted_size(request: GenerateRequest, tiers: Sequence[Tier]) -> str | None:
     """
     if request.edit is None or request.size != AUTO:
         return resolved_size(request.size, tiers)
-    width, height = request.edit.size
+    shape = request.edit.size
     common = [size for size in tiers[0].all_sizes if all(size in tier.all_sizes for tier in tiers)]
+    nearest = min(common, key=lambda size: ratio_distance(width_height(size), shape), default=AUTO)
+    return resolved_size(nearest, tiers)
 
-    def distance(size: str) -> float:
-        made_width, made_height = width_height(size)
-        return abs(math.log(made_width / made_height * height / width))
 
-    return resolved_size(min(common, key=distance, default=AUTO), tiers)
+def ratio_distance(a: tuple[int, int], b: tuple[int, int]) -> float:
+    """Return how far two widths and heights are apart by their aspect ratios, on a logarithmic scale."""
+    return round(abs(math.log((a[0] / a[1]) / (b[0] / b[1]))), 9)
 
 
 def abilities(tiers: Iterable[Tier]) -> dict[str, Any]:

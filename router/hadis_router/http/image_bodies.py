@@ -14,6 +14,11 @@ from fastapi import Request
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
 
+MOST_BYTES = 25_000_000
+"""Of one body, unless a setting says otherwise; OpenAI takes twice as many."""
+MOST_HELD_BYTES = 500_000_000
+"""Of all that are held, unless a setting says otherwise."""
+
 
 @dataclass(slots=True)
 class ImageBodies:

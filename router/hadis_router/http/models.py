@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from hadis.api.images_api import AUTO_MODEL, ImagesApi
+from hadis.api.pipeline import width_height
 from hadis.api.tier import Tier
 from hadis.planning.sizes import AUTO
 
 from hadis_router.dispatch.answer import ServeError
-from hadis_router.http.capabilities import abilities, all_sizes, takes_negatives
+from hadis_router.http.capabilities import abilities, all_sizes, ratio_distance, takes_negatives
 from hadis_router.http.images import GenerateRequest
 
 _Request = TypeVar("_Request", bound=GenerateRequest)
@@ -73,17 +74,10 @@ def nearest_size(size: str, made: Collection[str]) -> str:
 
     Both distances are of logarithms, so that twice is as far as half.
     """
-    width, height = _pixels(size)
+    wanted = width_height(size)
 
     def distance(other: str) -> tuple[float, float]:
-        other_width, other_height = _pixels(other)
-        ratio = math.log((other_width / other_height) / (width / height))
-        area = math.log(other_width * other_height / (width * height))
-        return round(abs(ratio), 9), abs(area)
+        shape = width_height(other)
+        return ratio_distance(shape, wanted), abs(math.log(math.prod(shape) / math.prod(wanted)))
 
     return min(made, key=distance)
-
-
-def _pixels(size: str) -> tuple[int, int]:
-    width, _, height = size.partition("x")
-    return int(width), int(height)
