@@ -24,6 +24,7 @@ from hadis_operator.views import (
     ServiceView,
     child_view,
     deployment_view,
+    gpu_pool_view,
     pod_view,
     profile_view,
     service_view,
@@ -32,6 +33,7 @@ from hadis_operator.views import (
 _PARSERS: Mapping[str, Callable[[Object], Any]] = {
     "services": service_view,
     "profiles": profile_view,
+    "pools": gpu_pool_view,
     "deployments": deployment_view,
     "pods": pod_view,
     "others": child_view,
@@ -70,6 +72,21 @@ class Cache:
         )
         view: Profile | Problem = self._views["profiles"].get(f"{namespace}/{name}", missing)
         return view
+
+    def gpu_pool(self, namespace: str, name: str) -> int | Problem:
+        """Return the GPUs of a pool, or why it has none."""
+        missing = Problem("PoolNotFound", f"there is no GpuPool {name} in namespace {namespace}")
+        view: int | Problem = self._views["pools"].get(f"{namespace}/{name}", missing)
+        return view
+
+    def gpu_pools(self) -> list[Object]:
+        """Return all pools: their metadata."""
+        return list(self._documents["pools"].values())
+
+    def owners(self, namespace: str) -> set[str]:
+        """Return the labels of the services that Deployments and pods of a namespace were made for."""
+        of = {owner for kind in ("deployments", "pods") for owner, names in self._of_service[kind].items() if names}
+        return {owner.split("/", 1)[1] for owner in of if _namespace(owner) == namespace}
 
     def deployments(self, namespace: str, label: str, component: str) -> list[DeploymentView]:
         """Return the Deployments of a component ("worker" or "router") of a service (by its label's value)."""
@@ -156,6 +173,8 @@ class Cache:
         near = [service for service in services if _namespace(service) == _namespace(name)]
         if kind == "profiles":
             return [service for service in near if services[service].profile == item["metadata"]["name"]]
+        if kind == "pools":
+            return [service for service in near if services[service].pool == item["metadata"]["name"]]
         return [_owner(item)] if _owner(item) in services else near
 
     def _of(self, kind: str, namespace: str, label: str) -> list[Any]:
@@ -173,8 +192,10 @@ def slim(item: Object) -> Object:
 
 
 def _kept(kind: str, item: Object) -> Object:
-    """Return what of a document is kept beside its view: what is compared with what we want, or else its metadata."""
-    return item if kind in ("deployments", "others") else {"metadata": item["metadata"]}
+    """Return what of a document is kept beside its view: what is compared with what we want, and its metadata."""
+    if kind in ("deployments", "others"):
+        return item
+    return {part: item[part] for part in ("metadata", *(("status",) if kind == "pools" else ())) if part in item}
 
 
 def _generation(item: Object) -> tuple[int, bool]:

@@ -16,6 +16,8 @@ from hadis.protocol.labels import SERVICE
 
 from hadis_operator import metrics
 from hadis_operator.cache import Cache
+from hadis_operator.gpu_pools import GpuPools
+from hadis_operator.pool_status import write_pool_statuses
 from hadis_operator.reconciler import Reconciler
 from hadis_operator.settings import OperatorSettings
 
@@ -24,6 +26,7 @@ _RECONCILE_S = 60.0
 _SETTLE_S = 0.05
 """Events come in bursts; they are waited for this long before a reconcile."""
 _LONGEST_BACKOFF_S = 30.0
+_POOL_STATUS_EVERY_S = 5.0
 
 
 class Controller:
@@ -33,15 +36,26 @@ class Controller:
         """Start with nothing seen."""
         self._settings, self._kube = settings, kube
         self.cache = Cache(self._wake)
+        self._pools = GpuPools(self.cache, self._wake)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._events: dict[str, asyncio.Event] = {}
         self._http: aiohttp.ClientSession | None = None
 
     async def run(self) -> None:
-        """Compare the caches with the API server now and then, for ever."""
+        """Reconcile the services, compare the caches with the API server and tell of the pools, for ever."""
         self._http = aiohttp.ClientSession()
         for service in self.cache.services:
             self._wake(service)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._resyncs())
+            group.create_task(self._tell_of_pools())
+
+    async def _tell_of_pools(self) -> None:
+        while True:
+            await asyncio.sleep(_POOL_STATUS_EVERY_S)
+            await write_pool_statuses(self._kube, self.cache, self._pools)
+
+    async def _resyncs(self) -> None:
         while True:
             await asyncio.sleep(self._settings.resync_s * random.uniform(0.8, 1.2))
             namespaces = {name.split("/")[0] for name in self.cache.services}
@@ -75,11 +89,12 @@ class Controller:
         elif service in self._tasks:
             self._tasks.pop(service).cancel()
             self._events.pop(service, None)
+            self._pools.forget(service)
             metrics.forget(*service.split("/", 1))
 
     async def _loop(self, service: str) -> None:
         assert self._http is not None
-        reconciler = Reconciler(service, self._settings, self._kube, self._http, self.cache)
+        reconciler = Reconciler(service, self._settings, self._kube, self._http, self.cache, self._pools)
         failures = 0
         while True:
             self._events[service].clear()

@@ -72,6 +72,7 @@ def _hand_on(kind: str, of: str = "") -> Any:
 
 kopf.on.event(GROUP, VERSION, "diffusionservices")(_hand_on("services"))
 kopf.on.event(GROUP, VERSION, "cascadeprofiles")(_hand_on("profiles"))
+kopf.on.event(GROUP, VERSION, "gpupools")(_hand_on("pools"))
 kopf.on.event("apps", "v1", "deployments", labels=_OURS)(_hand_on("deployments"))
 kopf.on.event("", "v1", "pods", labels=_OURS)(_hand_on("pods"))
 for _group, _version, _plural, _kind in (

@@ -12,8 +12,9 @@ from hadis.api.conditions import condition
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
 from hadis.kube.client import Kube
-from hadis.planning.decide import decide
+from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
+from hadis.planning.gpu_pool import decide_in_pool
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.protocol.address import http_url
@@ -25,6 +26,7 @@ from hadis_operator.cache import Cache
 from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner
 from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
+from hadis_operator.gpu_pools import GpuPools
 from hadis_operator.observe import fitting, memory_of, snapshot_of
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import StatusWriter
@@ -42,12 +44,18 @@ class Reconciler:
     """
 
     def __init__(
-        self, key: str, settings: OperatorSettings, kube: Kube, http: aiohttp.ClientSession, cache: Cache
+        self,
+        key: str,
+        settings: OperatorSettings,
+        kube: Kube,
+        http: aiohttp.ClientSession,
+        cache: Cache,
+        pools: GpuPools,
     ) -> None:
         """`key` is "namespace/name"."""
         self._key = key
         self._namespace, self._name = key.split("/", 1)
-        self._settings, self._http, self._cache = settings, http, cache
+        self._settings, self._http, self._cache, self._pools = settings, http, cache, pools
         self._reading: DemandReading | Problem = _NOT_READ
         self._read_s = 0.0
         self._applier = Applier(self._namespace, self._name, kube, http, cache)
@@ -62,16 +70,29 @@ class Reconciler:
             return _NOT_PLANNED_EVERY_S
         await self._applier.list_once()
         if isinstance(service.spec, Problem):
+            self._pools.put_seen(service)
             invalid = condition("Ready", False, service.spec.reason, service.spec.message)
             await self._writer.write_conditions(service, (invalid,))
             return _NOT_PLANNED_EVERY_S
         snapshot, desired = await self._observe(service, service.spec)
-        decision = decide(snapshot, self._memory or memory_of(service))
-        self._memory = decision.memory
+        snapshot, decision = self._decide(service, snapshot)
         if desired is not None and decision.replicas is not None:
             await self._applier.apply(desired, decision.replicas)
         await self._writer.write(service, snapshot, decision)
         return max(0.0, self._due_s(service.spec) - asyncio.get_running_loop().time())
+
+    def _decide(self, service: ServiceView, snapshot: Snapshot) -> tuple[Snapshot, Decision]:
+        """Decide within what the service's pool grants it. Without an await: the pool's ledger is right throughout."""
+        memory = self._memory or memory_of(service)
+        if not service.pool:
+            self._pools.forget(service.key)
+            decision = decide(snapshot, memory)
+        else:
+            pool = self._pools.pool(service.namespace, service.pool)
+            snapshot, decision, member = decide_in_pool(snapshot, memory, pool, service.key)
+            self._pools.put(service, member)
+        self._memory = decision.memory
+        return snapshot, decision
 
     async def _observe(self, service: ServiceView, spec: ServiceSpec) -> tuple[Snapshot, Children | None]:
         profile = fitting(spec, self._cache.profile(self._namespace, spec.profile))

@@ -117,7 +117,7 @@ def gpu_counts(snapshot: Snapshot) -> dict[str, int]:
     """Return a service's GPUs by state."""
     workers = [worker for worker in snapshot.workers if not worker.remote]
     ready = sum(worker.ready for worker in workers)
-    return {"ready": ready, "existing": len(workers), "budget": snapshot.spec.gpus.max}
+    return {"ready": ready, "existing": len(workers), "budget": snapshot.gpus.max}
 
 
 def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]) -> ServiceStatus:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from hadis.api.gpu_pool import GpuPoolSpec
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Problem
+from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem
 from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION
 
 Object = dict[str, Any]
@@ -30,6 +31,13 @@ class ServiceView:
     status: ServiceStatus
     profile: str
     """Name of its CascadeProfile, also where the rest of the spec cannot be read."""
+    pool: str = ""
+    """Name of its GpuPool, likewise; empty where it has none."""
+
+    @property
+    def key(self) -> str:
+        """Namespace and name."""
+        return f"{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,21 @@ def service_view(item: Object) -> ServiceView:
         spec=spec,
         status=read_status(item.get("status") or {}),
         profile=str(document.get("profile", "")),
+        pool=_pool(document),
     )
+
+
+def _pool(spec: Mapping[str, Any]) -> str:
+    gpus = spec.get("gpus")
+    return str(gpus.get("pool") or "") if isinstance(gpus, Mapping) else ""
+
+
+def gpu_pool_view(item: Object) -> int | Problem:
+    """Return the GPUs of a GpuPool, or why it cannot be read."""
+    try:
+        return GpuPoolSpec.read(item.get("spec") or {}).gpus
+    except ValueError as error:
+        return Problem("PoolInvalid", f"GpuPool {item['metadata']['name']}: {error}")
 
 
 def read_status(document: Mapping[str, Any]) -> ServiceStatus:
@@ -169,7 +191,7 @@ def pod_view(item: Object) -> PodView:
         terminating=terminating,
         finished=status.get("phase") in ("Succeeded", "Failed"),
         started_s=_unix_s(status.get("startTime")),
-        unschedulable=_unschedulable(meta["name"], waits),
+        unschedulable=_unschedulable(item, waits),
         unschedulable_since_s=_unix_s(waits.get("lastTransitionTime")) if waits else None,
         failure=_failure(meta["name"], status),
         deletion_cost=(meta.get("annotations") or {}).get(DELETION_COST),
@@ -184,9 +206,13 @@ def child_view(item: Object) -> ChildView:
     return ChildView(item["kind"], item["metadata"]["name"], owned)
 
 
-def _unschedulable(name: str, waits: Mapping[str, Any] | None) -> Problem | None:
+def _unschedulable(item: Object, waits: Mapping[str, Any] | None) -> Problem | None:
     if waits is None:
         return None
+    name = item["metadata"]["name"]
+    if waits.get("reason") == "SchedulingGated":
+        gates = ", ".join(gate["name"] for gate in item.get("spec", {}).get("schedulingGates") or [])
+        return Problem(WAITING_FOR_QUOTA, f"pod {name} waits until its scheduling gates are lifted: {gates}")
     return Problem("Unschedulable", f"pod {name} waits for a node: {waits.get('message', '')}")
 
 

@@ -23,6 +23,7 @@ from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, Wo
 NOW_S, LATE_S = 1000.0, 60.0
 READY = Worker("w", "l1", ("light",), ready=True, url="http://w")
 WAITING = Worker("p", "l1", ("light",), unschedulable=Problem("Unschedulable", "no node"), unschedulable_since_s=880.0)
+GATED = Worker("g", "l1", ("light",), unschedulable=Problem("WaitingForQuota", "gates"), unschedulable_since_s=880.0)
 LEAVING = Worker("q", "l1", ("light",), terminating=True)
 REFUSED = WorkerGroup("l1", ("light",), refused=Problem("QuotaExceeded", "exceeded quota"))
 PLAN = Plan("light", "light", 0.0, 0.0, (TierPlan("light", 1, 1),), 1.0, 30.0, 0.1, 0.1, reason="enough")
@@ -104,6 +105,10 @@ def test_all_is_well(profile: Profile) -> None:
         (DesiredState(PLAN, None, 1), {}, "CapacitySufficient", "True", "Sufficient"),
         (DesiredState(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "CapacitySufficient", "False", "Unschedulable"),
         (DesiredState(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "PlanApplied", "False", "Unschedulable"),
+        (DesiredState(PLAN, PLAN, 2), {"workers": (READY, GATED)}, "CapacitySufficient", "False", "WaitingForQuota"),
+        (DesiredState(PLAN, PLAN, 2), {"workers": (READY, GATED)}, "Degraded", "False", "AsPlanned"),
+        (DesiredState(PLAN, PLAN, 2), {"workers": (GATED,)}, "Ready", "False", "WaitingForQuota"),
+        (DesiredState(PLAN, PLAN, 2), {"workers": (GATED, WAITING)}, "Degraded", "True", "Unschedulable"),
         (DesiredState(PLAN, PLAN, 2), {"groups": (REFUSED,)}, "PlanApplied", "False", "QuotaExceeded"),
         (DesiredState(PLAN, PLAN, 2), {}, "PlanApplied", "False", "Scaling"),
         (DesiredState(PLAN, PLAN, 1), {"workers": (READY, LEAVING)}, "PlanApplied", "False", "Scaling"),

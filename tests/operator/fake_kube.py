@@ -120,6 +120,7 @@ def _has(item: Object, label: str, value: str) -> bool:
 _COLLECTIONS = {
     "DiffusionService": ("services", "/apis/hadis.dev/v1alpha1/namespaces/{}/diffusionservices"),
     "CascadeProfile": ("profiles", "/apis/hadis.dev/v1alpha1/namespaces/{}/cascadeprofiles"),
+    "GpuPool": ("pools", "/apis/hadis.dev/v1alpha1/namespaces/{}/gpupools"),
     "Deployment": ("deployments", "/apis/apps/v1/namespaces/{}/deployments"),
     "Pod": ("pods", "/api/v1/namespaces/{}/pods"),
     "ConfigMap": ("others", "/api/v1/namespaces/{}/configmaps"),

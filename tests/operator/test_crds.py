@@ -36,6 +36,7 @@ def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
         ("cascadeprofiles", "spec"),
         ("diffusionservices", "spec"),
         ("diffusionservices", "status"),
+        ("gpupools", "status"),
     ],
 )
 def test_every_field_is_described_at_every_level(plural: str, part: str) -> None:

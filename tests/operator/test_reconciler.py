@@ -18,6 +18,7 @@ from hadis.api.status import ServiceStatus
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.snapshot import DemandReading
 from hadis.protocol.labels import POOL, REVISION
+from hadis_operator.gpu_pools import GpuPools
 from hadis_operator.reconciler import Reconciler
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.views import ServiceView
@@ -58,7 +59,8 @@ class Operator:
     def restart(self) -> None:
         """Begin anew, with what the cluster says."""
         cluster = self.cluster
-        self.reconciler = Reconciler(KEY, OperatorSettings(), cluster.kube, self.http.session, cluster.cache)
+        pools = GpuPools(cluster.cache, lambda service: None)
+        self.reconciler = Reconciler(KEY, OperatorSettings(), cluster.kube, self.http.session, cluster.cache, pools)
 
     async def reconcile(self) -> list[tuple[str, str]]:
         """Reconcile; return the verbs and names of what was written, the status aside."""

@@ -37,6 +37,16 @@ def test_a_pod_that_waits_for_a_node_says_since_when() -> None:
     assert (bound.unschedulable, bound.unschedulable_since_s, bound.started_s) == (None, None, SINCE_S)
 
 
+def test_a_pod_behind_scheduling_gates_waits_for_quota() -> None:
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+    item = pod_object("p", status={"conditions": [gated]}) | {
+        "spec": {"schedulingGates": [{"name": "kueue.x-k8s.io/a"}]}
+    }
+    unschedulable = pod_view(item).unschedulable
+    assert unschedulable is not None
+    assert (unschedulable.reason, "kueue.x-k8s.io/a" in unschedulable.message) == ("WaitingForQuota", True)
+
+
 def test_a_pod_that_terminates_is_not_ready_and_one_that_ended_is_finished() -> None:
     assert pod_view(pod_object("p", ready=True)).ready
     ending = pod_view(pod_object("p", ready=True, terminating=True))

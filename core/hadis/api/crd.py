@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from hadis.api.gpu_pool import GpuPool, GpuPoolSpec, GpuPoolStatus
 from hadis.api.images_api import ImagesApi
 from hadis.api.remote import EXTRA_OF, Remote
 from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, Optimize, ProfileSpec, ServiceSpec
@@ -79,6 +80,14 @@ _KEPT = (
 )
 _DURATION = r"^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?([0-9]+(\.[0-9]+)?ms)?$"
 _DURATIONS = ("latency", "planEvery", "scaleDownAfter", "timeout")
+
+
+_PARTS: dict[type[BaseModel], tuple[type[BaseModel], type[BaseModel] | None]] = {
+    DiffusionService: (ServiceSpec, ServiceStatus),
+    CascadeProfile: (ProfileSpec, None),
+    GpuPool: (GpuPoolSpec, GpuPoolStatus),
+}
+"""The spec and, where it has one, the status of each kind."""
 
 
 def structural(model: type[BaseModel]) -> dict[str, Any]:
@@ -177,19 +186,18 @@ def _definition(
 
 def _version_schema(model: type[BaseModel]) -> dict[str, Any]:
     """Return the properties of a kind: API server's own fields, spec, and the status where there is one."""
+    spec, status = _PARTS[model]
     properties: dict[str, Any] = {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
         "metadata": {"type": "object"},
-        "spec": structural(ServiceSpec if model is DiffusionService else ProfileSpec),
+        "spec": structural(spec),
     }
-    if model is DiffusionService:
-        properties["status"] = structural(ServiceStatus)
-    return properties
+    return properties | ({"status": structural(status)} if status else {})
 
 
 def definitions() -> dict[str, dict[str, Any]]:
-    """Return both definitions by plural."""
+    """Return the definitions by plural."""
     service = {
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
@@ -210,7 +218,16 @@ def definitions() -> dict[str, dict[str, Any]]:
             _column("Age", ".metadata.creationTimestamp", "date"),
         ]
     }
+    pool = {
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [
+            _column("GPUs", ".spec.gpus", "integer"),
+            _column("Taken", ".status.taken", "integer", "GPUs that services hold."),
+            _column("Age", ".metadata.creationTimestamp", "date"),
+        ],
+    }
     return {
+        "gpupools": _definition("GpuPool", "gpupools", ["gpool"], pool, GpuPool),
         "diffusionservices": _definition("DiffusionService", "diffusionservices", ["dsvc"], service, DiffusionService),
         "cascadeprofiles": _definition("CascadeProfile", "cascadeprofiles", ["cprof"], profile, CascadeProfile),
     }

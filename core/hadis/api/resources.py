@@ -71,6 +71,10 @@ class Gpus(Fields):
 
     min: int = Field(0, ge=0, description="Never fewer than this many.")
     max: int = Field(ge=0, description="Never more than this many.")
+    pool: Name | None = Field(
+        None, description="Name of a GpuPool whose GPUs the service shares with others, on a cluster."
+    )
+    weight: Positive = Field(1, description="Its part of the pool, where services compete for it, is by weight.")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

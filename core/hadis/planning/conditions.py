@@ -9,12 +9,12 @@ from hadis.api.conditions import Condition, condition
 from hadis.planning.fleet import worker_ratio
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date
 
 _AWAY_S = 30.0
 """Seconds after its start in which a worker that loads nothing should have had an answer of its endpoint."""
-_CAPACITY = ("Unschedulable", "QuotaExceeded")
+_CAPACITY = ("Unschedulable", "QuotaExceeded", WAITING_FOR_QUOTA)
 """Reasons of problems that more GPUs would solve."""
 
 
@@ -47,13 +47,14 @@ def paused_condition() -> Condition:
 def service_conditions(snapshot: Snapshot, planned: DesiredState) -> list[Condition]:
     """Return the conditions of a service that was planned."""
     unready = [worker for worker in snapshot.workers if not worker.ready]
-    problem = group_problem(snapshot.groups) or worker_problem(unready, snapshot.now_s, snapshot.late_s)
+    pool_problem = snapshot.pool.problem if snapshot.pool else None
+    problem = pool_problem or group_problem(snapshot.groups) or worker_problem(unready, snapshot.now_s, snapshot.late_s)
     serving = sum(worker.ready for worker in snapshot.workers)
     return [
         _metrics(snapshot),
         _capacity(planned, problem),
         _applied(snapshot, planned, serving, problem),
-        _degraded(planned.active, problem or slow_worker(snapshot)),
+        _degraded(planned.active, (None if _waits_for_quota(problem) else problem) or slow_worker(snapshot)),
         _ready(snapshot, serving, problem),
         _profile_fresh(planned.ratios),
     ]
@@ -62,21 +63,31 @@ def service_conditions(snapshot: Snapshot, planned: DesiredState) -> list[Condit
 def worker_problem(workers: Iterable[Worker], now_s: float, late_s: float) -> Problem | None:
     """Return what keeps the first worker, by name, from becoming ready by itself; None where all is well.
 
-    One that has run for `late_s` without being ready is late: its models should have been loaded by then.
+    Those that wait for quota come last. One that has run for `late_s` without being ready is late: its models should
+    have been loaded by then.
     """
-    for worker in sorted(workers, key=lambda w: w.name):
-        if worker.unschedulable or worker.failure:
-            return worker.unschedulable or worker.failure
-        if worker.terminating or worker.started_s is None:
-            continue
-        if worker.remote and now_s - worker.started_s > min(_AWAY_S, late_s):
-            tiers = ", ".join(worker.tiers)
-            text = f"worker {worker.name} has no good answer from the endpoint of {tiers}; its log says why"
-            return Problem("EndpointAway", text)
-        if now_s - worker.started_s > late_s:
-            text = f"worker {worker.name} has run for {late_s:.0f} s and more without being ready; its log says why"
-            return Problem("NotReady", text)
+    in_order = sorted(workers, key=lambda w: w.name)
+    problems = [problem for worker in in_order if (problem := _problem_of(worker, now_s, late_s))]
+    return min(problems, key=_waits_for_quota, default=None)
+
+
+def _problem_of(worker: Worker, now_s: float, late_s: float) -> Problem | None:
+    if worker.unschedulable or worker.failure:
+        return worker.unschedulable or worker.failure
+    if worker.terminating or worker.started_s is None:
+        return None
+    if worker.remote and now_s - worker.started_s > min(_AWAY_S, late_s):
+        tiers = ", ".join(worker.tiers)
+        text = f"worker {worker.name} has no good answer from the endpoint of {tiers}; its log says why"
+        return Problem("EndpointAway", text)
+    if now_s - worker.started_s > late_s:
+        text = f"worker {worker.name} has run for {late_s:.0f} s and more without being ready; its log says why"
+        return Problem("NotReady", text)
     return None
+
+
+def _waits_for_quota(problem: Problem | None) -> bool:
+    return problem is not None and problem.reason == WAITING_FOR_QUOTA
 
 
 def slow_worker(snapshot: Snapshot) -> Problem | None:

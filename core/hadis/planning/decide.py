@@ -67,6 +67,8 @@ class Decision:
     ready_by_tier: Mapping[str, int] = field(default_factory=dict)
     replicas: Mapping[str, int] | None = None
     """What each group of workers may be asked for now; None where the mode is to touch none."""
+    gpus_wanted: int | None = None
+    """GPUs that the plan would have if nobody else wanted any; None where nothing was planned."""
 
 
 def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Decision:
@@ -88,12 +90,12 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     # A plan holds until the next one, which is in force when the jobs of its first seconds are done.
     forecast_rps = memory.demand.forecast_rps(every_s)
     if _holds(memory):
-        plan = memory.plan
+        plan, wanted = memory.plan, sum((memory.workers_by_tier or {}).values())
     else:
-        plan, memory = _choose(snapshot, planner, memory, ready, forecast_rps)
-    desired = dict(memory.workers_by_tier or {})
+        plan, wanted, memory = _choose(snapshot, planner, memory, ready, forecast_rps)
+    desired = _within(memory.workers_by_tier or {}, snapshot.gpus.max)
     replicas, memory = _replicas(snapshot, memory, desired, shared=shared)
-    count = min(snapshot.spec.gpus.max, sum(desired.values())) + sum(profile.slots.values())
+    count = sum(desired.values()) + sum(profile.slots.values())
     conditions += service_conditions(snapshot, DesiredState(plan, memory.target, count, memory.ratios))
     return Decision(
         memory=memory,
@@ -105,6 +107,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         workers_by_tier={tier: profile.slots.get(tier, desired.get(tier, 0)) for tier in profile.tiers},
         ready_by_tier=ready,
         replicas=replicas if snapshot.spec.mode == "Auto" else None,
+        gpus_wanted=wanted,
     )
 
 
@@ -140,25 +143,41 @@ def _holds(memory: Memory) -> bool:
 
 def _choose(
     snapshot: Snapshot, planner: Planner, memory: Memory, ready: Mapping[str, int], forecast_rps: float
-) -> tuple[Plan | None, Memory]:
-    """Return the plan for the workers that are ready, and the memory with the workers for the forecast demand."""
+) -> tuple[Plan | None, int, Memory]:
+    """Return the plan for the workers that are ready, the GPUs wanted, and the memory with the workers to have.
+
+    Of a pool, a service wants what its plan would have alone, and has what it is granted of that.
+    """
     spec, demand, reading = snapshot.spec, memory.demand, snapshot.reading
     queued_s = reading.queued_s if isinstance(reading, DemandReading) else {}
     plan = None
     if any(ready.values()):
         capacity = capacity_by_tier(snapshot, planner.tiers)
         plan = planner.route(planner.demand_rps(demand), ready, capacity, queued_s, memory.plan)
-    target = planner.target(forecast_rps, spec.gpus, memory.target)
-    recent = _recent_gpus(snapshot, memory, target.gpus)
-    total = max(gpus for _, gpus in recent) + round(missing_gpus(snapshot))
-    total = min(spec.gpus.max, max(spec.gpus.min, total))  # a plan of remote tiers alone needs none
+    alone = target = planner.target(forecast_rps, spec.gpus, memory.target)
+    if snapshot.gpus != spec.gpus:
+        target = planner.target(forecast_rps, snapshot.gpus, memory.target)
+    recent = _recent_gpus(snapshot, memory, alone.gpus)
+    wanted = max(gpus for _, gpus in recent) + round(missing_gpus(snapshot))
+    wanted = min(spec.gpus.max, max(spec.gpus.min, wanted))  # a plan of remote tiers alone needs none
+    total = min(wanted, snapshot.gpus.max)
     # From what was desired last, not what groups are asked for now: a GPU on its way is between them.
     assigned = memory.workers_by_tier or {}
     desired = planner.workers_by_tier(target, forecast_rps, total, ready, assigned)
     workers_by_tier = dict.fromkeys(assigned, 0) | desired
-    return plan, replace(
-        memory, plan=plan or memory.plan, target=target, recent_gpus=recent, workers_by_tier=workers_by_tier
+    return (
+        plan,
+        wanted,
+        replace(memory, plan=plan or memory.plan, target=target, recent_gpus=recent, workers_by_tier=workers_by_tier),
     )
+
+
+def _within(workers_by_tier: Mapping[str, int], most: int) -> dict[str, int]:
+    """Return workers by tier that are `most` at most, taken from where there are many: a held plan may be of more."""
+    counts = dict(workers_by_tier)
+    while sum(counts.values()) > most:
+        counts[max(counts, key=counts.__getitem__)] -= 1
+    return counts
 
 
 def _recent_gpus(snapshot: Snapshot, memory: Memory, gpus: int) -> tuple[tuple[float, int], ...]:

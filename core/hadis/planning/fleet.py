@@ -101,7 +101,7 @@ def on_gpus(snapshot: Snapshot, workers_by_tier: Mapping[str, int], *, shared: b
         group.name: total if shared else workers_by_tier.get(group.tiers[0], 0) for group in groups if not group.stale
     }
     seen = replace(snapshot, groups=groups, workers=tuple(w for w in snapshot.workers if not w.remote))
-    return Part(seen, targets, snapshot.spec.gpus.max)
+    return Part(seen, targets, snapshot.gpus.max)
 
 
 def by_endpoint(snapshot: Snapshot) -> list[Part]:

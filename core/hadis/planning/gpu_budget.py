@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hadis.planning.snapshot import Lowered, Memory, Snapshot, WorkerGroup
+from hadis.planning.snapshot import Lowered, Memory, Snapshot, Worker, WorkerGroup
 
 SETTLE_S = 1.0
 """Status of a group may be older than its workers: it is believed when it says the same for this long."""
@@ -63,14 +63,36 @@ class GroupCount:
 
 def count_groups(snapshot: Snapshot, memory: Memory) -> list[GroupCount]:
     """Return the counts of every group, also of workers whose group is gone: they hold their GPUs all the same."""
-    known = {group.name for group in snapshot.groups}
-    orphaned = sorted({worker.group for worker in snapshot.workers}.union(memory.lowered) - known)
-    groups = (*snapshot.groups, *(WorkerGroup(name, (), stale=True, exists=False) for name in orphaned))
-    return [_count(group, snapshot, memory.lowered.get(group.name)) for group in groups]
+    return _count_groups(snapshot.groups, snapshot.workers, memory.lowered)
 
 
-def _count(group: WorkerGroup, snapshot: Snapshot, lowered: Lowered | None) -> GroupCount:
-    members = [worker for worker in snapshot.workers if worker.group == group.name]
+def gpus_taken(
+    groups: Iterable[WorkerGroup],
+    workers: Iterable[Worker],
+    lowered: Mapping[str, Lowered],
+    replicas: Mapping[str, int] | None = None,
+) -> int:
+    """Return the most GPUs that a service holds or that controllers may take for it until it is looked at again.
+
+    `replicas` are what groups are about to be asked for, where that is decided.
+    """
+    groups = list(groups)
+    remote = {group.name for group in groups if group.remote}
+    own = {name: each for name, each in lowered.items() if name not in remote}
+    counts = _count_groups([g for g in groups if not g.remote], [w for w in workers if not w.remote], own)
+    return sum(max((replicas or {}).get(g.name, g.replicas), g.due) + g.terminating for g in counts)
+
+
+def _count_groups(
+    groups: Sequence[WorkerGroup], workers: Sequence[Worker], lowered: Mapping[str, Lowered]
+) -> list[GroupCount]:
+    orphaned = sorted({worker.group for worker in workers}.union(lowered) - {group.name for group in groups})
+    everyone = (*groups, *(WorkerGroup(name, (), stale=True, exists=False) for name in orphaned))
+    return [_count(group, workers, lowered.get(group.name)) for group in everyone]
+
+
+def _count(group: WorkerGroup, workers: Iterable[Worker], lowered: Lowered | None) -> GroupCount:
+    members = [worker for worker in workers if worker.group == group.name]
     terminating = sum(worker.terminating for worker in members)
     return GroupCount(
         name=group.name,

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hadis.api.resources import ServiceSpec
+from hadis.api.resources import Gpus, ServiceSpec
 from hadis.planning.forecast import Demand
 from hadis.planning.plan import Plan
 from hadis.planning.profile import FIRST_SIZES, Mix, Profile
 from hadis.planning.speeds import Ratios
+
+WAITING_FOR_QUOTA = "WaitingForQuota"
+"""Reason of a worker that another controller, Kueue for example, holds back until there is quota: nothing is wrong."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,15 @@ class WorkerGroup:
 
 
 @dataclass(frozen=True)
+class PoolGrant:
+    """What a service may take of a pool now."""
+
+    gpus: int
+    problem: Problem | None = None
+    """Why it may take no more than it holds, if something is wrong."""
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One service and everything that a decision on it depends on, as seen at one moment."""
 
@@ -111,6 +123,17 @@ class Snapshot:
     """Routers that are ready."""
     late_s: float = 600.0
     """Seconds after which a worker that is not ready is late: its models should have been loaded by then."""
+    pool: PoolGrant | None = None
+    """What it may take of the GPUs that it shares with other services; None where it shares none."""
+
+    @property
+    def gpus(self) -> Gpus:
+        """The GPUs that it may have now."""
+        gpus = self.spec.gpus
+        if self.pool is None:
+            return gpus
+        most = min(gpus.max, self.pool.gpus)
+        return gpus.model_copy(update={"min": min(gpus.min, most), "max": most})
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "hadis.rules" -}}
 # What users write, and the status that we write.
 - apiGroups: [hadis.dev]
-  resources: [diffusionservices, cascadeprofiles]
+  resources: [diffusionservices, cascadeprofiles, gpupools]
   verbs: [get, list, watch]
 - apiGroups: [hadis.dev]
-  resources: [diffusionservices/status]
+  resources: [diffusionservices/status, gpupools/status]
   verbs: [get, patch]
 # The children of a service: applied (patch creates too), watched so that edits by hand are put right, deleted when
 # they are wanted no more.
