@@ -128,6 +128,7 @@ def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]
         "ready_by_tier": dict(decision.ready_by_tier),
         "size_shares": mix_document(decision.memory.mix),
         "profile_hash": decision.memory.profile_hash,
+        "start_seconds": None if (start_s := decision.memory.rest.start_s) is None else _short(start_s),
         "batch_time_ratios": {
             tier: {str(batch): _short(ratio) for batch, ratio in by_batch.items()}
             for tier, by_batch in decision.memory.ratios.items()

@@ -50,8 +50,21 @@ def _of_remote_tiers() -> tuple[Rule, ...]:
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    Gpus.__name__: (("self.min <= self.max", "min must not be over max"),),
+    Gpus.__name__: (
+        ("self.min <= self.max", "min must not be over max"),
+        ("!has(self.idleAfter) || self.min == 0", "idleAfter: with a min workers never go; write min: 0"),
+    ),
+    ServiceSpec.__name__: (
+        (
+            "!has(self.objective.firstImage) || has(self.gpus.idleAfter)",
+            "objective.firstImage: workers never all go; write gpus.idleAfter, or leave it out",
+        ),
+    ),
     Objective.__name__: (
+        (
+            "!has(self.firstImage) || duration(self.firstImage) >= duration(self.latency)",
+            "firstImage must not be shorter than latency",
+        ),
         (
             " && ".join(f"self.optimize != '{name}'" for name in _NEED_QUALITY) + " || has(self.quality)",
             f"optimize: {' or '.join(_NEED_QUALITY)} needs a quality to reach; write objective.quality",
@@ -78,7 +91,7 @@ _KEPT = (
     *("minItems", "maxItems", "maxProperties", "default"),
 )
 _DURATION = r"^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?([0-9]+(\.[0-9]+)?ms)?$"
-_DURATIONS = ("latency", "planEvery", "scaleDownAfter", "timeout")
+_DURATIONS = ("latency", "firstImage", "idleAfter", "planEvery", "scaleDownAfter", "timeout")
 
 
 def structural(model: type[BaseModel]) -> dict[str, Any]:

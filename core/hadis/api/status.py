@@ -53,5 +53,8 @@ class ServiceStatus(Fields):
     size_shares: dict[str, float] = Field(
         {}, description="Shares of the image sizes that are planned with; none: each tier's first size alone."
     )
+    start_seconds: float | None = Field(
+        None, description="With `gpus.idleAfter`, seconds until a first worker is ready: as last time, or estimated."
+    )
     profile_hash: str = Field("", description="Content hash of the profile that was planned with.")
     changes: tuple[PlanChangeStatus, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")
