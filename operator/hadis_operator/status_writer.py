@@ -1,8 +1,7 @@
-"""Writes a service's status when it says something new, and an event for each notable change of plan."""
+"""Writes a service's status when it says something new, and events for changes of plan and of what matters most."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,11 +17,10 @@ from hadis.planning.sizes import mix_document
 from hadis.planning.snapshot import Snapshot
 
 from hadis_operator import metrics
-from hadis_operator.apply import MANAGER
 from hadis_operator.cache import Cache
+from hadis_operator.events import Message, Recorder, changes
 from hadis_operator.views import ServiceView
 
-log = logging.getLogger(__name__)
 _EVENT_EVERY_S = 60.0
 _REFRESH_EVERY_S = 30.0
 """How often numbers are brought up to date that follow the load all the time and that nobody waits for."""
@@ -39,6 +37,7 @@ class StatusWriter:
         self._namespace, self._name, self._kube, self._cache = namespace, name, kube, cache
         self._announced: tuple[Plan | None, float] = (None, -1e9)
         self._written_s = -1e9
+        self._events = Recorder("DiffusionService", namespace, name, kube, clock)
 
     async def write_conditions(self, service: ServiceView, conditions: Sequence[Condition]) -> None:
         """Bring the conditions up to date; what was planned before is left as it was."""
@@ -69,6 +68,8 @@ class StatusWriter:
         else:
             self._written_s = self._clock()
             self._cache.saw("services", "MODIFIED", answer)
+            for message in changes(service.status.conditions, status.conditions):
+                await self._events.tell(service.uid, message)
 
     async def _with_change(self, service: ServiceView, plan: Plan, status: ServiceStatus) -> ServiceStatus:
         """Return the status with a change of plan that people should be told of; tell it as an event, too."""
@@ -83,34 +84,8 @@ class StatusWriter:
             return status
         self._announced = plan, self._clock()
         change = PlanChangeStatus(time=_now(), summary=plan.headline, reason=plan.reason)
-        await self._event(service, f"{plan.headline}; {plan.reason}")
+        await self._events.tell(service.uid, Message("Normal", "PlanChanged", f"{plan.headline}; {plan.reason}"))
         return status.model_copy(update={"changes": (*known, change)[-CHANGES_KEPT:]})
-
-    async def _event(self, service: ServiceView, text: str) -> None:
-        now = _now()
-        event = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{self._name[:40]}.", "namespace": self._namespace},
-            "involvedObject": {
-                "apiVersion": f"{GROUP}/{VERSION}",
-                "kind": "DiffusionService",
-                "name": self._name,
-                "namespace": self._namespace,
-                "uid": service.uid,
-            },
-            "source": {"component": MANAGER},
-            "reason": "PlanChanged",
-            "message": text[:1000],
-            "type": "Normal",
-            "count": 1,
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-        }
-        try:
-            await self._kube.create(f"/api/v1/namespaces/{self._namespace}/events", event)
-        except ApiError as error:
-            log.warning("%s/%s: event not written: %s", self._namespace, self._name, error)
 
 
 def gpu_counts(snapshot: Snapshot) -> dict[str, int]:
