@@ -16,6 +16,7 @@ from hadis.protocol.labels import SERVICE
 
 from hadis_operator import metrics
 from hadis_operator.cache import Cache
+from hadis_operator.profile_status import ProfileStatuses
 from hadis_operator.reconciler import Reconciler
 from hadis_operator.settings import OperatorSettings
 
@@ -32,7 +33,8 @@ class Controller:
     def __init__(self, settings: OperatorSettings, kube: Kube) -> None:
         """Start with nothing seen."""
         self._settings, self._kube = settings, kube
-        self.cache = Cache(self._wake)
+        self.cache = Cache(self._wake, lambda: self._profiles.wake())
+        self._profiles = ProfileStatuses(kube, self.cache)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._events: dict[str, asyncio.Event] = {}
         self._http: aiohttp.ClientSession | None = None
@@ -42,11 +44,15 @@ class Controller:
         self._http = aiohttp.ClientSession()
         for service in self.cache.services:
             self._wake(service)
-        while True:
-            await asyncio.sleep(self._settings.resync_s * random.uniform(0.8, 1.2))
-            namespaces = {name.split("/")[0] for name in self.cache.services}
-            for namespace in namespaces:
-                await self._resync(namespace)
+        profiles = asyncio.create_task(self._profiles.run())
+        try:
+            while True:
+                await asyncio.sleep(self._settings.resync_s * random.uniform(0.8, 1.2))
+                namespaces = {name.split("/")[0] for name in self.cache.services}
+                for namespace in namespaces:
+                    await self._resync(namespace)
+        finally:
+            profiles.cancel()
 
     async def close(self) -> None:
         """Stop every loop."""

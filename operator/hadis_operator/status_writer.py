@@ -15,6 +15,7 @@ from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan
 from hadis.planning.sizes import mix_document
 from hadis.planning.snapshot import Snapshot
+from hadis.protocol.labels import gpu_workers
 
 from hadis_operator import metrics
 from hadis_operator.cache import Cache
@@ -49,6 +50,7 @@ class StatusWriter:
         if decision.planned:
             gpus = gpu_counts(snapshot)
             status = status_of(status, decision, gpus)
+            status = status.model_copy(update={"workers": gpus["existing"], "selector": gpu_workers(self._name)})
             if decision.plan is not None:
                 metrics.record(self._namespace, self._name, decision, gpus)
                 status = await self._with_change(service, decision.plan, status)

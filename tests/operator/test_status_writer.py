@@ -93,6 +93,8 @@ async def test_a_plan_is_written_unrounded_and_read_back() -> None:
     assert status.plan.active == BOTH
     assert status.plan.summary == "direct 11%, deferral 50%"
     assert (status.gpus, status.wanted_by_tier, status.ready_by_tier) == ("1 / 2 / 4", {"light": 2}, {"light": 1})
+    assert status.workers == 2
+    assert status.selector == "hadis.dev/service=images,hadis.dev/component=worker,!hadis.dev/remote"
     assert (status.demand.forecast_rps, status.observed_generation) == (1.23, 1)
 
 

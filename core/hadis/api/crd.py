@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from hadis.api.images_api import ImagesApi
+from hadis.api.profile_status import ProfileStatus
 from hadis.api.remote import EXTRA_OF, Remote
 from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, Optimize, ProfileSpec, ServiceSpec
 from hadis.api.status import ServiceStatus
@@ -189,22 +190,29 @@ def _definition(
 
 
 def _version_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the properties of a kind: API server's own fields, spec, and the status where there is one."""
+    """Return the properties of a kind: API server's own fields, spec and status."""
     properties: dict[str, Any] = {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
         "metadata": {"type": "object"},
         "spec": structural(ServiceSpec if model is DiffusionService else ProfileSpec),
     }
-    if model is DiffusionService:
-        properties["status"] = structural(ServiceStatus)
+    properties["status"] = structural(ServiceStatus if model is DiffusionService else ProfileStatus)
     return properties
 
 
 def definitions() -> dict[str, dict[str, Any]]:
     """Return both definitions by plural."""
     service = {
-        "subresources": {"status": {}},
+        "subresources": {
+            "status": {},
+            # What others may set is the budget: how many of its GPUs serve is decided here alone.
+            "scale": {
+                "specReplicasPath": ".spec.gpus.max",
+                "statusReplicasPath": ".status.workers",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
         "additionalPrinterColumns": [
             _column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
             _column("Plan", ".status.plan.summary"),
@@ -217,11 +225,16 @@ def definitions() -> dict[str, dict[str, Any]]:
         ],
     }
     profile = {
+        "subresources": {"status": {}},
         "additionalPrinterColumns": [
+            _column("Valid", '.status.conditions[?(@.type=="Valid")].status'),
             _column("GPU", ".spec.gpuProduct"),
-            _column("Tiers", ".spec.tiers[*].name"),
+            _column("Tiers", ".status.tiers", text="From light to heavy."),
+            _column("Rows", ".status.rows", "integer", "Measured configurations."),
+            _column("Front", ".status.front.size", "integer", "Those that no other beats on both quality and cost."),
+            _column("Users", ".status.users", "integer", "Services that name it."),
             _column("Age", ".metadata.creationTimestamp", "date"),
-        ]
+        ],
     }
     return {
         "diffusionservices": _definition("DiffusionService", "diffusionservices", ["dsvc"], service, DiffusionService),

@@ -249,6 +249,7 @@ class CascadeProfile(Fields):
     kind: Literal["CascadeProfile"]
     metadata: Metadata
     spec: ProfileSpec
+    status: dict[str, Any] | None = Field(None, exclude=True)
 
     def content_hash(self) -> str:
         """Return a hash of the spec alone, the same on every machine."""

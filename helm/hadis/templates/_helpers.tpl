@@ -26,7 +26,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   resources: [diffusionservices, cascadeprofiles]
   verbs: [get, list, watch]
 - apiGroups: [hadis.dev]
-  resources: [diffusionservices/status]
+  resources: [diffusionservices/status, cascadeprofiles/status]
   verbs: [get, patch]
 # The children of a service: applied (patch creates too), watched so that edits by hand are put right, deleted when
 # they are wanted no more.
