@@ -111,7 +111,8 @@ def test_before_a_start_was_measured_the_profile_says_how_long_it_takes(shared: 
 
 def test_workers_of_endpoints_take_no_gpu_and_neither_start_nor_stop_anything() -> None:
     assert after(SERVING, AFTER_S, AFTER_S, ENGINE).starting_since_s == AFTER_S
-    assert after(Rest(idle=True), 0.0, 0.0, ENGINE).waking
+    assert after(Rest(idle=True), 0.0, AFTER_S, ENGINE).idle
+    assert not after(Rest(idle=True), 0.0, 0.0, ENGINE).waking  # requests have where to go
 
 
 @pytest.mark.parametrize("spec", [make_spec(gpus={"max": 4}), make_spec(mode="Advisory")])

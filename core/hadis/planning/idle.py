@@ -43,7 +43,7 @@ def followed_rest(snapshot: Snapshot, profile: Profile, rest: Rest, *, shared: b
     woken = rest.idle and not idle
     return Rest(
         idle=idle,
-        waking=not idle and not serving and (woken or rest.waking),
+        waking=not idle and (woken or rest.waking) and not any(worker.ready for worker in snapshot.workers),
         woke_s=now_s if woken else None if serving or idle else rest.woke_s,
         quiet_since_s=quiet_since_s,
         starting_since_s=now_s if woken else starting_since_s,
