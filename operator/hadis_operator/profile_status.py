@@ -28,8 +28,9 @@ from hadis_operator.events import Recorder, changes
 from hadis_operator.views import ProfileView
 
 log = logging.getLogger(__name__)
-_SETTLE_S, _RETRY_S = 0.2, 10.0
-"""Events come in bursts; and what could not be written is tried again."""
+_SETTLE_S, _RETRY_S, _AGAIN_S = 0.2, 10.0, 300.0
+"""Events come in bursts; what could not be written is tried again; and all are looked at again now and then."""
+_LONGEST = 2000
 
 
 class ProfileStatuses:
@@ -47,7 +48,7 @@ class ProfileStatuses:
 
     async def run(self) -> None:
         """Write what differs, for ever."""
-        wait_s: float | None = None
+        wait_s = _AGAIN_S
         while True:
             try:
                 async with asyncio.timeout(wait_s):
@@ -57,7 +58,7 @@ class ProfileStatuses:
             await asyncio.sleep(_SETTLE_S)
             self._changed.clear()
             try:
-                wait_s = None if await self.write_all() else _RETRY_S
+                wait_s = _AGAIN_S if await self.write_all() else _RETRY_S
             except Exception:
                 log.exception("the status of profiles could not be written; again in %g s", _RETRY_S)
                 wait_s = _RETRY_S
@@ -101,7 +102,7 @@ def status_of(profile: ProfileView, users: Collection[str]) -> ProfileStatus:
     known = {"observed_generation": profile.generation, "used_by": named, "users": len(users)}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(profile.content, Problem):
-        valid = condition("Valid", False, profile.content.reason, profile.content.message)
+        valid = condition("Valid", False, profile.content.reason, profile.content.message[:_LONGEST])
         contents = {"rows": 0, "tiers": "", "front": None, "content_hash": ""}
     else:
         valid = condition("Valid", True, "Valid", "the planner can use it")

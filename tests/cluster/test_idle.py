@@ -10,7 +10,7 @@ import pytest
 from cluster_documents import profile, service
 from control_plane import ControlPlane, wait_for
 from fakes import RouterMetrics
-from queries import WAIT_S, condition, names_of, settled, status
+from queries import WAIT_S, BudgetWatch, condition, names_of, settled, status
 
 ADDRESS = "127.0.40.1"
 
@@ -24,7 +24,7 @@ def give_address(plane: ControlPlane, namespace: str) -> None:
 
 
 def test_workers_go_when_nobody_asks_and_come_back_with_the_next_request(
-    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any
+    plane: ControlPlane, namespace: str, start_operator: Any, demand: Any, budget: BudgetWatch
 ) -> None:
     operator = start_operator()
     gpus = {"max": 8, "idleAfter": "3s"}
@@ -46,6 +46,10 @@ def test_workers_go_when_nobody_asks_and_come_back_with_the_next_request(
         wait_for(lambda: names_of(plane, namespace), WAIT_S, "workers")
         wait_for(lambda: condition(plane, namespace, "Ready")["reason"] == "Serving", WAIT_S, "the first worker")
         assert status(plane, namespace)["startSeconds"] > 0
+    assert budget.most <= 8
+    told = plane.kubectl("get", "events", "-n", namespace, "-o", "jsonpath={.items[*].message}").stdout
+    assert "Ready: no request for 3s" in told
+    assert "Ready: requests wait for the first worker" in told
 
 
 @pytest.mark.parametrize(
