@@ -21,6 +21,7 @@ from hadis_operator.views import (
     DeploymentView,
     Object,
     PodView,
+    ProfileView,
     ServiceView,
     child_view,
     deployment_view,
@@ -43,9 +44,12 @@ _PARSERS: Mapping[str, Callable[[Object], Any]] = {
 class Cache:
     """Objects by kind and "namespace/name"; says which services should be reconciled when one changes."""
 
-    def __init__(self, changed: Callable[[str], None]) -> None:
-        """`changed` gets the key of each service that an event may concern."""
-        self._changed = changed
+    def __init__(self, changed: Callable[[str], None], profiles_changed: Callable[[], None] = lambda: None) -> None:
+        """`changed` gets the key of each service that an event may concern.
+
+        `profiles_changed` is called where one may concern what profiles say of themselves and of their users.
+        """
+        self._changed, self._profiles_changed = changed, profiles_changed
         self._documents: dict[str, dict[str, Object]] = {kind: {} for kind in _PARSERS}
         self._views: dict[str, dict[str, Any]] = {kind: {} for kind in _PARSERS}
         self._of_service: dict[str, dict[str, set[str]]] = {kind: defaultdict(set) for kind in _PARSERS}
@@ -70,8 +74,12 @@ class Cache:
             "ProfileNotFound",
             f"there is no CascadeProfile {name} in namespace {namespace}; what runs goes on as it is",
         )
-        view: Profile | Problem = self._views["profiles"].get(f"{namespace}/{name}", missing)
-        return view
+        view: ProfileView | None = self._views["profiles"].get(f"{namespace}/{name}")
+        return missing if view is None else view.content
+
+    def profiles(self) -> dict[str, ProfileView]:
+        """Return all profiles by "namespace/name"."""
+        return dict(self._views["profiles"])
 
     def gpu_pool(self, namespace: str, name: str) -> int | Problem:
         """Return the GPUs of a pool, or why it has none."""
@@ -134,9 +142,12 @@ class Cache:
             return  # an event of our own last write, whose answer is here already, or from before it
         else:
             self._documents[kind][name] = _kept(kind, item)
-            self._views[kind][name] = _PARSERS[kind](item)
+            self._views[kind][name] = self._view(kind, name, item)
             self._of_service[kind][owner].add(name)
-        for service in self._concerned(kind, event, before, item):
+        concerned = self._concerned(kind, event, before, item)
+        if kind == "profiles" or (kind == "services" and concerned):
+            self._profiles_changed()
+        for service in concerned:
             self._changed(service)
 
     def replace(self, kind: str, namespace: str, items: list[Object]) -> None:
@@ -156,6 +167,11 @@ class Cache:
         if item := self._documents[kind].get(name):
             self.saw(kind, "DELETED", item)
 
+    def _view(self, kind: str, name: str, item: Object) -> Any:
+        if kind == "profiles":
+            return profile_view(item, self._views[kind].get(name))
+        return _PARSERS[kind](item)
+
     def _forget(self, kind: str, name: str, owner: str) -> None:
         self._documents[kind].pop(name, None)
         self._met.pop(f"{kind}/{name}", None)
@@ -165,13 +181,15 @@ class Cache:
     def _concerned(self, kind: str, event: str | None, before: Object | None, item: Object) -> list[str]:
         """Return the services that an event may concern."""
         name = _name(kind, item)
+        # A status that was written, by us most likely, is nothing to reconcile.
+        new = before is None or event == "DELETED" or _generation(before) != _generation(item)
         if kind == "services":
-            # A status that was written, by us most likely, is nothing to reconcile.
-            new = before is None or event == "DELETED" or _generation(before) != _generation(item)
             return [name] if new else []
         services: dict[str, ServiceView] = self._views["services"]
         near = [service for service in services if _namespace(service) == _namespace(name)]
         if kind == "profiles":
+            if not new and _generation(item)[0]:
+                return []
             return [service for service in near if services[service].profile == item["metadata"]["name"]]
         if kind == "pools":
             return [service for service in near if services[service].pool == item["metadata"]["name"]]

@@ -18,6 +18,7 @@ from hadis_operator import metrics
 from hadis_operator.cache import Cache
 from hadis_operator.gpu_pools import GpuPools
 from hadis_operator.pool_status import write_pool_statuses
+from hadis_operator.profile_status import ProfileStatuses
 from hadis_operator.reconciler import Reconciler
 from hadis_operator.settings import OperatorSettings
 
@@ -35,7 +36,8 @@ class Controller:
     def __init__(self, settings: OperatorSettings, kube: Kube) -> None:
         """Start with nothing seen."""
         self._settings, self._kube = settings, kube
-        self.cache = Cache(self._wake)
+        self.cache = Cache(self._wake, lambda: self._profiles.wake())
+        self._profiles = ProfileStatuses(kube, self.cache)
         self._pools = GpuPools(self.cache, self._wake)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._events: dict[str, asyncio.Event] = {}
@@ -47,6 +49,7 @@ class Controller:
         for service in self.cache.services:
             self._wake(service)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._profiles.run())
             group.create_task(self._resyncs())
             group.create_task(self._tell_of_pools())
 

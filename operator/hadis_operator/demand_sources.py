@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
-from hadis.planning.snapshot import DemandReading
+from hadis.planning.snapshot import DemandReading, Quiet
 from hadis.planning.speeds import mean_ratios, mean_worker_ratios
 from hadis.protocol.secret import as_header
 from prometheus_client.parser import text_string_to_metric_families
 
 ARRIVALS, QUEUED = "hadis_router_arrivals_total", "hadis_router_queued_seconds"
 BATCH_RATIO, WORKER_RATIO = "hadis_router_batch_time_ratio", "hadis_router_worker_time_ratio"
-_READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO)
+IDLE = "hadis_router_idle_seconds"
+_READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO, IDLE)
 STALE_S = 60.0
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
 
@@ -99,6 +100,7 @@ async def from_routers(
         worker_ratios=mean_worker_ratios(each.worker_ratios for each in told.values()),
         source=f"read from {len(told)} of {len(addresses)} routers",
         sizes={name: size for name, (size, _) in arrivals.items() if size},
+        quiet=Quiet(min(each.idle_s for each in told.values()), complete=len(told) == len(addresses)),
     )
 
 
@@ -111,6 +113,8 @@ class RouterReading:
     queued_s: dict[str, float] = field(default_factory=dict)
     ratios: dict[str, dict[int, float]] = field(default_factory=dict)
     worker_ratios: dict[str, float] = field(default_factory=dict)
+    idle_s: float = 0.0
+    """Seconds since its last request; of a router that does not tell it, none."""
 
 
 async def _ask(http: aiohttp.ClientSession, address: str, secret: str | None) -> RouterReading:
@@ -135,6 +139,8 @@ def _take(name: str, labels: Mapping[str, str], value: float, reading: RouterRea
         reading.arrivals[labels.get("size", "")] = value
     elif name == QUEUED:
         reading.queued_s[labels["tier"]] = value
+    elif name == IDLE and value >= 0:
+        reading.idle_s = value
     elif name == BATCH_RATIO and value > 0:
         reading.ratios.setdefault(labels["tier"], {})[int(labels["batch"])] = value
     elif name == WORKER_RATIO and value > 0:

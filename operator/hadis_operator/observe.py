@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 from hadis.api.images_api import check_aliases
 from hadis.api.resources import ServiceSpec
+from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
 from hadis.planning.sizes import read_mix
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import read_ratios
 from hadis.protocol.address import http_url
 from hadis.protocol.labels import POOL, REMOTE, REVISION, resident_tiers
@@ -28,7 +29,15 @@ def memory_of(service: ServiceView) -> Memory:
         ratios=ratios,
         mix=read_mix(status.size_shares),
         profile_hash=status.profile_hash,
+        rest=_rest_of(status),
     )
+
+
+def _rest_of(status: ServiceStatus) -> Rest:
+    told = next((each for each in status.conditions if each.type == "Idle"), None)
+    if told is None:
+        return Rest()
+    return Rest(idle=told.status == "True", waking=told.reason == "Waking", start_s=status.start_seconds)
 
 
 def fitting(spec: ServiceSpec, profile: Profile | Problem) -> Profile | Problem:
@@ -51,6 +60,7 @@ def snapshot_of(
     worker_pods: Iterable[PodView],
     routers: int,
     late_s: float,
+    quiet: Quiet | None = None,
 ) -> Snapshot:
     """Return the snapshot; groups are named by their pods' revision. `children` is None where there is no profile."""
     tiers, remote = (tuple(profile.tiers), profile.slots) if isinstance(profile, Profile) else ((), {})
@@ -63,6 +73,7 @@ def snapshot_of(
         groups=tuple(groups_of(children, deployments, tiers, remote)),
         routers=routers,
         late_s=late_s,
+        quiet=quiet,
     )
 
 

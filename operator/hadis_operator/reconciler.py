@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from dataclasses import replace
 
@@ -16,7 +15,7 @@ from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
 from hadis.planning.gpu_pool import decide_in_pool
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Snapshot
 from hadis.protocol.address import http_url
 from hadis.protocol.labels import label
 
@@ -34,6 +33,8 @@ from hadis_operator.views import ServiceView
 
 _NOT_READ = Problem("NotRead", "nothing is planned")
 _NOT_PLANNED_EVERY_S = 2.0
+_IDLE_S = 2.0
+"""Routers of an idle service are asked at least this often: somebody waits from its first request on."""
 
 
 class Reconciler:
@@ -58,6 +59,7 @@ class Reconciler:
         self._settings, self._http, self._cache, self._pools = settings, http, cache, pools
         self._reading: DemandReading | Problem = _NOT_READ
         self._read_s = 0.0
+        self._quiet: Quiet | None = None
         self._applier = Applier(self._namespace, self._name, kube, http, cache)
         self._writer = StatusWriter(self._namespace, self._name, kube, cache)
         self._memory: Memory | None = None
@@ -116,30 +118,43 @@ class Reconciler:
             worker_pods=self._cache.pods(*of_service, "worker"),
             routers=routers,
             late_s=self._settings.worker_late_s,
+            quiet=self._quiet,
         )
         return snapshot, desired
 
     def _due_s(self, spec: ServiceSpec) -> float:
         """Return when the demand is to be read again, on the event loop's clock."""
-        return self._read_s + parse_duration_s(spec.plan_every)
+        every_s = parse_duration_s(spec.plan_every)
+        idle = self._memory is not None and self._memory.rest.idle
+        return self._read_s + (min(every_s, _IDLE_S) if idle else every_s)
 
     async def _read_demand(self, spec: ServiceSpec) -> DemandReading | Problem:
-        """Return the demand from Prometheus where there is one, else from the routers themselves; or why not."""
+        """Return the demand from Prometheus where there is one, else from the routers themselves; or why not.
+
+        What waits, how long batches take and whether anybody asks for anything, routers alone know as of now.
+        """
+        own = await self._read_routers()
+        self._quiet = own.quiet if isinstance(own, DemandReading) else None
         prometheus = spec.metrics.prometheus
         address = prometheus.address if prometheus else self._settings.prometheus_address
+        if not address:
+            return own
         try:
-            routers = self._cache.pods(self._namespace, label(self._name), "router")
-            urls = [http_url(pod.address, router.PORT) for pod in routers if pod.ready]
-            if not address:
-                return await from_routers(self._http, urls, self._applier.secret)
             query = (prometheus.query if prometheus else None) or default_query(self._namespace, self._name)
             reading = await from_prometheus(self._http, address, query)
         except DemandError as error:
             return Problem(error.reason, str(error))
-        with contextlib.suppress(DemandError):  # what waits and how long batches take, routers alone know as of now
-            own = await from_routers(self._http, urls, self._applier.secret)
-            return replace(reading, queued_s=own.queued_s, ratios=own.ratios, worker_ratios=own.worker_ratios)
-        return reading
+        if isinstance(own, Problem):
+            return reading
+        return replace(reading, queued_s=own.queued_s, ratios=own.ratios, worker_ratios=own.worker_ratios)
+
+    async def _read_routers(self) -> DemandReading | Problem:
+        routers = self._cache.pods(self._namespace, label(self._name), "router")
+        urls = [http_url(pod.address, router.PORT) for pod in routers if pod.ready]
+        try:
+            return await from_routers(self._http, urls, self._applier.secret)
+        except DemandError as error:
+            return Problem(error.reason, str(error))
 
     def _desired(self, service: ServiceView, spec: ServiceSpec, profile: Profile) -> Children:
         """Return the children, made anew only for another spec or profile: a big profile takes long to write down."""

@@ -1,8 +1,7 @@
-"""Writes a service's status when it says something new, and an event for each notable change of plan."""
+"""Writes a service's status when it says something new, and events for changes of plan and of what matters most."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,13 +15,13 @@ from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan
 from hadis.planning.sizes import mix_document
 from hadis.planning.snapshot import Snapshot
+from hadis.protocol.labels import gpu_workers
 
 from hadis_operator import metrics
-from hadis_operator.apply import MANAGER
 from hadis_operator.cache import Cache
+from hadis_operator.events import Message, Recorder, changes
 from hadis_operator.views import ServiceView
 
-log = logging.getLogger(__name__)
 _EVENT_EVERY_S = 60.0
 _REFRESH_EVERY_S = 30.0
 """How often numbers are brought up to date that follow the load all the time and that nobody waits for."""
@@ -39,6 +38,7 @@ class StatusWriter:
         self._namespace, self._name, self._kube, self._cache = namespace, name, kube, cache
         self._announced: tuple[Plan | None, float] = (None, -1e9)
         self._written_s = -1e9
+        self._events = Recorder("DiffusionService", namespace, name, kube, clock)
 
     async def write_conditions(self, service: ServiceView, conditions: Sequence[Condition]) -> None:
         """Bring the conditions up to date; what was planned before is left as it was."""
@@ -50,6 +50,7 @@ class StatusWriter:
         if decision.planned:
             gpus = gpu_counts(snapshot)
             status = status_of(status, decision, gpus)
+            status = status.model_copy(update={"workers": gpus["existing"], "selector": gpu_workers(self._name)})
             if decision.plan is not None:
                 metrics.record(self._namespace, self._name, decision, gpus)
                 status = await self._with_change(service, decision.plan, status)
@@ -69,6 +70,8 @@ class StatusWriter:
         else:
             self._written_s = self._clock()
             self._cache.saw("services", "MODIFIED", answer)
+            for message in changes(service.status.conditions, status.conditions):
+                await self._events.tell(service.uid, message)
 
     async def _with_change(self, service: ServiceView, plan: Plan, status: ServiceStatus) -> ServiceStatus:
         """Return the status with a change of plan that people should be told of; tell it as an event, too."""
@@ -83,34 +86,8 @@ class StatusWriter:
             return status
         self._announced = plan, self._clock()
         change = PlanChangeStatus(time=_now(), summary=plan.headline, reason=plan.reason)
-        await self._event(service, f"{plan.headline}; {plan.reason}")
+        await self._events.tell(service.uid, Message("Normal", "PlanChanged", f"{plan.headline}; {plan.reason}"))
         return status.model_copy(update={"changes": (*known, change)[-CHANGES_KEPT:]})
-
-    async def _event(self, service: ServiceView, text: str) -> None:
-        now = _now()
-        event = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{self._name[:40]}.", "namespace": self._namespace},
-            "involvedObject": {
-                "apiVersion": f"{GROUP}/{VERSION}",
-                "kind": "DiffusionService",
-                "name": self._name,
-                "namespace": self._namespace,
-                "uid": service.uid,
-            },
-            "source": {"component": MANAGER},
-            "reason": "PlanChanged",
-            "message": text[:1000],
-            "type": "Normal",
-            "count": 1,
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-        }
-        try:
-            await self._kube.create(f"/api/v1/namespaces/{self._namespace}/events", event)
-        except ApiError as error:
-            log.warning("%s/%s: event not written: %s", self._namespace, self._name, error)
 
 
 def gpu_counts(snapshot: Snapshot) -> dict[str, int]:
@@ -128,6 +105,7 @@ def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]
         "ready_by_tier": dict(decision.ready_by_tier),
         "size_shares": mix_document(decision.memory.mix),
         "profile_hash": decision.memory.profile_hash,
+        "start_seconds": None if (start_s := decision.memory.rest.start_s) is None else _short(start_s),
         "batch_time_ratios": {
             tier: {str(batch): _short(ratio) for batch, ratio in by_batch.items()}
             for tier, by_batch in decision.memory.ratios.items()

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from hadis.api.gpu_pool import GpuPoolSpec
+from hadis.api.profile_status import ProfileStatus
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
@@ -38,6 +39,17 @@ class ServiceView:
     def key(self) -> str:
         """Namespace and name."""
         return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class ProfileView:
+    """A CascadeProfile."""
+
+    uid: str
+    generation: int
+    content: Profile | Problem
+    """As the planner uses it, or why it cannot be read."""
+    status: ProfileStatus
 
 
 @dataclass(frozen=True)
@@ -146,8 +158,27 @@ def _readable(name: str, value: object) -> bool:
     return True
 
 
-def profile_view(item: Object) -> Profile | Problem:
-    """Return a CascadeProfile as the planner uses it, or why it cannot be read."""
+def profile_view(item: Object, former: ProfileView | None = None) -> ProfileView:
+    """Return the view of a CascadeProfile.
+
+    The content is that of a `former` view where only its status was written since: tables made of it can be kept.
+    """
+    meta = item["metadata"]
+    uid, generation = meta.get("uid", ""), meta.get("generation", 0)
+    same = former is not None and generation and (former.uid, former.generation) == (uid, generation)
+    content = former.content if former is not None and same else _profile(item)
+    return ProfileView(uid, generation, content, _profile_status(item.get("status") or {}))
+
+
+def _profile_status(document: Mapping[str, Any]) -> ProfileStatus:
+    """Return a status; one that an operator of another version wrote in another form is written anew."""
+    try:
+        return ProfileStatus.read(document)
+    except ValueError:
+        return ProfileStatus()
+
+
+def _profile(item: Object) -> Profile | Problem:
     document = {part: item[part] for part in ("apiVersion", "kind", "spec") if part in item}
     try:
         return Profile(CascadeProfile.read(document | {"metadata": {"name": item["metadata"]["name"]}}))

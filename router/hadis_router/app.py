@@ -115,6 +115,7 @@ def _gateway(
         transport,
         slo_s=parse_duration_s(spec.objective.latency),
         queue_limit=spec.queue.limit,
+        first_image_s=spec.first_image_s,
         weights=ChainMap(access.keys.weights if access.keys else {}, dict(spec.queue.weights)),
         on_done=metrics.ended,
     )

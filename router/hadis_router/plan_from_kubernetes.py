@@ -10,6 +10,7 @@ from typing import Any
 
 from hadis.api.crd import GROUP, VERSION
 from hadis.kube.client import Kube, Object, connect
+from hadis.planning.idle import NO_WORKER_REASONS
 from hadis.planning.plan import Plan, read_plan
 from hadis.protocol.address import http_url
 from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, SERVICE, label, resident_tiers
@@ -79,8 +80,15 @@ def state_of(
         observed_rps=observed,
         forecast_rps=forecast,
         changes=changes,
+        idle=_idle(status),
+        start_s=status.get("startSeconds"),
         routers=tuple(sorted({url for slice_ in _of(slices, "router") for url in _ready_urls(slice_)})),
     )
+
+
+def _idle(status: Mapping[str, Any]) -> str:
+    told = [each for each in status.get("conditions", []) if each["type"] == "Idle"]
+    return next((str(each["message"]) for each in told if each["reason"] in NO_WORKER_REASONS), "")
 
 
 def _plan(status: Mapping[str, Any], tiers: Sequence[str]) -> Plan | None:

@@ -92,6 +92,33 @@ def worker_at(address: str, *, busy: bool) -> Iterator[None]:
         server.server_close()
 
 
+class RouterMetrics:
+    """Answers as a router's /metrics at an address of this machine's loopback; a test sets how long it is idle."""
+
+    def __init__(self, address: str) -> None:
+        """Answer from now on."""
+        self.idle_s = 0.0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                text = f"hadis_router_arrivals_total 1.0\nhadis_router_idle_seconds {outer.idle_s}\n"
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = _Server((address, 8080), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
 class Line:
     """Passes connections on to a port of this machine; can be cut."""
 

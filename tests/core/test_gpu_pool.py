@@ -42,6 +42,7 @@ def test_shares_are_by_need_then_by_weight(gpus: int, members: dict[str, Member]
     assert fair_shares(gpus, members) == shares
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 40),
     st.dictionaries(

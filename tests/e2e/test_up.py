@@ -44,10 +44,11 @@ def wait_for_image(url: str, model: str = "auto") -> httpx.Response:
 
 
 @contextlib.contextmanager
-def serving(manifest: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run `hadis up` with two workers; yields its address and process once an image was made."""
+def serving(manifest: Path, workers: int = 2) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run `hadis up` with so many workers; yields its address and process once an image was made."""
     port = free_port()
-    process = subprocess.Popen([*HADIS, "up", str(manifest), "--port", str(port), "--workers", "2"], cwd=ROOT)
+    command = [*HADIS, "up", str(manifest), "--port", str(port), "--workers", str(workers)]
+    process = subprocess.Popen(command, cwd=ROOT)
     try:
         wait_for_image(f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}", process
@@ -101,6 +102,24 @@ def test_ctrl_c_stops_everything_with_exit_code_0(running: tuple[str, subprocess
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0
     assert not psutil.wait_procs(children, timeout=5)[1]
+
+
+def test_workers_go_when_nobody_asks_and_the_next_request_waits_for_one(tmp_path: Path) -> None:
+    manifest = yaml.safe_load((ROOT / "examples/scenes.yaml").read_text())
+    manifest["spec"] |= {"gpus": {"max": 1, "idleAfter": "3s"}, "placement": "Dedicated"}  # one tier starts sooner
+    manifest["spec"]["objective"]["firstImage"] = f"{PATIENCE_S}s"
+    (tmp_path / "scenes.yaml").write_text(yaml.safe_dump(manifest))
+    (tmp_path / "scenes").symlink_to(ROOT / "examples/scenes")
+    with serving(tmp_path / "scenes.yaml", workers=1) as (url, _):
+        deadline = time.monotonic() + PATIENCE_S
+        while (seen := httpx.get(f"{url}/v1/hadis/status").json())["workers"] or not seen["idle"]:
+            assert time.monotonic() < deadline, "the worker did not go"
+            time.sleep(0.1)
+        text = subprocess.run([*HADIS, "status", "--url", url], capture_output=True, text=True, check=True).stdout
+        assert "no request for 3s; the next one starts a worker" in text
+        assert httpx.get(f"{url}/readyz").status_code == 200
+        answer = httpx.post(f"{url}/v1/images/generations", json={"prompt": "a red circle"}, timeout=PATIENCE_S)
+        assert answer.status_code == 200
 
 
 def test_dedicated_workers_load_one_tier_each_and_serve_it(tmp_path: Path) -> None:

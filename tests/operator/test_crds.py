@@ -34,6 +34,7 @@ def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
     ("plural", "part"),
     [
         ("cascadeprofiles", "spec"),
+        ("cascadeprofiles", "status"),
         ("diffusionservices", "spec"),
         ("diffusionservices", "status"),
         ("gpupools", "status"),

@@ -93,6 +93,8 @@ async def test_a_plan_is_written_unrounded_and_read_back() -> None:
     assert status.plan.active == BOTH
     assert status.plan.summary == "direct 11%, deferral 50%"
     assert (status.gpus, status.wanted_by_tier, status.ready_by_tier) == ("1 / 2 / 4", {"light": 2}, {"light": 1})
+    assert status.workers == 2
+    assert status.selector == "hadis.dev/service=images,hadis.dev/component=worker,!hadis.dev/remote"
     assert (status.demand.forecast_rps, status.observed_generation) == (1.23, 1)
 
 
@@ -200,7 +202,7 @@ async def test_only_the_last_changes_are_kept() -> None:
     writing = Writing()
     for number in range(CHANGES_KEPT + 2):
         writing.now_s += 60
-        assert len(await writing.told((LIGHT, BOTH)[number % 2])) == 1
+        await writing.told((LIGHT, BOTH)[number % 2])
     assert len(writing.service.status.changes) == CHANGES_KEPT
     assert writing.service.status.changes[-1].summary == BOTH.headline
 
@@ -231,3 +233,19 @@ async def test_the_mix_of_sizes_is_written_read_after_a_restart_and_taken_back()
     writing.now_s += 60
     assert (await writing.patch())["sizeShares"] == {"auto": None, "64x32": None}
     assert memory_of(writing.service).mix == FIRST_SIZES
+
+
+async def test_a_change_of_ready_is_told_once_it_is_written_and_not_again_after_a_restart() -> None:
+    writing = Writing()
+    not_ready = condition("Ready", False, "NoWorker", "no worker is ready yet")
+    await writing.write(replace(DECIDED, plan=None, conditions=(not_ready,)))
+    requests = await writing.write(replace(DECIDED, plan=None))
+    assert [request.name for request in requests] == ["status", "events"]
+    assert requests[1].body is not None
+    assert (requests[1].body["type"], requests[1].body["message"]) == ("Normal", f"Ready: {READY.message}")
+    writing.restart()
+    assert await writing.write(replace(DECIDED, plan=None)) == []
+    writing.cluster.kube.refuse[f"{PATH}/status"] = 500
+    with pytest.raises(ApiError):
+        await writing.write(replace(DECIDED, plan=None, conditions=(not_ready,)))
+    assert [request.name for request in writing.cluster.kube.requests] == ["status"]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hadis.api.profile_status import ProfileStatus
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Problem
 from hadis_operator.views import child_view, deployment_view, pod_view, profile_view, read_status, service_view
@@ -98,10 +99,14 @@ def test_a_spec_that_cannot_be_read_is_a_problem_that_still_names_its_profile() 
 
 
 def test_a_profile_that_cannot_be_read_is_a_problem() -> None:
-    assert isinstance(profile_view(profile_object()), Profile)
-    view = profile_view(profile_object(tiers=[]))
-    assert isinstance(view, Problem)
-    assert view.reason == "ProfileInvalid"
+    assert isinstance(profile_view(profile_object()).content, Profile)
+    content = profile_view(profile_object(tiers=[])).content
+    assert isinstance(content, Problem)
+    assert content.reason == "ProfileInvalid"
+
+
+def test_a_profile_s_status_of_another_version_is_written_anew() -> None:
+    assert profile_view(profile_object() | {"status": {"rows": "many"}}).status == ProfileStatus()
 
 
 @pytest.mark.parametrize(

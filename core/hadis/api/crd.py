@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from hadis.api.gpu_pool import GpuPool, GpuPoolSpec, GpuPoolStatus
 from hadis.api.images_api import ImagesApi
+from hadis.api.profile_status import ProfileStatus
 from hadis.api.remote import EXTRA_OF, Remote
 from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, Optimize, ProfileSpec, ServiceSpec
 from hadis.api.status import ServiceStatus
@@ -51,8 +52,21 @@ def _of_remote_tiers() -> tuple[Rule, ...]:
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    Gpus.__name__: (("self.min <= self.max", "min must not be over max"),),
+    Gpus.__name__: (
+        ("self.min <= self.max", "min must not be over max"),
+        ("!has(self.idleAfter) || self.min == 0", "idleAfter: with a min workers never go; write min: 0"),
+    ),
+    ServiceSpec.__name__: (
+        (
+            "!has(self.objective.firstImage) || has(self.gpus.idleAfter)",
+            "objective.firstImage: workers never all go; write gpus.idleAfter, or leave it out",
+        ),
+    ),
     Objective.__name__: (
+        (
+            "!has(self.firstImage) || duration(self.firstImage) >= duration(self.latency)",
+            "firstImage must not be shorter than latency",
+        ),
         (
             " && ".join(f"self.optimize != '{name}'" for name in _NEED_QUALITY) + " || has(self.quality)",
             f"optimize: {' or '.join(_NEED_QUALITY)} needs a quality to reach; write objective.quality",
@@ -79,15 +93,15 @@ _KEPT = (
     *("minItems", "maxItems", "maxProperties", "default"),
 )
 _DURATION = r"^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?([0-9]+(\.[0-9]+)?ms)?$"
-_DURATIONS = ("latency", "planEvery", "scaleDownAfter", "timeout")
+_DURATIONS = ("latency", "firstImage", "idleAfter", "planEvery", "scaleDownAfter", "timeout")
 
 
-_PARTS: dict[type[BaseModel], tuple[type[BaseModel], type[BaseModel] | None]] = {
+_PARTS: dict[type[BaseModel], tuple[type[BaseModel], type[BaseModel]]] = {
     DiffusionService: (ServiceSpec, ServiceStatus),
-    CascadeProfile: (ProfileSpec, None),
+    CascadeProfile: (ProfileSpec, ProfileStatus),
     GpuPool: (GpuPoolSpec, GpuPoolStatus),
 }
-"""The spec and, where it has one, the status of each kind."""
+"""The spec and the status of each kind."""
 
 
 def structural(model: type[BaseModel]) -> dict[str, Any]:
@@ -185,7 +199,7 @@ def _definition(
 
 
 def _version_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the properties of a kind: API server's own fields, spec, and the status where there is one."""
+    """Return the properties of a kind: API server's own fields, spec and status."""
     spec, status = _PARTS[model]
     properties: dict[str, Any] = {
         "apiVersion": {"type": "string"},
@@ -193,13 +207,21 @@ def _version_schema(model: type[BaseModel]) -> dict[str, Any]:
         "metadata": {"type": "object"},
         "spec": structural(spec),
     }
-    return properties | ({"status": structural(status)} if status else {})
+    return properties | {"status": structural(status)}
 
 
 def definitions() -> dict[str, dict[str, Any]]:
     """Return the definitions by plural."""
     service = {
-        "subresources": {"status": {}},
+        "subresources": {
+            "status": {},
+            # What others may set is the budget: how many of its GPUs serve is decided here alone.
+            "scale": {
+                "specReplicasPath": ".spec.gpus.max",
+                "statusReplicasPath": ".status.workers",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
         "additionalPrinterColumns": [
             _column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
             _column("Plan", ".status.plan.summary"),
@@ -212,11 +234,16 @@ def definitions() -> dict[str, dict[str, Any]]:
         ],
     }
     profile = {
+        "subresources": {"status": {}},
         "additionalPrinterColumns": [
+            _column("Valid", '.status.conditions[?(@.type=="Valid")].status'),
             _column("GPU", ".spec.gpuProduct"),
-            _column("Tiers", ".spec.tiers[*].name"),
+            _column("Tiers", ".status.tiers", text="From light to heavy."),
+            _column("Rows", ".status.rows", "integer", "Measured configurations."),
+            _column("Front", ".status.front.size", "integer", "Those that no other beats on both quality and cost."),
+            _column("Users", ".status.users", "integer", "Services that name it."),
             _column("Age", ".metadata.creationTimestamp", "date"),
-        ]
+        ],
     }
     pool = {
         "subresources": {"status": {}},

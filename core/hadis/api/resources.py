@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from hadis.api.access import Access
-from hadis.api.fields import Fields, Name, Positive, PositiveDuration, Share
+from hadis.api.fields import Fields, Name, Positive, PositiveDuration, Share, parse_duration_s
 from hadis.api.images_api import ImagesApi
 from hadis.api.tier import Tier
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
@@ -53,6 +53,11 @@ class Objective(Fields):
         description="Quality: the best that the GPUs allow. Cost: the fewest GPUs that reach `quality`.",
     )
     latency: PositiveDuration = Field(description="Latency objective from request to image, for example 30s.")
+    first_image: PositiveDuration | None = Field(
+        None,
+        description="Latency objective of requests that come while no worker is ready, for example 2m, with "
+        "`gpus.idleAfter`; default: `latency`.",
+    )
     attainment: float = Field(0.99, gt=0, lt=1, description="Share of the requests that must meet the latency.")
     quality: float | None = Field(
         None, gt=0, description="The quality (a distance, lower is better) to reach; Cost needs one."
@@ -65,12 +70,23 @@ class Objective(Fields):
             raise ValueError(f"optimize: {self.optimize} needs a quality to reach; write objective.quality")
         return self
 
+    @model_validator(mode="after")
+    def _first_image_is_no_shorter(self) -> Self:
+        if self.first_image and parse_duration_s(self.first_image) < parse_duration_s(self.latency):
+            raise ValueError(f"firstImage ({self.first_image}) must not be shorter than latency ({self.latency})")
+        return self
+
 
 class Gpus(Fields):
     """The GPU budget (on one machine without GPUs: worker processes)."""
 
     min: int = Field(0, ge=0, description="Never fewer than this many.")
     max: int = Field(ge=0, description="Never more than this many.")
+    idle_after: PositiveDuration | None = Field(
+        None,
+        description="All workers with GPUs go when no request has come for this long, for example 15m, and come back "
+        "with the next one. Default: never. Needs a `min` of 0.",
+    )
     pool: Name | None = Field(
         None, description="Name of a GpuPool whose GPUs the service shares with others, on a cluster."
     )
@@ -80,6 +96,8 @@ class Gpus(Fields):
     def _in_order(self) -> Self:
         if self.min > self.max:
             raise ValueError(f"min ({self.min}) is over max ({self.max})")
+        if self.idle_after is not None and self.min:
+            raise ValueError(f"idleAfter: with a min of {self.min} workers never go; write min: 0, or leave it out")
         return self
 
 
@@ -127,6 +145,18 @@ class ServiceSpec(Fields):
     metrics: MetricsSource = Field(default_factory=MetricsSource)
     router: RouterPods = Field(default_factory=RouterPods)
     worker: WorkerPods = Field(default_factory=WorkerPods)
+
+    @property
+    def first_image_s(self) -> float | None:
+        """Seconds that a request which finds no worker may wait; None where workers never all go."""
+        longest = self.objective.first_image or self.objective.latency
+        return None if self.gpus.idle_after is None else parse_duration_s(longest)
+
+    @model_validator(mode="after")
+    def _first_image_has_a_use(self) -> Self:
+        if self.objective.first_image is not None and self.gpus.idle_after is None:
+            raise ValueError("objective.firstImage: workers never all go; write gpus.idleAfter, or leave it out")
+        return self
 
 
 class DiffusionService(Fields):
@@ -223,6 +253,7 @@ class CascadeProfile(Fields):
     kind: Literal["CascadeProfile"]
     metadata: Metadata
     spec: ProfileSpec
+    status: dict[str, Any] | None = Field(None, exclude=True)
 
     def content_hash(self) -> str:
         """Return a hash of the spec alone, the same on every machine."""

@@ -43,6 +43,8 @@ class ServiceStatus(Fields):
     plan: PlanStatus = Field(default_factory=PlanStatus, description="The plans in force.")
     demand: DemandStatus = Field(default_factory=DemandStatus, description="The demand as the operator reads it.")
     gpus: str = Field("", description="GPUs ready / existing / allowed.")
+    workers: int = Field(0, description="Workers with GPUs that exist, as the scale subresource tells them.")
+    selector: str = Field("", description="Selector of their pods, for autoscalers that read the scale subresource.")
     wanted_by_tier: dict[str, int] = Field(
         {}, description="Workers to have of each tier; after a restart the operator goes on from here."
     )
@@ -52,6 +54,9 @@ class ServiceStatus(Fields):
     )
     size_shares: dict[str, float] = Field(
         {}, description="Shares of the image sizes that are planned with; none: each tier's first size alone."
+    )
+    start_seconds: float | None = Field(
+        None, description="With `gpus.idleAfter`, seconds until a first worker is ready: as last time, or estimated."
     )
     profile_hash: str = Field("", description="Content hash of the profile that was planned with.")
     changes: tuple[PlanChangeStatus, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")

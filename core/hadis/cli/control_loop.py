@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -17,9 +18,10 @@ from hadis.api.status import CHANGES_KEPT
 from hadis.cli.local_workers import LocalWorkers
 from hadis.cli.processes import is_ready
 from hadis.planning.decide import Decision, decide
+from hadis.planning.idle import told_idle
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Snapshot
 from hadis.planning.speeds import read_ratios
 from hadis.protocol.address import worker_name
 from hadis.protocol.run_state import PlanChange, RunState, write_state
@@ -28,6 +30,8 @@ from hadis.protocol.secret import as_header
 _PROBE_S = 2.0
 _FIRST_STEPS_S = 0.2
 """Time between steps until the first plan, so that the first image comes soon."""
+_IDLE_STEPS_S = 1.0
+"""The same while no worker runs because there was no request."""
 
 
 @dataclass
@@ -55,7 +59,9 @@ class ControlLoop:
         """Take steps for ever: every few seconds, and when a worker became ready or ended."""
         # On one machine the budget is the workers that were asked for, and all of them are there to be used.
         count = sum(not place.remote for place in self.workers.places)
-        spec = self.spec.model_copy(update={"gpus": Gpus(min=count, max=count), "mode": "Auto"})
+        # With `idleAfter` they all go all the same: only what users write may not ask for both.
+        gpus = Gpus(min=count, max=count).model_copy(update={"idle_after": self.spec.gpus.idle_after})
+        spec = self.spec.model_copy(update={"gpus": gpus, "mode": "Auto"})
         every_s = parse_duration_s(spec.plan_every)
         async with httpx.AsyncClient(timeout=_PROBE_S) as http:
             while True:
@@ -66,7 +72,7 @@ class ControlLoop:
                 self._publish(decision)
                 try:
                     # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the event.
-                    async with asyncio.timeout(every_s if decision.plan else _FIRST_STEPS_S):
+                    async with asyncio.timeout(_pause_s(decision, every_s)):
                         await self.changed.wait()
                 except TimeoutError:
                     continue
@@ -83,12 +89,18 @@ class ControlLoop:
             self._announced = plan
             self._changes.append(PlanChange(time.time(), plan.headline, plan.reason))
             self.say(f"plan {plan.generation}: {plan.headline}; {plan.reason}", soft_wrap=True)
+        told = next((each for each in decision.conditions if each.type == "Idle"), None)
+        idle = told_idle(told)
+        if idle and (self._state is None or idle != self._state.idle):
+            self.say(idle, soft_wrap=True)
         state = RunState(
             plan=decision.memory.plan,
             workers=self.workers.addresses(),
             observed_rps=round(decision.memory.demand.observed_rps, 3),
             forecast_rps=round(decision.forecast_rps, 3),
             changes=tuple(self._changes),
+            idle=idle,
+            start_s=decision.memory.rest.start_s,
         )
         if state != self._state:
             write_state(self.state_file, state)
@@ -100,7 +112,21 @@ def snapshot_of(
 ) -> Snapshot:
     """Return one machine as the control step sees it."""
     groups, processes = workers.observe()
-    return Snapshot(now_s=now_s, spec=spec, profile=profile, reading=reading, workers=processes, groups=groups)
+    return Snapshot(
+        now_s=now_s,
+        spec=spec,
+        profile=profile,
+        reading=reading,
+        workers=processes,
+        groups=groups,
+        quiet=reading.quiet if isinstance(reading, DemandReading) else None,
+    )
+
+
+def _pause_s(decision: Decision, every_s: float) -> float:
+    if decision.memory.rest.idle:
+        return min(every_s, _IDLE_STEPS_S)
+    return every_s if decision.plan else _FIRST_STEPS_S
 
 
 async def _read_demand(
@@ -114,11 +140,12 @@ async def _read_demand(
         ratios = read_ratios(status["batch_time_ratios"])
         urls = {worker_name(url): url for url in workers}
         ratios_by_name = {worker["name"]: float(worker["time_ratio"]) for worker in status["workers"]}
+        quiet = Quiet(math.inf if status["idle_s"] is None else float(status["idle_s"]))
         worker_ratios = {urls[name]: ratio for name, ratio in ratios_by_name.items() if name in urls}
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Problem("NoRouter", f"the router does not answer: {error!r}")
     now, sizes = asyncio.get_running_loop().time(), {size: size for size in series}
-    return DemandReading(now, series, queued_s, ratios, worker_ratios, url, sizes)
+    return DemandReading(now, series, queued_s, ratios, worker_ratios, url, sizes, quiet)
 
 
 async def greet(url: str, workers: int, say: Callable[..., None]) -> None:

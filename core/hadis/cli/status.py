@@ -34,7 +34,8 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     plan = read_plan(document["plan"]) if document["plan"] else None
     busy = sum(worker["busy"] for worker in document["workers"])
     latency = document["latency"]
-    lines = [("plan", f"{plan.headline} (generation {plan.generation})" if plan else "none yet")]
+    lines = [("idle", document["idle"])] if document.get("idle") else []
+    lines += [("plan", f"{plan.headline} (generation {plan.generation})" if plan else "none yet")]
     if plan:
         counts = ", ".join(f"{t.tier}: {gpus_of(t, plan)}, in batches of {t.batch}" for t in plan.tiers)
         lines += [

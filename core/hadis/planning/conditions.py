@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from hadis.api.conditions import Condition, condition
 from hadis.planning.fleet import worker_ratio
+from hadis.planning.idle import idle_condition, told_idle
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem, Rest, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date
 
 _AWAY_S = 30.0
@@ -28,6 +29,7 @@ class DesiredState:
     """Workers to have in all."""
     ratios: Ratios = field(default_factory=dict)
     """Times of batches that are planned with through the profile's."""
+    rest: Rest = field(default_factory=Rest)
 
 
 def profile_condition(profile: Profile | Problem) -> Condition:
@@ -50,12 +52,14 @@ def service_conditions(snapshot: Snapshot, planned: DesiredState) -> list[Condit
     pool_problem = snapshot.pool.problem if snapshot.pool else None
     problem = pool_problem or group_problem(snapshot.groups) or worker_problem(unready, snapshot.now_s, snapshot.late_s)
     serving = sum(worker.ready for worker in snapshot.workers)
+    idle = idle_condition(snapshot.spec, planned.rest)
     return [
         _metrics(snapshot),
         _capacity(planned, problem),
         _applied(snapshot, planned, serving, problem),
         _degraded(planned.active, (None if _waits_for_quota(problem) else problem) or slow_worker(snapshot)),
-        _ready(snapshot, serving, problem),
+        _ready(snapshot, serving, problem, idle),
+        *([idle] if idle else ()),
         _profile_fresh(planned.ratios),
     ]
 
@@ -158,9 +162,11 @@ def _profile_fresh(ratios: Ratios) -> Condition:
     return condition("ProfileFresh", False, "Stale", text)
 
 
-def _ready(snapshot: Snapshot, serving: int, problem: Problem | None) -> Condition:
+def _ready(snapshot: Snapshot, serving: int, problem: Problem | None, idle: Condition | None) -> Condition:
     if not snapshot.routers:
         return condition("Ready", False, "NoRouter", "no router is ready yet")
+    if idle is not None and not serving and not problem and (text := told_idle(idle)):
+        return condition("Ready", True, "Idle" if idle.status == "True" else idle.reason, text)
     if not serving:
         problem = problem or Problem("NoWorker", "no worker is ready yet")
         return condition("Ready", False, problem.reason, problem.message)

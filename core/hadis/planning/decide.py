@@ -39,6 +39,7 @@ from hadis.planning.fleet import (
     waiting_for_successors,
 )
 from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
+from hadis.planning.idle import followed_rest, resting_workers
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
@@ -82,6 +83,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         return Decision(memory, tuple(conditions))
     shared, ready = is_shared(snapshot.spec, profile), ready_by_tier(snapshot.workers, profile)
     memory = _observe(snapshot, profile, memory, tuning)
+    memory = replace(memory, rest=followed_rest(snapshot, profile, memory.rest, shared=shared))
     every_s = parse_duration_s(snapshot.spec.plan_every)
     since_s = unready_since(memory.unready_since_s, ready, profile, snapshot.now_s)
     memory = replace(memory, unready_since_s=since_s)
@@ -93,10 +95,14 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         plan, wanted = memory.plan, sum((memory.workers_by_tier or {}).values())
     else:
         plan, wanted, memory = _choose(snapshot, planner, memory, ready, forecast_rps)
-    desired = _within(memory.workers_by_tier or {}, snapshot.gpus.max)
+    desired = resting_workers(memory.workers_by_tier or {}, snapshot, profile, memory.rest, shared=shared)
+    if desired != memory.workers_by_tier:  # it rests, or wakes
+        wanted = sum(desired.values())
+    memory = replace(memory, workers_by_tier=desired)
+    desired = _within(desired, snapshot.gpus.max)
     replicas, memory = _replicas(snapshot, memory, desired, shared=shared)
     count = sum(desired.values()) + sum(profile.slots.values())
-    conditions += service_conditions(snapshot, DesiredState(plan, memory.target, count, memory.ratios))
+    conditions += service_conditions(snapshot, DesiredState(plan, memory.target, count, memory.ratios, memory.rest))
     return Decision(
         memory=memory,
         conditions=tuple(conditions),
@@ -137,7 +143,12 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
 
 
 def _holds(memory: Memory) -> bool:
-    """Return whether the plan and the workers of before a restart are held: the demand is not known again."""
+    """Return whether the plan and the workers of before a restart are held: the demand is not known again.
+
+    A service that wakes is not held at none.
+    """
+    if memory.rest.waking and not any((memory.workers_by_tier or {}).values()):
+        return False
     return memory.plan is not None and memory.target is None and not memory.demand.informed
 
 

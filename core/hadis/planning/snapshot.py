@@ -27,6 +27,16 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Quiet:
+    """How long routers have had nothing to do."""
+
+    for_s: float
+    """Seconds since their last request; 0 while one is not answered, infinite where none came since they started."""
+    complete: bool = True
+    """Whether every router that is ready was read."""
+
+
+@dataclass(frozen=True)
 class DemandReading:
     """Counters of arrivals as they were at a time; the work that waits and the times that batches take, where known."""
 
@@ -43,6 +53,8 @@ class DemandReading:
     """Where it was read, for the condition's message."""
     sizes: Mapping[str, str] = field(default_factory=dict)
     """By series, the image size that it counts (`auto` where requests leave it open), where it is of one."""
+    quiet: Quiet | None = None
+    """Where routers themselves were read."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,8 @@ class Snapshot:
     """Routers that are ready."""
     late_s: float = 600.0
     """Seconds after which a worker that is not ready is late: its models should have been loaded by then."""
+    quiet: Quiet | None = None
+    """None where no router was read."""
     pool: PoolGrant | None = None
     """What it may take of the GPUs that it shares with other services; None where it shares none."""
 
@@ -142,6 +156,23 @@ class Lowered:
 
     former: int
     followed_since_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Whether a service with `gpus.idleAfter` is idle: see `idle`."""
+
+    idle: bool = False
+    waking: bool = False
+    """Whether it was idle, and no worker is ready since."""
+    woke_s: float | None = None
+    """When it began to wake; None before, and where that was before a restart."""
+    quiet_since_s: float | None = None
+    """When the last request came, as far as is known."""
+    starting_since_s: float | None = None
+    """Since when workers are to be there and none is ready."""
+    start_s: float | None = None
+    """How long the first worker took last time, or takes by the profile; None where a service is never idle."""
 
 
 @dataclass(frozen=True)
@@ -173,3 +204,4 @@ class Memory:
     """By remote tier without a ready worker."""
     planned_for: tuple[object, ...] = ()
     """What of spec and profile the target is for."""
+    rest: Rest = Rest()

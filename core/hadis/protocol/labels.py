@@ -25,6 +25,11 @@ def label(value: str) -> str:
     return value if len(value) <= LONGEST else f"{value[:50]}-{digest(value)}"
 
 
+def gpu_workers(service: str) -> str:
+    """Return the selector of a service's worker pods that have GPUs."""
+    return f"{SERVICE}={label(service)},{COMPONENT}=worker,!{REMOTE}"
+
+
 def tiers_by_pool(tiers: Collection[str], *, shared: bool, remote: Collection[str] = ()) -> dict[str, tuple[str, ...]]:
     """Return the pools of workers with the tiers that each worker keeps.
 

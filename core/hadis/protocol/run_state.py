@@ -40,6 +40,10 @@ class RunState:
     changes: tuple[PlanChange, ...] = ()
     routers: tuple[str, ...] = ()
     """URLs of the routers that are ready, where there may be several."""
+    idle: str = ""
+    """Why there is no worker, while that is because there was no request; else empty."""
+    start_s: float | None = None
+    """Seconds until a first worker is ready; None where a service is never idle."""
 
 
 _STATE = TypeAdapter(RunState)

@@ -26,7 +26,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   resources: [diffusionservices, cascadeprofiles, gpupools]
   verbs: [get, list, watch]
 - apiGroups: [hadis.dev]
-  resources: [diffusionservices/status, gpupools/status]
+  resources: [diffusionservices/status, cascadeprofiles/status, gpupools/status]
   verbs: [get, patch]
 # The children of a service: applied (patch creates too), watched so that edits by hand are put right, deleted when
 # they are wanted no more.

@@ -11,6 +11,7 @@ task; everything else is a short callback on the loop.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hadis.planning.plan import Plan
@@ -25,6 +26,7 @@ from hadis_router.dispatch.choosing import Choice, StepDown, choose
 from hadis_router.dispatch.deadlines import Deadlines
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.fair_share import FairShares
+from hadis_router.dispatch.first_worker import FirstWorker
 from hadis_router.dispatch.held import TOO_LATE_S, Held, HeldClients
 from hadis_router.dispatch.job import Admission, Job, JobProgress, Stage, TierReason
 from hadis_router.dispatch.outlook import Outlook
@@ -49,11 +51,13 @@ class Dispatcher:
         *,
         slo_s: float,
         queue_limit: int,
+        first_image_s: float | None = None,
         weights: Mapping[str, float] | None = None,
         on_done: Callable[[Job, str], None] = lambda job, how: None,
     ) -> None:
         """`weights` of the clients by key, 1 where left out.
 
+        Jobs that come while no worker is ready are held for `first_image_s` seconds; None: they are refused.
         `on_done` gets every job that ends and how: by which path, or its error's code (also where it was not even
         admitted), or "cancelled".
         """
@@ -69,6 +73,8 @@ class Dispatcher:
         self._deadlines = Deadlines(slo_s, self._expired, self._late)
         self._runner = Runner(transport, self._estimates, self)
         self._wake_up: asyncio.TimerHandle | None = None
+        self.first_worker = FirstWorker(first_image_s, queue_limit, self._held_too_long)
+        self._asked_at = -math.inf
 
     @property
     def queued(self) -> dict[str, int]:
@@ -85,6 +91,14 @@ class Dispatcher:
         """By URL of each worker that made a batch, how many times as long as the middle one it takes."""
         seen = (worker.url for worker in self.workers if self._estimates.knows(worker.url))
         return {url: self._estimates.worker_ratio(url) for url in seen}
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since somebody asked for something or was answered; 0 while anything is waited for or made."""
+        working = any(worker.tier is not None for worker in self.workers)
+        if working or len(self.first_worker) or any(self.queued.values()):
+            return 0.0
+        return asyncio.get_running_loop().time() - self._asked_at
 
     def forget_speeds(self) -> None:
         """Forget what was learnt of how long batches take."""
@@ -112,12 +126,14 @@ class Dispatcher:
             if tier not in (plan.light, plan.heavy):
                 for job in [job for job in queue.drain() if not job.done]:
                     self._put(job, _tier_in_place(job, tier, plan))
+        self._take_held()
         self._dispatch()
 
     def set_workers(self, addresses: Iterable[WorkerAddress]) -> None:
         """Take the list of workers that are ready; batches of those that left go on."""
         self.workers.update(addresses)
         self._estimates.keep_workers({worker.url for worker in self.workers})
+        self._take_held()
         self._dispatch()
 
     def submit(self, *jobs: Job) -> None:
@@ -125,6 +141,11 @@ class Dispatcher:
 
         That is one that cannot be served in time, or whose client has its share; those before it stay queued.
         """
+        self._asked_at = now = asyncio.get_running_loop().time()
+        if self._finds_no_worker:
+            for job in jobs:
+                self.first_worker.hold(job, now)
+            return
         check_share(jobs, self._outlook(), self.shares, self._queue_limit, self._held)
         for job in jobs:
             job.admit(self._admission(job))
@@ -146,8 +167,9 @@ class Dispatcher:
 
         `client` None: of whom it is, only the request's body says.
         """
-        if self.plan is None or not len(self.workers):
-            return refusals.no_worker()
+        self._asked_at = asyncio.get_running_loop().time()
+        if self._finds_no_worker:
+            return self.first_worker.refusal(self._asked_at)
         waiting = sum(map(len, self._queues.values()))
         if waiting >= self._queue_limit:
             return refusals.queue_full(waiting, self._outlook().drain_s())
@@ -168,6 +190,7 @@ class Dispatcher:
         """
         if job.done:
             return
+        self.first_worker.forget(job)
         admitted = job.stage is not Stage.NEW
         if error is None:
             job.cancel()
@@ -185,6 +208,28 @@ class Dispatcher:
         ahead = max(0, self._queues[job.tier].ahead_of_job(job) - 1)
         left_s = max(0.0, outlook.ends_at(job, job.tier) - outlook.now)
         return JobProgress(ahead, left_s, None)
+
+    @property
+    def _finds_no_worker(self) -> bool:
+        return self.plan is None or not len(self.workers)
+
+    def _take_held(self) -> None:
+        """Admit what waited for a first worker; where none of those that are ready has its tier, it waits on."""
+        if self._finds_no_worker:
+            return
+        for job in self.first_worker.take():
+            try:
+                job.admit(self._admission(job))
+            except ServeError as error:
+                if error.code == "no_workers":
+                    self.first_worker.put_back(job)
+                else:
+                    self.cancel(job, error)
+            else:
+                self._put(job, job.first_tier)
+
+    def _held_too_long(self, job: Job) -> None:
+        self.cancel(job, refusals.expired(job.deadline - job.arrived))
 
     async def drain(self) -> None:
         """Wait for the batches that run."""
@@ -252,7 +297,8 @@ class Dispatcher:
             self._leave(job.stand_in)
 
     def _count(self, job: Job, how: str) -> None:
-        now, outcome = asyncio.get_running_loop().time(), job.outcome
+        self._asked_at = now = asyncio.get_running_loop().time()
+        outcome = job.outcome
         in_time = outcome == "answered" and now <= job.deadline
         self.recent.add(EndedJob(now, outcome, how, now - job.arrived, in_time))
         self._on_done(job, how)

@@ -49,6 +49,13 @@ def no_worker() -> ServeError:
     return ServeError(503, "no_workers", "no worker is ready yet; try again soon", NO_WORKER_S)
 
 
+def starting(left_s: float) -> ServeError:
+    """Return the refusal of who would wait too long for the first worker, which is ready in about `left_s` seconds."""
+    seconds = _whole_seconds(left_s)
+    message = f"no request came for long, so no worker runs; the first is ready in about {seconds} s: try again then"
+    return ServeError(503, "starting", message, min(_LONGEST_S, seconds))
+
+
 def no_worker_with(tier: str) -> ServeError:
     """Return the refusal while no worker has a tier resident."""
     return ServeError(503, "no_workers", f"no worker has the tier {tier!r}; try again soon", NO_WORKER_S)

@@ -65,7 +65,8 @@ class Gateway:
         self.max_body_bytes, self.stopping = max_body_bytes, stopping
         self.strict, self.models = spec.api.strict, Models(profile.tiers, spec.api)
         self.front = Front(profile, spec.objective, shared=is_shared(spec, profile))
-        self.peers, self.peer_client = peers, PeerClient(self.slo_s, secret)
+        self.peers = peers
+        self.peer_client = PeerClient(max(self.slo_s, dispatcher.first_worker.hold_s or 0.0), secret)
         self.access, self.use = access, ClientUse(access.limits_of)
         self.retries, self.refusal_pace = Retries(), RefusalPace()
         self.state = RunState(plan=None, workers=())
@@ -77,7 +78,7 @@ class Gateway:
 
     def take_state(self, state: RunState) -> None:
         """Follow what the source of plans and workers says."""
-        self.state = state
+        self.state, self.dispatcher.first_worker.start_s = state, state.start_s
         self.peers.update(state.routers, state.workers, asyncio.get_running_loop().time())
         self._follow_peers()
 
@@ -104,6 +105,8 @@ class Gateway:
         """Return why requests cannot be served now, or None."""
         if self.draining:
             return "stopping"
+        if self.state.idle:  # requests are held until a worker has started
+            return None
         if self.dispatcher.plan is None:
             return "no plan yet"
         return None if len(self.dispatcher.workers) else "no worker is ready"

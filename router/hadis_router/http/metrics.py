@@ -145,6 +145,13 @@ class _Gauges:
     def _values(self) -> Iterator[tuple[str, str, float]]:
         """Yield name, help and value of each gauge without labels."""
         yield "workers", "Workers that are ready, busy or not.", len(self._dispatcher.workers)
+        yield "held_jobs", "Images that wait for a first worker.", len(self._dispatcher.first_worker)
+        yield (
+            "hold_seconds",
+            "How long those may wait; 0 where they are refused.",
+            self._dispatcher.first_worker.hold_s or 0,
+        )
+        yield "idle_seconds", "Seconds since the last request; 0 while one is waited for.", self._dispatcher.idle_s
         yield "objective_seconds", "Latency objective.", self._dispatcher.slo_s
         yield "objective_attainment", "Share of the images that must come within it.", self._attainment
         yield "clients", "Clients that asked within the last minute.", self._dispatcher.clients

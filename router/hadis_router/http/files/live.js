@@ -18,6 +18,7 @@ const REASONS = {
   too_late: "would have come too late",
   over_share: "a client is over its fair share",
   no_workers: "no worker is ready",
+  starting: "the first worker starts",
   no_owner: "the routers do not agree",
   stopping: "the router stops",
   worker_failed: "workers failed",
@@ -42,7 +43,7 @@ function showFacts(status) {
   const missed = status.attainment !== null && status.attainment < status.asked_attainment;
   const single = plan && plan.light === plan.heavy;
   const line = !plan ? "none yet" : single ? `${plan.light} alone` : `${plan.light} + ${plan.heavy}`;
-  fact("plan", plan ? `${line}: ${plan.reason}` : line, "wide");
+  fact("plan", status.idle ?? (plan ? `${line}: ${plan.reason}` : line), "wide");
   fact("within", `${percent(status.attainment)} (asked ${percent(status.asked_attainment)})`, missed ? "bad" : "", `within ${status.slo_s} s`);
   fact("demand", `${number(status.observed_rps)}/s, forecast ${number(status.forecast_rps)}`);
   fact("answered", `${number(total(status.ended_rps.answered))}/s`);
@@ -84,14 +85,14 @@ function batchTimes(tiers) {
   return lines.length ? lines : [h("dd", {}, "no batch yet")];
 }
 
-function workers({ workers: ready, plan }) {
+function workers({ workers: ready, plan, idle }) {
   const chips = ready.map(({ tier, tiers, name, time_ratio: ratio, slow }, i) => {
     const kind = tier && plan ? (tier === plan.heavy && plan.light !== plan.heavy ? "heavy" : "light") : "";
     const lag = slow ? h("strong", {}, `, slow: takes ${timesAsLong(ratio)} its peers (${name})`) : null;
     return h("li", { class: kind, title: `has ${tiers.join(", ")}` }, `${i + 1}: ${tier || "idle"}`, lag);
   });
   // On shared workers the counts of tiers overlap: what is missing is told by who has a tier, not by their sum.
-  const missing = (plan?.tiers ?? []).map(({ tier, count }) => count - ready.filter(({ tiers }) => tiers.includes(tier)).length);
+  const missing = (idle ? [] : plan?.tiers ?? []).map(({ tier, count }) => count - ready.filter(({ tiers }) => tiers.includes(tier)).length);
   for (let i = missing.reduce((sum, each) => sum + Math.max(0, each), 0); i > 0; i--) chips.push(h("li", { class: "loading" }, "loading"));
   return chips;
 }
