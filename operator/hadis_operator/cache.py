@@ -177,9 +177,10 @@ def _kept(kind: str, item: Object) -> Object:
     return item if kind in ("deployments", "others") else {"metadata": item["metadata"]}
 
 
-def _generation(item: Object) -> tuple[int, bool]:
-    """Return what changes when somebody writes a spec or deletes an object."""
-    return item["metadata"].get("generation", 0), "deletionTimestamp" in item["metadata"]
+def _generation(item: Object) -> tuple[int, bool, Object]:
+    """Return what changes when somebody writes a spec or labels, or deletes an object."""
+    meta = item["metadata"]
+    return meta.get("generation", 0), "deletionTimestamp" in meta, meta.get("labels") or {}
 
 
 def _version(item: Object) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Problem
-from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION
+from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION, read_gpus
 
 Object = dict[str, Any]
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -30,6 +30,7 @@ class ServiceView:
     status: ServiceStatus
     profile: str
     """Name of its CascadeProfile, also where the rest of the spec cannot be read."""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class DeploymentView:
     """Names of the ConfigMaps that its pods mount."""
     remote: bool = False
     """Whether its pods have an endpoint make their images, and no GPU."""
+    gpus: int = 1
+    """GPUs that each of its pods takes."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class PodView:
     deletion_cost: str | None
     remote: bool = False
     """Whether an endpoint makes its images, and it has no GPU."""
+    gpus: int = 1
+    """GPUs that it takes."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ def service_view(item: Object) -> ServiceView:
         spec=spec,
         status=read_status(item.get("status") or {}),
         profile=str(document.get("profile", "")),
+        labels=meta.get("labels") or {},
     )
 
 
@@ -150,6 +156,7 @@ def deployment_view(item: Object) -> DeploymentView:
         refused=_refused(meta["name"], status),
         config_maps=tuple(_config_maps(spec)),
         remote=REMOTE in labels,
+        gpus=read_gpus(labels),
     )
 
 
@@ -174,6 +181,7 @@ def pod_view(item: Object) -> PodView:
         failure=_failure(meta["name"], status),
         deletion_cost=(meta.get("annotations") or {}).get(DELETION_COST),
         remote=REMOTE in labels,
+        gpus=read_gpus(labels),
     )
 
 

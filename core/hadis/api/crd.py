@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from hadis.api.images_api import ImagesApi
+from hadis.api.pod_rules import POD_RULES
 from hadis.api.remote import EXTRA_OF, Remote
 from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, Optimize, ProfileSpec, ServiceSpec
 from hadis.api.status import ServiceStatus
@@ -71,6 +72,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     Tier.__name__: _of_remote_tiers(),
+    **POD_RULES,
 }
 """By model's name."""
 _KEPT = (
@@ -129,6 +131,8 @@ def _object(node: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
             part.setdefault("default", {})  # so that the defaults below it are filled in
     if "required" in node:
         converted["required"] = node["required"]
+    if node.get("additionalProperties") is True:
+        converted["x-kubernetes-preserve-unknown-fields"] = True
     if rules := RULES.get(node.get("title", "")):
         converted["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in rules]
     return converted

@@ -124,6 +124,13 @@ class ServiceSpec(Fields):
     router: RouterPods = Field(default_factory=RouterPods)
     worker: WorkerPods = Field(default_factory=WorkerPods)
 
+    @property
+    def worker_bounds(self) -> Gpus:
+        """How many workers with GPUs there may be: the planner counts workers, the budget GPUs."""
+        each = self.worker.gpus_per_worker
+        most = self.gpus.max // each
+        return Gpus(min=min(most, -(-self.gpus.min // each)), max=most)
+
 
 class DiffusionService(Fields):
     """An OpenAI-compatible endpoint that serves a cascade of diffusion models within a latency objective."""

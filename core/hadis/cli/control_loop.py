@@ -55,7 +55,8 @@ class ControlLoop:
         """Take steps for ever: every few seconds, and when a worker became ready or ended."""
         # On one machine the budget is the workers that were asked for, and all of them are there to be used.
         count = sum(not place.remote for place in self.workers.places)
-        spec = self.spec.model_copy(update={"gpus": Gpus(min=count, max=count), "mode": "Auto"})
+        each = self.spec.worker.model_copy(update={"gpus_per_worker": 1})  # what is counted here are places
+        spec = self.spec.model_copy(update={"gpus": Gpus(min=count, max=count), "mode": "Auto", "worker": each})
         every_s = parse_duration_s(spec.plan_every)
         async with httpx.AsyncClient(timeout=_PROBE_S) as http:
             while True:

@@ -84,7 +84,14 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     since_s = unready_since(memory.unready_since_s, ready, profile, snapshot.now_s)
     memory = replace(memory, unready_since_s=since_s)
     known = corrected(with_mix(without_away(profile, since_s, snapshot.now_s), memory.mix), memory.ratios)
-    planner = planner_for(known, snapshot.spec.objective, shared=shared, every_s=every_s, tuning=tuning)
+    planner = planner_for(
+        known,
+        snapshot.spec.objective,
+        shared=shared,
+        every_s=every_s,
+        tuning=tuning,
+        gpus_per_worker=snapshot.spec.worker.gpus_per_worker,
+    )
     # A plan holds until the next one, which is in force when the jobs of its first seconds are done.
     forecast_rps = memory.demand.forecast_rps(every_s)
     if _holds(memory):
@@ -93,7 +100,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         plan, memory = _choose(snapshot, planner, memory, ready, forecast_rps)
     desired = dict(memory.workers_by_tier or {})
     replicas, memory = _replicas(snapshot, memory, desired, shared=shared)
-    count = min(snapshot.spec.gpus.max, sum(desired.values())) + sum(profile.slots.values())
+    count = min(snapshot.spec.worker_bounds.max, sum(desired.values())) + sum(profile.slots.values())
     conditions += service_conditions(snapshot, DesiredState(plan, memory.target, count, memory.ratios))
     return Decision(
         memory=memory,
@@ -125,7 +132,8 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
     memory = replace(memory, demand=demand, plan=plan, workers_by_tier=desired, profile_hash=profile.hash)
     spec = snapshot.spec
     planned_for = (
-        profile.hash, spec.profile, spec.objective, spec.gpus, spec.placement, spec.plan_every, spec.scale_down_after,
+        profile.hash, spec.profile, spec.objective, spec.worker_bounds, spec.placement, spec.plan_every,
+        spec.scale_down_after,
     )  # fmt: skip
     if planned_for == memory.planned_for:
         return memory
@@ -142,16 +150,16 @@ def _choose(
     snapshot: Snapshot, planner: Planner, memory: Memory, ready: Mapping[str, int], forecast_rps: float
 ) -> tuple[Plan | None, Memory]:
     """Return the plan for the workers that are ready, and the memory with the workers for the forecast demand."""
-    spec, demand, reading = snapshot.spec, memory.demand, snapshot.reading
+    bounds, demand, reading = snapshot.spec.worker_bounds, memory.demand, snapshot.reading
     queued_s = reading.queued_s if isinstance(reading, DemandReading) else {}
     plan = None
     if any(ready.values()):
         capacity = capacity_by_tier(snapshot, planner.tiers)
         plan = planner.route(planner.demand_rps(demand), ready, capacity, queued_s, memory.plan)
-    target = planner.target(forecast_rps, spec.gpus, memory.target)
+    target = planner.target(forecast_rps, bounds, memory.target)
     recent = _recent_gpus(snapshot, memory, target.gpus)
     total = max(gpus for _, gpus in recent) + round(missing_gpus(snapshot))
-    total = min(spec.gpus.max, max(spec.gpus.min, total))  # a plan of remote tiers alone needs none
+    total = min(bounds.max, max(bounds.min, total))  # a plan of remote tiers alone needs none
     # From what was desired last, not what groups are asked for now: a GPU on its way is between them.
     assigned = memory.workers_by_tier or {}
     desired = planner.workers_by_tier(target, forecast_rps, total, ready, assigned)

@@ -63,6 +63,8 @@ class Worker:
     """Where routers reach it, which is how they name it."""
     remote: bool = False
     """Whether it has an endpoint make its images, and no GPU."""
+    gpus: int = 1
+    """GPUs that it takes, unless it is remote."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class WorkerGroup:
     """Why its controller may not create workers, for example a quota."""
     remote: bool = False
     """Whether its workers have an endpoint make their images, and no GPUs."""
+    gpus: int = 1
+    """GPUs that each of its workers takes, unless they are remote."""
 
     @property
     def followed(self) -> bool:
@@ -119,6 +123,8 @@ class Lowered:
 
     former: int
     followed_since_s: float | None = None
+    gpus: int = 1
+    """GPUs that each of its workers takes."""
 
 
 @dataclass(frozen=True)
