@@ -216,9 +216,10 @@ def _kept(kind: str, item: Object) -> Object:
     return {part: item[part] for part in ("metadata", *(("status",) if kind == "pools" else ())) if part in item}
 
 
-def _generation(item: Object) -> tuple[int, bool]:
-    """Return what changes when somebody writes a spec or deletes an object."""
-    return item["metadata"].get("generation", 0), "deletionTimestamp" in item["metadata"]
+def _generation(item: Object) -> tuple[int, bool, Object]:
+    """Return what changes when somebody writes a spec or labels, or deletes an object."""
+    meta = item["metadata"]
+    return meta.get("generation", 0), "deletionTimestamp" in meta, meta.get("labels") or {}
 
 
 def _version(item: Object) -> int:

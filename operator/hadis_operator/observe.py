@@ -12,7 +12,7 @@ from hadis.planning.sizes import read_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import read_ratios
 from hadis.protocol.address import http_url
-from hadis.protocol.labels import POOL, REMOTE, REVISION, resident_tiers
+from hadis.protocol.labels import POOL, REMOTE, REVISION, read_gpus, resident_tiers
 
 from hadis_operator.children import Children
 from hadis_operator.children.worker import PORT
@@ -91,7 +91,13 @@ def groups_of(
         deployment, stale = existing.get(revision), revision not in desired
         if deployment is None:
             pool, by_endpoint = desired[revision][POOL], REMOTE in desired[revision]
-            yield WorkerGroup(revision, resident_tiers(pool, tiers, remote), exists=False, remote=by_endpoint)
+            yield WorkerGroup(
+                revision,
+                resident_tiers(pool, tiers, remote),
+                exists=False,
+                remote=by_endpoint,
+                gpus=read_gpus(desired[revision]),
+            )
         else:
             yield WorkerGroup(
                 name=revision,
@@ -103,6 +109,7 @@ def groups_of(
                 stale=stale,
                 refused=deployment.refused,
                 remote=deployment.remote,
+                gpus=deployment.gpus,
             )
 
 
@@ -120,4 +127,5 @@ def worker_of(pod: PodView, tiers: tuple[str, ...], remote: Collection[str] = ()
         failure=pod.failure,
         url=http_url(pod.address, PORT) if pod.address else "",
         remote=pod.remote,
+        gpus=pod.gpus,
     )

@@ -23,7 +23,7 @@ from hadis_operator import children
 from hadis_operator.apply import Applier
 from hadis_operator.cache import Cache
 from hadis_operator.children import Children, router
-from hadis_operator.children.common import Owner
+from hadis_operator.children.common import Owner, propagated
 from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
 from hadis_operator.gpu_pools import GpuPools
 from hadis_operator.observe import fitting, memory_of, snapshot_of
@@ -158,9 +158,10 @@ class Reconciler:
 
     def _desired(self, service: ServiceView, spec: ServiceSpec, profile: Profile) -> Children:
         """Return the children, made anew only for another spec or profile: a big profile takes long to write down."""
-        key = (service.uid, service.generation, profile.resource.metadata.name, profile.hash)
+        labels = propagated(service.labels, self._settings.propagated_labels)
+        key = (service.uid, service.generation, labels, profile.resource.metadata.name, profile.hash)
         if self._children is None or self._children[0] != key:
-            owner = Owner(self._name, self._namespace, service.uid)
+            owner = Owner(self._name, self._namespace, service.uid, labels)
             shared = is_shared(spec, profile)
             self._children = key, children.make(owner, spec, self._settings, profile, shared=shared)
         return self._children[1]

@@ -93,8 +93,8 @@ class StatusWriter:
 def gpu_counts(snapshot: Snapshot) -> dict[str, int]:
     """Return a service's GPUs by state."""
     workers = [worker for worker in snapshot.workers if not worker.remote]
-    ready = sum(worker.ready for worker in workers)
-    return {"ready": ready, "existing": len(workers), "budget": snapshot.gpus.max}
+    ready, existing = sum(worker.gpus for worker in workers if worker.ready), sum(worker.gpus for worker in workers)
+    return {"ready": ready, "existing": existing, "budget": snapshot.gpus.max}
 
 
 def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]) -> ServiceStatus:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem
-from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION
+from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION, read_gpus
 
 Object = dict[str, Any]
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -34,6 +34,7 @@ class ServiceView:
     """Name of its CascadeProfile, also where the rest of the spec cannot be read."""
     pool: str = ""
     """Name of its GpuPool, likewise; empty where it has none."""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -73,6 +74,8 @@ class DeploymentView:
     """Names of the ConfigMaps that its pods mount."""
     remote: bool = False
     """Whether its pods have an endpoint make their images, and no GPU."""
+    gpus: int = 1
+    """GPUs that each of its pods takes."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class PodView:
     deletion_cost: str | None
     remote: bool = False
     """Whether an endpoint makes its images, and it has no GPU."""
+    gpus: int = 1
+    """GPUs that it takes."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ def service_view(item: Object) -> ServiceView:
         status=read_status(item.get("status") or {}),
         profile=str(document.get("profile", "")),
         pool=_pool(document),
+        labels=meta.get("labels") or {},
     )
 
 
@@ -203,6 +209,7 @@ def deployment_view(item: Object) -> DeploymentView:
         refused=_refused(meta["name"], status),
         config_maps=tuple(_config_maps(spec)),
         remote=REMOTE in labels,
+        gpus=read_gpus(labels),
     )
 
 
@@ -227,6 +234,7 @@ def pod_view(item: Object) -> PodView:
         failure=_failure(meta["name"], status),
         deletion_cost=(meta.get("annotations") or {}).get(DELETION_COST),
         remote=REMOTE in labels,
+        gpus=read_gpus(labels),
     )
 
 

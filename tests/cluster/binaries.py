@@ -40,6 +40,8 @@ _PACKAGES = {
         for name in ("containerd", "containerd-shim-runc-v2", "ctr")
     },
     "coredns": ("coredns", "github.com/coredns/coredns"),
+    "kube-score": ("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),
+    "kubeconform": ("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
     "versitygw": ("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }
 _VERSION = "k8s.io/component-base/version"

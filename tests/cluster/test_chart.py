@@ -47,6 +47,7 @@ CHANGES: dict[str, tuple[Any, str, str]] = {
     "router.repository": ("our-router", OPERATOR, "value: our-router:"),
     "worker.repository": ("our-worker", OPERATOR, "value: our-worker:"),
     "watchNamespaces": (["team"], "Role/ns-x-hadis", "namespace: team"),
+    "propagatedLabels": (["kueue.x-k8s.io/"], OPERATOR, """value: '["kueue.x-k8s.io/"]'"""),
     "crds.enabled": (False, CRD, ""),
     "crds.keep": (False, CRD, "!helm.sh/resource-policy"),
     "prometheus.address": ("http://prometheus:9090", OPERATOR, "value: http://prometheus:9090"),

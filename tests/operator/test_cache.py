@@ -111,6 +111,10 @@ def test_a_status_concerns_nobody_but_another_spec_and_a_deletion_do() -> None:
     assert woken.since() == []
     cache.saw("services", "MODIFIED", service_object(generation=2))
     assert woken.since() == [KEY]
+    labelled = service_object(generation=2)
+    labelled["metadata"]["labels"] = {"team": "pictures"}
+    cache.saw("services", "MODIFIED", labelled)
+    assert woken.since() == [KEY], "labels may be those of its children"
     deleting = service_object(generation=2)
     deleting["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     cache.saw("services", "MODIFIED", deleting)

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from hadis.api.gpu_pool import GpuPool, GpuPoolSpec, GpuPoolStatus
 from hadis.api.images_api import ImagesApi
+from hadis.api.pod_rules import POD_RULES
 from hadis.api.profile_status import ProfileStatus
 from hadis.api.remote import EXTRA_OF, Remote
 from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, Optimize, ProfileSpec, ServiceSpec
@@ -86,6 +87,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     Tier.__name__: _of_remote_tiers(),
+    **POD_RULES,
 }
 """By model's name."""
 _KEPT = (
@@ -152,6 +154,8 @@ def _object(node: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
             part.setdefault("default", {})  # so that the defaults below it are filled in
     if "required" in node:
         converted["required"] = node["required"]
+    if node.get("additionalProperties") is True:
+        converted["x-kubernetes-preserve-unknown-fields"] = True
     if rules := RULES.get(node.get("title", "")):
         converted["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in rules]
     return converted

@@ -147,6 +147,13 @@ class ServiceSpec(Fields):
     worker: WorkerPods = Field(default_factory=WorkerPods)
 
     @property
+    def worker_bounds(self) -> Gpus:
+        """How many workers with GPUs there may be: the planner counts workers, the budget GPUs."""
+        each = self.worker.gpus_per_worker
+        most = self.gpus.max // each
+        return Gpus(min=min(most, -(-self.gpus.min // each)), max=most)
+
+    @property
     def first_image_s(self) -> float | None:
         """Seconds that a request which finds no worker may wait; None where workers never all go."""
         longest = self.objective.first_image or self.objective.latency

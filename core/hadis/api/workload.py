@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from hadis.api.fields import Fields
 from hadis.api.links import Links, LongJobs
+from hadis.api.pod_template import Ours
+from hadis.api.pods import ROUTER, WORKER, PodFields
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 
@@ -44,8 +47,10 @@ class Resources(Fields):
     memory: Quantity | None = Field(None, description="Requested memory, and its limit, for example 1Gi.")
 
 
-class RouterPods(Fields):
+class RouterPods(PodFields):
     """The routers of a service."""
+
+    OURS: ClassVar[Ours] = ROUTER
 
     replicas: int = Field(
         2,
@@ -86,10 +91,36 @@ class ModelCache(Fields):
         return self
 
 
-class WorkerPods(Fields):
+class ResourceClaim(Fields):
+    """A claim of devices that each pod gets for itself (dynamic resource allocation)."""
+
+    name: str = Field(min_length=1, max_length=63, description="Name of the claim in the pod.")
+    resource_claim_template_name: str = Field(
+        min_length=1, max_length=253, description="ResourceClaimTemplate in the service's namespace."
+    )
+    request: str | None = Field(
+        None, min_length=1, max_length=63, description="The one of its requests that the worker gets; default: all."
+    )
+
+
+class WorkerPods(PodFields):
     """The GPU pods of a service."""
 
+    OURS: ClassVar[Ours] = WORKER
+
     gpu_resource: str = Field("nvidia.com/gpu", min_length=1, description="Extended resource that is one GPU.")
+    gpus_per_worker: int = Field(
+        1, ge=1, le=64, description="GPUs that each worker takes, in one pod; `gpus.max` divided by it are the workers."
+    )
+    resource_claims: tuple[ResourceClaim, ...] = Field(
+        (),
+        max_length=8,
+        description="Claims by which workers get their GPUs, in place of gpuResource. gpusPerWorker says how many GPUs "
+        "those of one pod are.",
+    )
+    shm_size: Quantity | None = Field(
+        None, description="Size of /dev/shm, which counts as memory; default: what the container runtime gives."
+    )
     node_selector: dict[str, str] = Field({}, description="Labels that a worker's node must have.")
     tolerations: tuple[Toleration, ...] = Field(
         (), max_length=32, description="Taints of nodes that workers may run on."
@@ -104,3 +135,20 @@ class WorkerPods(Fields):
     runtime_class_name: str | None = Field(
         None, min_length=1, description="RuntimeClass of the pods, for example nvidia; none: the cluster's default."
     )
+
+    @model_validator(mode="after")
+    def _leave_gpus(self) -> Self:
+        template = self.pod_template.spec if self.pod_template else {}
+        for field in ("containers", "initContainers"):
+            for container in template.get(field) or ():
+                self._check_gpus(f"podTemplate.spec.{field}.{container['name']}.resources", container)
+        if "resourceClaims" in template:
+            raise ValueError("podTemplate.spec.resourceClaims: write spec.worker.resourceClaims, which is counted")
+        return self
+
+    def _check_gpus(self, where: str, container: Mapping[str, Any]) -> None:
+        needs = container.get("resources") or {}
+        if any(self.gpu_resource in (needs.get(part) or {}) for part in ("requests", "limits")):
+            raise ValueError(f"{where}: {self.gpu_resource} is counted by gpusPerWorker; write that")
+        if "claims" in needs and container["name"] == self.OURS.container:
+            raise ValueError(f"{where}: claims are those of resourceClaims; write that")

@@ -61,7 +61,8 @@ class ControlLoop:
         count = sum(not place.remote for place in self.workers.places)
         # With `idleAfter` they all go all the same: only what users write may not ask for both.
         gpus = Gpus(min=count, max=count).model_copy(update={"idle_after": self.spec.gpus.idle_after})
-        spec = self.spec.model_copy(update={"gpus": gpus, "mode": "Auto"})
+        each = self.spec.worker.model_copy(update={"gpus_per_worker": 1})  # what is counted here are places
+        spec = self.spec.model_copy(update={"gpus": gpus, "mode": "Auto", "worker": each})
         every_s = parse_duration_s(spec.plan_every)
         async with httpx.AsyncClient(timeout=_PROBE_S) as http:
             while True:

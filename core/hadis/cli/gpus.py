@@ -52,18 +52,19 @@ def list_devices(environment: Mapping[str, str], limit_s: float = _LIST_S) -> tu
     return tuple(dict.fromkeys(devices))
 
 
-def assign(devices: Sequence[str], workers: int) -> tuple[str | None, ...]:
-    """Return each worker's device, a different one for each; all None (computing on the CPU) without devices.
+def assign(devices: Sequence[str], workers: int, each: int = 1) -> tuple[str | None, ...]:
+    """Return each worker's devices, `each` of them and of no other; all None (computing on the CPU) without devices.
 
     Raises ValueError, with one line for the user, where there are devices and more workers than them.
     """
     if not devices:
         return (None,) * workers
-    if workers > len(devices):
-        gpus = "1 GPU" if len(devices) == 1 else f"{len(devices)} GPUs"
-        fewer = "--workers 1" if len(devices) == 1 else f"--workers {len(devices)} or fewer"
-        raise ValueError(f"{workers} workers, but this machine has {gpus}: each worker takes one; use {fewer}")
-    return tuple(devices[:workers])
+    if workers * each > len(devices):
+        gpus, most = "1 GPU" if len(devices) == 1 else f"{len(devices)} GPUs", len(devices) // each
+        takes, fewer = "one" if each == 1 else str(each), "--workers 1" if most == 1 else f"--workers {most} or fewer"
+        use = fewer if most else "a smaller worker.gpusPerWorker"
+        raise ValueError(f"{workers} workers, but this machine has {gpus}: each worker takes {takes}; use {use}")
+    return tuple(",".join(devices[i * each : (i + 1) * each]) for i in range(workers))
 
 
 def threads_per_worker(workers: int, environment: Mapping[str, str]) -> int:

@@ -36,17 +36,20 @@ def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the router.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
     workers: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Worker processes, one per GPU; default: gpus.max.")
+        int | None,
+        typer.Option(
+            min=1, max=64, help="Worker processes, each with GPUs of its own; default: as many as gpus.max allows."
+        ),
     ] = None,
 ) -> None:
     """Serve a manifest on this machine: starts the router and the workers, plans every few seconds, stops on Ctrl-C."""
     try:
         read = read_manifest(manifest)
-        count = workers if workers is not None else max(1, read.service.spec.gpus.max)
+        count = workers if workers is not None else max(1, read.service.spec.worker_bounds.max)
         if not Profile(read.profile).local_tiers:
             count = 0
         api_keys(read.profile.spec.tiers, os.environ)  # else each worker would refuse its settings
-        devices = assign(list_devices(os.environ), count)
+        devices = assign(list_devices(os.environ), count, read.service.spec.worker.gpus_per_worker)
     except (ManifestError, ValueError) as error:
         raise fail(str(error)) from None
     _check_port(host, port)
@@ -87,7 +90,7 @@ class Machine:
     host: str
     port: int
     devices: tuple[str | None, ...]
-    """For each worker the GPU that it sees; None where it sees whatever the machine has."""
+    """For each worker the GPUs that it sees; None where it sees whatever the machine has."""
     say: Callable[..., None]
     secret: str = field(default_factory=make_secret, repr=False)
     """What router, workers and control loop know each other by, for this run."""

@@ -88,7 +88,14 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     since_s = unready_since(memory.unready_since_s, ready, profile, snapshot.now_s)
     memory = replace(memory, unready_since_s=since_s)
     known = corrected(with_mix(without_away(profile, since_s, snapshot.now_s), memory.mix), memory.ratios)
-    planner = planner_for(known, snapshot.spec.objective, shared=shared, every_s=every_s, tuning=tuning)
+    planner = planner_for(
+        known,
+        snapshot.spec.objective,
+        shared=shared,
+        every_s=every_s,
+        tuning=tuning,
+        gpus_per_worker=snapshot.spec.worker.gpus_per_worker,
+    )
     # A plan holds until the next one, which is in force when the jobs of its first seconds are done.
     forecast_rps = memory.demand.forecast_rps(every_s)
     if _holds(memory):
@@ -99,7 +106,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     if desired != memory.workers_by_tier:  # it rests, or wakes
         wanted = sum(desired.values())
     memory = replace(memory, workers_by_tier=desired)
-    desired = _within(desired, snapshot.gpus.max)
+    desired = _within(desired, snapshot.worker_bounds.max)
     replicas, memory = _replicas(snapshot, memory, desired, shared=shared)
     count = sum(desired.values()) + sum(profile.slots.values())
     conditions += service_conditions(snapshot, DesiredState(plan, memory.target, count, memory.ratios, memory.rest))
@@ -113,7 +120,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         workers_by_tier={tier: profile.slots.get(tier, desired.get(tier, 0)) for tier in profile.tiers},
         ready_by_tier=ready,
         replicas=replicas if snapshot.spec.mode == "Auto" else None,
-        gpus_wanted=wanted,
+        gpus_wanted=wanted * snapshot.spec.worker.gpus_per_worker,
     )
 
 
@@ -134,7 +141,8 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
     memory = replace(memory, demand=demand, plan=plan, workers_by_tier=desired, profile_hash=profile.hash)
     spec = snapshot.spec
     planned_for = (
-        profile.hash, spec.profile, spec.objective, spec.gpus, spec.placement, spec.plan_every, spec.scale_down_after,
+        profile.hash, spec.profile, spec.objective, spec.worker_bounds, spec.placement, spec.plan_every,
+        spec.scale_down_after,
     )  # fmt: skip
     if planned_for == memory.planned_for:
         return memory
@@ -155,23 +163,24 @@ def _holds(memory: Memory) -> bool:
 def _choose(
     snapshot: Snapshot, planner: Planner, memory: Memory, ready: Mapping[str, int], forecast_rps: float
 ) -> tuple[Plan | None, int, Memory]:
-    """Return the plan for the workers that are ready, the GPUs wanted, and the memory with the workers to have.
+    """Return the plan for the workers that are ready, the workers wanted, and the memory with the workers to have.
 
     Of a pool, a service wants what its plan would have alone, and has what it is granted of that.
     """
-    spec, demand, reading = snapshot.spec, memory.demand, snapshot.reading
+    alone, bounds = snapshot.spec.worker_bounds, snapshot.worker_bounds
+    demand, reading = memory.demand, snapshot.reading
     queued_s = reading.queued_s if isinstance(reading, DemandReading) else {}
     plan = None
     if any(ready.values()):
         capacity = capacity_by_tier(snapshot, planner.tiers)
         plan = planner.route(planner.demand_rps(demand), ready, capacity, queued_s, memory.plan)
-    alone = target = planner.target(forecast_rps, spec.gpus, memory.target)
-    if snapshot.gpus != spec.gpus:
-        target = planner.target(forecast_rps, snapshot.gpus, memory.target)
-    recent = _recent_gpus(snapshot, memory, alone.gpus)
+    unbound = target = planner.target(forecast_rps, alone, memory.target)
+    if bounds != alone:
+        target = planner.target(forecast_rps, bounds, memory.target)
+    recent = _recent_gpus(snapshot, memory, unbound.gpus)
     wanted = max(gpus for _, gpus in recent) + round(missing_gpus(snapshot))
-    wanted = min(spec.gpus.max, max(spec.gpus.min, wanted))  # a plan of remote tiers alone needs none
-    total = min(wanted, snapshot.gpus.max)
+    wanted = min(alone.max, max(alone.min, wanted))  # a plan of remote tiers alone needs none
+    total = min(wanted, bounds.max)
     # From what was desired last, not what groups are asked for now: a GPU on its way is between them.
     assigned = memory.workers_by_tier or {}
     desired = planner.workers_by_tier(target, forecast_rps, total, ready, assigned)

@@ -86,6 +86,7 @@ class Part:
     targets: Mapping[str, int]
     """Workers that each group which the spec asks for should have in the end."""
     budget: int
+    """GPUs, or an endpoint's slots."""
 
     @property
     def names(self) -> set[str]:

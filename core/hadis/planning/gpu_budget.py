@@ -20,7 +20,7 @@ least one, is missing at a time. Called again whenever a worker comes or goes, u
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hadis.planning.snapshot import Lowered, Memory, Snapshot, Worker, WorkerGroup
 
@@ -46,6 +46,8 @@ class GroupCount:
     ready: int
     stale: bool
     """Whether its workers are not what the spec asks for any more."""
+    gpus: int = 1
+    """GPUs that each of its workers takes."""
 
     @property
     def due(self) -> int:
@@ -80,15 +82,20 @@ def gpus_taken(
     remote = {group.name for group in groups if group.remote}
     own = {name: each for name, each in lowered.items() if name not in remote}
     counts = _count_groups([g for g in groups if not g.remote], [w for w in workers if not w.remote], own)
-    return sum(max((replicas or {}).get(g.name, g.replicas), g.due) + g.terminating for g in counts)
+    return sum((max((replicas or {}).get(g.name, g.replicas), g.due) + g.terminating) * g.gpus for g in counts)
 
 
 def _count_groups(
     groups: Sequence[WorkerGroup], workers: Sequence[Worker], lowered: Mapping[str, Lowered]
 ) -> list[GroupCount]:
     orphaned = sorted({worker.group for worker in workers}.union(lowered) - {group.name for group in groups})
-    everyone = (*groups, *(WorkerGroup(name, (), stale=True, exists=False) for name in orphaned))
+    everyone = (*groups, *(_orphaned(name, workers, lowered.get(name)) for name in orphaned))
     return [_count(group, workers, lowered.get(group.name)) for group in everyone]
+
+
+def _orphaned(name: str, workers: Iterable[Worker], lowered: Lowered | None) -> WorkerGroup:
+    each = [worker.gpus for worker in workers if worker.group == name]
+    return WorkerGroup(name, (), stale=True, exists=False, gpus=max([*each, lowered.gpus if lowered else 1]))
 
 
 def _count(group: WorkerGroup, workers: Iterable[Worker], lowered: Lowered | None) -> GroupCount:
@@ -102,6 +109,7 @@ def _count(group: WorkerGroup, workers: Iterable[Worker], lowered: Lowered | Non
         terminating=terminating,
         ready=sum(worker.ready for worker in members),
         stale=group.stale,
+        gpus=group.gpus,
     )
 
 
@@ -114,7 +122,7 @@ def still_lowered(snapshot: Snapshot, memory: Memory) -> dict[str, Lowered]:
         if name not in behind and since_s is None:
             since_s = snapshot.now_s
         if since_s is None or snapshot.now_s - since_s <= SETTLE_S:
-            remaining[name] = Lowered(lowered.former, since_s)
+            remaining[name] = replace(lowered, followed_since_s=since_s)
     return remaining
 
 
@@ -126,7 +134,7 @@ def remember_lowered(
     for group in groups:
         if replicas.get(group.name, group.replicas) < group.replicas:
             former = lowered[group.name].former if group.name in lowered else 0
-            remembered[group.name] = Lowered(max(former, group.replicas))
+            remembered[group.name] = Lowered(max(former, group.replicas), gpus=group.gpus)
     return remembered
 
 
@@ -157,20 +165,21 @@ def next_replicas(
 ) -> dict[str, int]:
     """Return the replicas that each group may be asked for now, on the way to `targets` (by group; others end).
 
+    `budget` counts GPUs, of which workers of an old and of a new template may take another number each.
     `room` is whether the nodes have GPUs for more workers than there are; `add` is whether anything may be added.
     `held` are stale groups whose successors have another budget and are not ready: they stay as far as there is room.
     """
     desired = {g.name: 0 if g.stale else targets.get(g.name, 0) for g in groups}
     result = {g.name: min(g.replicas, desired[g.name]) if not g.stale else g.replicas for g in groups}
     _end_stale(groups, desired, result, budget, room=room, held=held)
-    left = budget - sum(max(result[g.name], g.due) + g.terminating for g in groups)
+    left = budget - sum((max(result[g.name], g.due) + g.terminating) * g.gpus for g in groups)
     if left < 0:  # a worker beyond the budget may be gone already: to ask for it once more would be to add
         return result
     for g in groups:
         paid = max(result[g.name], g.held)
-        most = min(desired[g.name], paid + left)
+        most = min(desired[g.name], paid + left // g.gpus)
         if add and not g.stale and most > result[g.name]:
-            left -= max(0, most - paid)
+            left -= max(0, most - paid) * g.gpus
             result[g.name] = most
     return result
 
@@ -184,20 +193,28 @@ def _end_stale(
     room: bool,
     held: Collection[str],
 ) -> None:
-    """Lower the stale groups by the workers that nobody has to wait for."""
-    total = min(budget, sum(desired.values()))
-    fresh_ready = sum(min(g.ready, desired[g.name]) for g in groups if not g.stale)
-    surplus = budget - total if room else 0
+    """Lower the stale groups by the workers that nobody has to wait for. All sums are of GPUs.
+
+    Where one worker takes several, what may be missing or is over is whole workers of the largest kind, and where old
+    ones take others than new ones (`slack`), what their whole numbers leave of that: less would free too little for
+    the next one, and nothing would move.
+    """
+    largest = max((g.gpus for g in groups), default=1)
+    fresh = max((g.gpus for g in groups if not g.stale), default=1)
+    slack = largest - 1 if len({g.gpus for g in groups}) > 1 else 0
+    total = min(budget // fresh * fresh, sum(desired[g.name] * g.gpus for g in groups if not g.stale))
+    fresh_ready = sum(min(g.ready, desired[g.name]) * g.gpus for g in groups if not g.stale)
+    surplus = max(0, budget - total - slack) // largest * largest if room else 0
     kept = {}
     for g in groups:
-        kept[g.name] = min(g.replicas, g.ready, surplus) if g.stale and g.name in held else 0
-        surplus -= kept[g.name]
-    stale_ready = sum(min(g.replicas, g.ready) - kept[g.name] for g in groups if g.stale)
-    missing = max(0, max(1, total // REPLACED_AT_ONCE) - surplus) if total else 0
+        kept[g.name] = min(g.replicas, g.ready, surplus // g.gpus) if g.stale and g.name in held else 0
+        surplus -= kept[g.name] * g.gpus
+    stale_ready = sum((min(g.replicas, g.ready) - kept[g.name]) * g.gpus for g in groups if g.stale)
+    missing = max(0, max(largest + slack, total // REPLACED_AT_ONCE) - surplus) if total else 0
     spare = max(0, stale_ready + fresh_ready - (total - missing)) if fresh_ready < total else stale_ready
     for g in groups:
         if g.stale:
             unready = max(0, g.replicas - g.ready)  # those serve nobody
-            ended = min(g.replicas - kept[g.name], spare + unready)
-            spare -= max(0, ended - unready)
+            ended = min(g.replicas - kept[g.name], spare // g.gpus + unready)
+            spare -= max(0, ended - unready) * g.gpus
             result[g.name] = g.replicas - ended

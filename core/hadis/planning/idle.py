@@ -84,7 +84,7 @@ def resting_workers(
         return counts
     first = min(profile.local_tiers, key=lambda tier: profile.tiers[tier].load_seconds)
     if not counts.get(first):
-        if sum(counts.values()) >= snapshot.spec.gpus.max:
+        if sum(counts.values()) >= snapshot.spec.worker_bounds.max:
             counts[max(counts, key=counts.__getitem__)] -= 1
         counts[first] = 1
     return counts

@@ -25,11 +25,21 @@ from hadis.planning.tuning import Tuning
 class Planner:
     """Chooses plans; holds arrays, and nothing that changes."""
 
-    def __init__(self, profile: Profile, objective: Objective, *, shared: bool, every_s: float, tuning: Tuning) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        objective: Objective,
+        *,
+        shared: bool,
+        every_s: float,
+        tuning: Tuning,
+        gpus_per_worker: int = 1,
+    ) -> None:
         """Prepare the tables: some megabytes and tens of milliseconds, so use `planner_for`."""
         slo_s = parse_duration_s(objective.latency)
         self._shared = shared
-        self._solver = Solver(profile, objective, shared=shared, tuning=tuning)
+        self._gpus_per_worker = gpus_per_worker
+        self._solver = Solver(profile, objective, shared=shared, tuning=tuning, gpus_per_worker=gpus_per_worker)
         criterion = self._solver.criterion
         self._routing = cached_routing(self._solver.table, criterion, shared=shared, every_s=every_s, tuning=tuning)
         # Whole GPUs are too coarse for the finer grid to matter, and many counts are compared.
@@ -119,7 +129,8 @@ class Planner:
             heavy_latency_s=route.heavy_latency_s,
         )
         on_gpus = [part for tier, _, part in of_tier if tier not in remote]
-        loads = [f"{sum(on_gpus):.3g} of {gpus} GPUs' time"] if on_gpus else []
+        each = self._gpus_per_worker
+        loads = [f"{sum(on_gpus) * each:.3g} of {gpus * each} GPUs' time"] if on_gpus else []
         loads += [f"{part:.3g} of {count} slots of {tier}" for tier, count, part in of_tier if tier in remote and part]
         why = "best quality" if route.keeps_up else "too few GPUs are ready"
         reason = f"{why}: {demand_rps:.3g} requests/s take {', '.join(loads) or 'nothing'}"
@@ -139,6 +150,8 @@ def _shared_counts(route: Route, alone: bool, direct: float, total: int) -> tupl
 
 
 @lru_cache(maxsize=64)
-def planner_for(profile: Profile, objective: Objective, *, shared: bool, every_s: float, tuning: Tuning) -> Planner:
+def planner_for(
+    profile: Profile, objective: Objective, *, shared: bool, every_s: float, tuning: Tuning, gpus_per_worker: int = 1
+) -> Planner:
     """Return the planner that all services with the same profile, objective and period (seconds) use."""
-    return Planner(profile, objective, shared=shared, every_s=every_s, tuning=tuning)
+    return Planner(profile, objective, shared=shared, every_s=every_s, tuning=tuning, gpus_per_worker=gpus_per_worker)

@@ -78,6 +78,8 @@ class Worker:
     """Where routers reach it, which is how they name it."""
     remote: bool = False
     """Whether it has an endpoint make its images, and no GPU."""
+    gpus: int = 1
+    """GPUs that it takes, unless it is remote."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class WorkerGroup:
     """Why its controller may not create workers, for example a quota."""
     remote: bool = False
     """Whether its workers have an endpoint make their images, and no GPUs."""
+    gpus: int = 1
+    """GPUs that each of its workers takes, unless they are remote."""
 
     @property
     def followed(self) -> bool:
@@ -149,6 +153,11 @@ class Snapshot:
         most = min(gpus.max, self.pool.gpus)
         return gpus.model_copy(update={"min": min(gpus.min, most), "max": most})
 
+    @property
+    def worker_bounds(self) -> Gpus:
+        """How many workers with GPUs it may have now."""
+        return self.spec.model_copy(update={"gpus": self.gpus}).worker_bounds
+
 
 @dataclass(frozen=True)
 class Lowered:
@@ -156,6 +165,8 @@ class Lowered:
 
     former: int
     followed_since_s: float | None = None
+    gpus: int = 1
+    """GPUs that each of its workers takes."""
 
 
 @dataclass(frozen=True)

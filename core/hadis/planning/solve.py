@@ -26,10 +26,22 @@ _FIRST_BLOCK, _LARGEST_BLOCK = 8, 128
 
 
 class Solver:
-    """Chooses plans for one profile and objective. `shared`: any GPU may run any tier, so all wait in one pool."""
+    """Chooses plans for one profile and objective. `shared`: any GPU may run any tier, so all wait in one pool.
 
-    def __init__(self, profile: Profile, objective: Objective, *, shared: bool, tuning: Tuning = Tuning()) -> None:
+    It counts workers; where each takes several GPUs, only what it says to people counts those.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        objective: Objective,
+        *,
+        shared: bool,
+        tuning: Tuning = Tuning(),
+        gpus_per_worker: int = 1,
+    ) -> None:
         """Prepare the arrays."""
+        self._gpus_per_worker = gpus_per_worker
         self._slo_s, self._tuning = parse_duration_s(objective.latency), tuning
         self.table = cached_table(profile, self._slo_s, refine=tuning.refine)
         self.criterion = criterion(objective)
@@ -59,7 +71,12 @@ class Solver:
             row = best
             reason = self.criterion.reason(acceptable=bool(self._reaches[row]))
         allocation = self._placement.fewest_gpus(row, demand_rps, gpus, min(min_gpus, gpus))
-        return self.plan_of(allocation, demand_rps, f"{reason}, for {demand_rps:.3g} requests/s on {gpus} GPUs")
+        return self.plan_of(
+            allocation, demand_rps, f"{reason}, for {demand_rps:.3g} requests/s on {self._gpus(gpus)} GPUs"
+        )
+
+    def _gpus(self, workers: int) -> int:
+        return workers * self._gpus_per_worker
 
     def _best(self, demand_rps: float, gpus: int) -> int | None:
         """Return the best row of those that are acceptable, else of all; None where nothing is feasible."""
@@ -115,11 +132,11 @@ class Solver:
         enough = next((n for n in _doubling(max(1, gpus), MOST_GPUS) if self._any_feasible(demand_rps, n)), None)
         if enough:
             needed = fewest(lambda n: self._any_feasible(demand_rps, n), gpus, enough)
-            return f"{demand} need {needed} GPUs, there are {gpus}"
+            return f"{demand} need {self._gpus(needed)} GPUs, there are {self._gpus(gpus)}"
         if self.table.slots.all() and self._any_feasible(0.0, 0):
             return f"{demand} are more than the endpoints of all tiers can make; give them more slots"
         if self._any_feasible(0.0, 2):  # one GPU per tier, nothing waits: it is the demand that is too much
-            return f"{demand} need more than {MOST_GPUS} GPUs, there are {gpus}"
+            return f"{demand} need more than {self._gpus(MOST_GPUS)} GPUs, there are {self._gpus(gpus)}"
         fastest = self.table.shortest_service_s
         if fastest <= self._slo_s:
             return f"no configuration can meet {self._slo_s:g} s, though a tier alone takes {fastest:g} s; profile it"

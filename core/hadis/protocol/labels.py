@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 SERVICE, COMPONENT = "hadis.dev/service", "hadis.dev/component"
 POOL, REVISION = "hadis.dev/pool", "hadis.dev/revision"
@@ -12,6 +12,8 @@ EVERY_TIER = "ALL"
 """The pool of workers that keep every tier; no tier can have this name, for theirs are in lower case."""
 REMOTE = "hadis.dev/remote"
 """On workers that have an endpoint make their images, and no GPU."""
+GPUS = "hadis.dev/gpus"
+"""On workers that take more than one GPU: how many."""
 LONGEST = 63
 
 
@@ -28,6 +30,12 @@ def label(value: str) -> str:
 def gpu_workers(service: str) -> str:
     """Return the selector of a service's worker pods that have GPUs."""
     return f"{SERVICE}={label(service)},{COMPONENT}=worker,!{REMOTE}"
+
+
+def read_gpus(labels: Mapping[str, str]) -> int:
+    """Return how many GPUs a worker with these labels takes."""
+    text = labels.get(GPUS, "")
+    return int(text) if text.isdecimal() and int(text) else 1
 
 
 def tiers_by_pool(tiers: Collection[str], *, shared: bool, remote: Collection[str] = ()) -> dict[str, tuple[str, ...]]:

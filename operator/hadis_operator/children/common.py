@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -24,6 +25,8 @@ class Owner:
     name: str
     namespace: str
     uid: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the service that its children and their pods have too."""
 
 
 def child_name(service: str, suffix: str) -> str:
@@ -39,6 +42,7 @@ def child_name(service: str, suffix: str) -> str:
 def labels(owner: Owner, component: str, **more: str) -> dict[str, str]:
     """Return the labels of a child."""
     return {
+        **owner.labels,
         "app.kubernetes.io/name": "hadis",
         "app.kubernetes.io/instance": label(owner.name),
         "app.kubernetes.io/component": component,
@@ -47,6 +51,11 @@ def labels(owner: Owner, component: str, **more: str) -> dict[str, str]:
         COMPONENT: component,
         **more,
     }
+
+
+def propagated(labels: Mapping[str, str], prefixes: Iterable[str]) -> dict[str, str]:
+    """Return the labels of a service that begin with one of the prefixes."""
+    return {name: value for name, value in labels.items() if name.startswith(tuple(prefixes))}
 
 
 def meta(owner: Owner, name: str, component: str, **more: str) -> Manifest:

@@ -20,6 +20,7 @@ from hadis_operator.children.common import (
     secret_variable,
     service_port,
 )
+from hadis_operator.children.pod_fields import pod_metadata, with_fields
 from hadis_operator.children.router_links import links_env
 from hadis_operator.settings import OperatorSettings
 
@@ -64,7 +65,11 @@ def children(
             "kind": "RoleBinding",
             "metadata": common,
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": owner.namespace}],
+            "subjects": [
+                {"kind": "ServiceAccount", "name": account, "namespace": owner.namespace}
+                # While routers change their account, those of the former go on.
+                for account in dict.fromkeys((name, spec.router.service_account_name or name))
+            ],
         },
         {
             "apiVersion": "v1",
@@ -128,8 +133,10 @@ def _deployment(
         "selector": {"matchLabels": selector},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": {
-            "metadata": {"labels": labels(owner, "router")},
-            "spec": pod(settings, only, volumes, _GRACE_S) | {"serviceAccountName": name},
+            "metadata": pod_metadata(spec.router, labels(owner, "router")),
+            "spec": with_fields(
+                pod(settings, only, volumes, _GRACE_S) | {"serviceAccountName": name}, spec.router, selector
+            ),
         },
     }
     if not spec.router.autoscaling:  # else the count is the autoscaler's

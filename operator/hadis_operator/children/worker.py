@@ -9,9 +9,9 @@ from functools import lru_cache
 from hadis.api.fields import parse_duration_s
 from hadis.api.remote import Remote
 from hadis.api.resources import API_VERSION, ServiceSpec
-from hadis.api.workload import ModelCache, Resources
+from hadis.api.workload import ModelCache, Resources, WorkerPods
 from hadis.planning.profile import Profile
-from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION, SERVICE, digest, label, tiers_by_pool
+from hadis.protocol.labels import COMPONENT, GPUS, POOL, REMOTE, REVISION, SERVICE, digest, label, tiers_by_pool
 
 from hadis_operator.children.common import (
     CONFIG_FILE,
@@ -28,6 +28,7 @@ from hadis_operator.children.common import (
     secret_variable,
     service_port,
 )
+from hadis_operator.children.pod_fields import pod_metadata, with_fields
 from hadis_operator.settings import OperatorSettings
 
 PORT = 8100
@@ -39,6 +40,8 @@ _STARTUP_S = 4 * 3600
 _REMOTE_STARTUP_S = 300
 _REMOTE_RESOURCES = Resources(cpu="100m", memory="512Mi")
 """It decodes images and encodes them again."""
+_ON_ANY_NODE = {"affinity": None, "topology_spread_constraints": ()}
+"""What of a worker's fields is not for pods without a GPU."""
 _JUDGE_RESOURCES = Resources(cpu="1", memory="4Gi")
 """It has torch and a discriminator besides."""
 
@@ -106,11 +109,17 @@ def deployment(
     which no strategy of a Deployment does.
     """
     make = _gpu_pod if pool.remote is None else _remote_pod
-    spec_of_pods = make(spec, settings, profile, pool, config)
-    spec_of_pods["containers"][0]["env"].append(secret_variable(owner, "HADIS_WORKER_SECRET"))
-    name = child_name(owner.name, f"worker-{digest([pool.name, spec_of_pods])}")
+    bare = make(spec, settings, profile, pool, config)
+    bare["containers"][0]["env"].append(secret_variable(owner, "HADIS_WORKER_SECRET"))
+    fields = spec.worker if pool.remote is None else spec.worker.model_copy(update=_ON_ANY_NODE)
+    of_pool = {SERVICE: label(owner.name), COMPONENT: "worker", POOL: pool.name}
+    each = spec.worker.gpus_per_worker
+    gpus = {GPUS: str(each)} if each > 1 and pool.remote is None else {}
+    kind = gpus | ({REMOTE: "true"} if pool.remote else {})
+    spec_of_pods, added = with_fields(bare, fields, of_pool), pod_metadata(fields, {**owner.labels, **gpus})
+    parts = [pool.name, spec_of_pods, *([added] if added != {"labels": {}} else [])]
+    name = child_name(owner.name, f"worker-{digest(parts)}")
     marks = {POOL: pool.name, REVISION: name.rsplit("-", 1)[1]}
-    kind = {REMOTE: "true"} if pool.remote else {}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -119,7 +128,10 @@ def deployment(
             "replicas": 0,
             "selector": {"matchLabels": {SERVICE: label(owner.name), **marks}},
             "strategy": {"type": "Recreate"},
-            "template": {"metadata": {"labels": labels(owner, "worker", **marks, **kind)}, "spec": spec_of_pods},
+            "template": {
+                "metadata": pod_metadata(fields, labels(owner, "worker", **marks, **kind)),
+                "spec": spec_of_pods,
+            },
         },
     }
 
@@ -183,10 +195,9 @@ def _gpu_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, po
     )
     only["env"].append(_THREADS)
     only["resources"] = resources(worker.resources)
-    only["resources"].setdefault("limits", {})[worker.gpu_resource] = "1"
     manifest = {"name": "manifest", "configMap": {"name": config}}
-    volumes = [manifest, {"name": "models", **_cache(worker.model_cache)}]
-    pod_spec = pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}
+    volumes = [manifest, {"name": "models", **_cache(worker.model_cache)}, *_shared_memory(worker, only)]
+    pod_spec = pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False} | _gpus(worker, only)
     if worker.node_selector:
         pod_spec["nodeSelector"] = worker.node_selector
     if worker.tolerations:
@@ -194,6 +205,27 @@ def _gpu_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, po
     if worker.runtime_class_name:
         pod_spec["runtimeClassName"] = worker.runtime_class_name
     return pod_spec
+
+
+def _gpus(worker: WorkerPods, only: Manifest) -> Manifest:
+    """Have a container ask for a worker's GPUs; return what its pod's spec says of them."""
+    claims = worker.resource_claims
+    if not claims:
+        only["resources"].setdefault("limits", {})[worker.gpu_resource] = str(worker.gpus_per_worker)
+        return {}
+    only["resources"]["claims"] = [
+        {"name": claim.name} | ({"request": claim.request} if claim.request else {}) for claim in claims
+    ]
+    template = "resourceClaimTemplateName"
+    return {"resourceClaims": [{"name": each.name, template: each.resource_claim_template_name} for each in claims]}
+
+
+def _shared_memory(worker: WorkerPods, only: Manifest) -> list[Manifest]:
+    """Return the volume of shared memory, if the spec gives its size, and mount it."""
+    if worker.shm_size is None:
+        return []
+    only["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})
+    return [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": worker.shm_size}}]
 
 
 def _cache(cache: ModelCache) -> Manifest:
