@@ -7,6 +7,7 @@ operator, and prints a KUBECONFIG to play with until Ctrl-C.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from binaries import binary
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 CHART, TOKEN = ROOT / "helm/hadis", "admin-token"
 START_S, COMMAND_S = 60.0, 60.0
-LEASE_S = 3
+LEASE_S = 6
 
 
 class ControlPlane:
@@ -44,6 +45,7 @@ class ControlPlane:
         self.url = f"https://{self.address}:{self.ports['api']}"
         self.kubeconfig = folder / "kubeconfig"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._numbers = itertools.count()
 
     def __enter__(self) -> ControlPlane:
         """Start everything and wait until the API server and the controllers work."""
@@ -127,18 +129,23 @@ class ControlPlane:
 
     def requests_of(self, namespace: str, account: str = "hadis") -> list[tuple[str, str]]:
         """Return (verb, URI) of every request that a ServiceAccount has made, but for the Lease by which it leads."""
+        events = self.audited(namespace, account)
+        return [(e["verb"], e["requestURI"]) for e in events if "/leases" not in e["requestURI"]]
+
+    def audited(self, namespace: str, account: str = "hadis") -> list[dict[str, Any]]:
+        """Return the audit event of every request that a ServiceAccount has made."""
         user, found = f"system:serviceaccount:{namespace}:{account}", []
         for line in (self.folder / "audit.log").read_text().splitlines():
             event = json.loads(line)
             began = event["stage"] == ("ResponseStarted" if event["verb"] == "watch" else "ResponseComplete")
-            if began and event["user"]["username"] == user and "/leases" not in event["requestURI"]:
-                found.append((event["verb"], event["requestURI"]))
+            if began and event["user"]["username"] == user:
+                found.append(event)
         return found
 
     def account_config(self, namespace: str, account: str, port: int | None = None) -> Path:
         """Return a kubeconfig with a ServiceAccount's token, and the API server's or another port."""
         token = self.kubectl("create", "token", account, "-n", namespace, "--duration=24h").stdout.strip()
-        path = self.folder / f"{namespace}-{account}.kubeconfig"
+        path = self.folder / f"{namespace}-{account}-{next(self._numbers)}.kubeconfig"
         self._write_kubeconfig(path, token, port)
         return path
 
@@ -225,15 +232,15 @@ class ControlPlane:
 class Operator:
     """The operator as a process, under the chart's ServiceAccount."""
 
-    def __init__(self, config: Path, log: Path, **env: str) -> None:
-        """`env` is added to the environment."""
-        self._config, self._log, self._env = config, log, env
+    def __init__(self, config: Path, log: Path, *options: str, **env: str) -> None:
+        """`options` are kopf's; `env` is added to the environment."""
+        self._config, self._log, self._options, self._env = config, log, options, env
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it."""
         env = os.environ | {"KUBECONFIG": str(self._config), "HADIS_OPERATOR_METRICS_PORT": "0"} | self._env
-        command = [sys.executable, "-m", "hadis_operator", "--standalone"]
+        command = [sys.executable, "-m", "hadis_operator", "--standalone", *self._options]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=self._log.parent)
 
@@ -271,10 +278,10 @@ class Release:
         )
         self._was_led()
 
-    def start(self, port: int | None = None, **env: str) -> Operator:
+    def start(self, *options: str, port: int | None = None, **env: str) -> Operator:
         """Start an operator; `port` is where it reaches the API server, where that is not its own."""
         config = self._plane.account_config(self._namespace, "hadis", port)
-        operator = Operator(config, self._log, **(self._env() | env))
+        operator = Operator(config, self._log, *options, **(self._env() | env))
         operator.start()
         self._operators.append(operator)
         return operator
