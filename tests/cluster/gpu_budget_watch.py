@@ -17,8 +17,8 @@ class GpuBudgetWatch:
     def __init__(self, plane: ControlPlane, namespace: str, budgets: Mapping[str, int]) -> None:
         """Watch a namespace; `budgets` are GPUs by service."""
         self._budgets, self._began = budgets, time.monotonic()
-        self.pods: dict[str, tuple[str, str, int]] = {}
-        """By name, a worker's service, group and GPUs."""
+        self.pods: dict[str, tuple[str, bool, int]] = {}
+        """By name, a worker's service, whether it terminates, and its GPUs."""
         self._notes: deque[str] = deque(maxlen=8)
         self.excesses: list[str] = []
         self.events, self.most = 0, 0
@@ -43,14 +43,18 @@ class GpuBudgetWatch:
         if event == "DELETED" or not gpus:
             self.pods.pop(name, None)
         else:
-            self.pods[name] = labels["hadis.dev/service"], labels["hadis.dev/revision"], gpus
+            self.pods[name] = labels["hadis.dev/service"], "deletionTimestamp" in pod["metadata"], gpus
         held: Counter[str] = Counter()
         for service, _, count in self.pods.values():
             held[service] += count
         self.most = max(self.most, held.total())
         for service, count in held.items():
             if count > self._budgets[service] and len(self.excesses) < 20:
-                groups = dict(Counter(group for of, group, _ in self.pods.values() if of == service))
+                names = [
+                    f"{pod} (terminates)" if terminates else pod
+                    for pod, (of, terminates, _) in sorted(self.pods.items())
+                    if of == service
+                ]
                 at = f"{time.monotonic() - self._began:.1f} s"
-                words = f"{at}: {service} holds {count} of {self._budgets[service]} GPUs: {groups} ({event} {name})"
-                self.excesses.append(f"{words}; before: {', '.join(self._notes)}")
+                words = f"{at}: {service} holds {count} of {self._budgets[service]} GPUs after {event} {name}"
+                self.excesses.append(f"{words}: {', '.join(names)}; before: {', '.join(self._notes)}")
