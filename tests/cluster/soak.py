@@ -27,7 +27,7 @@ GPUS = {"a": 4, "b": 3, "c": 2, "d": 4, "e": 3}
 """Services and their budgets."""
 MOST_AT_REST = 2.0
 """Requests per minute and service."""
-_WELL_S, _PAUSE_S = 180.0, (0.5, 5.0)
+_WELL_S, _CALM_S, _PAUSE_S = 180.0, 30.0, (0.5, 5.0)
 
 
 class Soak:
@@ -78,15 +78,18 @@ class Soak:
                     f"{(seconds - end + told) / 60:.0f} min: {self.watch}; {self.done.total()} disturbances", flush=True
                 )
 
-    def rest(self, seconds: float) -> None:
-        """Put right what was disturbed, wait until every service is well, and count requests for so long."""
+    def recover(self) -> None:
+        """Put right what was disturbed, and wait until every service is well; raise AssertionError."""
         self._answer_rightly()
         self.operators.all_well()
         for demand in self.demands.values():
             demand.rps = 1.0
         for name in GPUS:
             wait_for(lambda n=name: self._well(n), _WELL_S, f"service {name} to be well")  # type: ignore[misc]
-        time.sleep(20)  # forecasts calm down
+
+    def rest(self, seconds: float) -> None:
+        """Count the operators' requests for so long."""
+        time.sleep(_CALM_S)
         before = len(self.plane.requests_of(self.namespace))
         time.sleep(seconds)
         after = len(self.plane.requests_of(self.namespace))
@@ -193,6 +196,7 @@ def main() -> int:
         try:
             soak.disturb(options.minutes * 60)
             if not soak.watch.excesses:
+                soak.recover()
                 soak.rest(120)
             faults = faults_of(soak)
         except AssertionError as error:
