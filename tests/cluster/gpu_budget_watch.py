@@ -40,7 +40,8 @@ class GpuBudgetWatch:
         self.events += 1
         name, labels = pod["metadata"]["name"], pod["metadata"]["labels"]
         gpus = gpus_of(pod)
-        if event == "DELETED" or not gpus:
+        # What is deleted by force is marked first: controllers may replace it before its object is gone.
+        if event == "DELETED" or not gpus or pod["metadata"].get("deletionGracePeriodSeconds") == 0:
             self.pods.pop(name, None)
         else:
             self.pods[name] = labels["hadis.dev/service"], "deletionTimestamp" in pod["metadata"], gpus

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -23,6 +22,7 @@ from fakes import Demand, Line
 from gpu_budget_watch import GpuBudgetWatch
 from queries import condition
 
+LOGS = Path(__file__).parents[2] / "build/soak"
 GPUS = {"a": 4, "b": 3, "c": 2, "d": 4, "e": 3}
 """Services and their budgets."""
 MOST_AT_REST = 2.0
@@ -33,14 +33,14 @@ _WELL_S, _CALM_S, _PAUSE_S = 180.0, 30.0, (0.5, 5.0)
 class Soak:
     """Services under one release with two operators, in a namespace of a control plane."""
 
-    def __init__(self, plane: ControlPlane, namespace: str, folder: Path, seed: int) -> None:
-        """Start everything; disturb nothing yet."""
+    def __init__(self, plane: ControlPlane, namespace: str, log: Path, seed: int) -> None:
+        """Start everything; disturb nothing yet. Operators write to `log`."""
         self.plane, self.namespace, self.rng = plane, namespace, random.Random(seed)
         self.demands = {name: Demand() for name in GPUS}
         self.specs: dict[str, dict[str, object]] = {name: {"gpus": {"max": most}} for name, most in GPUS.items()}
         self.watch = GpuBudgetWatch(plane, namespace, GPUS)
         self.line = Line(plane.ports["api"])
-        self.release = Release(plane, namespace, folder / "operator.log")
+        self.release = Release(plane, namespace, log)
         plane.apply(profile(namespace), *(self._document(name) for name in GPUS))
         self.operators = Operators(self.release, self.line, self.rng)
         self.done: Counter[str] = Counter()
@@ -63,7 +63,7 @@ class Soak:
             "spec": self._change_spec,
             "profile": self._change_profile,
         }
-        often = {"load": 5, "spec": 4, "operator killed": 3, "watches cut": 3, "wrong answers": 2, "right answers": 2}
+        often = {"load": 6, "spec": 6, "operator killed": 2, "watches cut": 3, "wrong answers": 2, "right answers": 2}
         end, told = time.monotonic() + seconds, time.monotonic()
         while time.monotonic() < end and not self.watch.excesses:
             [kind] = self.rng.choices(list(kinds), [often.get(kind, 1) for kind in kinds])
@@ -79,13 +79,17 @@ class Soak:
                 )
 
     def recover(self) -> None:
-        """Put right what was disturbed, and wait until every service is well; raise AssertionError."""
+        """Put right what was disturbed, and wait until every service has all its GPUs; raise AssertionError."""
         self._answer_rightly()
         self.operators.all_well()
         for demand in self.demands.values():
             demand.rps = 1.0
+        for name, most in GPUS.items():
+            self.specs[name] = {"gpus": {"max": most, "min": most}}
+            self.plane.apply(self._document(name))
         for name in GPUS:
             wait_for(lambda n=name: self._well(n), _WELL_S, f"service {name} to be well")  # type: ignore[misc]
+        wait_for(lambda: len(self.watch.pods) == sum(GPUS.values()), _WELL_S, "all workers")
 
     def rest(self, seconds: float) -> None:
         """Count the operators' requests for so long."""
@@ -109,6 +113,10 @@ class Soak:
         return service(self.namespace, self.demands[name], name, **changes)
 
     def _well(self, name: str) -> bool:
+        """Return whether a service is as its spec asks for, as it stands now."""
+        found = self.plane.get("dsvc", name, "-n", self.namespace)
+        if found["status"]["observedGeneration"] != found["metadata"]["generation"]:
+            return False
         wanted = {"Ready": "True", "PlanApplied": "True", "MetricsAvailable": "True"}
         return all(
             condition(self.plane, self.namespace, kind, name)["status"] == value for kind, value in wanted.items()
@@ -148,7 +156,7 @@ class Soak:
             demand.answer, demand.age_s = "", 0.0
 
     def _change_load(self) -> None:
-        self.demands[self.rng.choice(list(GPUS))].rps = self.rng.choice([0.0, 0.5, 2.0, 10.0, 40.0])
+        self.demands[self.rng.choice(list(GPUS))].rps = self.rng.choice([0.0, 2.0, 10.0, 40.0, 80.0])
 
     def _change_spec(self) -> None:
         name = self.rng.choice(list(GPUS))
@@ -185,15 +193,19 @@ def main() -> int:
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}", flush=True)
-    with running() as plane, tempfile.TemporaryDirectory() as folder:
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / "operator.log"
+    log.unlink(missing_ok=True)
+    with running() as plane:
         for i in range(2):
             plane.add_gpu_node(f"gpu-{i}", 12)
         for path in sorted((CHART.parents[1] / "crds").iterdir()):
             plane.kubectl("apply", "-f", str(path))
         wait_for(lambda: plane.kubectl("get", "dsvc", check=False).returncode == 0, 20, "the CRDs")
         plane.kubectl("create", "namespace", "soak")
-        soak = Soak(plane, "soak", Path(folder), seed)
+        soak = Soak(plane, "soak", log, seed)
         try:
+            soak.recover()
             soak.disturb(options.minutes * 60)
             if not soak.watch.excesses:
                 soak.recover()
@@ -203,10 +215,8 @@ def main() -> int:
             faults = [*soak.watch.excesses, str(error)]
         finally:
             soak.close()
-        if faults:
-            print((Path(folder) / "operator.log").read_text()[-6000:])
     print(f"\n{yaml.safe_dump(dict(soak.done))}{soak.watch}; {soak.requests_at_rest:.2f} requests per minute at rest")
-    print("\n".join(faults) or "nothing was over its budget", f"\nseed {seed}")
+    print("\n".join(faults) or "nothing was over its budget", f"\nseed {seed}; what the operators said: {log}")
     return 1 if faults else 0
 
 

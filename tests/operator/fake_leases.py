@@ -66,8 +66,8 @@ class Client(Kube):
     async def update(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
         await self._reach()
         there = self._leases.objects.get(path)
-        if there is None:
-            raise ApiError(404, "not found")
+        if there is None:  # no 404: what is written has the uid of what was there
+            raise ApiError(409, "precondition failed: UID")
         if there["metadata"]["resourceVersion"] != document["metadata"]["resourceVersion"]:
             raise ApiError(409, "the object has been modified")
         answer = self._leases.write(path, document["metadata"], document["spec"])

@@ -121,17 +121,27 @@ class Elector:
                 try:
                     await self._write(held=True)
                 except ApiError as error:
-                    if error.status == 404:
-                        await self._make_again()
-                        return
-                    if error.status != 409:
+                    if error.status not in (404, 409):  # a Lease that was deleted is a conflict, too: its uid is gone
                         raise
-                    await self._look_at_own()
-                    await self._write(held=True)
+                    await self._renew_changed()
         except (ApiError, TimeoutError) as error:
             log.warning("the Lease %s is not renewed: %s", self._me.key, error or "no answer in time")
         else:
             self._fence.open(sent_s + self._deadline_s)
+
+    async def _renew_changed(self) -> None:
+        """Renew a Lease that somebody else wrote or deleted; raise _LostError where another process has it."""
+        try:
+            document = await self._kube.get(f"{self._me.path}/{self._me.release}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            await self._make_again()
+            return
+        lease = self._take_note(document)
+        if lease.holder != self._me.holder:
+            raise _LostError(f"{lease.holder or 'nobody'} has it")
+        await self._write(held=True)
 
     async def _make_again(self) -> None:
         """Put back the Lease that somebody deleted: until it is there, others may not know of this process."""
@@ -140,13 +150,6 @@ class Elector:
         self._document = {}
         if not await self._campaign():
             raise _LostError("it was deleted, and another operator came first")
-
-    async def _look_at_own(self) -> None:
-        """Read the own Lease; raise _LostError where another process has it."""
-        document = await self._kube.get(f"{self._me.path}/{self._me.release}")
-        lease = self._take_note(document)
-        if lease.holder != self._me.holder:
-            raise _LostError(f"{lease.holder or 'nobody'} has it")
 
     async def _look(self) -> None:
         """Read all Leases."""
