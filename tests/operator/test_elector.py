@@ -33,9 +33,10 @@ class Process:
         watched: Iterable[str] = (),
         delays_s: Iterable[float] = (),
         fence: Fence | None = None,
+        failures: int = 0,
     ) -> None:
         self.kube, self.fence, self.led = Client(leases, delays_s), fence or Fence(), 0
-        self.watched = frozenset(watched)
+        self.watched, self._failures = frozenset(watched), failures
         candidate = Candidate("hadis", release, holder, self.watched, LEASE_S)
         self.elector = Elector(self.kube, self.fence, candidate)
         self.task = asyncio.create_task(self.elector.run(self._lead))
@@ -43,6 +44,8 @@ class Process:
 
     async def _lead(self) -> None:
         self.led += 1
+        if self.led <= self._failures:
+            raise RuntimeError("a fault of ours")
         self.running = True
         try:
             await asyncio.Event().wait()
@@ -258,6 +261,16 @@ async def test_a_rival_whose_lease_was_deleted_is_waited_for() -> None:
     del leases.objects[OWN.replace("/hadis", "/other").replace("namespaces/other", "namespaces/hadis")]
     waited_s = await until_leads(process)
     assert waited_s > DEADLINE_S and not rival.leads
+
+
+@virtual
+async def test_what_fails_while_it_leads_is_begun_again_by_whoever_comes_first() -> None:
+    leases = Leases()
+    leases.given_back("hadis")
+    leader = Process(leases, "a", failures=3)
+    await until_leads(leader)
+    await asyncio.sleep(5 * RETRY_S)
+    assert leader.leads and leader.led == 4
 
 
 class WatchedFence(Fence):

@@ -53,13 +53,16 @@ class Elector:
         """Run `lead` whenever this process leads, for ever; it is cancelled when it leads no more."""
         metrics.LEADER.set(0)
         while True:
-            await self._acquire()
-            log.info("%s leads %s", self._me.holder, self._me.key)
-            metrics.LEADER.set(1)
             try:
+                await self._acquire()
+                log.info("%s leads %s", self._me.holder, self._me.key)
+                metrics.LEADER.set(1)
                 await self._hold(lead)
             except _LostError as error:
                 log.warning("%s leads %s no more: %s", self._me.holder, self._me.key, error)
+            except Exception:
+                log.exception("%s: to lead %s failed; again in %.0f s", self._me.holder, self._me.key, self._retry_s)
+                await asyncio.sleep(self._retry_s)
             finally:
                 metrics.LEADER.set(0)
 
