@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # Else every process would compile torch and all the other libraries anew as it starts.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help demo test lint docs reference models clients e2e bench bench-paper bench-gpu gpu-wheels scenes scenes-profile screenshots crds cluster clean
+.PHONY: help demo test lint docs reference models clients e2e soak bench bench-paper bench-gpu gpu-wheels scenes scenes-profile screenshots crds cluster clean
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-15s %s\n", $$1, $$2 }'
 
@@ -36,6 +36,9 @@ e2e: $(VENV)/installed ## the product on a real Kubernetes node: builds images, 
 	dpkg --status $(NODE_PACKAGES) > /dev/null 2>&1 || { apt-get update --quiet --quiet && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends $(NODE_PACKAGES); }
 	$(BIN)/python -m pytest tests/node --exitfirst --capture=no
+
+soak: $(VENV)/installed ## disturb operators, API server, watches, pods and Prometheus at random: MINUTES=30 SEED=1
+	PYTHONPATH=tests $(BIN)/python tests/cluster/soak.py --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/installed ## time every room on this machine: writes bench/results.md (30 minutes)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[bench]'

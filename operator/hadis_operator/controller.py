@@ -44,14 +44,21 @@ class Controller:
         self._http: aiohttp.ClientSession | None = None
 
     async def run(self) -> None:
-        """Reconcile the services, compare the caches with the API server and tell of the pools, for ever."""
-        self._http = aiohttp.ClientSession()
-        for service in self.cache.services:
-            self._wake(service)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._profiles.run())
-            group.create_task(self._resyncs())
-            group.create_task(self._tell_of_pools())
+        """Reconcile the services, compare caches with the API server and tell of pools and profiles, until cancelled.
+
+        Between two runs the caches go on to be filled; what is remembered of services is not.
+        """
+        async with aiohttp.ClientSession() as self._http:
+            try:
+                for service in self.cache.services:
+                    self._wake(service)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._profiles.run())
+                    group.create_task(self._resyncs())
+                    group.create_task(self._tell_of_pools())
+            finally:
+                self._http = None
+                await self._stop_loops()
 
     async def _tell_of_pools(self) -> None:
         while True:
@@ -61,18 +68,18 @@ class Controller:
     async def _resyncs(self) -> None:
         while True:
             await asyncio.sleep(self._settings.resync_s * random.uniform(0.8, 1.2))
-            namespaces = {name.split("/")[0] for name in self.cache.services}
-            for namespace in namespaces:
+            for namespace in {name.split("/")[0] for name in self.cache.services}:
                 await self._resync(namespace)
 
-    async def close(self) -> None:
-        """Stop every loop."""
-        for task in self._tasks.values():
+    async def _stop_loops(self) -> None:
+        tasks = dict(self._tasks)
+        self._tasks.clear()
+        self._events.clear()
+        self._pools = GpuPools(self.cache, self._wake)
+        for service, task in tasks.items():
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        if self._http:
-            await self._http.close()
-        await self._kube.close()
+            metrics.forget(*service.split("/", 1))
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
 
     async def _resync(self, namespace: str) -> None:
         try:
@@ -84,7 +91,7 @@ class Controller:
 
     def _wake(self, service: str) -> None:
         if self._http is None:
-            return  # not running yet; run() wakes all
+            return  # not running; run() wakes all
         if self.cache.service(service) is not None:
             self._events.setdefault(service, asyncio.Event()).set()
             if service not in self._tasks:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import uuid
 from typing import Any
 
 import kopf
@@ -17,6 +19,9 @@ from hadis.protocol.labels import SERVICE
 from prometheus_client import start_http_server
 
 from hadis_operator.controller import Controller
+from hadis_operator.leader.elector import Elector
+from hadis_operator.leader.fence import Fence, FencedKube
+from hadis_operator.leader.lease import Candidate
 from hadis_operator.settings import OperatorSettings
 
 _OURS = {SERVICE: kopf.PRESENT}
@@ -38,7 +43,7 @@ class _NoDiffs(kopf.DiffBaseStorage):
 
 @kopf.on.startup()
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
-    """Connect and begin to reconcile services."""
+    """Connect, and reconcile services whenever this process leads."""
     ours = OperatorSettings()
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = _NoDiffs()
@@ -47,16 +52,35 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     settings.watching.client_timeout = 330
     if ours.metrics_port:
         start_http_server(ours.metrics_port)
-    memo.controller = Controller(ours, Kube(await connect()))
-    memo.running = asyncio.create_task(memo.controller.run())
+    api, fence = await connect(), Fence()
+    memo.kube = Kube(api)
+    memo.controller = Controller(ours, FencedKube(api, fence))
+    memo.elector = Elector(memo.kube, fence, _candidate(ours))
+    memo.running = asyncio.create_task(memo.elector.run(memo.controller.run))
 
 
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
-    """Stop between two reconciliations; what is half done is finished by the next operator."""
+    """Stop between two writes, and let another operator lead; it finishes what is half done."""
     memo.running.cancel()
     await asyncio.gather(memo.running, return_exceptions=True)
-    await memo.controller.close()
+    await memo.kube.close()
+
+
+@kopf.on.probe(id="leadership")
+async def leadership(memo: kopf.Memo, **_: Any) -> dict[str, str]:
+    """Return who leads, for /healthz."""
+    return memo.elector.role if "elector" in memo else {"role": "starting"}  # kopf answers before it has started
+
+
+def _candidate(ours: OperatorSettings) -> Candidate:
+    return Candidate(
+        namespace=ours.namespace,
+        release=ours.release,
+        holder=ours.pod or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+        watched=frozenset(ours.watch_namespaces),
+        lease_s=ours.lease_s,
+    )
 
 
 def _hand_on(kind: str, of: str = "") -> Any:

@@ -8,6 +8,7 @@ from hadis.planning.decide import Decision
 from prometheus_client import Counter, Gauge, Histogram
 
 _LABELS = ["namespace", "service"]
+LEADER = Gauge("hadis_operator_leader", "Whether this process writes (1) or stands by (0).")
 RECONCILES = Counter("hadis_operator_reconciles", "Reconciliations.", ["result"])
 SECONDS = Histogram("hadis_operator_reconcile_seconds", "Time of a reconciliation, the API server's included.")
 WRITES = Counter("hadis_operator_writes", "Requests that change something in the API server.", ["kind"])

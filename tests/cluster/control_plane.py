@@ -7,6 +7,7 @@ operator, and prints a KUBECONFIG to play with until Ctrl-C.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from binaries import binary
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 CHART, TOKEN = ROOT / "helm/hadis", "admin-token"
 START_S, COMMAND_S = 60.0, 60.0
+LEASE_S = 6
 
 
 class ControlPlane:
@@ -43,6 +45,7 @@ class ControlPlane:
         self.url = f"https://{self.address}:{self.ports['api']}"
         self.kubeconfig = folder / "kubeconfig"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._numbers = itertools.count()
 
     def __enter__(self) -> ControlPlane:
         """Start everything and wait until the API server and the controllers work."""
@@ -125,19 +128,24 @@ class ControlPlane:
         )
 
     def requests_of(self, namespace: str, account: str = "hadis") -> list[tuple[str, str]]:
-        """Return (verb, URI) of every request that a ServiceAccount has made."""
+        """Return (verb, URI) of every request that a ServiceAccount has made, but for the Lease by which it leads."""
+        events = self.audited(namespace, account)
+        return [(e["verb"], e["requestURI"]) for e in events if "/leases" not in e["requestURI"]]
+
+    def audited(self, namespace: str, account: str = "hadis") -> list[dict[str, Any]]:
+        """Return the audit event of every request that a ServiceAccount has made."""
         user, found = f"system:serviceaccount:{namespace}:{account}", []
         for line in (self.folder / "audit.log").read_text().splitlines():
             event = json.loads(line)
             began = event["stage"] == ("ResponseStarted" if event["verb"] == "watch" else "ResponseComplete")
             if began and event["user"]["username"] == user:
-                found.append((event["verb"], event["requestURI"]))
+                found.append(event)
         return found
 
     def account_config(self, namespace: str, account: str, port: int | None = None) -> Path:
         """Return a kubeconfig with a ServiceAccount's token, and the API server's or another port."""
         token = self.kubectl("create", "token", account, "-n", namespace, "--duration=24h").stdout.strip()
-        path = self.folder / f"{namespace}-{account}.kubeconfig"
+        path = self.folder / f"{namespace}-{account}-{next(self._numbers)}.kubeconfig"
         self._write_kubeconfig(path, token, port)
         return path
 
@@ -252,9 +260,10 @@ class Operator:
 class Release:
     """The chart installed for its own namespace, and operators that run under its ServiceAccount."""
 
-    def __init__(self, plane: ControlPlane, namespace: str, log: Path) -> None:
-        """Install it."""
+    def __init__(self, plane: ControlPlane, namespace: str, log: Path, watched: Sequence[str] | None = None) -> None:
+        """Install it; `watched` are its namespaces: by default its own, and none for every one."""
         self._plane, self._namespace, self._log = plane, namespace, log
+        self._watched = [namespace] if watched is None else list(watched)
         self._operators: list[Operator] = []
         plane.helm(
             "install",
@@ -263,18 +272,45 @@ class Release:
             "-n",
             namespace,
             "--set",
-            f"watchNamespaces={{{namespace}}}",
+            f"watchNamespaces={{{','.join(self._watched)}}}" if self._watched else "watchNamespaces=null",
             "--set",
             "crds.enabled=false",
         )
+        self._was_led()
 
-    def start(self, port: int | None = None, **env: str) -> Operator:
+    def start(self, *options: str, port: int | None = None, **env: str) -> Operator:
         """Start an operator; `port` is where it reaches the API server, where that is not its own."""
         config = self._plane.account_config(self._namespace, "hadis", port)
-        operator = Operator(config, self._log, f"--namespace={self._namespace}", **env)
+        operator = Operator(config, self._log, *options, **(self._env() | env))
         operator.start()
         self._operators.append(operator)
         return operator
+
+    def _env(self) -> dict[str, str]:
+        """Return what the chart tells an operator, with a Lease that is short, so that tests are."""
+        return {
+            "HADIS_OPERATOR_WATCH_NAMESPACES": json.dumps(self._watched),
+            "HADIS_OPERATOR_NAMESPACE": self._namespace,
+            "HADIS_OPERATOR_RELEASE": "hadis",
+            "HADIS_OPERATOR_LEASE_S": str(LEASE_S),
+        }
+
+    def _was_led(self) -> None:
+        """Leave a Lease that a former operator gave back: where there is none, the first one waits."""
+        spec = {"leaseDurationSeconds": LEASE_S, "renewTime": "2026-01-01T00:00:00.000000Z"}
+        self._plane.apply(
+            {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {
+                    "name": "hadis",
+                    "namespace": self._namespace,
+                    "labels": {"hadis.dev/component": "operator"},
+                    "annotations": {"hadis.dev/namespaces": ",".join(self._watched) or "*"},
+                },
+                "spec": spec,
+            }
+        )
 
     def end(self) -> None:
         """Stop the operators and uninstall the chart."""
@@ -322,7 +358,8 @@ def main() -> None:
         for i in range(2):
             plane.add_gpu_node(f"gpu-{i}", 8)
         plane.helm("install", "hadis", str(CHART))
-        operator = Operator(plane.account_config("default", "hadis"), plane.folder / "operator.log", "--all-namespaces")
+        env = {"HADIS_OPERATOR_RELEASE": "hadis"}
+        operator = Operator(plane.account_config("default", "hadis"), plane.folder / "operator.log", **env)
         operator.start()
         print(f"a control plane with 16 GPUs runs; Ctrl-C ends it\n\n  export KUBECONFIG={plane.kubeconfig}")
         print(f"  alias kubectl={binary('kubectl')}\n  kubectl apply -f examples/kubernetes/scenes.yaml\n")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import threading
 from typing import Any
 
-from binaries import binary
 from control_plane import ControlPlane, wait_for
+from pod_events import PodEvents, gpus_of
 
 WAIT_S = 40.0
 
@@ -57,49 +54,21 @@ def names_of(plane: ControlPlane, namespace: str) -> set[str]:
 
 
 class BudgetWatch:
-    """Watches every worker pod of a namespace; remembers the most that existed and the fewest that were ready."""
+    """Watches every worker pod of a namespace; remembers the most GPUs held and the fewest ready."""
 
     def __init__(self, plane: ControlPlane, namespace: str) -> None:
-        command = [
-            str(binary("kubectl")),
-            "--kubeconfig",
-            str(plane.kubeconfig),
-            "get",
-            "pods",
-            "-n",
-            namespace,
-            "-l",
-            "hadis.dev/component=worker",
-            "--watch",
-            "-o",
-            "json",
-            "--output-watch-events",
-        ]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self._pods: dict[str, bool] = {}
+        self._pods: dict[str, tuple[int, bool]] = {}
         self.most, self.least_ready = 0, 0
-        threading.Thread(target=self._read, daemon=True).start()
+        self._events = PodEvents(plane, self._seen, namespace)
 
-    def _read(self) -> None:
-        assert self._process.stdout
-        decoder, text = json.JSONDecoder(), ""
-        for line in self._process.stdout:
-            text += line
-            try:
-                event, end = decoder.raw_decode(text.lstrip())
-            except ValueError:
-                continue
-            text = text.lstrip()[end:]
-            uid = event["object"]["metadata"]["uid"]
-            if event["type"] == "DELETED":
-                self._pods.pop(uid, None)
-            else:
-                self._pods[uid] = is_ready(event["object"])
-            self.most = max(self.most, len(self._pods))
-            self.least_ready = min(self.least_ready, sum(self._pods.values()))
+    def _seen(self, event: str, pod: dict[str, Any]) -> None:
+        uid = pod["metadata"]["uid"]
+        if event == "DELETED":
+            self._pods.pop(uid, None)
+        else:
+            self._pods[uid] = gpus_of(pod), is_ready(pod)
+        self.most = max(self.most, sum(gpus for gpus, _ in self._pods.values()))
+        self.least_ready = min(self.least_ready, sum(ready for _, ready in self._pods.values()))
 
     def close(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-        assert self._process.stdout
-        self._process.stdout.close()
+        self._events.close()

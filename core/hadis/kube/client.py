@@ -72,6 +72,10 @@ class Kube:
         """Merge a patch into an object; return the object."""
         return await self._call("PATCH", path, {}, document, "application/merge-patch+json")
 
+    async def update(self, path: str, document: Object) -> Object:
+        """Replace an object if it still has the document's resourceVersion (else the status is 409); return it."""
+        return await self._call("PUT", path, {}, document)
+
     async def create(self, path: str, document: Object) -> Object:
         """Create an object in a collection; return it."""
         return await self._call("POST", path, {}, document)
