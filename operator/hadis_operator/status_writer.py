@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from hadis.api.conditions import Condition, with_times
@@ -18,11 +16,10 @@ from hadis.planning.sizes import mix_document
 from hadis.planning.snapshot import Snapshot
 
 from hadis_operator import metrics
-from hadis_operator.apply import MANAGER
 from hadis_operator.cache import Cache
+from hadis_operator.events import now, write_event
 from hadis_operator.views import ServiceView
 
-log = logging.getLogger(__name__)
 _EVENT_EVERY_S = 60.0
 _REFRESH_EVERY_S = 30.0
 """How often numbers are brought up to date that follow the load all the time and that nobody waits for."""
@@ -39,6 +36,8 @@ class StatusWriter:
         self._namespace, self._name, self._kube, self._cache = namespace, name, kube, cache
         self._announced: tuple[Plan | None, float] = (None, -1e9)
         self._written_s = -1e9
+        self._warned_s: dict[str, float] = {}
+        """By reason of Degraded, when it was told last."""
 
     async def write_conditions(self, service: ServiceView, conditions: Sequence[Condition]) -> None:
         """Bring the conditions up to date; what was planned before is left as it was."""
@@ -69,6 +68,7 @@ class StatusWriter:
         else:
             self._written_s = self._clock()
             self._cache.saw("services", "MODIFIED", answer)
+            await self._warn(service, status)
 
     async def _with_change(self, service: ServiceView, plan: Plan, status: ServiceStatus) -> ServiceStatus:
         """Return the status with a change of plan that people should be told of; tell it as an event, too."""
@@ -82,35 +82,19 @@ class StatusWriter:
         if self._clock() - at_s < _EVENT_EVERY_S:
             return status
         self._announced = plan, self._clock()
-        change = PlanChangeStatus(time=_now(), summary=plan.headline, reason=plan.reason)
-        await self._event(service, f"{plan.headline}; {plan.reason}")
+        change = PlanChangeStatus(time=now(), summary=plan.headline, reason=plan.reason)
+        await write_event(self._kube, service, "PlanChanged", f"{plan.headline}; {plan.reason}")
         return status.model_copy(update={"changes": (*known, change)[-CHANGES_KEPT:]})
 
-    async def _event(self, service: ServiceView, text: str) -> None:
-        now = _now()
-        event = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{self._name[:40]}.", "namespace": self._namespace},
-            "involvedObject": {
-                "apiVersion": f"{GROUP}/{VERSION}",
-                "kind": "DiffusionService",
-                "name": self._name,
-                "namespace": self._namespace,
-                "uid": service.uid,
-            },
-            "source": {"component": MANAGER},
-            "reason": "PlanChanged",
-            "message": text[:1000],
-            "type": "Normal",
-            "count": 1,
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-        }
-        try:
-            await self._kube.create(f"/api/v1/namespaces/{self._namespace}/events", event)
-        except ApiError as error:
-            log.warning("%s/%s: event not written: %s", self._namespace, self._name, error)
+    async def _warn(self, service: ServiceView, status: ServiceStatus) -> None:
+        """Tell what a service is newly degraded by, each reason once per minute at the most."""
+        now_s, degraded, before = self._clock(), _degraded(status), _degraded(service.status)
+        if degraded is None or (before is not None and before.reason == degraded.reason):
+            return
+        self._warned_s = {reason: at_s for reason, at_s in self._warned_s.items() if now_s - at_s < _EVENT_EVERY_S}
+        if degraded.reason not in self._warned_s:
+            self._warned_s[degraded.reason] = now_s
+            await write_event(self._kube, service, degraded.reason, degraded.message, "Warning")
 
 
 def gpu_counts(snapshot: Snapshot) -> dict[str, int]:
@@ -159,7 +143,7 @@ def _map_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
 
 
 def _with_conditions(service: ServiceView, conditions: Sequence[Condition]) -> ServiceStatus:
-    dated = with_times(conditions, service.status.conditions, service.generation, _now())
+    dated = with_times(conditions, service.status.conditions, service.generation, now())
     return service.status.model_copy(update={"observed_generation": service.generation, "conditions": dated})
 
 
@@ -173,8 +157,8 @@ def _news(status: ServiceStatus) -> object:
     )
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _degraded(status: ServiceStatus) -> Condition | None:
+    return next((c for c in status.conditions if c.type == "Degraded" and c.status == "True"), None)
 
 
 def _short(value: float) -> float:

@@ -51,6 +51,8 @@ class DeploymentView:
     refused: Problem | None
     config_maps: tuple[str, ...]
     """Names of the ConfigMaps that its pods mount."""
+    owner: str = ""
+    """UID of the DiffusionService that owns it; empty where none does."""
     remote: bool = False
     """Whether its pods have an endpoint make their images, and no GPU."""
 
@@ -85,8 +87,8 @@ class ChildView:
 
     kind: str
     name: str
-    owned: bool
-    """Whether a DiffusionService owns it."""
+    owner: str
+    """UID of the DiffusionService that owns it; empty where none does."""
 
 
 def service_view(item: Object) -> ServiceView:
@@ -149,6 +151,7 @@ def deployment_view(item: Object) -> DeploymentView:
         deleting="deletionTimestamp" in meta,
         refused=_refused(meta["name"], status),
         config_maps=tuple(_config_maps(spec)),
+        owner=owner_uid(item),
         remote=REMOTE in labels,
     )
 
@@ -179,9 +182,13 @@ def pod_view(item: Object) -> PodView:
 
 def child_view(item: Object) -> ChildView:
     """Return the view of any other object."""
+    return ChildView(item["kind"], item["metadata"]["name"], owner_uid(item))
+
+
+def owner_uid(item: Object) -> str:
+    """Return the UID of the DiffusionService that owns an object; empty where none does."""
     owners = item["metadata"].get("ownerReferences") or []
-    owned = any(owner.get("kind") == "DiffusionService" for owner in owners)
-    return ChildView(item["kind"], item["metadata"]["name"], owned)
+    return next((str(owner.get("uid", "")) for owner in owners if owner.get("kind") == "DiffusionService"), "")
 
 
 def _unschedulable(name: str, waits: Mapping[str, Any] | None) -> Problem | None:
