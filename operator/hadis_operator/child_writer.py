@@ -18,6 +18,7 @@ from hadis_operator.cache import Cache
 from hadis_operator.children.common import Manifest
 from hadis_operator.differences import Path, differences
 from hadis_operator.field_managers import MANAGER, other_manager, owns, readable
+from hadis_operator.references import references
 from hadis_operator.views import Object, owner_uid
 
 _PATHS = {
@@ -85,6 +86,9 @@ class ChildWriter:
             if not (self._backoff.contested(path) and self._reason(path) == CONTESTED):  # it would not stay so
                 self._problems.pop(path, None)
             return
+
+        if any(self._reason(self.path(*used)) == "NameTaken" for used in references(document)):
+            return  # it would run with what is another's
 
         async def write() -> None:
             await self._check_owner(path, document)

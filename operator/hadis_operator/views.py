@@ -150,7 +150,7 @@ def deployment_view(item: Object) -> DeploymentView:
         as_made=meta.get("generation") == 1,
         deleting="deletionTimestamp" in meta,
         refused=_refused(meta["name"], status),
-        config_maps=tuple(_config_maps(spec)),
+        config_maps=tuple(config_maps(spec)),
         owner=owner_uid(item),
         remote=REMOTE in labels,
     )
@@ -215,7 +215,8 @@ def _refused(name: str, status: Mapping[str, Any]) -> Problem | None:
     return None
 
 
-def _config_maps(spec: Mapping[str, Any]) -> Iterator[str]:
+def config_maps(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the ConfigMaps that the pods of a Deployment's spec mount."""
     for volume in spec.get("template", {}).get("spec", {}).get("volumes") or []:
         for source in (volume, *volume.get("projected", {}).get("sources", [])):
             if "configMap" in source:

@@ -163,23 +163,25 @@ def test_names_that_others_had_first_are_left_alone(
     plane.apply(*theirs)
     objects = ("service/images", "sa/images-router", "role/images-router", "configmap/copy")
 
-    def versions() -> list[str]:
-        return [plane.get(each, "-n", namespace)["metadata"]["resourceVersion"] for each in objects]
+    def version_of(which: str) -> str:
+        return str(plane.get(which, "-n", namespace)["metadata"]["resourceVersion"])
 
-    before = versions()
+    before = [version_of(each) for each in objects]
     start_operator()
     plane.apply(profile(namespace), service(namespace, demand))
     wait_for(lambda: condition(plane, namespace, "Degraded")["reason"] == "NameTaken", SOON_S, "the names")
     message = condition(plane, namespace, "Degraded")["message"]
     assert all(name in message for name in ("Service images ", "ServiceAccount images-router ", "Role images-router "))
     wait_for(lambda: workers(plane, namespace), WAIT_S, "workers")
+    # It would run under their account.
+    assert plane.kubectl("get", "deploy", "images-router", "-n", namespace, check=False).returncode != 0
     assert "NameTaken" in plane.kubectl("get", "events", "-n", namespace, "--field-selector=type=Warning").stdout
     plane.kubectl("delete", "service", "images", "-n", namespace)
     wait_for(lambda: "Service images" not in condition(plane, namespace, "Degraded")["message"], WAIT_S, "the name")
     wait_for(lambda: plane.get("service", "images", "-n", namespace)["metadata"]["ownerReferences"], WAIT_S, "ours")
     plane.kubectl("delete", "dsvc", "images", "-n", namespace)
     time.sleep(3)
-    assert versions()[1:] == before[1:]
+    assert [version_of(each) for each in objects[1:]] == before[1:]
 
 
 REFUSED: dict[str, dict[str, Any]] = {
