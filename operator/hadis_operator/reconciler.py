@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import aiohttp
+from hadis.api.conditions import condition
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
 from hadis.kube.client import ApiError, Kube
@@ -63,7 +64,8 @@ class Reconciler:
             return _NOT_PLANNED_EVERY_S
         await self._applier.list_once()
         if isinstance(service.spec, Problem):
-            await self._writer.write_conditions(service, unplanned_conditions(self._serving(), service.spec))
+            unread = condition("ProfileValid", None, service.spec.reason, service.spec.message)
+            await self._writer.write_conditions(service, [unread, *unplanned_conditions(self._serving(), service.spec)])
             return _NOT_PLANNED_EVERY_S
         snapshot, desired = await self._observe(service, service.spec)
         decision = decide(snapshot, self._memory or memory_of(service))

@@ -226,4 +226,4 @@ async def test_what_will_not_go_is_not_deleted_all_the_time() -> None:
         acting.cluster.put(SERVICE, former)  # a finalizer holds it
         deleted += len(await acting.apply(children()))
         await asyncio.sleep(1)
-    assert deleted == 6
+    assert deleted == 7

@@ -205,6 +205,20 @@ async def test_only_the_last_changes_are_kept() -> None:
     assert writing.service.status.changes[-1].summary == BOTH.headline
 
 
+async def test_each_new_reason_of_trouble_is_a_warning_once_per_minute() -> None:
+    writing = Writing()
+
+    async def warned(reason: str) -> list[str]:
+        degraded = condition("Degraded", bool(reason), reason or "AsPlanned", f"of {reason}")
+        requests = await writing.write(Decision(Memory(), (degraded,)))
+        return [r.body["message"] for r in requests if r.path == EVENTS and r.body and r.body["type"] == "Warning"]
+
+    told = [await warned(reason) for reason in ("", "A", "A", "B", "", "A")]
+    assert told == [[], ["of A"], [], ["of B"], [], []]
+    writing.now_s = 60.0
+    assert [await warned(reason) for reason in ("", "A")] == [[], ["of A"]]
+
+
 async def test_an_event_that_cannot_be_written_is_no_error() -> None:
     writing = Writing()
     writing.cluster.kube.refuse[EVENTS] = 403
