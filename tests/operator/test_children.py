@@ -156,6 +156,7 @@ def test_what_no_worker_reads_of_a_profile_replaces_none(profile: Profile, share
             if change:
                 document["metadata"]["name"] = "another"
                 document["spec"]["configurations"][0]["quality"] = 99.0
+                document["spec"]["tiers"][0]["latency"][0]["seconds"] = 0.11
                 document["spec"]["tiers"][0] |= {
                     "memoryBytes": 1,
                     "loadSeconds": 1.0,

@@ -163,7 +163,8 @@ def _grace_s(profile: Profile, pool: Pool) -> int:
         for t in pool.tiers
         for size in profile.tiers[t].all_sizes
     )
-    return math.ceil(longest) + _GRACE_S
+    # In steps, so that times that were measured anew replace no worker.
+    return (math.ceil(longest / _GRACE_S) + 1) * _GRACE_S
 
 
 def _env(pool: Pool, grace_s: int) -> dict[str, str]:
