@@ -15,7 +15,7 @@ from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Problem
 from hadis.protocol.labels import SERVICE
 
-from hadis_operator.differences import differs
+from hadis_operator.differences import differs, restricted
 from hadis_operator.views import (
     ChildView,
     DeploymentView,
@@ -55,6 +55,8 @@ class Cache:
         self._of_service: dict[str, dict[str, set[str]]] = {kind: defaultdict(set) for kind in _PARSERS}
         self._met: dict[str, tuple[Object, Object]] = {}
         """By kind and name, an object and the last document that it was seen to lack nothing of."""
+        self._granted: dict[str, tuple[Object, Object]] = {}
+        """By kind and name, the last document that was applied, and what the answer had of its fields."""
 
     # What is known
 
@@ -110,24 +112,27 @@ class Cache:
         return self._of("others", namespace, label)
 
     def lacks(self, document: Object) -> bool:
-        """Return whether an object is not there, or not as a document of it wants it."""
-        kind = "deployments" if document["kind"] == "Deployment" else "others"
-        name = _name(kind, document)
-        known = self._documents[kind].get(name)
+        """Return whether an object is not there, or not as a document of it wants it, as far as that was granted."""
+        known, name = self.document(document), _cached(document)
         if known is None:
             return True
-        compared = self._met.get(f"{kind}/{name}")
+        compared = self._met.get(name)
         if compared is not None and compared[0] is known and compared[1] == document:
             return False
-        if differs(slim(document), known):
+        applied, granted = self._granted.get(name, (None, None))
+        if differs(granted if applied == document else slim(document), known):
             return True
-        self._met[f"{kind}/{name}"] = known, document
+        self._met[name] = known, document
         return False
+
+    def document(self, document: Object) -> Object | None:
+        """Return the object that a document is of, as it is known."""
+        kind, name = _cached(document).split("/", 1)
+        return self._documents[kind].get(name)
 
     def knows(self, document: Object) -> bool:
         """Return whether an object is there."""
-        kind = "deployments" if document["kind"] == "Deployment" else "others"
-        return _name(kind, document) in self._documents[kind]
+        return self.document(document) is not None
 
     # What was seen
 
@@ -150,6 +155,11 @@ class Cache:
         for service in concerned:
             self._changed(service)
 
+    def wrote(self, document: Object, answer: Object) -> None:
+        """Take the answer to a document that was applied; admission may have changed what was asked for."""
+        self._granted[_cached(document)] = document, restricted(slim(document), slim(answer))
+        self.saw(_cached(document).split("/", 1)[0], "MODIFIED", answer)
+
     def replace(self, kind: str, namespace: str, items: list[Object]) -> None:
         """Take a whole list of a namespace: what is not in it is gone."""
         listed = {_name(kind, item) for item in items}
@@ -161,11 +171,10 @@ class Cache:
             if before != item["metadata"].get("resourceVersion"):
                 self.saw(kind, None, item)
 
-    def gone(self, kind: str, namespace: str, child: ChildView) -> None:
-        """Forget an object that we have deleted."""
-        name = f"{namespace}/{child.kind}/{child.name}"
-        if item := self._documents[kind].get(name):
-            self.saw(kind, "DELETED", item)
+    def gone(self, namespace: str, kind: str, name: str) -> None:
+        """Forget an object that we have deleted; a Deployment is there until its pods are seen to go."""
+        if item := self._documents["others"].get(f"{namespace}/{kind}/{name}"):
+            self.saw("others", "DELETED", item)
 
     def _view(self, kind: str, name: str, item: Object) -> Any:
         if kind == "profiles":
@@ -175,6 +184,7 @@ class Cache:
     def _forget(self, kind: str, name: str, owner: str) -> None:
         self._documents[kind].pop(name, None)
         self._met.pop(f"{kind}/{name}", None)
+        self._granted.pop(f"{kind}/{name}", None)
         self._views[kind].pop(name, None)
         self._of_service[kind][owner].discard(name)
 
@@ -233,6 +243,12 @@ def _name(kind: str, item: Object) -> str:
     if kind != "others":
         return key(item)
     return f"{item['metadata'].get('namespace', '')}/{item['kind']}/{item['metadata']['name']}"
+
+
+def _cached(document: Object) -> str:
+    """Return the kind of the cache that a document's object is in, and its key there."""
+    kind = "deployments" if document["kind"] == "Deployment" else "others"
+    return f"{kind}/{_name(kind, document)}"
 
 
 def _owner(item: Object) -> str:

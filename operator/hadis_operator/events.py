@@ -19,7 +19,7 @@ from hadis.api.crd import GROUP, VERSION
 from hadis.kube.client import ApiError, Kube
 
 from hadis_operator import metrics
-from hadis_operator.apply import MANAGER
+from hadis_operator.field_managers import MANAGER
 
 log = logging.getLogger(__name__)
 _SAME_EVERY_S = 60.0
@@ -106,7 +106,7 @@ class Recorder:
         metrics.WRITES.labels("Event").inc()
         told.written_s = self._clock()
         try:
-            await self._kube.merge(f"{self._path}/{told.name}", {"count": told.count, "lastTimestamp": _now()})
+            await self._kube.merge(f"{self._path}/{told.name}", {"count": told.count, "lastTimestamp": now()})
         except ApiError as error:
             if error.status != 404:  # events end after an hour
                 raise
@@ -121,7 +121,7 @@ class Recorder:
             self._told.popitem(last=False)
 
     def _document(self, uid: str, message: Message) -> dict[str, Any]:
-        now = _now()
+        at = now()
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -138,10 +138,11 @@ class Recorder:
             "message": message.text[:_LONGEST],
             "type": message.type,
             "count": 1,
-            "firstTimestamp": now,
-            "lastTimestamp": now,
+            "firstTimestamp": at,
+            "lastTimestamp": at,
         }
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time as Kubernetes writes it (RFC 3339)."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

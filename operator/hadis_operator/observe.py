@@ -61,6 +61,8 @@ def snapshot_of(
     routers: int,
     late_s: float,
     quiet: Quiet | None = None,
+    router_problem: Problem | None = None,
+    child_problem: Problem | None = None,
 ) -> Snapshot:
     """Return the snapshot; groups are named by their pods' revision. `children` is None where there is no profile."""
     tiers, remote = (tuple(profile.tiers), profile.slots) if isinstance(profile, Profile) else ((), {})
@@ -74,7 +76,27 @@ def snapshot_of(
         routers=routers,
         late_s=late_s,
         quiet=quiet,
+        router_problem=router_problem,
+        child_problem=child_problem,
     )
+
+
+def problem_of_routers(
+    deployments: Iterable[DeploymentView], pods: Iterable[PodView], now_s: float, late_s: float
+) -> Problem | None:
+    """Return what keeps routers from becoming ready: that they may not be made, or what the first one waits for."""
+    for deployment in deployments:
+        if deployment.refused:
+            return deployment.refused
+    for pod in sorted(pods, key=lambda each: each.name):
+        if pod.ready or pod.terminating:
+            continue
+        if problem := pod.failure or pod.unschedulable:
+            return problem
+        if pod.started_s is not None and now_s - pod.started_s > late_s:
+            text = f"router {pod.name} has run for {late_s:.0f} s and more without being ready; its log says why"
+            return Problem("NotReady", text)
+    return None
 
 
 def groups_of(

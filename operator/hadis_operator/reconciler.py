@@ -10,12 +10,13 @@ import aiohttp
 from hadis.api.conditions import condition
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
-from hadis.kube.client import Kube
+from hadis.kube.client import ApiError, Kube
+from hadis.planning.conditions import unplanned_conditions
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
 from hadis.planning.gpu_pool import decide_in_pool
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Snapshot
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Serving, Snapshot
 from hadis.protocol.address import http_url
 from hadis.protocol.labels import label
 
@@ -26,7 +27,7 @@ from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner, propagated
 from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
 from hadis_operator.gpu_pools import GpuPools
-from hadis_operator.observe import fitting, memory_of, snapshot_of
+from hadis_operator.observe import fitting, groups_of, memory_of, problem_of_routers, snapshot_of, worker_of
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import StatusWriter
 from hadis_operator.views import ServiceView
@@ -56,6 +57,7 @@ class Reconciler:
         """`key` is "namespace/name"."""
         self._key = key
         self._namespace, self._name = key.split("/", 1)
+        self._label = self._namespace, label(self._name)
         self._settings, self._http, self._cache, self._pools = settings, http, cache, pools
         self._reading: DemandReading | Problem = _NOT_READ
         self._read_s = 0.0
@@ -73,14 +75,21 @@ class Reconciler:
         await self._applier.list_once()
         if isinstance(service.spec, Problem):
             self._pools.put_seen(service)
-            invalid = condition("Ready", False, service.spec.reason, service.spec.message)
-            await self._writer.write_conditions(service, (invalid,))
+            unread = condition("ProfileValid", None, service.spec.reason, service.spec.message)
+            await self._writer.write_conditions(service, [unread, *unplanned_conditions(self._serving(), service.spec)])
             return _NOT_PLANNED_EVERY_S
         snapshot, desired = await self._observe(service, service.spec)
         snapshot, decision = self._decide(service, snapshot)
-        if desired is not None and decision.replicas is not None:
-            await self._applier.apply(desired, decision.replicas)
+        problem = snapshot.child_problem
+        try:
+            if desired is not None and decision.replicas is not None:
+                problem = await self._applier.apply(desired, decision.replicas)
+        except ApiError:  # what routers follow is told all the same
+            await self._writer.write(service, snapshot, decision)
+            raise
         await self._writer.write(service, snapshot, decision)
+        if problem != snapshot.child_problem:
+            return 0.0  # the next step tells it
         return max(0.0, self._due_s(service.spec) - asyncio.get_running_loop().time())
 
     def _decide(self, service: ServiceView, snapshot: Snapshot) -> tuple[Snapshot, Decision]:
@@ -106,21 +115,41 @@ class Reconciler:
         if not known or clock() >= self._due_s(spec):
             self._reading = _NOT_READ if desired is None else await self._read_demand(spec)
             self._read_s = clock()
-        of_service = self._namespace, label(self._name)
-        routers = sum(pod.ready for pod in self._cache.pods(*of_service, "router"))
         snapshot = snapshot_of(
             now_s=time.time(),
             spec=spec,
             profile=profile,
             children=desired,
             reading=self._reading,
-            deployments=self._cache.deployments(*of_service, "worker"),
-            worker_pods=self._cache.pods(*of_service, "worker"),
-            routers=routers,
+            deployments=self._cache.deployments(*self._label, "worker"),
+            worker_pods=self._cache.pods(*self._label, "worker"),
+            routers=self._routers(),
             late_s=self._settings.worker_late_s,
             quiet=self._quiet,
+            router_problem=self._router_problem(),
+            child_problem=self._applier.problem if spec.mode == "Auto" else None,
         )
         return snapshot, desired
+
+    def _serving(self) -> Serving:
+        """Return who answers requests, where the spec cannot be read."""
+        groups = groups_of(None, self._cache.deployments(*self._label, "worker"), ())
+        return Serving(
+            now_s=time.time(),
+            workers=tuple(worker_of(pod, ()) for pod in self._cache.pods(*self._label, "worker")),
+            groups=tuple(groups),
+            routers=self._routers(),
+            late_s=self._settings.worker_late_s,
+            router_problem=self._router_problem(),
+        )
+
+    def _routers(self) -> int:
+        return sum(pod.ready for pod in self._cache.pods(*self._label, "router"))
+
+    def _router_problem(self) -> Problem | None:
+        deployments = self._cache.deployments(*self._label, "router")
+        pods = self._cache.pods(*self._label, "router")
+        return problem_of_routers(deployments, pods, time.time(), self._settings.worker_late_s)
 
     def _due_s(self, spec: ServiceSpec) -> float:
         """Return when the demand is to be read again, on the event loop's clock."""

@@ -11,6 +11,7 @@ import base64
 from hadis.kube.client import ApiError, Kube
 from hadis.protocol.secret import make_secret
 
+from hadis_operator.child_writer import check_owner
 from hadis_operator.children.common import SECRET_KEY, Manifest
 
 _LOOK_EVERY_S = 60.0
@@ -25,21 +26,27 @@ class ServiceSecret:
         self.value: str | None = None
         self._seen_at = 0.0
 
+    def due(self) -> bool:
+        """Return whether the Secret is to be looked at: it was not yet, or not for a while."""
+        return self.value is None or asyncio.get_running_loop().time() - self._seen_at >= _LOOK_EVERY_S
+
     async def ensure(self, document: Manifest) -> None:
-        """Make the Secret of a document, which says everything but what it holds, unless it is there."""
-        now = asyncio.get_running_loop().time()
-        if self.value is not None and now - self._seen_at < _LOOK_EVERY_S:
-            return
+        """Make the Secret of a document, which says everything but what it holds, unless it is there.
+
+        Raises NameTaken for another's of that name, ApiError.
+        """
         try:
             there = await self._kube.get(f"{self._path}/{document['metadata']['name']}")
         except ApiError as error:
             if error.status != 404:
                 raise
             there = {}
+        else:
+            check_owner(there, document)
         held = there.get("data", {}).get(SECRET_KEY)
         if held is None:
             value = self.value or make_secret()
             await self._kube.create(self._path, document | {"stringData": {SECRET_KEY: value}})
         else:
             value = base64.b64decode(held).decode()
-        self.value, self._seen_at = value, now
+        self.value, self._seen_at = value, asyncio.get_running_loop().time()

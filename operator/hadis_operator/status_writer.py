@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from hadis.api.conditions import Condition, with_times
@@ -19,7 +18,7 @@ from hadis.protocol.labels import gpu_workers
 
 from hadis_operator import metrics
 from hadis_operator.cache import Cache
-from hadis_operator.events import Message, Recorder, changes
+from hadis_operator.events import Message, Recorder, changes, now
 from hadis_operator.views import ServiceView
 
 _EVENT_EVERY_S = 60.0
@@ -85,7 +84,7 @@ class StatusWriter:
         if self._clock() - at_s < _EVENT_EVERY_S:
             return status
         self._announced = plan, self._clock()
-        change = PlanChangeStatus(time=_now(), summary=plan.headline, reason=plan.reason)
+        change = PlanChangeStatus(time=now(), summary=plan.headline, reason=plan.reason)
         await self._events.tell(service.uid, Message("Normal", "PlanChanged", f"{plan.headline}; {plan.reason}"))
         return status.model_copy(update={"changes": (*known, change)[-CHANGES_KEPT:]})
 
@@ -137,7 +136,7 @@ def _map_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
 
 
 def _with_conditions(service: ServiceView, conditions: Sequence[Condition]) -> ServiceStatus:
-    dated = with_times(conditions, service.status.conditions, service.generation, _now())
+    dated = with_times(conditions, service.status.conditions, service.generation, now())
     return service.status.model_copy(update={"observed_generation": service.generation, "conditions": dated})
 
 
@@ -151,8 +150,8 @@ def _news(status: ServiceStatus) -> object:
     )
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _degraded(status: ServiceStatus) -> Condition | None:
+    return next((c for c in status.conditions if c.type == "Degraded" and c.status == "True"), None)
 
 
 def _short(value: float) -> float:

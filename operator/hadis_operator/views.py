@@ -72,6 +72,8 @@ class DeploymentView:
     refused: Problem | None
     config_maps: tuple[str, ...]
     """Names of the ConfigMaps that its pods mount."""
+    owner: str = ""
+    """UID of the DiffusionService that owns it; empty where none does."""
     remote: bool = False
     """Whether its pods have an endpoint make their images, and no GPU."""
     gpus: int = 1
@@ -110,8 +112,8 @@ class ChildView:
 
     kind: str
     name: str
-    owned: bool
-    """Whether a DiffusionService owns it."""
+    owner: str
+    """UID of the DiffusionService that owns it; empty where none does."""
 
 
 def service_view(item: Object) -> ServiceView:
@@ -207,7 +209,8 @@ def deployment_view(item: Object) -> DeploymentView:
         as_made=meta.get("generation") == 1,
         deleting="deletionTimestamp" in meta,
         refused=_refused(meta["name"], status),
-        config_maps=tuple(_config_maps(spec)),
+        config_maps=tuple(config_maps(spec)),
+        owner=owner_uid(item),
         remote=REMOTE in labels,
         gpus=read_gpus(labels),
     )
@@ -240,9 +243,13 @@ def pod_view(item: Object) -> PodView:
 
 def child_view(item: Object) -> ChildView:
     """Return the view of any other object."""
+    return ChildView(item["kind"], item["metadata"]["name"], owner_uid(item))
+
+
+def owner_uid(item: Object) -> str:
+    """Return the UID of the DiffusionService that owns an object; empty where none does."""
     owners = item["metadata"].get("ownerReferences") or []
-    owned = any(owner.get("kind") == "DiffusionService" for owner in owners)
-    return ChildView(item["kind"], item["metadata"]["name"], owned)
+    return next((str(owner.get("uid", "")) for owner in owners if owner.get("kind") == "DiffusionService"), "")
 
 
 def _unschedulable(item: Object, waits: Mapping[str, Any] | None) -> Problem | None:
@@ -273,7 +280,8 @@ def _refused(name: str, status: Mapping[str, Any]) -> Problem | None:
     return None
 
 
-def _config_maps(spec: Mapping[str, Any]) -> Iterator[str]:
+def config_maps(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the ConfigMaps that the pods of a Deployment's spec mount."""
     for volume in spec.get("template", {}).get("spec", {}).get("volumes") or []:
         for source in (volume, *volume.get("projected", {}).get("sources", [])):
             if "configMap" in source:

@@ -118,7 +118,7 @@ def test_a_profile_that_is_missing_wrong_or_changed(
     before = settled(plane, namespace)
     old = names_of(plane, namespace)
     changed = profile(namespace)
-    changed["spec"]["tiers"][0]["latency"][0]["seconds"] = 0.11
+    changed["spec"]["tiers"][0]["steps"] = changed["spec"]["tiers"][1]["steps"] = 2
     plane.apply(changed)
     budget.least_ready = len(old)
     wait_for(lambda: not names_of(plane, namespace) & old, 60, "the old pods to go")

@@ -14,6 +14,7 @@ from hadis.planning.conditions import (
     profile_condition,
     service_conditions,
     slow_worker,
+    unplanned_conditions,
     worker_problem,
 )
 from hadis.planning.plan import Plan, TierPlan
@@ -147,6 +148,55 @@ def test_what_is_not_well_is_told_by_its_condition(
 ) -> None:
     found = conditions(profile, planned, **changes)[kind]
     assert (found.status, found.reason) == (status, reason)
+
+
+TAKEN, REFUSED_CHILD = Problem("NameTaken", "Service images"), Problem("ChildRefused", "Deployment images")
+CONTESTED, OF_ROUTERS = Problem("Contested", "Role images"), Problem("PodsRefused", "images-router")
+
+
+@pytest.mark.parametrize(
+    ("changes", "degraded", "ready", "applied"),
+    [
+        ({"child_problem": TAKEN}, "NameTaken", "Serving", "Applied"),
+        ({"child_problem": TAKEN, "workers": ()}, "NameTaken", "NameTaken", "NameTaken"),
+        ({"child_problem": REFUSED_CHILD, "router_problem": OF_ROUTERS}, "ChildRefused", "Serving", "Applied"),
+        ({"child_problem": REFUSED_CHILD, "routers": 0}, "ChildRefused", "ChildRefused", "Applied"),
+        ({"router_problem": OF_ROUTERS}, "PodsRefused", "Serving", "Applied"),
+        ({"router_problem": OF_ROUTERS, "routers": 0}, "PodsRefused", "PodsRefused", "Applied"),
+        ({"router_problem": OF_ROUTERS, "workers": ()}, "PodsRefused", "NoWorker", "Scaling"),
+        ({"router_problem": OF_ROUTERS, "groups": (REFUSED,)}, "PodsRefused", "Serving", "Applied"),
+        ({"child_problem": CONTESTED}, "Contested", "Serving", "Applied"),
+        ({"child_problem": CONTESTED, "groups": (REFUSED,)}, "QuotaExceeded", "Serving", "Applied"),
+        ({"child_problem": CONTESTED, "reading": SLOW}, "Contested", "Serving", "Applied"),
+        ({"child_problem": CONTESTED, "workers": ()}, "Contested", "NoWorker", "Scaling"),
+    ],
+)  # fmt: skip
+def test_of_several_problems_the_gravest_is_told(
+    profile: Profile, changes: dict[str, Any], degraded: str, ready: str, applied: str
+) -> None:
+    found = conditions(profile, DesiredState(PLAN, PLAN, 1), **changes)
+    assert [found[kind].reason for kind in ("Degraded", "Ready", "PlanApplied")] == [degraded, ready, applied]
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "ready"),
+    [({}, "Serving"), ({"workers": (WAITING,)}, "Unschedulable"), ({"routers": 0}, "NoRouter")],
+)
+def test_who_answers_is_told_also_where_nothing_is_planned(
+    profile: Profile, changes: dict[str, Any], ready: str, wrong: bool
+) -> None:
+    planned = conditions(profile, DesiredState(PLAN, PLAN, 1), **changes)
+    why = Problem("Why", "because")
+    serving = snapshot(profile, **changes).serving
+    found = {c.type: c for c in unplanned_conditions(serving, why, wrong=wrong)}
+    assert found.keys() == planned.keys()
+    assert found["Ready"].status == planned["Ready"].status
+    assert found["Ready"].reason == (ready if ready == "Serving" or not wrong else "Why")
+    pods = "Unschedulable" if ready == "Unschedulable" else "Why" if wrong else "AsPlanned"
+    assert found["Degraded"].reason == pods
+    others = found.keys() - {"Ready", "Degraded"}
+    assert {(found[kind].status, found[kind].reason) for kind in others} == {("Unknown", "Why")}
 
 
 def test_a_stale_profile_says_which_tiers_and_by_how_much(profile: Profile) -> None:

@@ -50,9 +50,11 @@ class FakeKube(Kube):
         return None
 
     async def get(self, path: str, **query: str) -> Object:
-        """Return an object, or the list of the objects right below a path that have the label."""
+        """Return an object, or the list of the objects right below a path that have the label; no query, no list."""
         if path in self.objects:
             return copy.deepcopy(self.objects[path])
+        if not query:
+            raise ApiError(404, f"{path} is not there")
         name, _, value = query.get("labelSelector", "").partition("=")
         below = [item for key, item in self.objects.items() if key.rsplit("/", 1)[0] == path]
         items = [item for item in below if not name or _has(item, name, value)]

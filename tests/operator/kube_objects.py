@@ -9,6 +9,8 @@ from hadis.api.resources import API_VERSION
 from hadis.protocol.labels import COMPONENT, POOL, REVISION, SERVICE
 
 NAMESPACE, NAME = "default", "images"
+OWNER_UID = "u"
+OWNERS = [{"kind": "DiffusionService", "name": NAME, "uid": OWNER_UID}]
 LIGHT_AND_HEAVY = {"light": "l1", "heavy": "h1"}
 
 
@@ -18,7 +20,7 @@ def service_object(*, generation: int = 1, status: dict[str, Any] | None = None,
     return {
         "apiVersion": API_VERSION,
         "kind": "DiffusionService",
-        "metadata": {"namespace": NAMESPACE, "name": NAME, "uid": "u", "generation": generation},
+        "metadata": {"namespace": NAMESPACE, "name": NAME, "uid": OWNER_UID, "generation": generation},
         "spec": plain | spec,
         "status": status or {},
     }
@@ -82,6 +84,7 @@ def deployment_object(
             "name": f"{NAME}-worker-{revision}",
             "resourceVersion": str(version),
             "generation": 2,
+            "ownerReferences": OWNERS,
             "labels": {SERVICE: NAME, COMPONENT: "worker", POOL: pool, REVISION: revision},
         },
         "spec": {"replicas": replicas, "template": {"spec": {"volumes": volumes}}},
@@ -95,7 +98,7 @@ def deployment_object(
 
 def child_object(kind: str, name: str, *, owned: bool = True) -> dict[str, Any]:
     """Return another object with the service's label."""
-    owners = [{"kind": "DiffusionService", "name": NAME}] if owned else []
+    owners = OWNERS if owned else []
     return {
         "kind": kind,
         "metadata": {"namespace": NAMESPACE, "name": name, "labels": {SERVICE: NAME}, "ownerReferences": owners},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from hadis_operator.children import Children
 from hadis_operator.children.worker import service_name
 from hadis_operator.views import DELETION_COST
 from kube_objects import NAME, NAMESPACE, child_object, deployment_object, pod_object
+from virtual import virtual
 
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+SERVICES = f"/api/v1/namespaces/{NAMESPACE}/services"
 SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
 SERVICE, SECRET = child_object("Service", "workers"), child_object("Secret", "images-secret")
 
@@ -175,11 +178,52 @@ async def test_what_exists_is_listed_before_the_first_step_and_not_again() -> No
     assert len(acting.cluster.cache.pods(NAMESPACE, NAME, "worker")) == 1
 
 
-async def test_a_write_that_fails_is_an_error_and_is_written_again() -> None:
+@pytest.mark.parametrize("refused", ["workers", "images-worker-l1"])
+async def test_a_child_that_is_refused_ends_no_other_and_is_written_again(refused: str) -> None:
     acting = Acting()
-    path = f"{DEPLOYMENTS}/images-worker-l1"
-    acting.cluster.kube.refuse[path] = 500
+    paths = {"workers": f"{SERVICES}/workers", "images-worker-l1": f"{DEPLOYMENTS}/images-worker-l1"}
+    acting.cluster.kube.refuse[paths[refused]] = 500
+    written = [("apply", "workers"), ("apply", "images-worker-l1"), ("apply", "images-worker-h1")]
+    assert await acting.apply(children("l1", "h1"), l1=1, h1=1) == written
+    assert acting.applier.problem is not None
+    del acting.cluster.kube.refuse[paths[refused]]
+    assert await acting.apply(children("l1", "h1"), l1=1, h1=1) == [("apply", refused)]
+    assert acting.applier.problem is None
+
+
+async def test_an_api_server_that_is_away_is_an_error() -> None:
+    acting = Acting()
+    acting.cluster.kube.refuse[f"{SERVICES}/workers"] = 503
     with pytest.raises(ApiError):
         await acting.apply(children("l1"), l1=1)
-    del acting.cluster.kube.refuse[path]
-    assert await acting.apply(children("l1"), l1=1) == [("apply", "images-worker-l1")]
+
+
+async def test_a_secret_of_others_is_told_and_not_read() -> None:
+    acting = Acting()
+    theirs = child_object("Secret", "images-secret", owned=False) | {"data": {"token": "c2VjcmV0"}}
+    acting.cluster.kube.put(f"{SECRETS}/images-secret", theirs)
+    assert await acting.apply(children("l1"), l1=1) == [("apply", "workers"), ("apply", "images-worker-l1")]
+    assert acting.applier.secret is None
+    assert acting.applier.problem is not None
+    assert acting.applier.problem.message.startswith("Secret images-secret is there already")
+
+
+async def test_a_deployment_that_only_looks_like_ours_is_neither_shrunk_nor_deleted() -> None:
+    acting = Acting()
+    for name, count in (("theirs", 2), ("empty", 0)):
+        other = deployment_object(name, replicas=count)
+        other["metadata"]["ownerReferences"] = []
+        acting.cluster.put(other)
+    acting.cluster.put(SERVICE)
+    assert await acting.apply(children("l1"), l1=0, theirs=0, empty=0) == []
+
+
+@virtual
+async def test_what_will_not_go_is_not_deleted_all_the_time() -> None:
+    acting = Acting()
+    former, deleted = child_object("Service", "former"), 0
+    for _ in range(60):
+        acting.cluster.put(SERVICE, former)  # a finalizer holds it
+        deleted += len(await acting.apply(children()))
+        await asyncio.sleep(1)
+    assert deleted == 7

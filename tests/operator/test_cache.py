@@ -174,8 +174,7 @@ def test_what_was_compared_once_is_compared_again_when_somebody_changes_it() -> 
 
 def test_others_of_one_name_are_kept_apart_by_kind() -> None:
     cache, _ = cache_with(("others", child_object("Role", "images")), ("others", child_object("Service", "images")))
-    (role, _) = cache.others(NAMESPACE, NAME)
-    cache.gone("others", NAMESPACE, role)
+    cache.gone(NAMESPACE, "Role", "images")
     assert [child.kind for child in cache.others(NAMESPACE, NAME)] == ["Service"]
 
 

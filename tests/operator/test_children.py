@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,21 @@ from typing import Any
 import pytest
 from documents import profile_document
 from hadis.api.images_api import ImagesApi
-from hadis.api.manifest import read_manifest
+from hadis.api.manifest import read_manifest, write_profile
 from hadis.api.resources import CascadeProfile, ServiceSpec
+from hadis.api.tier import TierSettings
 from hadis.planning.profile import Profile
 from hadis_operator import children
 from hadis_operator.children.common import Owner, child_name
+from hadis_operator.differences import differs
 from hadis_operator.settings import OperatorSettings
+from hadis_worker.settings import WorkerSettings, read_models
 
 OWNER = Owner("images", "default", "uid")
+
+
+def changed(document: dict[str, Any]) -> Profile:
+    return Profile(CascadeProfile.read(document))
 
 
 def make_spec(**fields: Any) -> ServiceSpec:
@@ -125,16 +133,88 @@ def test_a_pod_that_serves_is_seen_within_a_second_and_may_take_long_to_start(pr
 
 
 def test_other_pods_are_another_deployment(profile: Profile) -> None:
-    def names(changed: Profile = profile, image: str = "w:1", shared: bool = False) -> set[str]:
-        made = children.make(OWNER, make_spec(), OperatorSettings(worker_image=image), changed, shared=shared)
+    def names(of: Profile = profile, image: str = "w:1", shared: bool = False) -> set[str]:
+        made = children.make(OWNER, make_spec(), OperatorSettings(worker_image=image), of, shared=shared)
         return {d["metadata"]["name"] for d in made.workers.values()}
 
     assert len(names()) == 2
     assert names() == names()
-    renamed = profile_document()
-    renamed["metadata"]["name"] = "other"
-    others = names(Profile(CascadeProfile.read(renamed))), names(image="w:2"), names(shared=True)
-    assert len(set().union(names(), *others)) == 7
+    steps = profile_document()
+    steps["spec"]["tiers"][1]["steps"] = 2
+    judge = profile_document(discriminator="another")
+    others = names(changed(steps)), names(changed(judge)), names(image="w:2"), names(shared=True)
+    assert len(set().union(names(), *others)) == 2 + 1 + 2 + 2 + 1
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_no_worker_reads_of_a_profile_replaces_none(profile: Profile, shared: bool) -> None:
+    """Of a remote tier that is judged, and of tiers on GPUs."""
+    remote = remote_profile(0).resource.model_dump(by_alias=True, mode="json")
+    for plain in (profile_document(), remote):
+        names = []
+        for change in ({}, {"gpuProduct": "x", "software": {"torch": "9"}, "source": "measured anew"}):
+            document = copy.deepcopy(plain)
+            document["spec"] |= change
+            if change:
+                document["metadata"]["name"] = "another"
+                document["spec"]["configurations"][0]["quality"] = 99.0
+                document["spec"]["tiers"][0]["latency"][0]["seconds"] = 0.11
+                document["spec"]["tiers"][0] |= {
+                    "memoryBytes": 1,
+                    "loadSeconds": 1.0,
+                    "confidenceQuantiles": [0.0, 1.0],
+                }
+            made = children.make(OWNER, make_spec(), OperatorSettings(), changed(document), shared=shared)
+            names.append([d["metadata"]["name"] for d in made.workers.values()])
+        assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("remote", [None, 0, 1])
+def test_workers_read_the_settings_of_their_tiers_and_judge_as_before(
+    profile: Profile, tmp_path: Path, remote: int | None
+) -> None:
+    whole = profile if remote is None else remote_profile(remote)
+    write_profile(tmp_path / "whole.yaml", whole.resource)
+    made = children.make(OWNER, make_spec(), OperatorSettings(), whole, shared=False)
+    configs = {c["metadata"]["name"]: c for c in made.fixed if c["kind"] == "ConfigMap"}
+    for deployment in made.workers.values():
+        pod = deployment["spec"]["template"]["spec"]
+        [config] = [v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "manifest"]
+        (tmp_path / "manifest.yaml").write_text(configs[config]["data"]["manifest.yaml"])
+        [tiers] = [e["value"] for e in pod["containers"][0]["env"] if e["name"] == "HADIS_WORKER_TIERS"]
+        told, read = (
+            read_models(WorkerSettings(manifest=tmp_path / name, tiers=tiers, models=tmp_path))
+            for name in ("whole.yaml", "manifest.yaml")
+        )
+        fields = set(TierSettings.model_fields)
+        assert [t.model_dump(include=fields) for t in told.tiers] == [t.model_dump(include=fields) for t in read.tiers]
+        assert (told.discriminator, told.remote) == (read.discriminator, read.remote)
+
+
+def test_drains_take_a_quarter_of_a_pool_and_what_is_broken_anyway(profile: Profile) -> None:
+    made = children.make(OWNER, make_spec(), OperatorSettings(), profile, shared=False)
+    budgets = [c["spec"] for c in made.fixed if c["kind"] == "PodDisruptionBudget"]
+    assert [b["maxUnavailable"] for b in budgets] == [1, "25%", "25%"]
+    assert {b["unhealthyPodEvictionPolicy"] for b in budgets} == {"AlwaysAllow"}
+    pods = [c for c in made.fixed if c["kind"] == "Deployment"] + list(made.workers.values())
+    for pod in (d["spec"]["template"]["metadata"]["labels"] for d in pods):
+        selected = [b for b in budgets if b["selector"]["matchLabels"].items() <= pod.items()]
+        assert len(selected) == 1  # of two, none lets a pod go
+    for deployment in made.workers.values():
+        rolling = {"maxSurge": 0, "maxUnavailable": "25%"}
+        assert deployment["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
+
+
+def test_a_field_that_is_wanted_no_more_is_a_difference(profile: Profile) -> None:
+    def router(**fields: Any) -> Any:
+        made = children.make(OWNER, make_spec(router=fields), OperatorSettings(), profile, shared=True)
+        return next(c for c in made.fixed if c["kind"] == "Deployment")
+
+    plain, linked = router(), router(links={"publicUrl": "https://pictures.example"})
+    assert differs(plain, linked)
+    assert not differs(router(), plain)
+    scaled = router(autoscaling={"maxReplicas": 5})
+    assert differs(scaled, plain)
 
 
 def test_the_router_reads_the_manifest_that_is_mounted_for_it(profile: Profile, tmp_path: Path) -> None:

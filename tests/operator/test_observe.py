@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from documents import plan_document, profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.plan import Plan, TierPlan
@@ -13,7 +15,7 @@ from hadis.protocol.labels import EVERY_TIER, REMOTE, REVISION
 from hadis_operator import children
 from hadis_operator.children import Children
 from hadis_operator.children.common import Owner
-from hadis_operator.observe import fitting, groups_of, memory_of, snapshot_of, worker_of
+from hadis_operator.observe import fitting, groups_of, memory_of, problem_of_routers, snapshot_of, worker_of
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import gpu_counts
 from hadis_operator.views import DeploymentView, deployment_view, pod_view, service_view
@@ -53,6 +55,30 @@ def test_workers_have_the_tiers_of_their_pool_that_the_profile_knows(profile: Pr
     )
     assert (snapshot.now_s, snapshot.spec, snapshot.profile, snapshot.reading) == (5.0, SPEC, profile, NOT_READ)
     assert (snapshot.routers, snapshot.late_s) == (2, 60.0)
+
+
+REFUSED = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+NO_NODE = {"conditions": [{"type": "PodScheduled", "status": "False", "message": "no node"}]}
+PULLS = {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+LONG_AGO = {"startTime": "1970-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "pod", "reason"),
+    [
+        ((), {}, None),
+        ((REFUSED,), {"status": PULLS}, "QuotaExceeded"),
+        ((), {"status": PULLS}, "ImagePullBackOff"),
+        ((), {"status": NO_NODE}, "Unschedulable"),
+        ((), {"status": LONG_AGO}, "NotReady"),
+        ((), {"status": LONG_AGO, "ready": True}, None),
+        ((), {"status": PULLS, "terminating": True}, None),
+    ],
+)
+def test_what_keeps_routers_from_serving_is_known(conditions: Any, pod: Any, reason: str | None) -> None:
+    deployments = [deployment_view(deployment_object("r", conditions=conditions))]
+    problem = problem_of_routers(deployments, [pod_view(pod_object("p", component="router", **pod))], 61.0, 60.0)
+    assert (problem.reason if problem else None) == reason
 
 
 def test_workers_of_an_endpoint_are_known_by_their_label() -> None:

@@ -15,6 +15,7 @@ from fake_kube import FakeCluster
 from hadis.api.conditions import Condition
 from hadis.api.resources import ServiceSpec
 from hadis.api.status import ServiceStatus
+from hadis.kube.client import ApiError
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.snapshot import DemandReading
 from hadis.protocol.labels import POOL, REVISION
@@ -136,6 +137,69 @@ async def test_a_spec_that_cannot_be_read_is_told_and_nothing_else_is_done() -> 
     assert (ready.status, ready.reason) == ("False", "InvalidSpec")
     assert "gpus.max" in ready.message
     assert operator.status.plan.active == PLAN
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"gpus": {"max": -1}}, "InvalidSpec"),
+        ({"mode": "Paused"}, "AsPlanned"),
+        ({"profile": "none"}, "ProfileNotFound"),
+    ],
+)
+async def test_ready_says_who_answers_whatever_else_is_wrong(wrong: dict[str, Any], reason: str) -> None:
+    then = {"type": "Ready", "status": "True", "reason": "Serving", "message": "", "lastTransitionTime": "then"}
+    operator = Operator(service_object(status={"conditions": [then]}, **wrong))
+    operator.cluster.put(pod_object("p", ready=True))
+    await operator.reconcile()
+    ready = operator.condition("Ready")
+    assert (ready.status, ready.reason, ready.last_transition_time) == ("True", "Serving", "then")
+    assert operator.condition("Degraded").reason == reason
+    assert len(operator.status.conditions) == 7
+
+
+@virtual
+async def test_a_child_that_is_refused_is_told_in_the_next_step_and_plans_go_on() -> None:
+    operator = Operator(service_object())
+    path = f"/api/v1/namespaces/{NAMESPACE}/services/{NAME}"
+    operator.cluster.kube.refuse[path] = 422
+    assert await operator.reconciler.reconcile() == 0.0
+    operator.follow()
+    assert await operator.reconciler.reconcile() > 0.0
+    degraded = operator.condition("Degraded")
+    assert (degraded.status, degraded.reason, degraded.message) == ("True", "ChildRefused", "Service images: refused")
+    assert operator.status.plan.active is not None
+    warnings = [r.body for r in operator.cluster.kube.requests if r.name == "events" and r.body]
+    assert [(w["type"], w["reason"]) for w in warnings if w["type"] == "Warning"] == [("Warning", "ChildRefused")]
+    del operator.cluster.kube.refuse[path]
+    await asyncio.sleep(1)
+    assert ("apply", NAME) in await operator.reconcile()
+    await operator.reconcile()
+    assert operator.condition("Degraded").status == "False"
+
+
+async def test_routers_follow_the_plan_also_where_the_api_server_takes_no_child() -> None:
+    operator = Operator(service_object())
+    await operator.reconcile()
+    operator.follow()
+    operator.cluster.put(service_object(generation=2, router={"replicas": 3}))
+    operator.cluster.kube.refuse[f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/images-router"] = 503
+    with pytest.raises(ApiError):
+        await operator.reconcile()
+    assert operator.status.plan.active is not None
+
+
+async def test_routers_that_may_not_be_made_are_told() -> None:
+    operator = Operator(service_object())
+    await operator.reconcile()
+    operator.cluster.take("Pod", "r")
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/images-router"
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "maximum memory usage per Container is 1Mi"}
+    operator.cluster.put(operator.cluster.kube.objects[path] | {"status": {"conditions": [refused]}})
+    await operator.reconcile()
+    for kind in ("Degraded", "Ready"):
+        assert operator.condition(kind).reason == "PodsRefused"
+        assert operator.condition(kind).message == "images-router: maximum memory usage per Container is 1Mi"
 
 
 async def test_without_a_profile_what_runs_is_left() -> None:

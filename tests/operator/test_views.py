@@ -10,7 +10,14 @@ from hadis.api.profile_status import ProfileStatus
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Problem
 from hadis_operator.views import child_view, deployment_view, pod_view, profile_view, read_status, service_view
-from kube_objects import child_object, deployment_object, pod_object, profile_object, service_object
+from kube_objects import (
+    OWNER_UID,
+    child_object,
+    deployment_object,
+    pod_object,
+    profile_object,
+    service_object,
+)
 
 SINCE = "2026-01-01T11:58:00Z"
 SINCE_S = datetime(2026, 1, 1, 11, 58, tzinfo=UTC).timestamp()
@@ -86,8 +93,8 @@ def test_config_maps_that_pods_mount_are_found_in_projected_volumes_too() -> Non
 
 
 def test_a_child_is_owned_by_a_service_or_not() -> None:
-    assert child_view(child_object("ConfigMap", "c")).owned
-    assert not child_view(child_object("ConfigMap", "c", owned=False)).owned
+    assert child_view(child_object("ConfigMap", "c")).owner == OWNER_UID
+    assert child_view(child_object("ConfigMap", "c", owned=False)).owner == ""
 
 
 def test_a_spec_that_cannot_be_read_is_a_problem_that_still_names_its_profile() -> None:

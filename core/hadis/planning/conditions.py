@@ -10,11 +10,13 @@ from hadis.planning.fleet import worker_ratio
 from hadis.planning.idle import idle_condition, told_idle
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem, Rest, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem, Rest, Serving, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date
 
 _AWAY_S = 30.0
 """Seconds after its start in which a worker that loads nothing should have had an answer of its endpoint."""
+CONTESTED = "Contested"
+"""Reason of a problem of children that are there all the same."""
 _CAPACITY = ("Unschedulable", "QuotaExceeded", WAITING_FOR_QUOTA)
 """Reasons of problems that more GPUs would solve."""
 
@@ -41,27 +43,49 @@ def profile_condition(profile: Profile | Problem) -> Condition:
     return condition("ProfileValid", True, "Valid", text)
 
 
-def paused_condition() -> Condition:
-    """Return the condition of a service that is left as it is."""
-    return condition("PlanApplied", None, "Paused", "mode is Paused: nothing is planned or changed")
+def unplanned_conditions(serving: Serving, why: Problem, *, wrong: bool = True) -> list[Condition]:
+    """Return the conditions of a service of which nothing is planned, and why; `wrong` is whether that is a fault.
+
+    Who answers requests is known all the same.
+    """
+    unknown = ("MetricsAvailable", "CapacitySufficient", "PlanApplied", "ProfileFresh")
+    fault = why if wrong else None
+    return [
+        *(condition(kind, None, why.reason, why.message) for kind in unknown),
+        _degraded(None, _grave(serving, _workers_problem(serving)) or fault or serving.child_problem),
+        _ready(serving, fault),
+    ]
 
 
 def service_conditions(snapshot: Snapshot, planned: DesiredState) -> list[Condition]:
     """Return the conditions of a service that was planned."""
-    unready = [worker for worker in snapshot.workers if not worker.ready]
-    pool_problem = snapshot.pool.problem if snapshot.pool else None
-    problem = pool_problem or group_problem(snapshot.groups) or worker_problem(unready, snapshot.now_s, snapshot.late_s)
-    serving = sum(worker.ready for worker in snapshot.workers)
+    seen, pool = snapshot.serving, snapshot.pool.problem if snapshot.pool else None
+    workers = pool or _workers_problem(seen)
+    ready = sum(worker.ready for worker in snapshot.workers)
     idle = idle_condition(snapshot.spec, planned.rest)
     return [
         _metrics(snapshot),
-        _capacity(planned, problem),
-        _applied(snapshot, planned, serving, problem),
-        _degraded(planned.active, (None if _waits_for_quota(problem) else problem) or slow_worker(snapshot)),
-        _ready(snapshot, serving, problem, idle),
+        _capacity(planned, workers),
+        _applied(snapshot, planned, ready, _missing_child(seen) or workers),
+        _degraded(planned.active, _grave(seen, workers) or seen.child_problem or slow_worker(snapshot)),
+        _ready(seen, pool, idle),
         *([idle] if idle else ()),
         _profile_fresh(planned.ratios),
     ]
+
+
+def _grave(seen: Serving, workers: Problem | None) -> Problem | None:
+    """Return what keeps something of the service from being there: children, then routers, then `workers`."""
+    return _missing_child(seen) or seen.router_problem or (None if _waits_for_quota(workers) else workers)
+
+
+def _missing_child(seen: Serving) -> Problem | None:
+    return seen.child_problem if seen.child_problem and seen.child_problem.reason != CONTESTED else None
+
+
+def _workers_problem(seen: Serving) -> Problem | None:
+    unready = [worker for worker in seen.workers if not worker.ready]
+    return group_problem(seen.groups) or worker_problem(unready, seen.now_s, seen.late_s)
 
 
 def worker_problem(workers: Iterable[Worker], now_s: float, late_s: float) -> Problem | None:
@@ -162,15 +186,18 @@ def _profile_fresh(ratios: Ratios) -> Condition:
     return condition("ProfileFresh", False, "Stale", text)
 
 
-def _ready(snapshot: Snapshot, serving: int, problem: Problem | None, idle: Condition | None) -> Condition:
-    if not snapshot.routers:
-        return condition("Ready", False, "NoRouter", "no router is ready yet")
-    if idle is not None and not serving and not problem and (text := told_idle(idle)):
+def _ready(seen: Serving, fault: Problem | None = None, idle: Condition | None = None) -> Condition:
+    workers = sum(worker.ready for worker in seen.workers)
+    if seen.routers and workers:
+        return condition("Ready", True, "Serving", f"{_count(seen.routers, 'router')}, {_count(workers, 'worker')}")
+    if not seen.routers:
+        problem = seen.router_problem or Problem("NoRouter", "no router is ready yet")
+    else:
+        problem = _workers_problem(seen) or Problem("NoWorker", "no worker is ready yet")
+    problem = fault or _missing_child(seen) or problem
+    if problem.reason == "NoWorker" and idle is not None and (text := told_idle(idle)):
         return condition("Ready", True, "Idle" if idle.status == "True" else idle.reason, text)
-    if not serving:
-        problem = problem or Problem("NoWorker", "no worker is ready yet")
-        return condition("Ready", False, problem.reason, problem.message)
-    return condition("Ready", True, "Serving", f"{_count(snapshot.routers, 'router')}, {_count(serving, 'worker')}")
+    return condition("Ready", False, problem.reason, problem.message)
 
 
 def _count(number: int, noun: str) -> str:

@@ -22,9 +22,9 @@ from hadis.api.fields import parse_duration_s
 from hadis.planning.conditions import (
     DesiredState,
     nodes_have_room,
-    paused_condition,
     profile_condition,
     service_conditions,
+    unplanned_conditions,
 )
 from hadis.planning.endpoints import unready_since, without_away
 from hadis.planning.fleet import (
@@ -47,6 +47,8 @@ from hadis.planning.sizes import arrivals_by_size, followed_mix, with_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.planning.speeds import corrected, followed
 from hadis.planning.tuning import Tuning
+
+_PAUSED = Problem("Paused", "mode is Paused: nothing is planned or changed")
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     conditions = [profile_condition(profile)]
     memory = replace(memory, began_s=snapshot.now_s if memory.began_s is None else memory.began_s)
     if snapshot.spec.mode == "Paused":
-        return Decision(memory, (*conditions, paused_condition()))
+        return Decision(memory, (*conditions, *unplanned_conditions(snapshot.serving, _PAUSED, wrong=False)))
     if isinstance(profile, Problem):
-        return Decision(memory, tuple(conditions))
+        return Decision(memory, (*conditions, *unplanned_conditions(snapshot.serving, profile)))
     shared, ready = is_shared(snapshot.spec, profile), ready_by_tier(snapshot.workers, profile)
     memory = _observe(snapshot, profile, memory, tuning)
     memory = replace(memory, rest=followed_rest(snapshot, profile, memory.rest, shared=shared))

@@ -124,6 +124,19 @@ class PoolGrant:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """What of a service answers requests, whatever is planned, and what keeps more of it from that."""
+
+    now_s: float
+    workers: tuple[Worker, ...]
+    groups: tuple[WorkerGroup, ...]
+    routers: int
+    late_s: float
+    router_problem: Problem | None = None
+    child_problem: Problem | None = None
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One service and everything that a decision on it depends on, as seen at one moment."""
 
@@ -157,6 +170,18 @@ class Snapshot:
     def worker_bounds(self) -> Gpus:
         """How many workers with GPUs it may have now."""
         return self.spec.model_copy(update={"gpus": self.gpus}).worker_bounds
+
+    router_problem: Problem | None = None
+    """What keeps a router from becoming ready."""
+    child_problem: Problem | None = None
+    """What of the service could not be written, or is written by others too."""
+
+    @property
+    def serving(self) -> Serving:
+        """The part of it that depends on no spec and no profile."""
+        return Serving(
+            self.now_s, self.workers, self.groups, self.routers, self.late_s, self.router_problem, self.child_problem
+        )
 
 
 @dataclass(frozen=True)

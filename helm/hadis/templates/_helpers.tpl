@@ -64,7 +64,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [get, list, watch]
-# Changes of plan are told as events.
+# Changes of plan and new troubles are told as events.
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]

@@ -8,7 +8,8 @@ from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
 
 from hadis_operator.children import router, worker
-from hadis_operator.children.common import Manifest, Owner, service_secret
+from hadis_operator.children.common import Manifest, Owner, service_secret, stamped
+from hadis_operator.children.worker_profile import tiers_config
 from hadis_operator.settings import OperatorSettings
 
 
@@ -31,9 +32,13 @@ def make(owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: P
     config, name = told_profile["metadata"]["name"], profile.resource.metadata.name
     fixed = [told_profile, told_service]
     fixed += router.children(owner, spec, settings, told_service["metadata"]["name"], (config, name))
-    fixed += [worker.service(owner, pool) for pool in pools]
+    workers = {}
+    for pool in pools:
+        tiers = tiers_config(owner, profile, pool.tiers)
+        fixed += [tiers, worker.service(owner, pool), worker.disruption_budget(owner, pool)]
+        workers[pool.name] = worker.deployment(owner, spec, settings, profile, pool, tiers["metadata"]["name"])
     return Children(
-        tuple(fixed),
-        {pool.name: worker.deployment(owner, spec, settings, profile, pool, config) for pool in pools},
+        tuple(stamped(document) for document in fixed),
+        {pool: stamped(document) for pool, document in workers.items()},
         service_secret(owner),
     )

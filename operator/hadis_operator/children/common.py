@@ -16,6 +16,8 @@ from hadis_operator.settings import OperatorSettings
 Manifest = dict[str, Any]
 CONFIG_FILE = "manifest.yaml"
 SECRET_KEY = "token"
+APPLIED = "hadis.dev/applied"
+"""Annotation of a child: the hash of what was applied, without a count that plans change."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,15 @@ def meta(owner: Owner, name: str, component: str, **more: str) -> Manifest:
         "labels": labels(owner, component, **more),
         "ownerReferences": [reference | {"controller": True, "blockOwnerDeletion": True}],
     }
+
+
+def stamped(document: Manifest) -> Manifest:
+    """Return a document with its own hash, so that an object that has fields which we want no more is seen to differ.
+
+    Others may add fields: what is there beyond the document tells nothing. What a ConfigMap holds is in its name.
+    """
+    mark = digest({part: value for part, value in document.items() if part != "data"})
+    return document | {"metadata": document["metadata"] | {"annotations": {APPLIED: mark}}}
 
 
 def config_map(owner: Owner, component: str, text: str, mark: str) -> Manifest:
@@ -165,6 +176,16 @@ def pod(settings: OperatorSettings, only: Manifest, volumes: list[Manifest], gra
     if settings.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
     return spec
+
+
+def disruption_budget(meta: Manifest, selector: dict[str, str], most: int | str) -> Manifest:
+    """Return a PodDisruptionBudget that lets drains take `most` pods at a time, and those that are not ready anyway."""
+    spec = {
+        "maxUnavailable": most,
+        "selector": {"matchLabels": selector},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }
+    return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": spec}
 
 
 def service_port(number: int) -> Manifest:

@@ -13,6 +13,7 @@ from hadis_operator.children.common import (
     child_name,
     config_map,
     container,
+    disruption_budget,
     labels,
     meta,
     pod,
@@ -77,12 +78,7 @@ def children(
             "metadata": meta(owner, service_name(owner), "router"),
             "spec": {"selector": selector, "ports": [service_port(80)]},
         },
-        {
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": common,
-            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector}},
-        },
+        disruption_budget(common, selector, 1),
         _deployment(owner, spec, settings, _manifest(config, *profile), name, selector),
     ]
     if spec.router.autoscaling:

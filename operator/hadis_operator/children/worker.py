@@ -10,9 +10,11 @@ from hadis.api.fields import parse_duration_s
 from hadis.api.remote import Remote
 from hadis.api.resources import API_VERSION, ServiceSpec
 from hadis.api.workload import ModelCache, Resources, WorkerPods
+from hadis.planning.gpu_budget import REPLACED_AT_ONCE
 from hadis.planning.profile import Profile
 from hadis.protocol.labels import COMPONENT, GPUS, POOL, REMOTE, REVISION, SERVICE, digest, label, tiers_by_pool
 
+from hadis_operator.children import common
 from hadis_operator.children.common import (
     CONFIG_FILE,
     Manifest,
@@ -37,6 +39,8 @@ _GRACE_S = 15
 """Seconds on top of the longest batch in which a worker ends after SIGTERM."""
 _STARTUP_S = 4 * 3600
 """Models may have to be fetched first; while libraries are read from a slow disk, nothing is answered for long."""
+_AT_ONCE = f"{100 // REPLACED_AT_ONCE}%"
+"""Of a pool's workers; at least one."""
 _REMOTE_STARTUP_S = 300
 _REMOTE_RESOURCES = Resources(cpu="100m", memory="512Mi")
 """It decodes images and encodes them again."""
@@ -100,6 +104,13 @@ def service(owner: Owner, pool: Pool) -> Manifest:
     }
 
 
+def disruption_budget(owner: Owner, pool: Pool) -> Manifest:
+    """Return a pool's PodDisruptionBudget: drains take as many workers at a time as a rollout does."""
+    selector = {SERVICE: label(owner.name), COMPONENT: "worker", POOL: pool.name}
+    name = service_name(owner.name, pool.name)
+    return common.disruption_budget(meta(owner, name, "worker", **{POOL: pool.name}), selector, _AT_ONCE)
+
+
 def deployment(
     owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: Pool, config: str
 ) -> Manifest:
@@ -127,7 +138,8 @@ def deployment(
         "spec": {
             "replicas": 0,
             "selector": {"matchLabels": {SERVICE: label(owner.name), **marks}},
-            "strategy": {"type": "Recreate"},
+            # For restarts by hand: what we change ourselves is another Deployment. No pod beyond the count.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": _AT_ONCE}},
             "template": {
                 "metadata": pod_metadata(fields, labels(owner, "worker", **marks, **kind)),
                 "spec": spec_of_pods,
@@ -163,7 +175,8 @@ def _grace_s(profile: Profile, pool: Pool) -> int:
         for t in pool.tiers
         for size in profile.tiers[t].all_sizes
     )
-    return math.ceil(longest) + _GRACE_S
+    # In steps, so that times that were measured anew replace no worker.
+    return (math.ceil(longest / _GRACE_S) + 1) * _GRACE_S
 
 
 def _env(pool: Pool, grace_s: int) -> dict[str, str]:
