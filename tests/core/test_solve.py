@@ -93,7 +93,7 @@ def profiles(draw: st.DrawFn) -> Profile:
         quality = draw(st.integers(1, 50)) + i / 100  # no two alike
         rows.append({"light": light, "heavy": heavy, "directRatio": draw(ratio) if pair else 0,
                      "deferralRatio": draw(ratio) if pair else 0, "quality": quality, "cost": 0})  # fmt: skip
-    difficulty = {"features": ["words"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 1]}
+    difficulty = {"features": ["prompt_length"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 1]}
     spec = {"discriminator": "d", "tiers": tiers, "difficulty": difficulty, "configurations": rows}
     return Profile(CascadeProfile.read(
         {"apiVersion": API_VERSION, "kind": "CascadeProfile", "metadata": {"name": "x"}, "spec": spec}

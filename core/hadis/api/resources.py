@@ -9,18 +9,22 @@ import hashlib
 import json
 import re
 from enum import StrEnum
-from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from hadis.api.access import Access
-from hadis.api.fields import Fields, Name, Positive, PositiveDuration, Share
+from hadis.api.fields import Duration, Fields, Name, Positive, PositiveDuration, Share, between
 from hadis.api.images_api import ImagesApi
+from hadis.api.pipeline import InsidePath
+from hadis.api.rules import RELATIVE, Rule
 from hadis.api.tier import Tier
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
+MOST_ROWS = 10_000
+MOST_GPUS = 1024
+"""Of one service: with twice as many, a plan of dedicated workers takes the operator a second and half a GiB."""
 _CLIENT_KEY = re.compile(r"sha256:[0-9a-f]{16}|user:.+|address:.+", re.DOTALL)
 
 
@@ -45,38 +49,36 @@ class Optimize(StrEnum):
         return self is not Optimize.QUALITY
 
 
+_NEED_QUALITY = [optimize.value for optimize in Optimize if optimize.needs_quality]
+
+
 class Objective(Fields):
     """What to reach: a latency objective, and what to optimise under it."""
 
+    rules = (
+        Rule(
+            f"!(self.optimize in {_NEED_QUALITY}) || has(self.quality)",
+            lambda objective: not objective.optimize.needs_quality or objective.quality is not None,
+            f"optimize: {' or '.join(_NEED_QUALITY)} needs a quality to reach; write objective.quality",
+        ),
+    )
     optimize: Optimize = Field(
         Optimize.QUALITY,
         description="Quality: the best that the GPUs allow. Cost: the fewest GPUs that reach `quality`.",
     )
     latency: PositiveDuration = Field(description="Latency objective from request to image, for example 30s.")
-    attainment: float = Field(0.99, gt=0, lt=1, description="Share of the requests that must meet the latency.")
+    attainment: float = Field(0.99, ge=0.5, lt=1, description="Share of the requests that must meet the latency.")
     quality: float | None = Field(
         None, gt=0, description="The quality (a distance, lower is better) to reach; Cost needs one."
     )
-
-    @model_validator(mode="after")
-    def _has_quality_to_reach(self) -> Self:
-        # The API server checks the same: see RULES in hadis.api.crd.
-        if self.optimize.needs_quality and self.quality is None:
-            raise ValueError(f"optimize: {self.optimize} needs a quality to reach; write objective.quality")
-        return self
 
 
 class Gpus(Fields):
     """The GPU budget (on one machine without GPUs: worker processes)."""
 
+    rules = (Rule("self.min <= self.max", lambda gpus: gpus.min <= gpus.max, "min must not be over max"),)
     min: int = Field(0, ge=0, description="Never fewer than this many.")
-    max: int = Field(ge=0, description="Never more than this many.")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min ({self.min}) is over max ({self.max})")
-        return self
+    max: int = Field(ge=0, le=MOST_GPUS, description="Never more than this many.")
 
 
 class Queue(Fields):
@@ -109,8 +111,10 @@ class ServiceSpec(Fields):
         None,
         description="Shared: each worker keeps all tiers. Dedicated: one tier per worker. Default: Shared if they fit.",
     )
-    plan_every: PositiveDuration = Field("2s", description="How often the plan is made anew.")
-    scale_down_after: PositiveDuration = Field(
+    plan_every: Annotated[Duration, between("500ms", "1h")] = Field(
+        "2s", description="How often the plan is made anew."
+    )
+    scale_down_after: Annotated[Duration, between("1s", "24h")] = Field(
         "120s", description="GPUs are given back when fewer have sufficed for this long."
     )
     queue: Queue = Field(default_factory=Queue)
@@ -135,27 +139,53 @@ class DiffusionService(Fields):
     status: dict[str, Any] | None = None
 
 
+Feature = Literal[
+    "prompt_length",
+    "token_rarity",
+    "num_objects",
+    "abstractness",
+    "attribute_density",
+    "spatial_relations",
+    "action_verbs",
+    "named_entities",
+]
+"""The text features that the router reads, in its order."""
+
+
 class Difficulty(Fields):
     """The router's difficulty score: z-scored text features times weights."""
 
-    features: tuple[str, ...] = Field(min_length=1, description="Names of the text features.")
+    rules = (
+        Rule(
+            " && ".join(f"size(self.{name}) == size(self.features)" for name in ("mean", "std", "weights")),
+            lambda score: len(score.mean) == len(score.std) == len(score.weights) == len(score.features),
+            "features, mean, std and weights must be of one length",
+        ),
+        Rule(
+            "self.quantiles.isSorted()",
+            lambda score: list(score.quantiles) == sorted(score.quantiles),
+            "quantiles: must not fall",
+        ),
+    )
+    features: tuple[Feature, ...] = Field(min_length=1, max_length=16, description="Names of the text features.")
     mean: tuple[float, ...] = Field(description="Mean of each feature over the profiled prompts.")
     std: tuple[Positive, ...] = Field(description="Standard deviation of each feature over the profiled prompts.")
     weights: tuple[float, ...] = Field(description="Weight of each z-scored feature in the score.")
-    quantiles: tuple[float, ...] = Field(min_length=2, description="Evenly spaced quantiles (0 to 1) of the score.")
-
-    @model_validator(mode="after")
-    def _lengths(self) -> Self:
-        if not len(self.features) == len(self.mean) == len(self.std) == len(self.weights):
-            raise ValueError("features, mean, std and weights must be of one length")
-        if any(a > b for a, b in pairwise(self.quantiles)):
-            raise ValueError("quantiles: must not fall")
-        return self
+    quantiles: tuple[float, ...] = Field(
+        min_length=2, max_length=1001, description="Evenly spaced quantiles (0 to 1) of the score."
+    )
 
 
 class Configuration(Fields):
     """One row of the measured table. For a single tier, light and heavy are the same and both ratios 0."""
 
+    rules = (
+        Rule(
+            "self.light != self.heavy || (self.directRatio == 0.0 && self.deferralRatio == 0.0)",
+            lambda row: row.light != row.heavy or not (row.direct_ratio or row.deferral_ratio),
+            "directRatio, deferralRatio: a single tier has ratios of 0",
+        ),
+    )
     light: Name = Field(description="Light tier of the cascade.")
     heavy: Name = Field(description="Heavy tier of the cascade.")
     direct_ratio: Share = Field(description="Share of the requests, the hardest, that go straight to the heavy tier.")
@@ -170,18 +200,27 @@ class Configuration(Fields):
 class ProfileSpec(Fields):
     """What was measured for a model set on a GPU type."""
 
+    rules = (
+        Rule(
+            f"size(self.configurations) <= {MOST_ROWS}",
+            lambda spec: len(spec.configurations) <= MOST_ROWS,
+            f"configurations: at most {MOST_ROWS} rows; leave out the cascades or ratios that nobody needs",
+        ),
+    )
     gpu_product: str = Field("cpu", description="As in the node label nvidia.com/gpu.product.")
     gpu_memory_bytes: int = Field(0, ge=0, description="Memory of the GPU that was measured on; 0: not known.")
     software: dict[str, str] = Field({}, description="Versions of the software that was measured with.")
     source: str = Field("", description="Where the numbers come from.")
-    discriminator: str | None = Field(
+    discriminator: Annotated[InsidePath, RELATIVE] | None = Field(
         None,
         description="Folder of the discriminator, relative to the manifest; without one no image is deferred.",
     )
     tiers: tuple[Tier, ...] = Field(min_length=1, max_length=64, description="From light to heavy.")
     difficulty: Difficulty
     configurations: tuple[Configuration, ...] = Field(
-        min_length=1, description="Measured quality and cost of each configuration; the planner chooses among them."
+        min_length=1,
+        max_length=2 * MOST_ROWS,
+        description="Measured quality and cost of each configuration; the planner chooses among them.",
     )
 
     @property
@@ -202,8 +241,6 @@ class ProfileSpec(Fields):
                     raise ValueError(f"configurations.{i}: no tier is named {name!r}; there are {', '.join(order)}")
             if order.index(row.light) > order.index(row.heavy):
                 raise ValueError(f"configurations.{i}: light tier {row.light!r} comes after heavy tier {row.heavy!r}")
-            if row.light == row.heavy and (row.direct_ratio or row.deferral_ratio):
-                raise ValueError(f"configurations.{i}: a single tier has ratios of 0")
             if row.deferral_ratio and self.discriminator is None:
                 raise ValueError(
                     f"configurations.{i}: nothing says which images to defer; name the discriminator's folder in "
