@@ -26,6 +26,7 @@ from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner
 from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
 from hadis_operator.observe import fitting, memory_of, snapshot_of
+from hadis_operator.permitted import permitted
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import StatusWriter
 from hadis_operator.views import ServiceView
@@ -61,17 +62,18 @@ class Reconciler:
         if service is None or service.deleting:
             return _NOT_PLANNED_EVERY_S
         await self._applier.list_once()
-        if isinstance(service.spec, Problem):
-            invalid = condition("Ready", False, service.spec.reason, service.spec.message)
+        spec = permitted(service.spec, self._settings)
+        if isinstance(spec, Problem):
+            invalid = condition("Ready", False, spec.reason, spec.message)
             await self._writer.write_conditions(service, (invalid,))
             return _NOT_PLANNED_EVERY_S
-        snapshot, desired = await self._observe(service, service.spec)
+        snapshot, desired = await self._observe(service, spec)
         decision = decide(snapshot, self._memory or memory_of(service))
         self._memory = decision.memory
         if desired is not None and decision.replicas is not None:
             await self._applier.apply(desired, decision.replicas)
         await self._writer.write(service, snapshot, decision)
-        return max(0.0, self._due_s(service.spec) - asyncio.get_running_loop().time())
+        return max(0.0, self._due_s(spec) - asyncio.get_running_loop().time())
 
     async def _observe(self, service: ServiceView, spec: ServiceSpec) -> tuple[Snapshot, Children | None]:
         profile = fitting(spec, self._cache.profile(self._namespace, spec.profile))

@@ -17,6 +17,7 @@ class OperatorSettings(BaseSettings):
     worker_image: str = "hadis-worker:latest"
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: list[str] = Field([], description="JSON list of names of Secrets in the services' namespaces.")
+    allow_host_path: bool = Field(False, description="Whether workers may mount a folder of their node.")
     prometheus_address: str = Field("", description="For services that name none; empty: the routers' own /metrics.")
     metrics_port: int = Field(9100, ge=0, le=65535, description="Port of the operator's own metrics; 0: none.")
     resync_s: float = Field(300.0, gt=0, description="How often the caches are compared with the API server.")

@@ -149,7 +149,9 @@ def definitions() -> dict[str, dict[str, Any]]:
     profile = {
         "additionalPrinterColumns": [
             _column("GPU", ".spec.gpuProduct"),
-            _column("Tiers", ".spec.tiers[*].name"),
+            # Of several results a column shows the first.
+            _column("Lightest", ".spec.tiers[0].name", text="The first tier."),
+            _column("Heaviest", ".spec.tiers[-1:].name", text="The last tier."),
             _column("Age", ".metadata.creationTimestamp", "date"),
         ]
     }

@@ -194,7 +194,11 @@ class Configuration(Fields):
     )
     quality: float = Field(gt=0, description="Measured distance (FID or its kind); lower is better.")
     cost: float = Field(ge=0, description="GPU seconds per request in batches of the most throughput.")
-    measures: dict[str, float] = Field({}, description="Other measures of the same images, for people to compare.")
+    measures: dict[str, float] = Field(
+        # A default of its own would have the API server write it into every row, and server-side apply see a change.
+        default_factory=dict,
+        description="Other measures of the same images, for people to compare.",
+    )
 
 
 class ProfileSpec(Fields):
@@ -215,7 +219,12 @@ class ProfileSpec(Fields):
         None,
         description="Folder of the discriminator, relative to the manifest; without one no image is deferred.",
     )
-    tiers: tuple[Tier, ...] = Field(min_length=1, max_length=64, description="From light to heavy.")
+    tiers: tuple[Tier, ...] = Field(
+        min_length=1,
+        max_length=64,
+        description="From light to heavy.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
     difficulty: Difficulty
     configurations: tuple[Configuration, ...] = Field(
         min_length=1,

@@ -9,6 +9,7 @@ from hadis.api.conditions import Condition, condition
 from hadis.planning.fleet import worker_ratio
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis.planning.shortfall import shortfall
 from hadis.planning.snapshot import Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date
 
@@ -51,7 +52,7 @@ def service_conditions(snapshot: Snapshot, planned: DesiredState) -> list[Condit
     serving = sum(worker.ready for worker in snapshot.workers)
     return [
         _metrics(snapshot),
-        _capacity(planned, problem),
+        _capacity(snapshot, planned, problem),
         _applied(snapshot, planned, serving, problem),
         _degraded(planned.active, problem or slow_worker(snapshot)),
         _ready(snapshot, serving, problem),
@@ -107,10 +108,10 @@ def _metrics(snapshot: Snapshot) -> Condition:
     return condition("MetricsAvailable", True, "Read", reading.source)
 
 
-def _capacity(planned: DesiredState, problem: Problem | None) -> Condition:
+def _capacity(snapshot: Snapshot, planned: DesiredState, problem: Problem | None) -> Condition:
     target = planned.target
-    if target is not None and not target.feasible:
-        return condition("CapacitySufficient", False, "TooFewGpus", target.reason)
+    if short := shortfall(snapshot, target):
+        return condition("CapacitySufficient", False, short.reason, short.message)
     if problem and problem.reason in _CAPACITY:
         return condition("CapacitySufficient", False, problem.reason, problem.message)
     text = target.reason if target else "the demand is not known yet"
