@@ -20,7 +20,10 @@ Case = dict[str, Any]
 CASES: list[Case] = json.loads(Path(__file__).with_name("wrong_manifests.json").read_text())
 REFUSED = [case for case in CASES if "refused" in case]
 TOLD = [case for case in CASES if "condition" in case]
-MODELS = {"DiffusionService": DiffusionService, "CascadeProfile": CascadeProfile}
+MODELS: dict[str, type[DiffusionService] | type[CascadeProfile]] = {
+    "DiffusionService": DiffusionService,
+    "CascadeProfile": CascadeProfile,
+}
 TOLD_S = 10.0
 WRONG_IN_KUBERNETES_ALONE = {"model /etc", "gpus.max '2'"}
 """On one machine a folder may be anywhere, and a number written as text is read."""

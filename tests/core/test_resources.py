@@ -83,7 +83,7 @@ def test_a_wrong_service_is_refused_with_the_path_and_what_to_write(document: di
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"configurations": []}, "spec.configurations"),
+        ({"configurations": []}, "write configurations or cascades"),
         ({"tiers": [tier("a", 0.1), tier("b", -1.0)]}, "tiers.1.latency.0.seconds"),
         ({"tiers": [tier("a", float("nan")), tier("b", 1.0)]}, "tiers.0.latency.0.seconds"),
         ({"tiers": [tier("b", 0.1), tier("a", 1.0)]}, "comes after heavy tier"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hadis.planning.snapshot import Problem
 from hadis_operator.permitted import permitted
 from hadis_operator.settings import OperatorSettings
-from kube_objects import make_spec
+from test_children import make_spec
 
 
 def test_a_folder_of_the_node_needs_the_platforms_leave() -> None:

@@ -11,18 +11,21 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from hadis.api.access import Access
+from hadis.api.cascades import MOST_CELLS, Cascade
 from hadis.api.fields import Duration, Fields, Name, Positive, PositiveDuration, Share, between
 from hadis.api.images_api import ImagesApi
 from hadis.api.pipeline import InsidePath
-from hadis.api.rules import RELATIVE, Rule
+from hadis.api.rules import RELATIVE, Rule, in_kubernetes
 from hadis.api.tier import Tier
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
 MOST_ROWS = 10_000
+MOST_CASCADES = 2080
+"""Of 64 tiers, single ones included."""
 MOST_GPUS = 1024
 """Of one service: with twice as many, a plan of dedicated workers takes the operator a second and half a GiB."""
 _CLIENT_KEY = re.compile(r"sha256:[0-9a-f]{16}|user:.+|address:.+", re.DOTALL)
@@ -206,9 +209,18 @@ class ProfileSpec(Fields):
 
     rules = (
         Rule(
-            f"size(self.configurations) <= {MOST_ROWS}",
-            lambda spec: len(spec.configurations) <= MOST_ROWS,
-            f"configurations: at most {MOST_ROWS} rows; leave out the cascades or ratios that nobody needs",
+            "(has(self.configurations) && size(self.configurations) > 0) || "
+            "(has(self.cascades) && size(self.cascades) > 0)",
+            lambda spec: bool(spec.configurations or spec.cascades),
+            "there is nothing to plan with; write configurations or cascades",
+        ),
+        in_kubernetes(
+            f"!has(self.configurations) || size(self.configurations) <= {MOST_ROWS}",
+            f"configurations: at most {MOST_ROWS} rows; write them as cascades, which is ten times shorter",
+        ),
+        in_kubernetes(
+            f"!has(self.cascades) || self.cascades.map(cascade, size(cascade.quality)).sum() <= {MOST_CELLS}",
+            f"cascades: at most {MOST_CELLS} numbers of quality in all; leave out cascades, or steps of their ratios",
         ),
     )
     gpu_product: str = Field("cpu", description="As in the node label nvidia.com/gpu.product.")
@@ -227,9 +239,13 @@ class ProfileSpec(Fields):
     )
     difficulty: Difficulty
     configurations: tuple[Configuration, ...] = Field(
-        min_length=1,
-        max_length=2 * MOST_ROWS,
-        description="Measured quality and cost of each configuration; the planner chooses among them.",
+        default_factory=tuple,
+        description="Measured quality and cost of each configuration; the planner chooses among them. One that is in "
+        "`cascades` too is taken from here.",
+        json_schema_extra={"maxItems": 2 * MOST_ROWS},
+    )
+    cascades: tuple[Cascade, ...] = Field(
+        default_factory=tuple, max_length=MOST_CASCADES, description="The same, of whole cascades at a time: shorter."
     )
 
     @property
@@ -241,21 +257,45 @@ class ProfileSpec(Fields):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
-        order = [tier.name for tier in self.tiers]
-        if len(set(order)) != len(order):
+        order = {tier.name: i for i, tier in enumerate(self.tiers)}
+        if len(order) != len(self.tiers):
             raise ValueError("tiers: each name may stand once")
         for i, row in enumerate(self.configurations):
-            for name in (row.light, row.heavy):
-                if name not in order:
-                    raise ValueError(f"configurations.{i}: no tier is named {name!r}; there are {', '.join(order)}")
-            if order.index(row.light) > order.index(row.heavy):
-                raise ValueError(f"configurations.{i}: light tier {row.light!r} comes after heavy tier {row.heavy!r}")
-            if row.deferral_ratio and self.discriminator is None:
-                raise ValueError(
-                    f"configurations.{i}: nothing says which images to defer; name the discriminator's folder in "
-                    "`discriminator`, or leave out the rows with a deferralRatio over 0"
-                )
+            self._check_cascade(f"configurations.{i}", row, order, row.deferral_ratio > 0)
+        for i, cascade in enumerate(self.cascades):
+            self._check_cascade(f"cascades.{i}", cascade, order, cascade.deferral_ratios[-1] > 0)
         return self
+
+    def _check_cascade(self, where: str, row: Configuration | Cascade, order: dict[str, int], defers: bool) -> None:
+        for name in (row.light, row.heavy):
+            if name not in order:
+                raise ValueError(f"{where}: no tier is named {name!r}; there are {', '.join(order)}")
+        if order[row.light] > order[row.heavy]:
+            raise ValueError(f"{where}: light tier {row.light!r} comes after heavy tier {row.heavy!r}")
+        if defers and self.discriminator is None:
+            raise ValueError(
+                f"{where}: nothing says which images to defer; name the discriminator's folder in "
+                "`discriminator`, or leave out the rows with a deferralRatio over 0"
+            )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _write_out(cls, document: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Read `cascades` as the configurations that they are, so that nothing else needs to know them."""
+        spec = handler(document)
+        if not spec.cascades:
+            return spec
+        rows = {_at(row): row for cascade in spec.cascades for row in map(_configuration, cascade.rows())}
+        rows |= {_at(row): row for row in spec.configurations}
+        return spec.model_copy(update={"configurations": tuple(rows.values()), "cascades": ()})
+
+
+def _configuration(row: dict[str, Any]) -> Configuration:
+    return Configuration.model_construct(**row)  # the grid was checked
+
+
+def _at(row: Configuration) -> tuple[str, str, float, float]:
+    return row.light, row.heavy, row.direct_ratio, row.deferral_ratio
 
 
 class CascadeProfile(Fields):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,15 +62,24 @@ def meta(owner: Owner, name: str, component: str, **more: str) -> Manifest:
     }
 
 
-def config_map(owner: Owner, component: str, text: str, mark: str) -> Manifest:
-    """Return a ConfigMap; its name has its content's hash, so that pods go on with what they started with."""
+def config_map(owner: Owner, component: str, content: str | bytes, mark: str) -> Manifest:
+    """Return a ConfigMap; its name has its content's hash, so that pods go on with what they started with.
+
+    Bytes are what `packed` returns.
+    """
+    data = {"data": content} if isinstance(content, str) else {"binaryData": b64encode(content).decode()}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": meta(owner, child_name(owner.name, f"{component}-{mark}"), component),
         "immutable": True,
-        "data": {CONFIG_FILE: text},
+        **{kind: {CONFIG_FILE: text} for kind, text in data.items()},
     }
+
+
+def packed(text: str) -> bytes:
+    """Return a text as `hadis.api.manifest` reads it from a file: as gzip, the same each time."""
+    return gzip.compress(text.encode(), mtime=0)
 
 
 def service_secret(owner: Owner) -> Manifest:
