@@ -46,6 +46,7 @@ CHANGES: dict[str, tuple[Any, str, str]] = {
     "operator.verbose": (True, OPERATOR, "- --verbose"),
     "router.repository": ("our-router", OPERATOR, "value: our-router:"),
     "worker.repository": ("our-worker", OPERATOR, "value: our-worker:"),
+    "worker.allowHostPath": (True, OPERATOR, "name: HADIS_OPERATOR_ALLOW_HOST_PATH\n          value: 'true'"),
     "watchNamespaces": (["team"], "Role/ns-x-hadis", "namespace: team"),
     "crds.enabled": (False, CRD, ""),
     "crds.keep": (False, CRD, "!helm.sh/resource-policy"),

@@ -29,7 +29,8 @@ async def test_a_job_writes_its_profile_with_its_own_rights(
         await _apply(profile, namespace)
     found = await asyncio.to_thread(plane.get, "cprof", profile.metadata.name, "-n", namespace)
     document = {part: found[part] for part in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "two"}}
-    assert CascadeProfile.read(document).content_hash() == profile.content_hash()
+    rows = CascadeProfile.read(document).spec.configurations
+    assert sorted(rows, key=str) == sorted(profile.spec.configurations, key=str)
     with pytest.raises(ValueError, match="cannot be written"):
         await _apply(profile, "default")
 
