@@ -82,6 +82,7 @@ def test_whatever_the_rows_are_the_document_reads_as_the_same_configurations(see
     for row in rng.sample(rows, rng.randrange(4)):
         row |= rng.choice([{"measures": {"low": 1.0}}, {"quality": 7.0}, {"cost": 9.0}])
     rows = rng.sample(rows, rng.choice([len(rows), len(rows) - 1, 1]))
+    rows += [row | {"quality": 8.0} for row in rows[: rng.randrange(2)]]  # measured twice
     profile = read(rows)
     again = CascadeProfile.read(compact_document(profile))
     assert sorted(again.spec.configurations, key=str) == sorted(profile.spec.configurations, key=str)

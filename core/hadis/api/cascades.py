@@ -99,15 +99,11 @@ class Cascade(Fields):
         """
         by_ratios = {(row["direct_ratio"], row["deferral_ratio"]): row for row in rows}
         direct, deferral = (tuple(sorted({at[i] for at in by_ratios})) for i in (0, 1))
-        ordered = [by_ratios[at] for at in itertools.product(direct, deferral) if at in by_ratios]
-        if (
-            not len(rows) == len(ordered) == len(direct) * len(deferral)
-            or max(len(direct), len(deferral)) > _MOST_STEPS
-        ):
-            return None
+        full = len(rows) == len(by_ratios) == len(direct) * len(deferral)
         costs = _costs(by_ratios)
-        if costs is None:
+        if not full or costs is None or max(len(direct), len(deferral)) > _MOST_STEPS:
             return None
+        ordered = [by_ratios[at] for at in itertools.product(direct, deferral)]
         shared = [name for name in rows[0]["measures"] if all(name in row["measures"] for row in rows)]
         return cls(
             light=rows[0]["light"],

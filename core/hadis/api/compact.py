@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Any
 
 from hadis.api.cascades import Cascade
@@ -40,5 +39,7 @@ def _split(rows: Iterable[Configuration]) -> tuple[list[Cascade], list[Configura
 
 
 def _by_cascade(rows: Iterable[Configuration]) -> Iterator[list[Configuration]]:
-    for _, group in groupby(rows, key=lambda row: (row.light, row.heavy)):
-        yield list(group)
+    groups: dict[tuple[str, str], list[Configuration]] = {}
+    for row in rows:
+        groups.setdefault((row.light, row.heavy), []).append(row)
+    yield from groups.values()

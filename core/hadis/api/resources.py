@@ -15,6 +15,7 @@ from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_va
 
 from hadis.api.access import Access
 from hadis.api.cascades import MOST_CELLS, Cascade
+from hadis.api.difficulty import Difficulty as Difficulty
 from hadis.api.fields import Duration, Fields, Name, Positive, PositiveDuration, Share, between
 from hadis.api.images_api import ImagesApi
 from hadis.api.pipeline import InsidePath
@@ -24,9 +25,10 @@ from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
 MOST_ROWS = 10_000
+"""As documents: about 1.1 MB, of the 1.5 MiB that etcd takes."""
 MOST_CASCADES = 2080
 """Of 64 tiers, single ones included."""
-MOST_GPUS = 1024
+_MOST_GPUS = 1024
 """Of one service: with twice as many, a plan of dedicated workers takes the operator a second and half a GiB."""
 _CLIENT_KEY = re.compile(r"sha256:[0-9a-f]{16}|user:.+|address:.+", re.DOTALL)
 
@@ -81,7 +83,7 @@ class Gpus(Fields):
 
     rules = (Rule("self.min <= self.max", lambda gpus: gpus.min <= gpus.max, "min must not be over max"),)
     min: int = Field(0, ge=0, description="Never fewer than this many.")
-    max: int = Field(ge=0, le=MOST_GPUS, description="Never more than this many.")
+    max: int = Field(ge=0, le=_MOST_GPUS, description="Never more than this many.")
 
 
 class Queue(Fields):
@@ -140,43 +142,6 @@ class DiffusionService(Fields):
     metadata: Metadata
     spec: ServiceSpec
     status: dict[str, Any] | None = None
-
-
-Feature = Literal[
-    "prompt_length",
-    "token_rarity",
-    "num_objects",
-    "abstractness",
-    "attribute_density",
-    "spatial_relations",
-    "action_verbs",
-    "named_entities",
-]
-"""The text features that the router reads, in its order."""
-
-
-class Difficulty(Fields):
-    """The router's difficulty score: z-scored text features times weights."""
-
-    rules = (
-        Rule(
-            " && ".join(f"size(self.{name}) == size(self.features)" for name in ("mean", "std", "weights")),
-            lambda score: len(score.mean) == len(score.std) == len(score.weights) == len(score.features),
-            "features, mean, std and weights must be of one length",
-        ),
-        Rule(
-            "self.quantiles.isSorted()",
-            lambda score: list(score.quantiles) == sorted(score.quantiles),
-            "quantiles: must not fall",
-        ),
-    )
-    features: tuple[Feature, ...] = Field(min_length=1, max_length=16, description="Names of the text features.")
-    mean: tuple[float, ...] = Field(description="Mean of each feature over the profiled prompts.")
-    std: tuple[Positive, ...] = Field(description="Standard deviation of each feature over the profiled prompts.")
-    weights: tuple[float, ...] = Field(description="Weight of each z-scored feature in the score.")
-    quantiles: tuple[float, ...] = Field(
-        min_length=2, max_length=1001, description="Evenly spaced quantiles (0 to 1) of the score."
-    )
 
 
 class Configuration(Fields):
@@ -285,9 +250,10 @@ class ProfileSpec(Fields):
         spec = handler(document)
         if not spec.cascades:
             return spec
-        rows = {_at(row): row for cascade in spec.cascades for row in map(_configuration, cascade.rows())}
-        rows |= {_at(row): row for row in spec.configurations}
-        return spec.model_copy(update={"configurations": tuple(rows.values()), "cascades": ()})
+        alone = {_at(row) for row in spec.configurations}
+        rows = (_configuration(row) for cascade in spec.cascades for row in cascade.rows())
+        others = tuple(row for row in rows if _at(row) not in alone)
+        return spec.model_copy(update={"configurations": others + spec.configurations, "cascades": ()})
 
 
 def _configuration(row: dict[str, Any]) -> Configuration:

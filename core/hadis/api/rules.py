@@ -24,7 +24,8 @@ class Rule:
     """What must hold of a model, or (as metadata of an `Annotated` type) of a field's value."""
 
     cel: str
-    """In the API server's language; `self` is the value. Strings and lists in it need bounds, for its cost is."""
+    """In the API server's language; `self` is the value. What it reads needs bounds: the API server takes no rule that
+    might cost too much."""
     holds: Callable[[Any], bool]
     """The same in Python."""
     message: str

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, get_args
 
 import numpy as np
-from hadis.api.resources import Feature
+from hadis.api.difficulty import Feature
 from numpy.typing import NDArray
 from wordfreq import zipf_frequency
 
