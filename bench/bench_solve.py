@@ -74,7 +74,7 @@ def profile_of(rows: list[Row], seconds: tuple[float, ...]) -> Profile:
         {"light": f"tier-{a}", "heavy": f"tier-{b}", "directRatio": x, "deferralRatio": y, "quality": q, "cost": 0}
         for a, b, x, y, q in rows
     ]
-    difficulty = {"features": ["words"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 1]}
+    difficulty = {"features": ["prompt_length"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 1]}
     spec = {"discriminator": "none", "tiers": tiers, "difficulty": difficulty, "configurations": configurations}
     document = {"apiVersion": API_VERSION, "kind": "CascadeProfile", "metadata": {"name": "bench"}, "spec": spec}
     return Profile(CascadeProfile.read(document))

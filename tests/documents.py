@@ -44,7 +44,13 @@ def profile_document(**changes: Any) -> dict[str, Any]:
     spec = {
         "discriminator": "discriminator",
         "tiers": tiers,
-        "difficulty": {"features": ["words"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 5, 10, 15, 20]},
+        "difficulty": {
+            "features": ["num_objects"],
+            "mean": [0],
+            "std": [1],
+            "weights": [1],
+            "quantiles": [0, 5, 10, 15, 20],
+        },
         "configurations": rows,
         **changes,
     }

@@ -215,7 +215,7 @@ def slim(item: Object) -> Object:
     if "managedFields" in item["metadata"]:
         item = item | {"metadata": {k: v for k, v in item["metadata"].items() if k != "managedFields"}}
     if item.get("kind") == "ConfigMap":  # immutable, and named by its content
-        item = {k: v for k, v in item.items() if k != "data"}
+        item = {k: v for k, v in item.items() if k not in ("data", "binaryData")}
     return item
 
 

@@ -15,7 +15,7 @@ from hadis.protocol.address import http_url
 from hadis.protocol.labels import POOL, REMOTE, REVISION, read_gpus, resident_tiers
 
 from hadis_operator.children import Children
-from hadis_operator.children.worker import PORT
+from hadis_operator.children.worker import PORT, profile_fits
 from hadis_operator.views import DeploymentView, PodView, ServiceView
 
 
@@ -47,6 +47,9 @@ def fitting(spec: ServiceSpec, profile: Profile | Problem) -> Profile | Problem:
             check_aliases(spec.api, profile.tiers)
         except ValueError as error:
             return Problem("UnknownTier", f"{error}; what runs goes on as it is")
+        if not profile_fits(profile):
+            text = "packed, it is over what a ConfigMap holds (1 MiB); leave out cascades, or steps of their ratios"
+            return Problem("ProfileTooLarge", f"{text}; what runs goes on as it is")
     return profile
 
 

@@ -28,6 +28,7 @@ from hadis_operator.children.common import Owner, propagated
 from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
 from hadis_operator.gpu_pools import GpuPools
 from hadis_operator.observe import fitting, groups_of, memory_of, problem_of_routers, snapshot_of, worker_of
+from hadis_operator.permitted import permitted
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import StatusWriter
 from hadis_operator.views import ServiceView
@@ -73,12 +74,13 @@ class Reconciler:
         if service is None or service.deleting:
             return _NOT_PLANNED_EVERY_S
         await self._applier.list_once()
-        if isinstance(service.spec, Problem):
+        spec = permitted(service.spec, self._settings)
+        if isinstance(spec, Problem):
             self._pools.put_seen(service)
-            unread = condition("ProfileValid", None, service.spec.reason, service.spec.message)
-            await self._writer.write_conditions(service, [unread, *unplanned_conditions(self._serving(), service.spec)])
+            unread = condition("ProfileValid", None, spec.reason, spec.message)
+            await self._writer.write_conditions(service, [unread, *unplanned_conditions(self._serving(), spec)])
             return _NOT_PLANNED_EVERY_S
-        snapshot, desired = await self._observe(service, service.spec)
+        snapshot, desired = await self._observe(service, spec)
         snapshot, decision = self._decide(service, snapshot)
         problem = snapshot.child_problem
         try:
@@ -90,7 +92,7 @@ class Reconciler:
         await self._writer.write(service, snapshot, decision)
         if problem != snapshot.child_problem:
             return 0.0  # the next step tells it
-        return max(0.0, self._due_s(service.spec) - asyncio.get_running_loop().time())
+        return max(0.0, self._due_s(spec) - asyncio.get_running_loop().time())
 
     def _decide(self, service: ServiceView, snapshot: Snapshot) -> tuple[Snapshot, Decision]:
         """Decide within what the service's pool grants it. Without an await: the pool's ledger is right throughout."""

@@ -22,6 +22,7 @@ class OperatorSettings(BaseSettings):
         description="JSON list of prefixes, for example kueue.x-k8s.io/: labels of a DiffusionService that begin so "
         "are those of its children and their pods too.",
     )
+    allow_host_path: bool = Field(False, description="Whether pods may mount folders of their nodes.")
     prometheus_address: str = Field("", description="For services that name none; empty: the routers' own /metrics.")
     metrics_port: int = Field(9100, ge=0, le=65535, description="Port of the operator's own metrics; 0: none.")
     watch_namespaces: list[str] = Field([], description="JSON list of the namespaces to watch; empty: every one.")

@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -102,6 +104,20 @@ class ControlPlane:
     def apply(self, *documents: dict[str, Any], check: bool = True) -> subprocess.CompletedProcess[str]:
         """Apply documents."""
         return self.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(documents), check=check)
+
+    def create(self, document: dict[str, Any], **query: str) -> tuple[int, dict[str, Any]]:
+        """Post a custom resource of ours, without kubectl's start; return the HTTP status and the answer."""
+        plural, namespace = f"{document['kind'].lower()}s", document["metadata"]["namespace"]
+        path = f"/apis/{document['apiVersion']}/namespaces/{namespace}/{plural}?{urllib.parse.urlencode(query)}"
+        head = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, json.dumps(document).encode(), head)
+        try:
+            context = ssl._create_unverified_context()
+            with urllib.request.urlopen(request, timeout=COMMAND_S, context=context) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, json.load(refusal)
 
     def add_gpu_node(self, name: str, gpus: int) -> None:
         """Add a node that kwok plays."""
@@ -358,7 +374,7 @@ def main() -> None:
         for i in range(2):
             plane.add_gpu_node(f"gpu-{i}", 8)
         plane.helm("install", "hadis", str(CHART))
-        env = {"HADIS_OPERATOR_RELEASE": "hadis"}
+        env = {"HADIS_OPERATOR_RELEASE": "hadis", "HADIS_OPERATOR_ALLOW_HOST_PATH": "true"}  # as the example needs
         operator = Operator(plane.account_config("default", "hadis"), plane.folder / "operator.log", **env)
         operator.start()
         print(f"a control plane with 16 GPUs runs; Ctrl-C ends it\n\n  export KUBECONFIG={plane.kubeconfig}")

@@ -47,6 +47,7 @@ CHANGES: dict[str, tuple[Any, str, str]] = {
     "operator.verbose": (True, OPERATOR, "- --verbose"),
     "router.repository": ("our-router", OPERATOR, "value: our-router:"),
     "worker.repository": ("our-worker", OPERATOR, "value: our-worker:"),
+    "worker.allowHostPath": (True, OPERATOR, "name: HADIS_OPERATOR_ALLOW_HOST_PATH\n          value: 'true'"),
     "watchNamespaces": (["team"], OPERATOR, "value: '[\"team\"]'"),
     "propagatedLabels": (["kueue.x-k8s.io/"], OPERATOR, """value: '["kueue.x-k8s.io/"]'"""),
     "crds.enabled": (False, CRD, ""),

@@ -199,6 +199,27 @@ def test_who_answers_is_told_also_where_nothing_is_planned(
     assert {(found[kind].status, found[kind].reason) for kind in others} == {("Unknown", "Why")}
 
 
+@pytest.mark.parametrize(
+    ("changes", "quality", "reason"),
+    [
+        ({"objective": {"latency": "4s", "optimize": "Cost", "quality": 29.0}}, 30.0, "QualityNotReached"),
+        ({"objective": {"latency": "4s", "optimize": "Cost", "quality": 30.0}}, 30.0, "Sufficient"),
+        ({"objective": {"latency": "4s", "quality": 29.0}}, 30.0, "Sufficient"),
+        ({"gpus": {"max": 1}, "placement": "Dedicated"}, 30.0, "OneTierAlone"),
+        ({"gpus": {"max": 2}, "placement": "Dedicated"}, 30.0, "Sufficient"),
+        ({"gpus": {"max": 1}, "placement": "Shared"}, 30.0, "Sufficient"),
+        ({"gpus": {"max": 1}}, 30.0, "Sufficient"),
+    ],
+)
+def test_what_no_demand_could_be_served_with_is_told(
+    profile: Profile, changes: dict[str, Any], quality: float, reason: str
+) -> None:
+    spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, **changes})
+    target = replace(PLAN, quality=quality)
+    found = conditions(profile, DesiredState(PLAN, target, 1), spec=spec)["CapacitySufficient"]
+    assert found.reason == reason
+
+
 def test_a_stale_profile_says_which_tiers_and_by_how_much(profile: Profile) -> None:
     ratios = {"light": {1: 1.1, 4: 0.5}, "heavy": {1: 1.2}, "idle": {}, "other": {1: 1.0, 4: 2.0}}
     message = conditions(profile, DesiredState(PLAN, PLAN, 1, ratios))["ProfileFresh"].message

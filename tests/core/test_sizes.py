@@ -63,7 +63,7 @@ def test_the_first_size_is_that_of_requests_that_name_none() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"size": SMALL, "sizes": [LARGE, SMALL]}, "the first is 64x32, but size is 32x32; leave size out"),
+        ({"size": SMALL, "sizes": [LARGE, SMALL]}, "it is the first of sizes; leave size out"),
         ({"sizes": [LARGE, LARGE]}, "each may stand once"),
         ({"sizes": ["large"]}, "sizes.0"),
         ({"sizes": LARGE}, "sizes"),

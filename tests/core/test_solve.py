@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from documents import profile_document
 from hadis.api.resources import API_VERSION, CascadeProfile, Objective
+from hadis.planning.grid import refined
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.solve import Solver
@@ -93,7 +94,7 @@ def profiles(draw: st.DrawFn) -> Profile:
         quality = draw(st.integers(1, 50)) + i / 100  # no two alike
         rows.append({"light": light, "heavy": heavy, "directRatio": draw(ratio) if pair else 0,
                      "deferralRatio": draw(ratio) if pair else 0, "quality": quality, "cost": 0})  # fmt: skip
-    difficulty = {"features": ["words"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 1]}
+    difficulty = {"features": ["prompt_length"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 1]}
     spec = {"discriminator": "d", "tiers": tiers, "difficulty": difficulty, "configurations": rows}
     return Profile(CascadeProfile.read(
         {"apiVersion": API_VERSION, "kind": "CascadeProfile", "metadata": {"name": "x"}, "spec": spec}
@@ -203,6 +204,15 @@ def test_refined_rows_lie_between_measured_ones(profile: Profile) -> None:
     coarse = Solver(profile, Objective(latency="4s"), shared=True, tuning=MEASURED)
     fine = Solver(profile, Objective(latency="4s"), shared=True)
     assert all(fine.solve(d, 4).quality <= coarse.solve(d, 4).quality for d in (0.5, 1.0, 2.0, 3.3, 5.0))
+
+
+def test_a_big_table_is_divided_less(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured, names = len(profile.configurations), list(profile.tiers)
+    assert len(refined(profile.configurations, names, 4)) == 17 * 17 + 2
+    monkeypatch.setattr("hadis.planning.grid.MOST_FINER", 4 * measured)
+    assert len(refined(profile.configurations, names, 4)) == 9 * 9 + 2
+    monkeypatch.setattr("hadis.planning.grid.MOST_FINER", measured - 1)
+    assert len(refined(profile.configurations, names, 4)) == measured
 
 
 def test_a_light_answer_waits_once_where_nothing_is_deferred() -> None:

@@ -36,18 +36,21 @@ def test_arguments_of_a_cache_are_diffusers() -> None:
         ({"speed": {"chanelsLast": True}}, "did you mean 'channelsLast'?"),
         (
             {"speed": {"cache": {"kind": "firstBlock", "cacheInterval": 2}}},
-            "speed.cache: cacheInterval is an argument of taylorSeer, not of firstBlock",
+            "speed.cache: cacheInterval is an argument of taylorSeer; leave it out",
         ),
         (
             {"speed": {"cache": {"kind": "taylorSeer", "threshold": 0.1}}},
-            "threshold is an argument of firstBlock and magCache, not of taylorSeer",
+            "threshold is an argument of firstBlock and magCache; leave it out",
         ),
         ({"speed": {"cache": {"kind": "magCache"}}}, "magCache needs magRatios"),
-        ({"speed": {"cache": {"kind": "firstBlock"}, "compile": "full"}}, "firstBlock decides between blocks; write"),
+        (
+            {"speed": {"cache": {"kind": "firstBlock"}, "compile": "full"}},
+            "between blocks; write regional",
+        ),
         ({"speed": {"cache": {"kind": "taylorSeer"}, "compile": "regional"}}, "would be compiled; write off"),
         ({"speed": {"offload": "group", "compile": "full"}}, "offload: not of a compiled model; write compile: off"),
         ({"speed": {"cache": {"kind": "firstBlock"}}, "tunable": True}, "speed.cache: not in a tunable tier"),
-        ({"quantization": {"unet": {"kind": "torchao", "type": "nf4"}}}, "torchao has no nf4; write int4WeightOnly"),
+        ({"quantization": {"unet": {"kind": "torchao", "type": "nf4"}}}, "type: torchao has int4WeightOnly"),
         (
             {"quantization": {"transformer": TORCHAO}},
             "quantization.transformer: float8DynamicActivationFloat8Weight is slower than bfloat16 unless the model is",
@@ -57,9 +60,12 @@ def test_arguments_of_a_cache_are_diffusers() -> None:
                 "quantization": {"unet": {"kind": "bitsandbytes", "type": "nf4"}},
                 "components": {"unet": {"model": "x", "gguf": "x.gguf"}},
             },
-            "quantization.unet: a gguf file is quantized already",
+            "quantization: a gguf file is quantized already",
         ),
-        ({"components": {"unet": {"model": "x", "file": "x.gguf"}}}, "x.gguf is a gguf file; write it under gguf"),
+        (
+            {"components": {"unet": {"model": "x", "file": "x.gguf"}}},
+            "file: it is a gguf file; write it under gguf",
+        ),
         ({"components": {"unet": {"model": "x", "file": "x", "gguf": "x"}}}, "write file or gguf, not both"),
     ],
 )

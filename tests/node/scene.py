@@ -22,7 +22,7 @@ MODELS = Path("/var/lib/hadis/scenes")
 HERE = Path(__file__).parent
 READY_S = 180.0
 VALUES = (
-    "--set", "image.registry=localhost", "--set", f"prometheus.address=http://prometheus.{MONITORING}:9090",
+    "--set", "image.registry=localhost", "--set", "worker.allowHostPath=true", "--set", f"prometheus.address=http://prometheus.{MONITORING}:9090",
 )  # fmt: skip
 Object = dict[str, Any]
 

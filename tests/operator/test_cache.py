@@ -179,10 +179,12 @@ def test_others_of_one_name_are_kept_apart_by_kind() -> None:
 
 
 def test_the_contents_of_a_config_map_are_not_kept() -> None:
-    document = child_object("ConfigMap", "c") | {"data": {"manifest.yaml": "x" * 1000}}
+    document = child_object("ConfigMap", "c") | {"data": {"manifest.yaml": "x" * 1000}, "binaryData": {"b": "eA=="}}
     cache, _ = cache_with(("others", document))
     assert not cache.lacks(document)
-    assert not cache.lacks(document | {"data": {"manifest.yaml": "other"}})  # its name has its content's hash
+    assert not cache.lacks(
+        document | {"data": {"manifest.yaml": "other"}, "binaryData": {"b": "eQ=="}}
+    )  # its name has its content's hash
 
 
 def test_a_profile_is_there_or_there_is_a_problem() -> None:

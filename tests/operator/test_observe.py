@@ -150,3 +150,12 @@ def test_an_alias_of_no_tier_is_said_and_what_runs_goes_on(profile: Profile) -> 
     )
     assert fitting(SPEC, profile) is profile
     assert fitting(wrong, NOT_READ) is NOT_READ
+
+
+def test_a_profile_that_no_config_map_holds_is_told(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fitting(SPEC, profile) is profile
+    monkeypatch.setattr("hadis_operator.children.worker._MOST_BYTES", 100)
+    problem = fitting(SPEC, profile)
+    assert isinstance(problem, Problem)
+    assert problem.reason == "ProfileTooLarge"
+    assert "leave out cascades" in problem.message

@@ -59,11 +59,6 @@ def test_scale_and_weights_are_the_profiles() -> None:
     assert scorer(mean=1.0, std=2.0).score(prompt) == pytest.approx((scorer().score(prompt) - len(FEATURES)) / 2)
 
 
-def test_an_unknown_feature_is_named() -> None:
-    with pytest.raises(ValueError, match="'shape' is unknown; there are prompt_length"):
-        DifficultyScorer(Difficulty(features=("shape",), mean=(0,), std=(1,), weights=(1,), quantiles=(0, 1)))
-
-
 async def test_a_long_prompt_is_scored_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 

@@ -113,7 +113,7 @@ def _write_profile(path: Path, tiers: Sequence[TierSettings], measured: Mapping[
         "metadata": {"name": "bench-gpu"},
         "spec": {
             "tiers": [tier.model_dump() | {"latency": batch_latencies(measured[tier.name])} for tier in tiers],
-            "difficulty": {"features": ["words"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 1]},
+            "difficulty": {"features": ["prompt_length"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 1]},
             "configurations": rows,
         },
     }

@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field
 
 from hadis.api.fields import Fields
 from hadis.api.remote import SecretKey
+from hadis.api.rules import Rule
 
 
-def _network(text: str) -> str:
+def _is_network(text: str) -> bool:
     try:
         ipaddress.ip_network(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no network; write it as 10.0.0.0/8 or 2001:db8::/32") from None
-    return text
+        return False
+    return True
 
 
-Network = Annotated[str, AfterValidator(_network)]
+Network = Annotated[
+    str,
+    Field(max_length=64),
+    Rule(
+        "isIP(self) || (isCIDR(self) && cidr(self) == cidr(self).masked())",
+        _is_network,
+        "write a network, as 10.0.0.0/8 or 2001:db8::/32, whose address has only zeros after the prefix",
+    ),
+]
 _ANYWHERE = ("0.0.0.0/0", "::/0")
 
 
 class Keys(Fields):
     """Where the clients' API keys are, as SHA-256 digests."""
 
+    rules = (
+        Rule(
+            "has(self.secret) || has(self.file)",
+            lambda keys: keys.secret is not None or keys.file is not None,
+            "write secret (in Kubernetes) or file (on one machine)",
+        ),
+    )
     secret: SecretKey | None = Field(None, description="In Kubernetes: the Secret that holds them.")
     file: str | None = Field(None, min_length=1, description="On one machine: the file, relative to the manifest.")
-
-    @model_validator(mode="after")
-    def _somewhere(self) -> Self:
-        if self.secret is None and self.file is None:
-            raise ValueError("write secret (in Kubernetes) or file (on one machine)")
-        return self
 
 
 class ClientLimits(Fields):

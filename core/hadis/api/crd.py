@@ -1,7 +1,7 @@
 """The CustomResourceDefinitions, generated from the models: `python -m hadis.api.crd FOLDER` writes one file per kind.
 
 Kubernetes wants a structural schema: no references, no `additionalProperties: false`, null as `nullable`, exclusive
-bounds as booleans. What spans several fields is a CEL rule, said once more here in the API server's language.
+bounds as booleans. What a type cannot say is a rule in CEL: see `hadis.api.rules`.
 """
 
 from __future__ import annotations
@@ -14,90 +14,15 @@ import yaml
 from pydantic import BaseModel
 
 from hadis.api.gpu_pool import GpuPool, GpuPoolSpec, GpuPoolStatus
-from hadis.api.images_api import ImagesApi
-from hadis.api.pod_rules import POD_RULES
 from hadis.api.profile_status import ProfileStatus
-from hadis.api.remote import EXTRA_OF, Remote
-from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, Optimize, ProfileSpec, ServiceSpec
+from hadis.api.resources import CascadeProfile, DiffusionService, Metadata, ProfileSpec, ServiceSpec
 from hadis.api.status import ServiceStatus
-from hadis.api.tier import Tier
-from hadis.api.workload import ModelCache
 
 GROUP, VERSION = "hadis.dev", "v1alpha1"
-_NEED_QUALITY = [optimize.value for optimize in Optimize if optimize.needs_quality]
-Rule = tuple[str, str]
-"""In CEL, and the message where it does not hold."""
-_WITH_ITEMS = ("components", "loras", "quantization")
-
-
-def _of_remote_tiers() -> tuple[Rule, ...]:
-    """Return what `check_remote` says of the fields that the API server can tell from their defaults."""
-    plain = ("revision", "variant", "pipeline", "trueGuidance", "maxSequenceLength")
-    unset = {name: f"!has(self.{name})" for name in plain}
-    unset |= {name: f"(!has(self.{name}) || size(self.{name}) == 0)" for name in _WITH_ITEMS}
-    alone = " && ".join(unset.values())
-    names = ", ".join(unset)
-    return (
-        (
-            f"!has(self.remote) || ({alone})",
-            f"remote: {names} are for tiers whose weights a worker loads; leave them out",
-        ),
-        *(
-            (
-                f"!(has(self.remote) && has(self.{field})) || '{extra}' in self.remote.accepts",
-                f"{field}: the endpoint is not told; write {extra} in remote.accepts, if it takes that",
-            )
-            for field, extra in EXTRA_OF.items()
-        ),
-    )
-
-
-RULES: dict[str, tuple[Rule, ...]] = {
-    Gpus.__name__: (
-        ("self.min <= self.max", "min must not be over max"),
-        ("!has(self.idleAfter) || self.min == 0", "idleAfter: with a min workers never go; write min: 0"),
-    ),
-    ServiceSpec.__name__: (
-        (
-            "!has(self.objective.firstImage) || has(self.gpus.idleAfter)",
-            "objective.firstImage: workers never all go; write gpus.idleAfter, or leave it out",
-        ),
-    ),
-    Objective.__name__: (
-        (
-            "!has(self.firstImage) || duration(self.firstImage) >= duration(self.latency)",
-            "firstImage must not be shorter than latency",
-        ),
-        (
-            " && ".join(f"self.optimize != '{name}'" for name in _NEED_QUALITY) + " || has(self.quality)",
-            f"optimize: {' or '.join(_NEED_QUALITY)} needs a quality to reach; write objective.quality",
-        ),
-    ),
-    ImagesApi.__name__: (
-        (
-            "!has(self.modelAliases) || !('auto' in self.modelAliases)",
-            "modelAliases: auto always means that the plan decides; leave it out",
-        ),
-    ),
-    ModelCache.__name__: (("!(has(self.claim) && has(self.hostPath))", "write claim or hostPath, not both"),),
-    Remote.__name__: (
-        (
-            "!has(self.apiKeyEnv) || has(self.apiKeySecret)",
-            "apiKeyEnv: pods get an API key from a Secret alone; write apiKeySecret too",
-        ),
-    ),
-    Tier.__name__: _of_remote_tiers(),
-    **POD_RULES,
-}
-"""By model's name."""
 _KEPT = (
     *("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength"),
     *("minItems", "maxItems", "maxProperties", "default"),
 )
-_DURATION = r"^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?([0-9]+(\.[0-9]+)?ms)?$"
-_DURATIONS = ("latency", "firstImage", "idleAfter", "planEvery", "scaleDownAfter", "timeout")
-
-
 _PARTS: dict[type[BaseModel], tuple[type[BaseModel], type[BaseModel]]] = {
     DiffusionService: (ServiceSpec, ServiceStatus),
     CascadeProfile: (ProfileSpec, ProfileStatus),
@@ -120,7 +45,7 @@ def _convert(node: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
         inner = next(option for option in node["anyOf"] if option.get("type") != "null")
         rest = {k: v for k, v in node.items() if k not in ("anyOf", "default")}
         return _convert(inner | rest, models)
-    converted = {key: node[key] for key in _KEPT if key in node}
+    converted = {key: value for key, value in node.items() if key in _KEPT or key.startswith("x-kubernetes-")}
     if "const" in node:
         converted["enum"] = [node["const"]]
     for bound in ("Minimum", "Maximum"):
@@ -146,9 +71,6 @@ def _object(node: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
         "properties": {name: _convert(part, models) for name, part in node["properties"].items()}
     }
     for name, part in converted["properties"].items():
-        if name in _DURATIONS and part.get("type") == "string":
-            part["pattern"] = _DURATION
-            part["minLength"] = 2
         optional = any(option.get("type") == "null" for option in node["properties"][name].get("anyOf", ()))
         if part.get("type") == "object" and "required" not in part and "properties" in part and not optional:
             part.setdefault("default", {})  # so that the defaults below it are filled in
@@ -156,8 +78,6 @@ def _object(node: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
         converted["required"] = node["required"]
     if node.get("additionalProperties") is True:
         converted["x-kubernetes-preserve-unknown-fields"] = True
-    if rules := RULES.get(node.get("title", "")):
-        converted["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in rules]
     return converted
 
 
@@ -208,10 +128,16 @@ def _version_schema(model: type[BaseModel]) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
-        "metadata": {"type": "object"},
+        "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": _longest_name()}}},
         "spec": structural(spec),
     }
     return properties | {"status": structural(status)}
+
+
+def _longest_name() -> int:
+    """Return what the API server may check of a name beside its own rules; labels and DNS take no longer one."""
+    longest: int = structural(Metadata)["properties"]["name"]["maxLength"]
+    return longest
 
 
 def definitions() -> dict[str, dict[str, Any]]:

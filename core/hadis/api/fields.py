@@ -1,39 +1,63 @@
-"""Field types of the custom resources: durations as Kubernetes writes them, and errors that name the nearest field."""
+"""Field types of the custom resources: durations as Kubernetes writes them, and errors that name the nearest field.
+
+Every model's `rules` hold of it, for pydantic and for the API server alike: see `hadis.api.rules`.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
 from functools import lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import core_schema
 
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+from hadis.api.rules import VALIDATIONS, Rule
+
+# As many digits as fit into CEL's durations, which are 64 bits of nanoseconds.
+_DURATION = (
+    r"(?:([0-9]{1,5})h)?(?:([0-9]{1,7})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)s)?(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)ms)?"
+)
+_HOW = "write it as 30s, 1m30s or 500ms"
 
 
 @lru_cache(maxsize=256)
 def parse_duration_s(text: str) -> float:
     """Return the seconds in a duration such as "30s", "1m30s" or "500ms"; raise ValueError for anything else."""
-    match = _DURATION.fullmatch(text.strip())
+    match = re.fullmatch(_DURATION, text.strip())
     if not match or not any(match.groups()):
-        raise ValueError(f"{text!r} is no duration; write it as 30s, 1m30s or 500ms")
+        raise ValueError(f"{text!r} is no duration; {_HOW}")
     hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
 
 def _duration(value: Any) -> Any:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no duration; write it as 30s, 1m30s or 500ms")
+        raise ValueError(f"{value!r} is no duration; {_HOW}")
     parse_duration_s(value)
     return value
 
 
-def _positive_duration(value: str) -> str:
-    if parse_duration_s(value) <= 0:
-        raise ValueError(f"{value!r} must be longer than nothing")
-    return value
+def between(least: str, most: str) -> Rule:
+    """Return the rule that a duration is between two others."""
+    least_s, most_s = parse_duration_s(least), parse_duration_s(most)
+    return Rule(
+        f"duration(self) >= duration('{least}') && duration(self) <= duration('{most}')",
+        lambda text: least_s <= parse_duration_s(text) <= most_s,
+        f"write a time from {least} to {most}, as 30s, 1m30s or 500ms",
+    )
 
 
 def _off(value: Any) -> Any:
@@ -42,15 +66,22 @@ def _off(value: Any) -> Any:
 
 Off = BeforeValidator(_off)
 """For fields that may be off: YAML reads the word without quotes as false."""
-Duration = Annotated[str, BeforeValidator(_duration)]
+Duration = Annotated[
+    str,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$", "minLength": 2, "maxLength": 32}),
+]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-PositiveDuration = Annotated[str, BeforeValidator(_duration), AfterValidator(_positive_duration)]
+PositiveDuration = Annotated[Duration, between("1ms", "24h")]
 
 
 class Fields(BaseModel):
     """Base of every part of a resource: camelCase names, unknown fields refused, no NaN or infinity, immutable."""
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    """What must hold beside the fields' own types, and what its base has."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -60,6 +91,27 @@ class Fields(BaseModel):
         allow_inf_nan=False,
         protected_namespaces=(),
     )
+
+    @classmethod
+    def every_rule(cls) -> tuple[Rule, ...]:
+        """Return the rules of the model and of its bases."""
+        return tuple(rule for base in reversed(cls.__mro__) for rule in vars(base).get("rules", ()))
+
+    @model_validator(mode="after")
+    def _keeps_the_rules(self) -> Self:
+        for rule in self.every_rule():
+            rule.check(self)
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Put the rules into the schema."""
+        json = handler(schema)
+        if rules := cls.every_rule():
+            handler.resolve_ref_schema(json)[VALIDATIONS] = [rule.document for rule in rules]
+        return json
 
     @classmethod
     def read(cls, document: Any) -> Self:

@@ -7,11 +7,12 @@ answer says what was made; `strict` and `sizePolicy: exact` refuse instead.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints
 
 from hadis.api.fields import Fields, Name
+from hadis.api.rules import Rule
 
 AUTO_MODEL = "auto"
 """The model that lets the plan choose the tier."""
@@ -38,6 +39,13 @@ _Alias = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 class ImagesApi(Fields):
     """How the images API treats names, sizes and fields that are not the service's own."""
 
+    rules = (
+        Rule(
+            f"!has(self.modelAliases) || !('{AUTO_MODEL}' in self.modelAliases)",
+            lambda api: AUTO_MODEL not in (api.model_aliases or {}),
+            f"modelAliases: {AUTO_MODEL} always means that the plan decides; leave it out",
+        ),
+    )
     strict: bool = Field(
         False,
         description="Refuse fields that the API does not know; else they are ignored, and named in a header.",
@@ -65,14 +73,6 @@ class ImagesApi(Fields):
     def aliases(self) -> Mapping[str, str]:
         """The tier, or auto, of each further name of a model."""
         return dict.fromkeys(WELL_KNOWN_MODELS, AUTO_MODEL) if self.model_aliases is None else self.model_aliases
-
-    @field_validator("model_aliases", mode="after")
-    @classmethod
-    def _names_no_auto(cls, aliases: dict[str, Any] | None) -> dict[str, Any] | None:
-        # The API server checks the same: see RULES in hadis.api.crd.
-        if aliases and AUTO_MODEL in aliases:
-            raise ValueError("modelAliases: auto always means that the plan decides; leave it out")
-        return aliases
 
 
 def check_aliases(api: ImagesApi, tiers: Collection[str]) -> None:

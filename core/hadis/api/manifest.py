@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,13 @@ from typing import Any
 
 import yaml
 
+from hadis.api.compact import compact_document
 from hadis.api.images_api import check_aliases
 from hadis.api.resources import CascadeProfile, DiffusionService
 
+GZIP = b"\x1f\x8b"
+MOST_BYTES = 64 * 2**20
+"""Of a manifest that was packed."""
 _KINDS: dict[str, type[DiffusionService] | type[CascadeProfile]] = {
     "DiffusionService": DiffusionService,
     "CascadeProfile": CascadeProfile,
@@ -31,11 +36,19 @@ class Manifest:
     folder: Path
 
 
+def _text(path: Path) -> str:
+    """Return a file's text; one that begins as gzip does is packed, as the operator writes big profiles."""
+    content = path.read_bytes()
+    if content[:2] == GZIP:
+        content = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(content, MOST_BYTES)
+    return content.decode("utf-8")
+
+
 def _documents(path: Path) -> Iterator[tuple[str, Any]]:
     try:
-        text = path.read_text("utf-8")
+        text = _text(path)
         documents = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except yaml.YAMLError as error:
         raise ManifestError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
@@ -52,9 +65,10 @@ def read_profile(path: Path) -> CascadeProfile:
 
 
 def write_profile(path: Path, profile: CascadeProfile) -> None:
-    """Write a profile as YAML, one line per row of the table."""
-    document = profile.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    document["spec"]["configurations"] = [_Row(row) for row in document["spec"]["configurations"]]
+    """Write a profile as YAML: in the compact form, and one line per row where that has rows."""
+    document = compact_document(profile)
+    if rows := document["spec"].get("configurations"):
+        document["spec"]["configurations"] = [_Row(row) for row in rows]
     path.write_text(yaml.dump(document, Dumper=_Dumper, default_flow_style=None, sort_keys=False, width=200), "utf-8")
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from hadis.api.fields import Fields
+from hadis.api.rules import INSIDE, LONGEST_PATH, RELATIVE_IN_KUBERNETES, Rule
 
-Text = Annotated[str, StringConstraints(min_length=1)]
-Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+InsidePath = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PATH), INSIDE]
+"""A path below a model's folder."""
+ModelPath = Annotated[InsidePath, RELATIVE_IN_KUBERNETES]
+"""A repository, or a folder relative to the manifest; on one machine any folder of it."""
+Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$", max_length=11)]
 """Width x height of an image, in pixels."""
 
 
@@ -22,22 +27,26 @@ def width_height(size: str) -> tuple[int, int]:
 class Component(Fields):
     """A part of a pipeline that is taken from elsewhere, such as a distilled UNet."""
 
-    model: Text = Field(description="Repository, or a folder relative to the manifest.")
-    subfolder: Text | None = Field(None, description="Folder inside of the model.")
-    file: Text | None = Field(
+    rules = (
+        Rule(
+            "!(has(self.file) && has(self.gguf))",
+            lambda part: part.file is None or part.gguf is None,
+            "write file or gguf, not both",
+        ),
+        Rule(
+            "!has(self.file) || !self.file.endsWith('.gguf')",
+            lambda part: part.file is None or not part.file.endswith(".gguf"),
+            "file: it is a gguf file; write it under gguf",
+        ),
+    )
+    model: ModelPath = Field(description="Repository, or a folder relative to the manifest.")
+    subfolder: InsidePath | None = Field(None, description="Folder inside of the model.")
+    file: InsidePath | None = Field(
         None, description="A single .safetensors file of the model; its shape is that of the component it stands for."
     )
-    gguf: Text | None = Field(None, description="A single .gguf file of the model: weights that are quantized.")
+    gguf: InsidePath | None = Field(None, description="A single .gguf file of the model: weights that are quantized.")
     revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
     variant: Text | None = Field(None, description="Variant of the files, such as fp16.")
-
-    @model_validator(mode="after")
-    def _one_file(self) -> Self:
-        if self.file and self.gguf:
-            raise ValueError("write file or gguf, not both")
-        if self.file and self.file.endswith(".gguf"):
-            raise ValueError(f"file: {self.file} is a gguf file; write it under gguf")
-        return self
 
     @property
     def single_file(self) -> str | None:
@@ -48,8 +57,8 @@ class Component(Fields):
 class Lora(Fields):
     """A LoRA, which is fused into the weights when the tier is loaded."""
 
-    model: Text = Field(description="Repository, or a folder relative to the manifest.")
-    file: Text = Field(description="The .safetensors file of the model.")
+    model: ModelPath = Field(description="Repository, or a folder relative to the manifest.")
+    file: InsidePath = Field(description="The .safetensors file of the model.")
     revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
     scale: float = Field(1.0, ge=-10, le=10, description="Weight of the LoRA.")
 

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from hadis.api.fields import Fields
 from hadis.api.pod_template import ENTRIES, LabelValue, Ours, PodTemplate, label_faults, taken, template_faults
+from hadis.api.rules import Rule
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 _DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
@@ -45,17 +46,18 @@ WORKER = Ours(
 class EnvVar(Fields):
     """A variable of the container's environment."""
 
+    rules = (
+        Rule(
+            "!(has(self.value) && has(self.valueFrom))",
+            lambda variable: variable.value is None or variable.value_from is None,
+            "write value or valueFrom, not both",
+        ),
+    )
     name: _Variable = Field(description="Name of the variable.")
     value: str | None = Field(None, max_length=32768, description="Its value; $(OTHER) stands for another's.")
     value_from: dict[str, Any] | None = Field(
         None, description="Where the value is: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef."
     )
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if self.value is not None and self.value_from is not None:
-            raise ValueError(f"{self.name}: write value or valueFrom, not both")
-        return self
 
 
 class Source(Fields):
@@ -68,15 +70,16 @@ class Source(Fields):
 class EnvFrom(Fields):
     """Variables for all keys of a ConfigMap or a Secret."""
 
+    rules = (
+        Rule(
+            "has(self.configMapRef) != has(self.secretRef)",
+            lambda source: (source.config_map_ref is None) != (source.secret_ref is None),
+            "write one of configMapRef and secretRef",
+        ),
+    )
     prefix: _Variable | None = Field(None, description="Put before each key.")
     config_map_ref: Source | None = Field(None, description="The ConfigMap.")
     secret_ref: Source | None = Field(None, description="The Secret.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.config_map_ref is None) == (self.secret_ref is None):
-            raise ValueError("write one of configMapRef and secretRef")
-        return self
 
 
 class Volume(Fields):

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from hadis.api.fields import Fields, PositiveDuration
 from hadis.api.pipeline import Text
+from hadis.api.rules import in_kubernetes
 
 KEY_VARIABLE = "HADIS_WORKER_API_KEY"
 """Where a worker finds the API key that comes from a Secret."""
@@ -26,6 +27,12 @@ class SecretKey(Fields):
 class Remote(Fields):
     """An endpoint that speaks OpenAI's images API."""
 
+    rules = (
+        in_kubernetes(
+            "!has(self.apiKeyEnv) || has(self.apiKeySecret)",
+            "apiKeyEnv: pods get an API key from a Secret alone; write apiKeySecret too",
+        ),
+    )
     url: str = Field(pattern=r"^https?://[^\s/]\S*$", description="Base of the API, such as http://engine:8000/v1.")
     model: Text | None = Field(None, description="What the endpoint calls the model; default: the tier's model.")
     slots: int = Field(

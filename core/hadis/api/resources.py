@@ -9,18 +9,27 @@ import hashlib
 import json
 import re
 from enum import StrEnum
-from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from hadis.api.access import Access
-from hadis.api.fields import Fields, Name, Positive, PositiveDuration, Share, parse_duration_s
+from hadis.api.cascades import MOST_CELLS, Cascade
+from hadis.api.difficulty import Difficulty as Difficulty
+from hadis.api.fields import Duration, Fields, Name, Positive, PositiveDuration, Share, between, parse_duration_s
 from hadis.api.images_api import ImagesApi
+from hadis.api.pipeline import InsidePath
+from hadis.api.rules import RELATIVE, Rule, in_kubernetes
 from hadis.api.tier import Tier
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
+MOST_ROWS = 10_000
+"""As documents: about 1.1 MB, of the 1.5 MiB that etcd takes."""
+MOST_CASCADES = 2080
+"""Of 64 tiers, single ones included."""
+_MOST_GPUS = 1024
+"""Of one service: with twice as many, a plan of dedicated workers takes the operator a second and half a GiB."""
 _CLIENT_KEY = re.compile(r"sha256:[0-9a-f]{16}|user:.+|address:.+", re.DOTALL)
 
 
@@ -45,9 +54,27 @@ class Optimize(StrEnum):
         return self is not Optimize.QUALITY
 
 
+_NEED_QUALITY = [optimize.value for optimize in Optimize if optimize.needs_quality]
+
+
 class Objective(Fields):
     """What to reach: a latency objective, and what to optimise under it."""
 
+    rules = (
+        Rule(
+            f"!(self.optimize in {_NEED_QUALITY}) || has(self.quality)",
+            lambda objective: not objective.optimize.needs_quality or objective.quality is not None,
+            f"optimize: {' or '.join(_NEED_QUALITY)} needs a quality to reach; write objective.quality",
+        ),
+        Rule(
+            "!has(self.firstImage) || duration(self.firstImage) >= duration(self.latency)",
+            lambda objective: (
+                objective.first_image is None
+                or parse_duration_s(objective.first_image) >= parse_duration_s(objective.latency)
+            ),
+            "firstImage must not be shorter than latency",
+        ),
+    )
     optimize: Optimize = Field(
         Optimize.QUALITY,
         description="Quality: the best that the GPUs allow. Cost: the fewest GPUs that reach `quality`.",
@@ -58,30 +85,25 @@ class Objective(Fields):
         description="Latency objective of requests that come while no worker is ready, for example 2m, with "
         "`gpus.idleAfter`; default: `latency`.",
     )
-    attainment: float = Field(0.99, gt=0, lt=1, description="Share of the requests that must meet the latency.")
+    attainment: float = Field(0.99, ge=0.5, lt=1, description="Share of the requests that must meet the latency.")
     quality: float | None = Field(
         None, gt=0, description="The quality (a distance, lower is better) to reach; Cost needs one."
     )
-
-    @model_validator(mode="after")
-    def _has_quality_to_reach(self) -> Self:
-        # The API server checks the same: see RULES in hadis.api.crd.
-        if self.optimize.needs_quality and self.quality is None:
-            raise ValueError(f"optimize: {self.optimize} needs a quality to reach; write objective.quality")
-        return self
-
-    @model_validator(mode="after")
-    def _first_image_is_no_shorter(self) -> Self:
-        if self.first_image and parse_duration_s(self.first_image) < parse_duration_s(self.latency):
-            raise ValueError(f"firstImage ({self.first_image}) must not be shorter than latency ({self.latency})")
-        return self
 
 
 class Gpus(Fields):
     """The GPU budget (on one machine without GPUs: worker processes)."""
 
+    rules = (
+        Rule("self.min <= self.max", lambda gpus: gpus.min <= gpus.max, "min must not be over max"),
+        Rule(
+            "!has(self.idleAfter) || self.min == 0",
+            lambda gpus: gpus.idle_after is None or gpus.min == 0,
+            "idleAfter: with a min workers never go; write min: 0",
+        ),
+    )
     min: int = Field(0, ge=0, description="Never fewer than this many.")
-    max: int = Field(ge=0, description="Never more than this many.")
+    max: int = Field(ge=0, le=_MOST_GPUS, description="Never more than this many.")
     idle_after: PositiveDuration | None = Field(
         None,
         description="All workers with GPUs go when no request has come for this long, for example 15m, and come back "
@@ -91,14 +113,6 @@ class Gpus(Fields):
         None, description="Name of a GpuPool whose GPUs the service shares with others, on a cluster."
     )
     weight: Positive = Field(1, description="Its part of the pool, where services compete for it, is by weight.")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min ({self.min}) is over max ({self.max})")
-        if self.idle_after is not None and self.min:
-            raise ValueError(f"idleAfter: with a min of {self.min} workers never go; write min: 0, or leave it out")
-        return self
 
 
 class Queue(Fields):
@@ -124,6 +138,13 @@ class Queue(Fields):
 class ServiceSpec(Fields):
     """What a DiffusionService asks for."""
 
+    rules = (
+        Rule(
+            "!has(self.objective.firstImage) || has(self.gpus.idleAfter)",
+            lambda spec: spec.objective.first_image is None or spec.gpus.idle_after is not None,
+            "objective.firstImage: workers never all go; write gpus.idleAfter, or leave it out",
+        ),
+    )
     profile: Name = Field(description="Name of the CascadeProfile.")
     objective: Objective
     gpus: Gpus
@@ -131,8 +152,10 @@ class ServiceSpec(Fields):
         None,
         description="Shared: each worker keeps all tiers. Dedicated: one tier per worker. Default: Shared if they fit.",
     )
-    plan_every: PositiveDuration = Field("2s", description="How often the plan is made anew.")
-    scale_down_after: PositiveDuration = Field(
+    plan_every: Annotated[Duration, between("500ms", "1h")] = Field(
+        "2s", description="How often the plan is made anew."
+    )
+    scale_down_after: Annotated[Duration, between("1s", "24h")] = Field(
         "120s", description="GPUs are given back when fewer have sufficed for this long."
     )
     queue: Queue = Field(default_factory=Queue)
@@ -159,12 +182,6 @@ class ServiceSpec(Fields):
         longest = self.objective.first_image or self.objective.latency
         return None if self.gpus.idle_after is None else parse_duration_s(longest)
 
-    @model_validator(mode="after")
-    def _first_image_has_a_use(self) -> Self:
-        if self.objective.first_image is not None and self.gpus.idle_after is None:
-            raise ValueError("objective.firstImage: workers never all go; write gpus.idleAfter, or leave it out")
-        return self
-
 
 class DiffusionService(Fields):
     """An OpenAI-compatible endpoint that serves a cascade of diffusion models within a latency objective."""
@@ -176,27 +193,16 @@ class DiffusionService(Fields):
     status: dict[str, Any] | None = None
 
 
-class Difficulty(Fields):
-    """The router's difficulty score: z-scored text features times weights."""
-
-    features: tuple[str, ...] = Field(min_length=1, description="Names of the text features.")
-    mean: tuple[float, ...] = Field(description="Mean of each feature over the profiled prompts.")
-    std: tuple[Positive, ...] = Field(description="Standard deviation of each feature over the profiled prompts.")
-    weights: tuple[float, ...] = Field(description="Weight of each z-scored feature in the score.")
-    quantiles: tuple[float, ...] = Field(min_length=2, description="Evenly spaced quantiles (0 to 1) of the score.")
-
-    @model_validator(mode="after")
-    def _lengths(self) -> Self:
-        if not len(self.features) == len(self.mean) == len(self.std) == len(self.weights):
-            raise ValueError("features, mean, std and weights must be of one length")
-        if any(a > b for a, b in pairwise(self.quantiles)):
-            raise ValueError("quantiles: must not fall")
-        return self
-
-
 class Configuration(Fields):
     """One row of the measured table. For a single tier, light and heavy are the same and both ratios 0."""
 
+    rules = (
+        Rule(
+            "self.light != self.heavy || (self.directRatio == 0.0 && self.deferralRatio == 0.0)",
+            lambda row: row.light != row.heavy or not (row.direct_ratio or row.deferral_ratio),
+            "directRatio, deferralRatio: a single tier has ratios of 0",
+        ),
+    )
     light: Name = Field(description="Light tier of the cascade.")
     heavy: Name = Field(description="Heavy tier of the cascade.")
     direct_ratio: Share = Field(description="Share of the requests, the hardest, that go straight to the heavy tier.")
@@ -205,24 +211,55 @@ class Configuration(Fields):
     )
     quality: float = Field(gt=0, description="Measured distance (FID or its kind); lower is better.")
     cost: float = Field(ge=0, description="GPU seconds per request in batches of the most throughput.")
-    measures: dict[str, float] = Field({}, description="Other measures of the same images, for people to compare.")
+    measures: dict[str, float] = Field(
+        # A default of its own would have the API server write it into every row, and server-side apply see a change.
+        default_factory=dict,
+        description="Other measures of the same images, for people to compare.",
+    )
 
 
 class ProfileSpec(Fields):
     """What was measured for a model set on a GPU type."""
 
+    rules = (
+        Rule(
+            "(has(self.configurations) && size(self.configurations) > 0) || "
+            "(has(self.cascades) && size(self.cascades) > 0)",
+            lambda spec: bool(spec.configurations or spec.cascades),
+            "there is nothing to plan with; write configurations or cascades",
+        ),
+        in_kubernetes(
+            f"!has(self.configurations) || size(self.configurations) <= {MOST_ROWS}",
+            f"configurations: at most {MOST_ROWS} rows; write them as cascades, which is ten times shorter",
+        ),
+        in_kubernetes(
+            f"!has(self.cascades) || self.cascades.map(cascade, size(cascade.quality)).sum() <= {MOST_CELLS}",
+            f"cascades: at most {MOST_CELLS} numbers of quality in all; leave out cascades, or steps of their ratios",
+        ),
+    )
     gpu_product: str = Field("cpu", description="As in the node label nvidia.com/gpu.product.")
     gpu_memory_bytes: int = Field(0, ge=0, description="Memory of the GPU that was measured on; 0: not known.")
     software: dict[str, str] = Field({}, description="Versions of the software that was measured with.")
     source: str = Field("", description="Where the numbers come from.")
-    discriminator: str | None = Field(
+    discriminator: Annotated[InsidePath, RELATIVE] | None = Field(
         None,
         description="Folder of the discriminator, relative to the manifest; without one no image is deferred.",
     )
-    tiers: tuple[Tier, ...] = Field(min_length=1, max_length=64, description="From light to heavy.")
+    tiers: tuple[Tier, ...] = Field(
+        min_length=1,
+        max_length=64,
+        description="From light to heavy.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
     difficulty: Difficulty
     configurations: tuple[Configuration, ...] = Field(
-        min_length=1, description="Measured quality and cost of each configuration; the planner chooses among them."
+        default_factory=tuple,
+        description="Measured quality and cost of each configuration; the planner chooses among them. One that is in "
+        "`cascades` too is taken from here.",
+        json_schema_extra={"maxItems": 2 * MOST_ROWS},
+    )
+    cascades: tuple[Cascade, ...] = Field(
+        default_factory=tuple, max_length=MOST_CASCADES, description="The same, of whole cascades at a time: shorter."
     )
 
     @property
@@ -234,23 +271,46 @@ class ProfileSpec(Fields):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
-        order = [tier.name for tier in self.tiers]
-        if len(set(order)) != len(order):
+        order = {tier.name: i for i, tier in enumerate(self.tiers)}
+        if len(order) != len(self.tiers):
             raise ValueError("tiers: each name may stand once")
         for i, row in enumerate(self.configurations):
-            for name in (row.light, row.heavy):
-                if name not in order:
-                    raise ValueError(f"configurations.{i}: no tier is named {name!r}; there are {', '.join(order)}")
-            if order.index(row.light) > order.index(row.heavy):
-                raise ValueError(f"configurations.{i}: light tier {row.light!r} comes after heavy tier {row.heavy!r}")
-            if row.light == row.heavy and (row.direct_ratio or row.deferral_ratio):
-                raise ValueError(f"configurations.{i}: a single tier has ratios of 0")
-            if row.deferral_ratio and self.discriminator is None:
-                raise ValueError(
-                    f"configurations.{i}: nothing says which images to defer; name the discriminator's folder in "
-                    "`discriminator`, or leave out the rows with a deferralRatio over 0"
-                )
+            self._check_cascade(f"configurations.{i}", row, order, row.deferral_ratio > 0)
+        for i, cascade in enumerate(self.cascades):
+            self._check_cascade(f"cascades.{i}", cascade, order, cascade.deferral_ratios[-1] > 0)
         return self
+
+    def _check_cascade(self, where: str, row: Configuration | Cascade, order: dict[str, int], defers: bool) -> None:
+        for name in (row.light, row.heavy):
+            if name not in order:
+                raise ValueError(f"{where}: no tier is named {name!r}; there are {', '.join(order)}")
+        if order[row.light] > order[row.heavy]:
+            raise ValueError(f"{where}: light tier {row.light!r} comes after heavy tier {row.heavy!r}")
+        if defers and self.discriminator is None:
+            raise ValueError(
+                f"{where}: nothing says which images to defer; name the discriminator's folder in "
+                "`discriminator`, or leave out the rows with a deferralRatio over 0"
+            )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _write_out(cls, document: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Read `cascades` as the configurations that they are, so that nothing else needs to know them."""
+        spec = handler(document)
+        if not spec.cascades:
+            return spec
+        alone = {_at(row) for row in spec.configurations}
+        rows = (_configuration(row) for cascade in spec.cascades for row in cascade.rows())
+        others = tuple(row for row in rows if _at(row) not in alone)
+        return spec.model_copy(update={"configurations": others + spec.configurations, "cascades": ()})
+
+
+def _configuration(row: dict[str, Any]) -> Configuration:
+    return Configuration.model_construct(**row)  # the grid was checked
+
+
+def _at(row: Configuration) -> tuple[str, str, float, float]:
+    return row.light, row.heavy, row.direct_ratio, row.deferral_ratio
 
 
 class CascadeProfile(Fields):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
+from pydantic.alias_generators import to_camel
 
 from hadis.api.fields import Fields, Off
+from hadis.api.rules import Rule
 
 DENOISERS = ("transformer", "unet")
 """Names that pipelines have for the component that runs at every step."""
@@ -29,9 +31,31 @@ _QUANTIZATION_TYPES = {
 }
 
 
+def _has(name: str) -> str:
+    """Return CEL for whether an argument is set; a list is, by its default."""
+    return "size(self.magRatios) > 0" if name == "mag_ratios" else f"has(self.{to_camel(name)})"
+
+
+def _of_its_kinds(name: str) -> Rule:
+    kinds = [kind for kind, names in _CACHE_ARGUMENTS.items() if name in names]
+    return Rule(
+        f"!({_has(name)}) || self.kind in {kinds}",
+        lambda cache: name not in cache.arguments or cache.kind in kinds,
+        f"{to_camel(name)} is an argument of {' and '.join(kinds)}; leave it out, or write another kind",
+    )
+
+
 class StepCache(Fields):
     """A cache of what changes little between steps. Its arguments are those of diffusers' class, with its defaults."""
 
+    rules = (
+        *map(_of_its_kinds, sorted(frozenset().union(*_CACHE_ARGUMENTS.values()))),
+        Rule(
+            f"self.kind != 'magCache' || {_has('mag_ratios')}",
+            lambda cache: cache.kind != "magCache" or bool(cache.mag_ratios),
+            "magCache needs magRatios, which are the model's; diffusers' MagCache measures them",
+        ),
+    )
     kind: CacheKind = Field(description="diffusers' FirstBlockCache, TaylorSeer, MagCache or FasterCache.")
     threshold: float | None = Field(
         None, gt=0, le=10, description="firstBlock, magCache: how much may change before blocks are computed again."
@@ -72,16 +96,6 @@ class StepCache(Fields):
         """Whether what is skipped is decided over all images of a call, so that one changes with the others."""
         return self.kind == "firstBlock"
 
-    @model_validator(mode="after")
-    def _of_its_kind(self) -> Self:
-        for name in sorted(self.arguments.keys() - _CACHE_ARGUMENTS[self.kind]):
-            alias = type(self).model_fields[name].alias
-            kinds = [kind for kind, names in _CACHE_ARGUMENTS.items() if name in names]
-            raise ValueError(f"{alias} is an argument of {' and '.join(kinds)}, not of {self.kind}")
-        if self.kind == "magCache" and not self.mag_ratios:
-            raise ValueError("magCache needs magRatios, which are the model's; diffusers' MagCache measures them")
-        return self
-
 
 class Vae(Fields):
     """How images are decoded."""
@@ -93,6 +107,26 @@ class Vae(Fields):
 class Speed(Fields):
     """How a model is made fast, or small."""
 
+    rules = (
+        Rule(
+            "!has(self.cache) || self.compile == 'off' || !(self.cache.kind in ['taylorSeer', 'fasterCache'])",
+            lambda speed: (
+                speed.cache is None or speed.compile == "off" or speed.cache.kind not in ("taylorSeer", "fasterCache")
+            ),
+            "compile: taylorSeer and fasterCache decide inside of what would be compiled; write off",
+        ),
+        Rule(
+            "!has(self.cache) || self.compile != 'full'",
+            lambda speed: speed.cache is None or speed.compile != "full",
+            "compile: a cache decides between blocks; write regional",
+        ),
+        Rule(
+            # The API server checks the default {} before it fills in those below it.
+            "!has(self.compile) || self.compile == 'off' || !has(self.offload) || self.offload == 'none'",
+            lambda speed: speed.compile == "off" or speed.offload == "none",
+            "offload: not of a compiled model; write compile: off",
+        ),
+    )
     compile: Annotated[Literal["off", "regional", "full"], Off] = Field(
         "off", description="torch.compile. regional: the transformer's blocks. full: the UNet or transformer whole."
     )
@@ -108,21 +142,19 @@ class Speed(Fields):
         "group, and move each block.",
     )
 
-    @model_validator(mode="after")
-    def _together(self) -> Self:
-        if self.cache is not None and self.compile != "off":
-            if self.cache.kind in ("taylorSeer", "fasterCache"):
-                raise ValueError(f"compile: {self.cache.kind} decides inside of what would be compiled; write off")
-            if self.compile == "full":
-                raise ValueError(f"compile: {self.cache.kind} decides between blocks; write regional")
-        if self.compile != "off" and self.offload != "none":
-            raise ValueError("offload: not of a compiled model; write compile: off")
-        return self
+
+def _of_its_library(kind: str, types: tuple[str, ...]) -> Rule:
+    return Rule(
+        f"self.kind != '{kind}' || self.type in {list(types)}",
+        lambda quantization: quantization.kind != kind or quantization.type in types,
+        f"type: {kind} has {', '.join(types)}",
+    )
 
 
 class Quantization(Fields):
     """How a component's weights are quantized when they are loaded."""
 
+    rules = tuple(_of_its_library(*item) for item in _QUANTIZATION_TYPES.items())
     kind: Literal["torchao", "bitsandbytes"] = Field(description="Library that quantizes.")
     type: Literal[
         "int4WeightOnly",
@@ -142,10 +174,3 @@ class Quantization(Fields):
     def needs_compile(self) -> bool:
         """Whether it is slower than no quantization unless the model is compiled: activations are quantized too."""
         return "DynamicActivation" in self.type
-
-    @model_validator(mode="after")
-    def _of_its_kind(self) -> Self:
-        types = _QUANTIZATION_TYPES[self.kind]
-        if self.type not in types:
-            raise ValueError(f"{self.kind} has no {self.type}; write {', '.join(types)}")
-        return self

@@ -39,7 +39,11 @@ class ServiceStatus(Fields):
     """The status of a DiffusionService."""
 
     observed_generation: int = Field(0, description="Generation of the spec that this status is of.")
-    conditions: tuple[Condition, ...] = Field((), description="What holds, since when, and why.")
+    conditions: tuple[Condition, ...] = Field(
+        (),
+        description="What holds, since when, and why.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
     plan: PlanStatus = Field(default_factory=PlanStatus, description="The plans in force.")
     demand: DemandStatus = Field(default_factory=DemandStatus, description="The demand as the operator reads it.")
     gpus: str = Field("", description="GPUs ready / existing / allowed.")

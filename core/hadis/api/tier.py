@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hadis.api.fields import Fields, Name, Off, Positive, Share
-from hadis.api.pipeline import Component, Lora, Scheduler, Size, Text
-from hadis.api.remote import Remote, check_remote
+from hadis.api.pipeline import Component, Lora, ModelPath, Scheduler, Size, Text
+from hadis.api.remote import EXTRA_OF, Remote, check_remote
+from hadis.api.rules import Rule, in_kubernetes
 from hadis.api.speed import DENOISERS, Quantization, Speed
 
 
@@ -32,19 +33,66 @@ class Edits(Fields):
     masks: bool = Field(False, description="Whether a mask may say what is made anew (inpainting).")
 
 
+_WITH_ITEMS = ("components", "loras", "quantization")
+
+
+def _of_remote_tiers() -> tuple[Rule, ...]:
+    """Return what `check_remote` says of the fields that the API server can tell from their defaults."""
+    plain = ("revision", "variant", "pipeline", "trueGuidance", "maxSequenceLength")
+    unset = {name: f"!has(self.{name})" for name in plain}
+    unset |= {name: f"(!has(self.{name}) || size(self.{name}) == 0)" for name in _WITH_ITEMS}
+    alone, names = " && ".join(unset.values()), ", ".join(unset)
+    return (
+        in_kubernetes(
+            f"!has(self.remote) || ({alone})",
+            f"remote: {names} are for tiers whose weights a worker loads; leave them out",
+        ),
+        *(
+            in_kubernetes(
+                f"!(has(self.remote) && has(self.{field})) || '{extra}' in self.remote.accepts",
+                f"{field}: the endpoint is not told; write {extra} in remote.accepts, if it takes that",
+            )
+            for field, extra in EXTRA_OF.items()
+        ),
+    )
+
+
 class TierSettings(Fields):
     """One model variant with its pipeline settings."""
 
+    rules = (
+        *_of_remote_tiers(),
+        Rule(
+            "!has(self.size) || size(self.sizes) == 0 || self.size == self.sizes[0]",
+            lambda tier: not tier.sizes or tier.size == tier.sizes[0],
+            "size: it is the first of sizes; leave size out",
+        ),
+        Rule(
+            "!(has(self.speed.cache) && self.tunable)",
+            lambda tier: tier.speed.cache is None or not tier.tunable,
+            "speed.cache: not in a tunable tier, for it was measured at the tier's own steps",
+        ),
+        Rule(
+            "!has(self.quantization) || !has(self.components) || self.quantization.all(name, "
+            "!(name in self.components) || !has(self.components[name].gguf))",
+            lambda tier: not any(part.gguf and name in tier.quantization for name, part in tier.components.items()),
+            "quantization: a gguf file is quantized already; leave its component out",
+        ),
+    )
     name: Name = Field(description="Name of the tier, by which configurations and requests call it.")
-    model: str = Field(min_length=1, description="diffusers repository, or a folder relative to the manifest.")
+    model: ModelPath = Field(description="diffusers repository, or a folder relative to the manifest.")
     remote: Remote | None = Field(None, description="An endpoint that makes the images, in place of a worker's GPU.")
     revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
     variant: Text | None = Field(None, description="Variant of the files, such as fp16.")
     pipeline: Text | None = Field(None, description="diffusers pipeline class; default: the one that the model names.")
-    components: dict[str, Component] = Field({}, description="Parts of the pipeline from elsewhere, by name.")
+    components: dict[str, Component] = Field(
+        {}, max_length=16, description="Parts of the pipeline from elsewhere, by name."
+    )
     loras: tuple[Lora, ...] = Field((), max_length=16, description="LoRAs that are fused into the weights, in order.")
     scheduler: Scheduler = Field(default_factory=Scheduler)
-    quantization: dict[str, Quantization] = Field({}, description="How components are quantized, by name.")
+    quantization: dict[str, Quantization] = Field(
+        {}, max_length=16, description="How components are quantized, by name."
+    )
     speed: Speed = Field(default_factory=Speed)
     steps: int = Field(ge=1, le=1000, description="Denoising steps per image.")
     guidance: float | None = Field(
@@ -66,7 +114,7 @@ class TierSettings(Fields):
         description="Further arguments of the pipeline's call, as diffusers names them; of a remote tier, further "
         "fields of the request.",
     )
-    safety: Annotated[Text, Off] = Field(
+    safety: Annotated[ModelPath, Off] = Field(
         "model",
         description="Who checks what images show: model (the checker that the model brings, if any), off, or the "
         "repository or folder of a checker such as CompVis/stable-diffusion-safety-checker.",
@@ -77,7 +125,10 @@ class TierSettings(Fields):
         description="Width x height of an image, in pixels; default: the first of `sizes`, or 1024x1024.",
     )
     sizes: tuple[Size, ...] = Field(
-        (), max_length=64, description="All sizes that the tier makes, where there are several; `auto` is the first."
+        (),
+        max_length=64,
+        description="All sizes that the tier makes, where there are several; `auto` is the first.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         "bfloat16", description="Precision of the weights on a GPU; a CPU computes in float32."
@@ -96,11 +147,9 @@ class TierSettings(Fields):
         return document | {"size": sizes[0]} if sizes and isinstance(sizes, list | tuple) else document
 
     @model_validator(mode="after")
-    def _sizes_agree(self) -> Self:
+    def _sizes_differ(self) -> Self:
         if len(set(self.sizes)) < len(self.sizes):
             raise ValueError("sizes: each may stand once")
-        if self.size != self.all_sizes[0]:
-            raise ValueError(f"sizes: the first is {self.sizes[0]}, but size is {self.size}; leave size out")
         return self
 
     @model_validator(mode="after")
@@ -111,11 +160,7 @@ class TierSettings(Fields):
 
     @model_validator(mode="after")
     def _speed_fits(self) -> Self:
-        if self.speed.cache is not None and self.tunable:
-            raise ValueError("speed.cache: not in a tunable tier, for it was measured at the tier's own steps")
         for name, quantization in self.quantization.items():
-            if (part := self.components.get(name)) is not None and part.gguf is not None:
-                raise ValueError(f"quantization.{name}: a gguf file is quantized already")
             if name in DENOISERS and quantization.needs_compile and self.speed.compile == "off":
                 raise ValueError(
                     f"quantization.{name}: {quantization.type} is slower than {self.dtype} unless the model is "
@@ -139,11 +184,29 @@ def _set_fields(tier: TierSettings) -> set[str]:
     }
 
 
+def _rises(numbers: list[int]) -> bool:
+    return numbers == sorted(set(numbers))
+
+
 class Tier(TierSettings):
     """A tier with what was measured of it."""
 
+    rules = (
+        Rule("self.latency[0].batch == 1", lambda tier: tier.latency[0].batch == 1, "latency: write batch 1 first"),
+        Rule(
+            "self.latency.exists(point, has(point.size)) || self.latency.map(point, point.batch).isSorted()",
+            lambda tier: all(_rises([p.batch for p in points]) for points in tier.latency_by_size.values()),
+            "latency: batch sizes must rise, each named once",
+        ),
+        Rule(
+            "self.confidenceQuantiles.isSorted()",
+            lambda tier: list(tier.confidence_quantiles) == sorted(tier.confidence_quantiles),
+            "confidenceQuantiles: must not fall",
+        ),
+    )
     latency: tuple[BatchLatency, ...] = Field(
         min_length=1,
+        max_length=512,
         description="Measured times by batch size, rising from 1: of the first size, and of each other one, or of no "
         "other; the time of an image is then in proportion to its pixels.",
     )
@@ -157,7 +220,7 @@ class Tier(TierSettings):
         None, description="What the tier can make from images; where it is left out, its worker decides."
     )
     confidence_quantiles: tuple[Share, ...] = Field(
-        (), description="Evenly spaced quantiles (0 to 1) of the confidence of this tier's images."
+        (), max_length=1001, description="Evenly spaced quantiles (0 to 1) of the confidence of this tier's images."
     )
 
     @property
@@ -175,11 +238,6 @@ class Tier(TierSettings):
         for size, points in measured.items():
             if size not in self.all_sizes:
                 raise ValueError(f"latency: the tier does not make {size}; it makes {', '.join(self.all_sizes)}")
-            batches = [p.batch for p in points]
-            if batches != sorted(set(batches)):
-                raise ValueError("latency: batch sizes must rise, each named once")
-            if batches[0] != 1:
+            if points[0].batch != 1:
                 raise ValueError("latency: the first batch size must be 1")
-        if list(self.confidence_quantiles) != sorted(self.confidence_quantiles):
-            raise ValueError("confidenceQuantiles: must not fall")
         return self

@@ -9,10 +9,12 @@ from pydantic import Field, StringConstraints, model_validator
 
 from hadis.api.fields import Fields
 from hadis.api.links import Links, LongJobs
+from hadis.api.names import ExtendedResource, LabelKey, LabelValue, Selector, Subdomain
+from hadis.api.pod_rules import rules_of_pods
 from hadis.api.pod_template import Ours
 from hadis.api.pods import ROUTER, WORKER, PodFields
-
-Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
+from hadis.api.quantities import Cpu, Memory
+from hadis.api.rules import INSIDE, LONGEST_PATH, Rule
 
 
 class Prometheus(Fields):
@@ -43,15 +45,27 @@ class Autoscaling(Fields):
 class Resources(Fields):
     """What each container asks for and may use."""
 
-    cpu: Quantity | None = Field(None, description="Requested CPU, for example 500m.")
-    memory: Quantity | None = Field(None, description="Requested memory, and its limit, for example 1Gi.")
+    cpu: Cpu | None = Field(None, description="Requested CPU, for example 500m.")
+    memory: Memory | None = Field(None, description="Requested memory, and its limit, for example 1Gi.")
 
 
 class RouterPods(PodFields):
     """The routers of a service."""
 
     OURS: ClassVar[Ours] = ROUTER
-
+    rules = (
+        Rule(
+            "!has(self.autoscaling) || self.replicas <= self.autoscaling.maxReplicas",
+            lambda pods: pods.autoscaling is None or pods.replicas <= pods.autoscaling.max_replicas,
+            "replicas: with autoscaling they are the fewest; write no more than autoscaling.maxReplicas",
+        ),
+        Rule(
+            "!has(self.autoscaling) || has(self.resources.cpu)",
+            lambda pods: pods.autoscaling is None or pods.resources.cpu is not None,
+            "autoscaling: it follows the CPU that routers request; write resources.cpu",
+        ),
+        *rules_of_pods(ROUTER),
+    )
     replicas: int = Field(
         2,
         ge=1,
@@ -70,9 +84,21 @@ class RouterPods(PodFields):
 class Toleration(Fields):
     """A taint of nodes that workers may run on, as in a pod's spec."""
 
-    key: str | None = Field(None, description="Key of the taint; none, with the operator Exists: every taint.")
+    rules = (
+        Rule(
+            "self.operator != 'Exists' || !has(self.value)",
+            lambda toleration: toleration.operator != "Exists" or toleration.value is None,
+            "value: the operator Exists takes any; leave value out, or write the operator Equal",
+        ),
+        Rule(
+            "self.operator == 'Exists' || has(self.key)",
+            lambda toleration: toleration.operator == "Exists" or toleration.key is not None,
+            "key: the operator Equal needs one; write key, or the operator Exists for every taint",
+        ),
+    )
+    key: LabelKey | None = Field(None, description="Key of the taint; none, with the operator Exists: every taint.")
     operator: Literal["Exists", "Equal"] = Field("Equal", description="Exists: any value. Equal: the one in `value`.")
-    value: str | None = Field(None, description="Value of the taint, for the operator Equal.")
+    value: LabelValue | None = Field(None, description="Value of the taint, for the operator Equal.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         None, description="Effect of the taint; none: every effect."
     )
@@ -81,14 +107,17 @@ class Toleration(Fields):
 class ModelCache(Fields):
     """Where workers find and keep models; default: an empty folder that goes with the pod."""
 
-    claim: str | None = Field(None, min_length=1, description="A PersistentVolumeClaim that many pods can mount.")
-    host_path: str | None = Field(None, pattern=r"^/\S+$", description="A folder of the node.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if self.claim and self.host_path:
-            raise ValueError("modelCache: write claim or hostPath, not both")
-        return self
+    rules = (
+        Rule(
+            "!(has(self.claim) && has(self.hostPath))",
+            lambda cache: cache.claim is None or cache.host_path is None,
+            "write claim or hostPath, not both",
+        ),
+    )
+    claim: Subdomain | None = Field(None, description="A PersistentVolumeClaim that many pods can mount.")
+    host_path: Annotated[str, StringConstraints(pattern=r"^/\S+$", max_length=LONGEST_PATH), INSIDE] | None = Field(
+        None, description="A folder of the node, where the operator's chart allows it (`worker.allowHostPath`)."
+    )
 
 
 class ResourceClaim(Fields):
@@ -107,8 +136,9 @@ class WorkerPods(PodFields):
     """The GPU pods of a service."""
 
     OURS: ClassVar[Ours] = WORKER
+    rules = rules_of_pods(WORKER)
 
-    gpu_resource: str = Field("nvidia.com/gpu", min_length=1, description="Extended resource that is one GPU.")
+    gpu_resource: ExtendedResource = Field("nvidia.com/gpu", description="Extended resource that is one GPU.")
     gpus_per_worker: int = Field(
         1, ge=1, le=64, description="GPUs that each worker takes, in one pod; `gpus.max` divided by it are the workers."
     )
@@ -118,10 +148,10 @@ class WorkerPods(PodFields):
         description="Claims by which workers get their GPUs, in place of gpuResource. gpusPerWorker says how many GPUs "
         "those of one pod are.",
     )
-    shm_size: Quantity | None = Field(
+    shm_size: Memory | None = Field(
         None, description="Size of /dev/shm, which counts as memory; default: what the container runtime gives."
     )
-    node_selector: dict[str, str] = Field({}, description="Labels that a worker's node must have.")
+    node_selector: Selector = Field({}, max_length=16, description="Labels that a worker's node must have.")
     tolerations: tuple[Toleration, ...] = Field(
         (), max_length=32, description="Taints of nodes that workers may run on."
     )
@@ -132,8 +162,8 @@ class WorkerPods(PodFields):
         "discriminator judges their images, 1 and 4Gi.",
     )
     model_cache: ModelCache = Field(default_factory=ModelCache)
-    runtime_class_name: str | None = Field(
-        None, min_length=1, description="RuntimeClass of the pods, for example nvidia; none: the cluster's default."
+    runtime_class_name: Subdomain | None = Field(
+        None, description="RuntimeClass of the pods, for example nvidia; none: the cluster's default."
     )
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from hadis.planning.fleet import worker_ratio
 from hadis.planning.idle import idle_condition, told_idle
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis.planning.shortfall import shortfall
 from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem, Rest, Serving, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date
 
@@ -65,7 +66,7 @@ def service_conditions(snapshot: Snapshot, planned: DesiredState) -> list[Condit
     idle = idle_condition(snapshot.spec, planned.rest)
     return [
         _metrics(snapshot),
-        _capacity(planned, workers),
+        _capacity(snapshot, planned, workers),
         _applied(snapshot, planned, ready, _missing_child(seen) or workers),
         _degraded(planned.active, _grave(seen, workers) or seen.child_problem or slow_worker(snapshot)),
         _ready(seen, pool, idle),
@@ -146,10 +147,10 @@ def _metrics(snapshot: Snapshot) -> Condition:
     return condition("MetricsAvailable", True, "Read", reading.source)
 
 
-def _capacity(planned: DesiredState, problem: Problem | None) -> Condition:
+def _capacity(snapshot: Snapshot, planned: DesiredState, problem: Problem | None) -> Condition:
     target = planned.target
-    if target is not None and not target.feasible:
-        return condition("CapacitySufficient", False, "TooFewGpus", target.reason)
+    if short := shortfall(snapshot, target):
+        return condition("CapacitySufficient", False, short.reason, short.message)
     if problem and problem.reason in _CAPACITY:
         return condition("CapacitySufficient", False, problem.reason, problem.message)
     text = target.reason if target else "the demand is not known yet"

@@ -26,12 +26,17 @@ class GridRow(NamedTuple):
     quality: float
 
 
+MOST_FINER = 200_000
+"""Rows of a table: 94,420 measured ones and their fourths between took the planner 8 s and 0.7 GiB."""
+
+
 def refined(configurations: Sequence[Configuration], names: Sequence[str], refine: int) -> list[GridRow]:
     """Return the rows, pair by pair of tiers, with each step of the ratios divided by `refine`.
 
     A pair whose ratios are no full grid, and every pair where `refine` is 1, keeps its measured rows. Of rows that
-    were measured twice the better one stays.
+    were measured twice the better one stays. Where there would be over MOST_FINER rows, steps are divided by less.
     """
+    refine = min(refine, max(1, math.isqrt(MOST_FINER // len(configurations)))) if configurations else refine
     pairs: dict[tuple[int, int], Points] = {}
     for c in configurations:
         points = pairs.setdefault((names.index(c.light), names.index(c.heavy)), {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,19 +78,28 @@ def stamped(document: Manifest) -> Manifest:
 
     Others may add fields: what is there beyond the document tells nothing. What a ConfigMap holds is in its name.
     """
-    mark = digest({part: value for part, value in document.items() if part != "data"})
+    mark = digest({part: value for part, value in document.items() if part not in ("data", "binaryData")})
     return document | {"metadata": document["metadata"] | {"annotations": {APPLIED: mark}}}
 
 
-def config_map(owner: Owner, component: str, text: str, mark: str) -> Manifest:
-    """Return a ConfigMap; its name has its content's hash, so that pods go on with what they started with."""
+def config_map(owner: Owner, component: str, content: str | bytes, mark: str) -> Manifest:
+    """Return a ConfigMap; its name has its content's hash, so that pods go on with what they started with.
+
+    Bytes are what `packed` returns.
+    """
+    data = {"data": content} if isinstance(content, str) else {"binaryData": b64encode(content).decode()}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": meta(owner, child_name(owner.name, f"{component}-{mark}"), component),
         "immutable": True,
-        "data": {CONFIG_FILE: text},
+        **{kind: {CONFIG_FILE: text} for kind, text in data.items()},
     }
+
+
+def packed(text: str) -> bytes:
+    """Return a text as `hadis.api.manifest` reads it from a file: as gzip, the same each time."""
+    return gzip.compress(text.encode(), mtime=0)
 
 
 def service_secret(owner: Owner) -> Manifest:

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+from hadis.api.compact import compact_document
 from hadis.api.fields import parse_duration_s
 from hadis.api.remote import Remote
-from hadis.api.resources import API_VERSION, ServiceSpec
+from hadis.api.resources import ServiceSpec
 from hadis.api.workload import ModelCache, Resources, WorkerPods
 from hadis.planning.gpu_budget import REPLACED_AT_ONCE
 from hadis.planning.profile import Profile
@@ -25,6 +26,7 @@ from hadis_operator.children.common import (
     container,
     labels,
     meta,
+    packed,
     pod,
     resources,
     secret_variable,
@@ -35,6 +37,8 @@ from hadis_operator.settings import OperatorSettings
 
 PORT = 8100
 _MODELS = "/models"
+_MOST_BYTES = 1_000_000
+"""Of a packed profile: a ConfigMap holds 1 MiB."""
 _GRACE_S = 15
 """Seconds on top of the longest batch in which a worker ends after SIGTERM."""
 _STARTUP_S = 4 * 3600
@@ -75,16 +79,21 @@ def pools(profile: Profile, *, shared: bool) -> list[Pool]:
 
 def profile_config(owner: Owner, profile: Profile) -> Manifest:
     """Return the ConfigMap with the profile as pods read it."""
-    return config_map(owner, "profile", *_profile_text(profile))
+    return config_map(owner, "profile", *_profile_content(profile))
+
+
+def profile_fits(profile: Profile) -> bool:
+    """Return whether a ConfigMap can hold the profile."""
+    return len(_profile_content(profile)[0]) <= _MOST_BYTES
 
 
 @lru_cache(maxsize=64)
-def _profile_text(profile: Profile) -> tuple[str, str]:
-    """Return a profile as text with its hash: big, and the same for all services that use it."""
-    document = profile.resource.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"metadata"})
-    name = {"apiVersion": API_VERSION, "kind": "CascadeProfile", "metadata": {"name": profile.resource.metadata.name}}
-    text = as_yaml(name | document)
-    return text, digest(text)
+def _profile_content(profile: Profile) -> tuple[bytes, str]:
+    """Return a profile, packed, with its hash: big, and the same for all services that use it."""
+    metadata = {"name": profile.resource.metadata.name}
+    document = compact_document(profile.resource) | {"metadata": metadata}
+    text = as_yaml(document)
+    return packed(text), digest(text)
 
 
 def service_name(service: str, pool: str) -> str:

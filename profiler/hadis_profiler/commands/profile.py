@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from hadis.api.compact import compact_document
 from hadis.api.fields import parse_duration_s
 from hadis.api.manifest import ManifestError, read_profile, write_profile
 from hadis.api.resources import CascadeProfile, Objective
@@ -142,7 +143,7 @@ async def _apply(profile: CascadeProfile, namespace: str) -> None:
     from hadis.kube.client import ApiError, Kube, connect
 
     kube = Kube(await connect())
-    document = profile.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    document = compact_document(profile)
     document |= {"apiVersion": profile.api_version, "kind": profile.kind}
     name = profile.metadata.name
     document["metadata"] = {"name": name, "namespace": namespace}

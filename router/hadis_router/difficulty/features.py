@@ -12,24 +12,16 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+from hadis.api.difficulty import Feature
 from numpy.typing import NDArray
 from wordfreq import zipf_frequency
 
 from hadis_router.difficulty.prompt_text import EMOJI_WORD, LATIN_LETTERS_PER_WORD, read
 
-FEATURES = (
-    "prompt_length",
-    "token_rarity",
-    "num_objects",
-    "abstractness",
-    "attribute_density",
-    "spatial_relations",
-    "action_verbs",
-    "named_entities",
-)
+FEATURES: tuple[Feature, ...] = get_args(Feature)
 RARE_ZIPF = 4.0
 """Words of a lower Zipf frequency, fewer than 10 per million words, count as rare."""
 MOST_WORDS = 180

@@ -17,10 +17,7 @@ class DifficultyScorer:
     """Scores prompts with the weights of a profile."""
 
     def __init__(self, difficulty: Difficulty) -> None:
-        """Fold scale and weights into one factor per feature; raise ValueError for an unknown feature."""
-        for name in difficulty.features:
-            if name not in FEATURES:
-                raise ValueError(f"difficulty.features: {name!r} is unknown; there are {', '.join(FEATURES)}")
+        """Fold scale and weights into one factor per feature."""
         self._factors, self._offset = np.zeros(len(FEATURES)), 0.0
         chosen = zip(difficulty.features, difficulty.mean, difficulty.std, difficulty.weights, strict=True)
         for name, mean, std, weight in chosen:

@@ -1,0 +1,27 @@
+"""What a service cannot have on its budget whatever the demand is: wrong by the profile, not by a rule of the spec."""
+
+from __future__ import annotations
+
+from hadis.planning.plan import Plan
+from hadis.planning.snapshot import Problem, Snapshot
+
+
+def shortfall(snapshot: Snapshot, target: Plan | None) -> Problem | None:
+    """Return why the target cannot be what the spec asks for; None where nothing stands in its way."""
+    objective = snapshot.spec.objective
+    if target is not None and not target.feasible:
+        return Problem("TooFewGpus", target.reason)
+    if target is not None and objective.optimize.needs_quality and target.quality > (objective.quality or 0.0):
+        text = f"objective.quality {objective.quality:g} is not reached; the best on {snapshot.spec.gpus.max} GPUs is"
+        return Problem("QualityNotReached", f"{text} {target.quality:.4g}")
+    return _no_cascade(snapshot)
+
+
+def _no_cascade(snapshot: Snapshot) -> Problem | None:
+    profile, spec = snapshot.profile, snapshot.spec
+    if isinstance(profile, Problem) or profile.slots or spec.placement != "Dedicated" or spec.gpus.max != 1:
+        return None
+    if all(row.light == row.heavy for row in profile.configurations):
+        return None
+    text = "placement Dedicated keeps one tier per worker, so that no cascade runs on 1 GPU"
+    return Problem("OneTierAlone", f"{text}; write gpus.max of 2 or more, or placement Shared")
