@@ -41,7 +41,7 @@ def test_teams_add_what_they_need(part: str, fields: dict[str, Any]) -> None:
     [
         ({"env": [{"name": "HADIS_WORKER_TIERS", "value": "a"}]}, "env: HADIS_WORKER_TIERS is the operator's own"),
         ({"env": [{"name": "A"}, {"name": "A"}]}, "env: A stands twice"),
-        ({"env": [{"name": "A", "value": "a", "valueFrom": {"x": {}}}]}, "A: write value or valueFrom, not both"),
+        ({"env": [{"name": "A", "value": "a", "valueFrom": {"x": {}}}]}, "write value or valueFrom, not both"),
         ({"envFrom": [{"prefix": "A"}]}, "write one of configMapRef and secretRef"),
         ({"volumes": [{"name": "models", "emptyDir": {}}]}, "volumes: models is the operator's own"),
         ({"volumeMounts": [{"name": "v", "mountPath": "/models"}]}, "volumeMounts: /models is the operator's own"),

@@ -170,7 +170,8 @@ async def test_a_child_that_is_refused_is_told_in_the_next_step_and_plans_go_on(
     assert (degraded.status, degraded.reason, degraded.message) == ("True", "ChildRefused", "Service images: refused")
     assert operator.status.plan.active is not None
     warnings = [r.body for r in operator.cluster.kube.requests if r.name == "events" and r.body]
-    assert [(w["type"], w["reason"]) for w in warnings if w["type"] == "Warning"] == [("Warning", "ChildRefused")]
+    told = [(w["type"], w["reason"]) for w in warnings if w["type"] == "Warning"]
+    assert told == [("Warning", "NoWorker"), ("Warning", "ChildRefused")]
     del operator.cluster.kube.refuse[path]
     await asyncio.sleep(1)
     assert ("apply", NAME) in await operator.reconcile()

@@ -16,7 +16,7 @@ from hadis_operator.children.common import Manifest, Owner, as_yaml, config_map
 
 _NAME = "tiers"
 _NOT_MEASURED: Manifest = {"latency": [{"batch": 1, "seconds": 1.0}]}
-_NO_DIFFICULTY: Manifest = {"features": ["words"], "mean": [0], "std": [1], "weights": [0], "quantiles": [0, 0]}
+_NO_DIFFICULTY: Manifest = {"features": ["prompt_length"], "mean": [0], "std": [1], "weights": [0], "quantiles": [0, 0]}
 
 
 def tiers_config(owner: Owner, profile: Profile, tiers: Collection[str]) -> Manifest:
