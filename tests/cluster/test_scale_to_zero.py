@@ -47,9 +47,9 @@ def test_workers_go_when_nobody_asks_and_come_back_with_the_next_request(
         wait_for(lambda: condition(plane, namespace, "Ready")["reason"] == "Serving", WAIT_S, "the first worker")
         assert status(plane, namespace)["startSeconds"] > 0
     assert budget.most <= 8
-    told = plane.kubectl("get", "events", "-n", namespace, "-o", "jsonpath={.items[*].message}").stdout
-    assert "Ready: no request for 3s" in told
-    assert "Ready: requests wait for the first worker" in told
+    events = plane.kubectl("get", "events", "-n", namespace, "-o", "jsonpath={.items[*].message}").stdout
+    assert "Ready: no request for 3s" in events
+    assert "Ready: requests wait for the first worker" in events
 
 
 @pytest.mark.parametrize(
