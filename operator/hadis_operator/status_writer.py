@@ -50,8 +50,8 @@ class StatusWriter:
             gpus = gpu_counts(snapshot)
             status = status_of(status, decision, gpus)
             status = status.model_copy(update={"workers": gpus["existing"], "selector": gpu_workers(self._name)})
+            metrics.record(self._namespace, self._name, decision, gpus)
             if decision.plan is not None:
-                metrics.record(self._namespace, self._name, decision, gpus)
                 status = await self._with_change(service, decision.plan, status)
         await self._write_if_new(service, status)
 

@@ -13,7 +13,7 @@ from hadis.planning.decide import Decision, decide
 from hadis.planning.idle import PROCESS_S, followed_rest, idle_condition, resting_workers
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 AFTER_S, LATE_S = 60.0, 600.0
@@ -100,8 +100,14 @@ def test_a_worker_that_does_not_come_is_not_waited_for_for_ever() -> None:
 
 
 def test_a_start_that_began_before_a_restart_is_not_measured() -> None:
-    rest = after(Rest(waking=True, start_s=33.0), 5.0, 0.0)
+    rest = after(Rest(waking=True, start_s=33.0), 5.0, 0.0, replace(READY, ready=False))
     assert after(rest, 6.0, 0.0, READY).start_s == 33.0
+
+
+def test_the_very_first_start_is_measured_too() -> None:
+    rest = after(after(Rest(), 5.0, math.inf), 9.0, math.inf, replace(READY, ready=False))
+    assert after(rest, 50.0, math.inf, READY).start_s == 45.0
+    assert not rest.waking
 
 
 @pytest.mark.parametrize(("shared", "start_s"), [(True, PROCESS_S + 70.0), (False, PROCESS_S + 20.0)])
@@ -278,10 +284,11 @@ HAPPENINGS = st.lists(
         st.sampled_from(["step", "step", "ask", "ask and wait", "blind", "restart"]),
         st.sampled_from([0.5, 2.0, 10.0, 40.0, 70.0]),
     ),
-    max_size=60,
+    max_size=30,
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     happenings=HAPPENINGS,
     start_s=st.sampled_from([1.0, 30.0, 90.0]),

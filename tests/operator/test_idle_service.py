@@ -8,8 +8,9 @@ import pytest
 from fake_http import FakeHttp
 from hadis.api.resources import ServiceSpec
 from hadis.planning.snapshot import Quiet
+from hadis_operator import metrics
 from hadis_operator.demand_sources import from_routers
-from kube_objects import pod_object, service_object
+from kube_objects import NAME, NAMESPACE, pod_object, service_object
 from test_reconciler import METRICS, Operator
 from virtual import virtual
 
@@ -73,6 +74,7 @@ async def test_workers_go_and_the_status_says_why_and_what_comes_next() -> None:
     assert (ready.status, ready.reason, ready.message) == ("True", "Idle", told.message)
     assert operator.status.start_seconds == 10.0
     assert operator.status.gpus == "0 / 0 / 4"
+    assert metrics.GPUS.labels(NAMESPACE, NAME, "existing")._value.get() == 0
     assert operator.status.plan.active is not None  # routers keep it for the first worker
     assert await operator.reconcile() == []
 

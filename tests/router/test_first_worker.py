@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from documents import plan_document
 from fake_workers import SLO_S, FakeWorkers, make_job, make_plan
+from fastapi import FastAPI
 from hadis.api.manifest import Manifest
 from hadis.api.resources import API_VERSION, DiffusionService
 from hadis.planning.profile import Profile
@@ -237,6 +238,13 @@ async def test_with_no_longer_deadline_who_cannot_wait_is_told_when_to_come_agai
         # It is a request all the same: from now on a worker is started.
         status = (await client.get("/v1/hadis/status")).json()
         assert (status["idle_s"], status["arrivals_total"]) == (0.0, 2)
+
+
+@virtual
+async def test_a_router_that_forwards_waits_as_long_for_the_one_that_holds(profile: Profile) -> None:
+    async with serving(profile, queue_of(AT_REST), firstImage="2m") as client:
+        transport = cast(httpx.ASGITransport, client._transport)
+        assert cast(FastAPI, transport.app).state.gateway.peer_client._slo_s == 120.0
 
 
 @pytest.mark.parametrize(

@@ -32,23 +32,28 @@ def followed_rest(snapshot: Snapshot, profile: Profile, rest: Rest, *, shared: b
     if after is None or snapshot.spec.mode != "Auto" or not profile.local_tiers:
         return Rest()
     now_s, serving = snapshot.now_s, any(worker.ready and not worker.remote for worker in snapshot.workers)
-    start_s = rest.start_s
-    if serving and rest.woke_s is not None:
-        start_s = now_s - rest.woke_s
     starting_since_s = None
     if not serving and not rest.idle:
         starting_since_s = now_s if rest.starting_since_s is None else rest.starting_since_s
     quiet_since_s = _quiet_since_s(snapshot, replace(rest, starting_since_s=starting_since_s))
     idle = _is_idle(snapshot, rest, quiet_since_s, parse_duration_s(after))
     woken = rest.idle and not idle
+    starts_now = starting_since_s is not None and rest.starting_since_s is None
+    starts_from_none = woken or (starts_now and all(worker.remote for worker in snapshot.workers))
     return Rest(
         idle=idle,
         waking=not idle and (woken or rest.waking) and not any(worker.ready for worker in snapshot.workers),
-        woke_s=now_s if woken else None if serving or idle else rest.woke_s,
+        woke_s=now_s if starts_from_none else None if serving or idle else rest.woke_s,
         quiet_since_s=quiet_since_s,
         starting_since_s=now_s if woken else starting_since_s,
-        start_s=estimated_start_s(profile, shared=shared) if start_s is None else start_s,
+        start_s=_start_s(snapshot, profile, rest, serving=serving, shared=shared),
     )
+
+
+def _start_s(snapshot: Snapshot, profile: Profile, rest: Rest, *, serving: bool, shared: bool) -> float:
+    if serving and rest.woke_s is not None:
+        return snapshot.now_s - rest.woke_s
+    return estimated_start_s(profile, shared=shared) if rest.start_s is None else rest.start_s
 
 
 def _quiet_since_s(snapshot: Snapshot, rest: Rest) -> float:

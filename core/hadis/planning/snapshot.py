@@ -202,7 +202,7 @@ class Rest:
     waking: bool = False
     """Whether it was idle, and no worker is ready since."""
     woke_s: float | None = None
-    """When it began to wake; None before, and where that was before a restart."""
+    """When a first worker began to be waited for, none being there; None where that was not seen."""
     quiet_since_s: float | None = None
     """When the last request came, as far as is known."""
     starting_since_s: float | None = None
