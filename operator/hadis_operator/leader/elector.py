@@ -74,7 +74,7 @@ class Elector:
                     if await self._campaign():
                         return
             except (ApiError, TimeoutError) as error:
-                log.warning("the Lease %s: %s", self._me.key, error or "no answer in time")
+                log.warning("the Lease %s: %s", self._me.key, str(error) or "no answer in time")
             await asyncio.sleep(self._retry_s * random.uniform(0.8, 1.2))
 
     async def _campaign(self) -> bool:
@@ -128,7 +128,7 @@ class Elector:
                         raise
                     await self._renew_changed()
         except (ApiError, TimeoutError) as error:
-            log.warning("the Lease %s is not renewed: %s", self._me.key, error or "no answer in time")
+            log.warning("the Lease %s is not renewed: %s", self._me.key, str(error) or "no answer in time")
         else:
             self._fence.open(sent_s + self._deadline_s)
 
@@ -187,7 +187,7 @@ class Elector:
             async with asyncio.timeout(self._deadline_s / 2):
                 await self._write(held=False)
         except (ApiError, TimeoutError) as error:
-            log.warning("the Lease %s is not given back: %s", self._me.key, error or "no answer in time")
+            log.warning("the Lease %s is not given back: %s", self._me.key, str(error) or "no answer in time")
 
     async def _tell(self) -> None:
         """Say who is in the way when that changes: in the log, and of other releases in an Event."""
