@@ -199,7 +199,8 @@ class Elector:
             if lease.key == self._me.key:
                 log.info("%s stands by: %s leads %s", self._me.holder, _holder(lease), lease.key)
                 continue
-            text = f"this release waits: release {lease.key} keeps {lease.places} ({lease.holder}); two must share none"
+            keeps = f"release {lease.key} keeps {lease.places} ({lease.holder})"
+            text = f"this release waits: {keeps}, and two cannot share one"
             log.warning("%s", text)
             try:
                 await self._kube.create(f"/api/v1/namespaces/{self._me.namespace}/events", self._event(text))
