@@ -18,11 +18,13 @@ def virtual(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         async def whole() -> None:
-            await test(*args, **kwargs)
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            try:
+                await test(*args, **kwargs)
+            finally:
+                left = asyncio.all_tasks() - {asyncio.current_task()}
+                for task in left:
+                    task.cancel()
+                await asyncio.gather(*left, return_exceptions=True)
 
         # Not asyncio.Runner: at its end it takes away the event loop that the test runner had set.
         loop = looptime.new_event_loop(start=0)

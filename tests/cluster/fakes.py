@@ -148,9 +148,13 @@ class Line:
         while True:
             try:
                 near, _ = self._server.accept()
-                far = socket.create_connection(("127.0.0.1", self._to), timeout=5)
             except OSError:
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self._to), timeout=5)
+            except OSError:
+                near.close()
+                continue
             far.settimeout(None)
             for one, other in ((near, far), (far, near)):
                 self._open.add(one)

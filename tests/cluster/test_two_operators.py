@@ -136,7 +136,7 @@ def test_of_two_releases_that_share_a_namespace_one_waits_and_says_for_whom(
             return "".join(event["message"] for event in events if event["reason"] == "NamespaceHeld")
 
         wait_for(told, WAIT_S, "the event")
-        words = f"this release waits: release {namespace}/hadis keeps {namespace} (one-0); two must share none"
+        words = f"this release waits: release {namespace}/hadis keeps {namespace} (one-0), and two cannot share one"
         assert told() == words
         assert words in (tmp_path / "every.log").read_text()
         wrote = [uri for verb, uri in plane.requests_of(other) if verb not in ("get", "list", "watch")]

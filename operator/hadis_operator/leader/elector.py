@@ -74,7 +74,7 @@ class Elector:
                     if await self._campaign():
                         return
             except (ApiError, TimeoutError) as error:
-                log.warning("the Lease %s: %s", self._me.key, error or "no answer in time")
+                log.warning("the Lease %s: %s", self._me.key, str(error) or "no answer in time")
             await asyncio.sleep(self._retry_s * random.uniform(0.8, 1.2))
 
     async def _campaign(self) -> bool:
@@ -128,7 +128,7 @@ class Elector:
                         raise
                     await self._renew_changed()
         except (ApiError, TimeoutError) as error:
-            log.warning("the Lease %s is not renewed: %s", self._me.key, error or "no answer in time")
+            log.warning("the Lease %s is not renewed: %s", self._me.key, str(error) or "no answer in time")
         else:
             self._fence.open(sent_s + self._deadline_s)
 
@@ -187,7 +187,7 @@ class Elector:
             async with asyncio.timeout(self._deadline_s / 2):
                 await self._write(held=False)
         except (ApiError, TimeoutError) as error:
-            log.warning("the Lease %s is not given back: %s", self._me.key, error or "no answer in time")
+            log.warning("the Lease %s is not given back: %s", self._me.key, str(error) or "no answer in time")
 
     async def _tell(self) -> None:
         """Say who is in the way when that changes: in the log, and of other releases in an Event."""
@@ -199,7 +199,8 @@ class Elector:
             if lease.key == self._me.key:
                 log.info("%s stands by: %s leads %s", self._me.holder, _holder(lease), lease.key)
                 continue
-            text = f"this release waits: release {lease.key} keeps {lease.places} ({lease.holder}); two must share none"
+            keeps = f"release {lease.key} keeps {lease.places} ({lease.holder})"
+            text = f"this release waits: {keeps}, and two cannot share one"
             log.warning("%s", text)
             try:
                 await self._kube.create(f"/api/v1/namespaces/{self._me.namespace}/events", self._event(text))
