@@ -25,6 +25,7 @@ from hadis_operator.cache import Cache
 from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner, propagated
 from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
+from hadis_operator.fetch_progress import fetch_status
 from hadis_operator.observe import fitting, memory_of, snapshot_of
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import StatusWriter
@@ -70,7 +71,8 @@ class Reconciler:
         self._memory = decision.memory
         if desired is not None and decision.replicas is not None:
             await self._applier.apply(desired, decision.replicas)
-        await self._writer.write(service, snapshot, decision)
+        pods = self._cache.pods(self._namespace, label(self._name), "worker")
+        await self._writer.write(service, snapshot, decision, await fetch_status(self._http, pods))
         return max(0.0, self._due_s(service.spec) - asyncio.get_running_loop().time())
 
     async def _observe(self, service: ServiceView, spec: ServiceSpec) -> tuple[Snapshot, Children | None]:

@@ -27,6 +27,14 @@ class DemandStatus(Fields):
     forecast_rps: float = Field(0.0, description="Requests per second to have GPUs for.")
 
 
+class FetchStatus(Fields):
+    """Models that are being fetched before workers start."""
+
+    pods: int = Field(0, description="Pods that wait for their models; 0: nothing is being fetched.")
+    files: int = Field(0, description="Files that are there.")
+    bytes: int = Field(0, description="Bytes that are there.")
+
+
 class PlanChangeStatus(Fields):
     """A change of plan."""
 
@@ -53,5 +61,6 @@ class ServiceStatus(Fields):
     size_shares: dict[str, float] = Field(
         {}, description="Shares of the image sizes that are planned with; none: each tier's first size alone."
     )
+    fetch: FetchStatus = Field(default_factory=FetchStatus, description="Models that are being fetched.")
     profile_hash: str = Field("", description="Content hash of the profile that was planned with.")
     changes: tuple[PlanChangeStatus, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")

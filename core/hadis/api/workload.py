@@ -83,6 +83,11 @@ class ModelCache(Fields):
 
     claim: str | None = Field(None, min_length=1, description="A PersistentVolumeClaim that many pods can mount.")
     host_path: str | None = Field(None, pattern=r"^/\S+$", description="A folder of the node.")
+    prefetch: bool = Field(
+        False,
+        description="Fetch models from the hub before a worker starts, once per claim or node; it then starts without "
+        "the network.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
