@@ -27,6 +27,8 @@ _INCOMPLETE = ".incomplete"
 def fetch(settings: WorkerSettings, models: Models) -> int:
     """Fetch the models of every tier; return 0, or 1 after one line (the last on stderr) that says what failed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for client in ("httpx", "httpx2"):  # a line for each request
+        logging.getLogger(client).setLevel(logging.WARNING)
     from huggingface_hub.constants import HF_HUB_CACHE
 
     caches = [Path(HF_HUB_CACHE, f"models--{name.replace('/', '--')}") for name in sorted(_repositories(models))]

@@ -217,10 +217,10 @@ def _fetch(worker: WorkerPods, only: Manifest) -> Manifest:
     """
     if not worker.model_cache.prefetch:
         return {}
-    same = ("image", "imagePullPolicy", "securityContext", "resources")
+    same = ("image", "imagePullPolicy", "securityContext")
     container = {"name": FETCH, "args": [FETCH], **{name: only[name] for name in same}}
     container |= {"env": [*only["env"]], "volumeMounts": [*only["volumeMounts"]]}
-    container |= {"resources": {**only["resources"]}, "terminationMessagePolicy": "FallbackToLogsOnError"}
+    container |= {"resources": resources(worker.resources), "terminationMessagePolicy": "FallbackToLogsOnError"}
     only["env"].append({"name": "HF_HUB_OFFLINE", "value": "1"})
     return {"initContainers": [container]}
 
