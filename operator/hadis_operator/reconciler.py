@@ -26,6 +26,7 @@ from hadis_operator.cache import Cache
 from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner, propagated
 from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
+from hadis_operator.fetch_progress import fetch_status
 from hadis_operator.gpu_pools import GpuPools
 from hadis_operator.observe import fitting, groups_of, memory_of, problem_of_routers, snapshot_of, worker_of
 from hadis_operator.permitted import permitted
@@ -87,12 +88,16 @@ class Reconciler:
             if desired is not None and decision.replicas is not None:
                 problem = await self._applier.apply(desired, decision.replicas)
         except ApiError:  # what routers follow is told all the same
-            await self._writer.write(service, snapshot, decision)
+            await self._tell(service, snapshot, decision)
             raise
-        await self._writer.write(service, snapshot, decision)
+        await self._tell(service, snapshot, decision)
         if problem != snapshot.child_problem:
             return 0.0  # the next step tells it
         return max(0.0, self._due_s(spec) - asyncio.get_running_loop().time())
+
+    async def _tell(self, service: ServiceView, snapshot: Snapshot, decision: Decision) -> None:
+        pods = self._cache.pods(*self._label, "worker")
+        await self._writer.write(service, snapshot, decision, await fetch_status(self._http, pods))
 
     def _decide(self, service: ServiceView, snapshot: Snapshot) -> tuple[Snapshot, Decision]:
         """Decide within what the service's pool grants it. Without an await: the pool's ledger is right throughout."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from hadis.api.conditions import Condition, with_times
 from hadis.api.crd import GROUP, VERSION
-from hadis.api.status import CHANGES_KEPT, DemandStatus, PlanChangeStatus, PlanStatus, ServiceStatus
+from hadis.api.status import CHANGES_KEPT, DemandStatus, FetchStatus, PlanChangeStatus, PlanStatus, ServiceStatus
 from hadis.kube.client import ApiError, Kube
 from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan
@@ -43,9 +43,11 @@ class StatusWriter:
         """Bring the conditions up to date; what was planned before is left as it was."""
         await self._write_if_new(service, _with_conditions(service, conditions))
 
-    async def write(self, service: ServiceView, snapshot: Snapshot, decision: Decision) -> None:
+    async def write(
+        self, service: ServiceView, snapshot: Snapshot, decision: Decision, fetch: FetchStatus | None = None
+    ) -> None:
         """Bring the status up to date with a step."""
-        status = _with_conditions(service, decision.conditions)
+        status = _with_conditions(service, decision.conditions).model_copy(update={"fetch": fetch or FetchStatus()})
         if decision.planned:
             gpus = gpu_counts(snapshot)
             status = status_of(status, decision, gpus)
@@ -147,6 +149,7 @@ def _news(status: ServiceStatus) -> object:
         [(c.type, c.status, c.reason, c.observed_generation) for c in status.conditions],
         [p and (p.light, p.heavy, p.direct_ratio, p.deferral_ratio, p.tiers, p.feasible, p.generation) for p in plans],
         (status.observed_generation, status.gpus, status.wanted_by_tier, status.ready_by_tier, status.changes),
+        (status.fetch.pods, status.fetch.files),
     )
 
 

@@ -13,6 +13,7 @@ from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem
+from hadis.protocol.fetch import FETCH
 from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION, read_gpus
 
 Object = dict[str, Any]
@@ -104,6 +105,8 @@ class PodView:
     """Whether an endpoint makes its images, and it has no GPU."""
     gpus: int = 1
     """GPUs that it takes."""
+    fetching: bool = False
+    """Whether its models are being fetched, before its worker starts."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,7 @@ def pod_view(item: Object) -> PodView:
     meta, status = item["metadata"], item.get("status") or {}
     labels, conditions = meta.get("labels") or {}, status.get("conditions") or []
     terminating = "deletionTimestamp" in meta
+    fetch = _fetch_state(status)
     waits = next((c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), None)
     return PodView(
         name=meta["name"],
@@ -231,14 +235,38 @@ def pod_view(item: Object) -> PodView:
         ready=not terminating and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
         terminating=terminating,
         finished=status.get("phase") in ("Succeeded", "Failed"),
-        started_s=_unix_s(status.get("startTime")),
+        # While models are fetched the worker has not begun.
+        started_s=_unix_s(status.get("startTime") if fetch is None else _fetched_at(fetch)),
         unschedulable=_unschedulable(item, waits),
         unschedulable_since_s=_unix_s(waits.get("lastTransitionTime")) if waits else None,
         failure=_failure(meta["name"], status),
         deletion_cost=(meta.get("annotations") or {}).get(DELETION_COST),
         remote=REMOTE in labels,
         gpus=read_gpus(labels),
+        fetching="running" in (fetch or {}).get("state", {}),
     )
+
+
+def _fetch_state(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the status of the container that fetches models, where a pod has one."""
+    return next((each for each in status.get("initContainerStatuses") or () if each.get("name") == FETCH), None)
+
+
+def _fetched_at(fetch: Mapping[str, Any]) -> str | None:
+    ended = fetch.get("state", {}).get("terminated") or {}
+    return ended.get("finishedAt") if ended.get("exitCode") == 0 else None
+
+
+def _fetch_failure(name: str, fetch: Mapping[str, Any]) -> Problem | None:
+    """Return why models could not be fetched, in the last line that was said of it."""
+    for state in (fetch.get("state", {}), fetch.get("lastState", {})):
+        ended = state.get("terminated") or {}
+        if "running" in state or ended.get("exitCode") == 0:
+            return None
+        if ended:
+            said = (ended.get("message") or ended.get("reason") or "").strip().splitlines()
+            return Problem("FetchFailed", f"pod {name}: {said[-1] if said else 'no reason was told'}")
+    return None
 
 
 def child_view(item: Object) -> ChildView:
@@ -264,7 +292,9 @@ def _unschedulable(item: Object, waits: Mapping[str, Any] | None) -> Problem | N
 
 def _failure(name: str, status: Mapping[str, Any]) -> Problem | None:
     """Return why a pod cannot become ready by itself."""
-    for container in status.get("containerStatuses") or []:
+    if (fetch := _fetch_state(status)) is not None and (failure := _fetch_failure(name, fetch)) is not None:
+        return failure
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = container.get("state", {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
             return Problem(str(waiting["reason"]), f"pod {name}: {waiting.get('message') or waiting['reason']}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from hadis_worker.fetch import fetch
 from hadis_worker.libraries import import_libraries
 from hadis_worker.settings import Models, SettingsError, WorkerSettings, read_models
 
@@ -24,10 +25,12 @@ log = logging.getLogger("hadis_worker")
 
 
 def main() -> int:
-    """Run a worker and return its exit code."""
+    """Run a worker, or with the word `fetch` fetch its models alone, and return the exit code."""
     try:
         settings = WorkerSettings.read()
         models = read_models(settings)
+        if sys.argv[1:] == ["fetch"]:
+            return fetch(settings, models)
         listener = _listen(settings.host, settings.port)
     except SettingsError as error:
         print(f"hadis_worker: {error}", file=sys.stderr)

@@ -27,6 +27,14 @@ class DemandStatus(Fields):
     forecast_rps: float = Field(0.0, description="Requests per second to have GPUs for.")
 
 
+class FetchStatus(Fields):
+    """Models that are being fetched before workers start."""
+
+    pods: int = Field(0, description="Pods that wait for their models; 0: nothing is being fetched.")
+    files: int = Field(0, description="Files that are there.")
+    bytes: int = Field(0, description="Bytes that are there.")
+
+
 class PlanChangeStatus(Fields):
     """A change of plan."""
 
@@ -62,5 +70,6 @@ class ServiceStatus(Fields):
     start_seconds: float | None = Field(
         None, description="With `gpus.idleAfter`, seconds until a first worker is ready: as last time, or estimated."
     )
+    fetch: FetchStatus = Field(default_factory=FetchStatus, description="Models that are being fetched.")
     profile_hash: str = Field("", description="Content hash of the profile that was planned with.")
     changes: tuple[PlanChangeStatus, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")

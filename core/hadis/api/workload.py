@@ -118,6 +118,11 @@ class ModelCache(Fields):
     host_path: Annotated[str, StringConstraints(pattern=r"^/\S+$", max_length=LONGEST_PATH), INSIDE] | None = Field(
         None, description="A folder of the node, where the operator's chart allows it (`worker.allowHostPath`)."
     )
+    prefetch: bool = Field(
+        False,
+        description="Fetch models from the hub before a worker starts, once per claim or node; it then starts without "
+        "the network.",
+    )
 
 
 class ResourceClaim(Fields):

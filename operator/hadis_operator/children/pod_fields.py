@@ -20,6 +20,7 @@ def with_fields(pod: Manifest, fields: PodFields, selector: dict[str, str]) -> M
     only, *others = pod["containers"]
     patch: Manifest = {
         "containers": [_container(only, fields), *others],
+        "initContainers": [_container(each, fields) for each in pod.get("initContainers", ())],
         "volumes": pod["volumes"] + _documents(fields.volumes),
         "imagePullSecrets": _once(pod.get("imagePullSecrets", []) + _documents(fields.image_pull_secrets)),
         "priorityClassName": fields.priority_class_name,

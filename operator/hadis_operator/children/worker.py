@@ -13,6 +13,7 @@ from hadis.api.resources import ServiceSpec
 from hadis.api.workload import ModelCache, Resources, WorkerPods
 from hadis.planning.gpu_budget import REPLACED_AT_ONCE
 from hadis.planning.profile import Profile
+from hadis.protocol.fetch import FETCH
 from hadis.protocol.labels import COMPONENT, GPUS, POOL, REMOTE, REVISION, SERVICE, digest, label, tiers_by_pool
 
 from hadis_operator.children import common
@@ -219,7 +220,9 @@ def _gpu_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, po
     only["resources"] = resources(worker.resources)
     manifest = {"name": "manifest", "configMap": {"name": config}}
     volumes = [manifest, {"name": "models", **_cache(worker.model_cache)}, *_shared_memory(worker, only)]
+    fetch = _fetch(worker, only)
     pod_spec = pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False} | _gpus(worker, only)
+    pod_spec |= fetch
     if worker.node_selector:
         pod_spec["nodeSelector"] = worker.node_selector
     if worker.tolerations:
@@ -227,6 +230,21 @@ def _gpu_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, po
     if worker.runtime_class_name:
         pod_spec["runtimeClassName"] = worker.runtime_class_name
     return pod_spec
+
+
+def _fetch(worker: WorkerPods, only: Manifest) -> Manifest:
+    """Return the init container that fetches a worker's models, if the spec asks for it; the worker is offline then.
+
+    It asks for what the worker does but for GPUs, and hides its failure in no probe: kubelet starts it again.
+    """
+    if not worker.model_cache.prefetch:
+        return {}
+    same = ("image", "imagePullPolicy", "securityContext")
+    container = {"name": FETCH, "args": [FETCH], **{name: only[name] for name in same}}
+    container |= {"env": [*only["env"]], "volumeMounts": [*only["volumeMounts"]]}
+    container |= {"resources": resources(worker.resources), "terminationMessagePolicy": "FallbackToLogsOnError"}
+    only["env"].append({"name": "HF_HUB_OFFLINE", "value": "1"})
+    return {"initContainers": [container]}
 
 
 def _gpus(worker: WorkerPods, only: Manifest) -> Manifest:

@@ -84,6 +84,18 @@ def check_tier(tier: Tier, folder: Path) -> None:
         check_checker(tier, folder)
 
 
+def fetch_tier(tier: Tier, folder: Path) -> None:
+    """Fetch every file of a tier that loading it would fetch, so that it can be loaded offline; raise LoadError."""
+    _quiet()
+    with _named(tier, folder):
+        check_name(folder, tier.model)
+        index = _index(tier, folder)
+        other_recipes(tier, folder, _loaded(tier, index), torch.float32)
+        pipeline_folder(tier, folder, [*tier.components, *left_out(tier, index)])
+        fetch_loras(tier, folder)
+        load_checker(tier, folder, torch.float32, "cpu")
+
+
 def _key(tier: Tier) -> str:
     """Return what tells the pipeline of one tier from another's; a step cache knows how its tier is called."""
     return tier.model_dump_json(include=_LOADED) if tier.speed.cache is None else every_setting(tier)
