@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from dataclasses import replace
 
 import aiohttp
 from hadis.api.conditions import condition
@@ -24,7 +22,7 @@ from hadis_operator.apply import Applier
 from hadis_operator.cache import Cache
 from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner
-from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
+from hadis_operator.demand_reader import DemandReader
 from hadis_operator.observe import fitting, memory_of, snapshot_of
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import StatusWriter
@@ -47,7 +45,9 @@ class Reconciler:
         """`key` is "namespace/name"."""
         self._key = key
         self._namespace, self._name = key.split("/", 1)
-        self._settings, self._http, self._cache = settings, http, cache
+        self._settings, self._cache = settings, cache
+        self._began_s = time.time() - asyncio.get_running_loop().time()
+        self._demand = DemandReader(key, settings, http, self._now_s)
         self._reading: DemandReading | Problem = _NOT_READ
         self._read_s = 0.0
         self._applier = Applier(self._namespace, self._name, kube, http, cache)
@@ -86,7 +86,7 @@ class Reconciler:
         of_service = self._namespace, label(self._name)
         routers = sum(pod.ready for pod in self._cache.pods(*of_service, "router"))
         snapshot = snapshot_of(
-            now_s=time.time(),
+            now_s=self._now_s(),
             spec=spec,
             profile=profile,
             children=desired,
@@ -103,22 +103,13 @@ class Reconciler:
         return self._read_s + parse_duration_s(spec.plan_every)
 
     async def _read_demand(self, spec: ServiceSpec) -> DemandReading | Problem:
-        """Return the demand from Prometheus where there is one, else from the routers themselves; or why not."""
-        prometheus = spec.metrics.prometheus
-        address = prometheus.address if prometheus else self._settings.prometheus_address
-        try:
-            routers = self._cache.pods(self._namespace, label(self._name), "router")
-            urls = [http_url(pod.address, router.PORT) for pod in routers if pod.ready]
-            if not address:
-                return await from_routers(self._http, urls, self._applier.secret)
-            query = (prometheus.query if prometheus else None) or default_query(self._namespace, self._name)
-            reading = await from_prometheus(self._http, address, query)
-        except DemandError as error:
-            return Problem(error.reason, str(error))
-        with contextlib.suppress(DemandError):  # what waits and how long batches take, routers alone know as of now
-            own = await from_routers(self._http, urls, self._applier.secret)
-            return replace(reading, queued_s=own.queued_s, ratios=own.ratios, worker_ratios=own.worker_ratios)
-        return reading
+        routers = self._cache.pods(self._namespace, label(self._name), "router")
+        urls = [http_url(pod.address, router.PORT) for pod in routers if pod.ready]
+        return await self._demand.read(spec, urls, self._applier.secret)
+
+    def _now_s(self) -> float:
+        """Return seconds that never jump, and that began as those of the wall clock: pods tell when they started."""
+        return self._began_s + asyncio.get_running_loop().time()
 
     def _desired(self, service: ServiceView, spec: ServiceSpec, profile: Profile) -> Children:
         """Return the children, made anew only for another spec or profile: a big profile takes long to write down."""

@@ -47,7 +47,7 @@ def test_the_last_plan_is_held_while_the_demand_is_not_known(
         (vector % '{"metric":{},"value":[1,"NaN"]}', "NotANumber"),
         (vector % "", "NoData"),
         ('{"status":"error","error":"bad query"}', "QueryFailed"),
-        ("<html>", "Unreachable"),
+        ("<html>", "BadAnswer"),
     ):
         demand.answer = answer
         wait_for(lambda r=reason: condition(plane, namespace, "MetricsAvailable")["reason"] == r, WAIT_S, reason)  # type: ignore[misc]

@@ -1,0 +1,54 @@
+"""Reads the demand of one service from wherever its spec says; whatever goes wrong there is a Problem, never an error.
+
+So the step goes on: children are put right and the status is written, whatever Prometheus or a router answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import aiohttp
+from hadis.api.resources import ServiceSpec
+from hadis.planning.snapshot import DemandReading, Problem
+
+from hadis_operator.demand_sources import DemandError, from_routers
+from hadis_operator.prometheus import SampleClock, default_query, from_prometheus
+from hadis_operator.settings import OperatorSettings
+
+log = logging.getLogger(__name__)
+
+
+class DemandReader:
+    """Reads for one service; knows how Prometheus' clock compares with ours."""
+
+    def __init__(
+        self, key: str, settings: OperatorSettings, http: aiohttp.ClientSession, clock: Callable[[], float]
+    ) -> None:
+        """`key` is "namespace/name"; `clock` gives seconds and never jumps."""
+        self._key, self._settings, self._http, self._clock = key, settings, http, clock
+        self._sample_clock = SampleClock()
+
+    async def read(self, spec: ServiceSpec, routers: Sequence[str], secret: str | None) -> DemandReading | Problem:
+        """Return the demand from Prometheus where there is one, else from the routers (URLs); or why there is none."""
+        try:
+            return await self._read(spec, routers, secret)
+        except DemandError as error:
+            return Problem(error.reason, str(error))
+        except Exception as error:
+            log.exception("%s: the demand could not be read", self._key)
+            return Problem("ReadFailed", f"the demand could not be read ({type(error).__name__}); the log says why")
+
+    async def _read(self, spec: ServiceSpec, routers: Sequence[str], secret: str | None) -> DemandReading:
+        prometheus = spec.metrics.prometheus
+        address = prometheus.address if prometheus else self._settings.prometheus_address
+        if not address:
+            return await from_routers(self._http, routers, self._clock, secret)
+        query = (prometheus.query if prometheus else None) or default_query(*self._key.split("/", 1))
+        reading = await from_prometheus(self._http, address, query, self._sample_clock, self._clock())
+        with contextlib.suppress(DemandError):  # what waits and how long batches take, routers alone know as of now
+            own = await from_routers(self._http, routers, self._clock, secret)
+            return replace(reading, queued_s=own.queued_s, ratios=own.ratios, worker_ratios=own.worker_ratios)
+        return reading
