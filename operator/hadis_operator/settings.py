@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
+from hadis.api.fields import Fields
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Peer(Fields):
+    """Pods that NetworkPolicies let in."""
+
+    namespace_labels: dict[str, str] = Field({}, description="Labels of their namespace; none: every namespace.")
+    pod_labels: dict[str, str] = Field({}, description="Labels of the pods; none: every pod.")
 
 
 class OperatorSettings(BaseSettings):
@@ -18,6 +26,10 @@ class OperatorSettings(BaseSettings):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: list[str] = Field([], description="JSON list of names of Secrets in the services' namespaces.")
     prometheus_address: str = Field("", description="For services that name none; empty: the routers' own /metrics.")
+    operator_pods: Peer | None = Field(
+        None, description="JSON object (namespaceLabels, podLabels): the operator's own pods, let in to read."
+    )
+    scraper_pods: list[Peer] = Field([], description="JSON list of the same: Prometheus' pods, let in to scrape.")
     metrics_port: int = Field(9100, ge=0, le=65535, description="Port of the operator's own metrics; 0: none.")
     resync_s: float = Field(300.0, gt=0, description="How often the caches are compared with the API server.")
     worker_late_s: float = Field(600.0, gt=0, description="Time after which a worker that is not ready is called late.")

@@ -51,6 +51,7 @@ CHANGES: dict[str, tuple[Any, str, str]] = {
     "crds.keep": (False, CRD, "!helm.sh/resource-policy"),
     "prometheus.address": ("http://prometheus:9090", OPERATOR, "value: http://prometheus:9090"),
     "prometheus.serviceMonitor": (True, "ServiceMonitor/x-hadis-services", "any: true"),
+    "prometheus.pods": ([{"podLabels": {"app": "agent"}}], OPERATOR, '[{"podLabels":{"app":"agent"}}]'),
     "prometheus.rules": (True, "PrometheusRule/x-hadis", "HadisNoWorker"),
     "grafana.dashboard": (True, "ConfigMap/x-hadis-dashboard", "grafana_dashboard"),
 }

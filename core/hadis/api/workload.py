@@ -56,7 +56,9 @@ class RouterPods(Fields):
     autoscaling: Autoscaling | None = Field(None, description="Let a HorizontalPodAutoscaler move the replicas.")
     resources: Resources = Resources(cpu="500m", memory="512Mi")
     allow_from_anywhere: bool = Field(
-        True, description="False: a NetworkPolicy lets in only pods of this namespace and Prometheus' scrapes."
+        True,
+        description="False: a NetworkPolicy lets in only pods of this namespace, the operator, and Prometheus as the "
+        "chart's prometheus.pods names it.",
     )
     links: Links = Field(default_factory=Links)
     jobs: LongJobs = Field(default_factory=LongJobs)

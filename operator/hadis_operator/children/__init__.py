@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
 
-from hadis_operator.children import router, worker
+from hadis_operator.children import network, router, worker
 from hadis_operator.children.common import Manifest, Owner, service_secret
 from hadis_operator.settings import OperatorSettings
 
@@ -32,6 +32,7 @@ def make(owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: P
     fixed = [told_profile, told_service]
     fixed += router.children(owner, spec, settings, told_service["metadata"]["name"], (config, name))
     fixed += [worker.service(owner, pool) for pool in pools]
+    fixed += network.policies(owner, spec, settings)
     return Children(
         tuple(fixed),
         {pool.name: worker.deployment(owner, spec, settings, profile, pool, config) for pool in pools},
