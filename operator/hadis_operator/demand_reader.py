@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import aiohttp
+from hadis.api.prometheus import Prometheus
 from hadis.api.resources import ServiceSpec
+from hadis.kube.client import Kube
 from hadis.planning.snapshot import DemandReading, Problem
 
+from hadis_operator.credential_sources import CredentialSource
 from hadis_operator.demand_sources import DemandError, from_routers
 from hadis_operator.prometheus import SampleClock, default_query, from_prometheus
 from hadis_operator.settings import OperatorSettings
@@ -25,11 +28,17 @@ class DemandReader:
     """Reads for one service; knows how Prometheus' clock compares with ours."""
 
     def __init__(
-        self, key: str, settings: OperatorSettings, http: aiohttp.ClientSession, clock: Callable[[], float]
+        self,
+        key: str,
+        settings: OperatorSettings,
+        kube: Kube,
+        http: aiohttp.ClientSession,
+        clock: Callable[[], float],
     ) -> None:
         """`key` is "namespace/name"; `clock` gives seconds and never jumps."""
         self._key, self._settings, self._http, self._clock = key, settings, http, clock
         self._sample_clock = SampleClock()
+        self._credentials = CredentialSource(kube, key.split("/", 1)[0], settings.prometheus_credentials)
 
     async def read(self, spec: ServiceSpec, routers: Sequence[str], secret: str | None) -> DemandReading | Problem:
         """Return the demand from Prometheus where there is one, else from the routers (URLs); or why there is none."""
@@ -47,8 +56,17 @@ class DemandReader:
         if not address:
             return await from_routers(self._http, routers, self._clock, secret)
         query = (prometheus.query if prometheus else None) or default_query(*self._key.split("/", 1))
-        reading = await from_prometheus(self._http, address, query, self._sample_clock, self._clock())
+        reading = await self._from_prometheus(prometheus, address, query)
         with contextlib.suppress(DemandError):  # what waits and how long batches take, routers alone know as of now
             own = await from_routers(self._http, routers, self._clock, secret)
             return replace(reading, queued_s=own.queued_s, ratios=own.ratios, worker_ratios=own.worker_ratios)
         return reading
+
+    async def _from_prometheus(self, prometheus: Prometheus | None, address: str, query: str) -> DemandReading:
+        shown = await self._credentials.get(prometheus)
+        try:
+            return await from_prometheus(self._http, address, query, self._sample_clock, self._clock(), shown)
+        except DemandError as error:
+            if error.reason in ("Unauthorized", "Unreachable"):
+                self._credentials.doubt()
+            raise DemandError(error.reason, shown.hide(str(error))) from None

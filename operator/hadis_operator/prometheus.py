@@ -6,7 +6,7 @@ another one, and whichever of them jumps, what is read stays as old as it is.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import aiohttp
 from hadis.planning.readings import count_problem, time_problem
@@ -14,11 +14,13 @@ from hadis.planning.snapshot import DemandReading
 from pydantic import BaseModel, Field, ValidationError
 
 from hadis_operator.bounded import read_bounded
+from hadis_operator.credentials import Credentials
 from hadis_operator.demand_sources import ARRIVALS, TIMEOUT, DemandError
 
 STALE_S = 60.0
 _MOST_BYTES = 4 * 1024 * 1024
 _MOST_SAID = 300
+_WHERE = "its credentials are those of metrics.prometheus, or of the chart's prometheus.secret"
 _LATEST_S = 1e11
 """No clock says a later time than this, in seconds since 1970."""
 _STEP_S = 2.0
@@ -76,15 +78,18 @@ def default_query(namespace: str, service: str) -> str:
 
 
 async def from_prometheus(
-    http: aiohttp.ClientSession, address: str, query: str, clock: SampleClock, now_s: float
+    http: aiohttp.ClientSession, address: str, query: str, clock: SampleClock, now_s: float, shown: Credentials
 ) -> DemandReading:
-    """Return the counters of a query at times of our clock, which says `now_s`; raise DemandError."""
-    samples = await _query(http, address, query)
+    """Return the counters of a query at times of our clock, which says `now_s`; raise DemandError.
+
+    `shown` are the credentials; no error says more of them than the server did.
+    """
+    samples = await _query(http, address, shown, query)
     evaluated_s = samples[0].value[0]
     if not 0 < evaluated_s < _LATEST_S:
         raise DemandError("BadAnswer", f"{address} says that it is {evaluated_s:g} s after 1970")
     # At the same time, so that both are of the same samples.
-    times = await _query(http, address, f"timestamp({query})", time=repr(evaluated_s))
+    times = await _query(http, address, shown, f"timestamp({query})", time=repr(evaluated_s))
     for problem in (
         *(count_problem(each.name, each.value[1]) for each in samples),
         *(time_problem(each.name, each.value[1], evaluated_s) for each in times),
@@ -103,15 +108,22 @@ async def from_prometheus(
     return DemandReading(at_s, series, source=f"{len(series)} series from {address}", sizes=sizes)
 
 
-async def _query(http: aiohttp.ClientSession, address: str, query: str, **more: str) -> list[_Sample]:
+async def _query(
+    http: aiohttp.ClientSession, address: str, shown: Credentials, query: str, **more: str
+) -> list[_Sample]:
     """Return the samples of an instant query; raise DemandError."""
     url, params = f"{address.rstrip('/')}/api/v1/query", {"query": query, **more}
+    access: dict[str, Any] = {"headers": shown.headers, "ssl": shown.tls, "server_hostname": shown.server_name}
     try:
-        async with http.get(url, params=params, timeout=TIMEOUT) as answer:
+        async with http.get(url, params=params, timeout=TIMEOUT, **access) as answer:
+            if answer.status in (401, 403):
+                raise DemandError("Unauthorized", f"{address} answers {answer.status}; {_WHERE}")
             body = await read_bounded(answer, _MOST_BYTES)
         reply = _Reply.model_validate_json(body)
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
-        raise DemandError("Unreachable", f"{address} does not answer: {error or 'timeout'}") from None
+        # aiohttp's own words have the TLS context in them, as an address in memory.
+        cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+        raise DemandError("Unreachable", f"{address} does not answer: {cause or 'timeout'}") from None
     except ValidationError:
         raise DemandError("BadAnswer", f"{address} does not answer as Prometheus does; is the address right?") from None
     except ValueError as error:

@@ -47,7 +47,7 @@ class Reconciler:
         self._namespace, self._name = key.split("/", 1)
         self._settings, self._cache = settings, cache
         self._began_s = time.time() - asyncio.get_running_loop().time()
-        self._demand = DemandReader(key, settings, http, self._now_s)
+        self._demand = DemandReader(key, settings, kube, http, self._now_s)
         self._reading: DemandReading | Problem = _NOT_READ
         self._read_s = 0.0
         self._applier = Applier(self._namespace, self._name, kube, http, cache)

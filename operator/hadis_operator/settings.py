@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from hadis.api.fields import Fields
-from pydantic import Field
+from hadis.api.prometheus import check_address
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -19,13 +21,18 @@ class Peer(Fields):
 class OperatorSettings(BaseSettings):
     """What every service's children have in common."""
 
-    model_config = SettingsConfigDict(env_prefix="HADIS_OPERATOR_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HADIS_OPERATOR_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     router_image: str = "hadis-router:latest"
     worker_image: str = "hadis-worker:latest"
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: list[str] = Field([], description="JSON list of names of Secrets in the services' namespaces.")
     prometheus_address: str = Field("", description="For services that name none; empty: the routers' own /metrics.")
+    prometheus_credentials: Path | None = Field(
+        None, description="Folder with its username and password, or its token, and ca.crt, tls.crt and tls.key."
+    )
     operator_pods: Peer | None = Field(
         None, description="JSON object (namespaceLabels, podLabels): the operator's own pods, let in to read."
     )
@@ -33,3 +40,9 @@ class OperatorSettings(BaseSettings):
     metrics_port: int = Field(9100, ge=0, le=65535, description="Port of the operator's own metrics; 0: none.")
     resync_s: float = Field(300.0, gt=0, description="How often the caches are compared with the API server.")
     worker_late_s: float = Field(600.0, gt=0, description="Time after which a worker that is not ready is called late.")
+
+    @field_validator("prometheus_address")
+    @classmethod
+    def _no_user(cls, address: str) -> str:
+        check_address(address)
+        return address

@@ -11,6 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from documents import profile_document
 from fake_http import FakeHttp
+from fake_kube import FakeKube
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision, decide
 from hadis.planning.profile import Profile
@@ -41,7 +42,7 @@ class Service:
     def __init__(self, spec: ServiceSpec, memory: Memory | None = None, now_s: float = 0.0) -> None:
         self.spec, self.memory, self.now_s = spec, memory or Memory(), now_s
         self.http = FakeHttp()
-        self.reader = DemandReader("a/b", OperatorSettings(), self.http.session, lambda: self.now_s)
+        self.reader = DemandReader("a/b", OperatorSettings(), FakeKube(), self.http.session, lambda: self.now_s)
 
     async def step(
         self, answers: Mapping[str, str] | None = None, after_s: float = 2.0
@@ -133,13 +134,13 @@ async def check(spec: ServiceSpec, lies: list[dict[str, str]]) -> None:
     assert service.memory.ratios.keys() <= PROFILE.tiers.keys()
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(replies=st.lists(REPLIES, min_size=1, max_size=2))
 def test_whatever_prometheus_answers(replies: list[str]) -> None:
     asyncio.run(check(BY_PROMETHEUS, [{f"{PROMETHEUS}/api/v1/query": reply} for reply in replies]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(scrapes=st.lists(SCRAPES, min_size=1, max_size=2))
 def test_whatever_routers_answer(scrapes: list[str]) -> None:
     asyncio.run(check(BY_ROUTERS, [{f"{ROUTER}/metrics": scrape} for scrape in scrapes]))

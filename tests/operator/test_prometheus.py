@@ -11,6 +11,7 @@ import pytest
 from fake_http import FakeHttp
 from hadis.planning.forecast import Demand
 from hadis.planning.snapshot import DemandReading
+from hadis_operator.credentials import Credentials
 from hadis_operator.demand_sources import DemandError
 from hadis_operator.prometheus import STALE_S, SampleClock, default_query, from_prometheus
 
@@ -46,12 +47,12 @@ class Server:
         """Return what is read after some seconds more."""
         self.now_s += after_s
         http = FakeHttp({URL: self.answer})
-        return await from_prometheus(http.session, ADDRESS, QUERY, self.clock, self.now_s)
+        return await from_prometheus(http.session, ADDRESS, QUERY, self.clock, self.now_s, Credentials())
 
 
 async def read_text(text: str | None) -> DemandReading:
     http = FakeHttp({} if text is None else {URL: text})
-    return await from_prometheus(http.session, ADDRESS, QUERY, SampleClock(), 1000.0)
+    return await from_prometheus(http.session, ADDRESS, QUERY, SampleClock(), 1000.0, Credentials())
 
 
 async def test_each_series_is_read_with_the_time_of_the_newest_sample_by_our_clock() -> None:

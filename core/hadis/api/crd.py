@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from hadis.api.images_api import ImagesApi
+from hadis.api.prometheus import BOTH_PARTS, NO_USER, ONE_WAY, WITH_USER, ClientTls, Prometheus
 from hadis.api.remote import EXTRA_OF, Remote
 from hadis.api.resources import CascadeProfile, DiffusionService, Gpus, Objective, Optimize, ProfileSpec, ServiceSpec
 from hadis.api.status import ServiceStatus
@@ -70,6 +71,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "apiKeyEnv: pods get an API key from a Secret alone; write apiKeySecret too",
         ),
     ),
+    Prometheus.__name__: (
+        (f"!self.address.matches('{WITH_USER}')", f"address: {NO_USER}"),
+        ("!(has(self.basicAuth) && has(self.bearerToken))", ONE_WAY),
+    ),
+    ClientTls.__name__: (("has(self.certificate) == has(self.key)", BOTH_PARTS),),
     Tier.__name__: _of_remote_tiers(),
 }
 """By model's name."""

@@ -8,20 +8,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from hadis.api.fields import Fields
 from hadis.api.links import Links, LongJobs
+from hadis.api.prometheus import Prometheus
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
-
-
-class Prometheus(Fields):
-    """A Prometheus that scrapes the routers."""
-
-    address: str = Field(pattern=r"^https?://\S+$", description="For example http://prometheus.monitoring:9090.")
-    query: str | None = Field(
-        None,
-        min_length=1,
-        description="Counters of arrivals, one series per router and image size (label `size`; without it the "
-        "first size is planned with); default: hadis_router_arrivals_total of the service.",
-    )
 
 
 class MetricsSource(Fields):
