@@ -35,7 +35,8 @@ class Pod:
 
 def matches(selector: dict[str, Any], labels: Labels) -> bool:
     assert selector.keys() <= {"matchLabels"}
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    wanted: Labels = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items()
 
 
 def lets_in(peer: dict[str, Any], of: str, source: Pod) -> bool:
