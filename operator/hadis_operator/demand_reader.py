@@ -18,7 +18,8 @@ from hadis.planning.snapshot import DemandReading, Problem
 
 from hadis_operator.credential_sources import CredentialSource
 from hadis_operator.demand_sources import DemandError, from_routers
-from hadis_operator.prometheus import SampleClock, default_query, from_prometheus
+from hadis_operator.prometheus import default_query, from_prometheus
+from hadis_operator.sample_clock import SampleClock
 from hadis_operator.settings import OperatorSettings
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from hadis_operator.bounded import read_bounded
 from hadis_operator.credentials import Credentials
 from hadis_operator.demand_sources import ARRIVALS, TIMEOUT, DemandError
+from hadis_operator.sample_clock import SampleClock
 
 STALE_S = 60.0
 _MOST_BYTES = 4 * 1024 * 1024
@@ -23,8 +24,6 @@ _MOST_SAID = 300
 _WHERE = "its credentials are those of metrics.prometheus, or of the chart's prometheus.secret"
 _LATEST_S = 1e11
 """No clock says a later time than this, in seconds since 1970."""
-_STEP_S = 2.0
-"""Clocks that part by more have jumped; by less, an answer was slow on its way."""
 
 
 class _Sample(BaseModel):
@@ -34,7 +33,8 @@ class _Sample(BaseModel):
 
     @property
     def name(self) -> str:
-        return str(sorted(self.metric.items()))
+        """Its labels alone: times of samples have no metric's name."""
+        return str(sorted(label for label in self.metric.items() if label[0] != "__name__"))
 
 
 class _Vector(BaseModel):
@@ -50,26 +50,6 @@ class _Reply(BaseModel):
     status: str
     error: str = ""
     data: _Vector | _Other | None = Field(None, union_mode="left_to_right")
-
-
-class SampleClock:
-    """Brings times of Prometheus' clock to ours, so that a sample has the same time whenever it is read."""
-
-    def __init__(self) -> None:
-        """Know nothing of Prometheus' clock yet."""
-        self._offset_s: float | None = None
-        self._evaluated_s = 0.0
-        self.setbacks = 0
-        """How often Prometheus' clock went back: what it tells then are samples of before, of lower counters."""
-
-    def own_s(self, sampled_s: float, evaluated_s: float, now_s: float) -> float:
-        """Return when a sample was taken by our clock, which says `now_s`; the others are of Prometheus' clock."""
-        offset_s, again = now_s - evaluated_s, evaluated_s == self._evaluated_s  # from a cache between
-        if self._offset_s is None or (abs(offset_s - self._offset_s) > _STEP_S and not again):
-            self.setbacks += self._offset_s is not None and offset_s > self._offset_s
-            self._offset_s = offset_s
-        self._evaluated_s = evaluated_s
-        return sampled_s + self._offset_s
 
 
 def default_query(namespace: str, service: str) -> str:
@@ -100,12 +80,17 @@ async def from_prometheus(
     if evaluated_s - sampled_s > STALE_S:
         age_s = evaluated_s - sampled_s
         raise DemandError("StaleData", f"the newest sample of {query} is {age_s:.0f} s old; is it scraped?")
-    at_s = clock.own_s(sampled_s, evaluated_s, now_s)
+    times_s = {each.name: each.value[1] for each in times}
+    sampled = {each.name: (times_s.get(each.name, sampled_s), each.value[1]) for each in samples}
+    newest = clock.newest(sampled, evaluated_s, now_s)
     # Counters by other names are new ones, which count from what they show now.
-    named = [(each, f"{each.name} {clock.setbacks}" if clock.setbacks else each.name) for each in samples]
-    series = {name: each.value[1] for each, name in named}
-    sizes = {name: each.metric["size"] for each, name in named if "size" in each.metric}
-    return DemandReading(at_s, series, source=f"{len(series)} series from {address}", sizes=sizes)
+    mark = f" {clock.setbacks}" if clock.setbacks else ""
+    return DemandReading(
+        at_s=max(at_s for at_s, _ in newest.values()),
+        series={name + mark: value for name, (_, value) in newest.items()},
+        source=f"{len(newest)} series from {address}",
+        sizes={each.name + mark: each.metric["size"] for each in samples if "size" in each.metric},
+    )
 
 
 async def _query(

@@ -26,7 +26,8 @@ from hadis.planning.snapshot import Memory
 from hadis_operator import children, metrics
 from hadis_operator.children.common import Owner
 from hadis_operator.credentials import Credentials
-from hadis_operator.prometheus import SampleClock, default_query, from_prometheus
+from hadis_operator.prometheus import default_query, from_prometheus
+from hadis_operator.sample_clock import SampleClock
 from hadis_operator.settings import OperatorSettings
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_server import Exposition, prometheus, query

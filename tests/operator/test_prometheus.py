@@ -13,7 +13,8 @@ from hadis.planning.forecast import Demand
 from hadis.planning.snapshot import DemandReading
 from hadis_operator.credentials import Credentials
 from hadis_operator.demand_sources import DemandError
-from hadis_operator.prometheus import STALE_S, SampleClock, default_query, from_prometheus
+from hadis_operator.prometheus import STALE_S, default_query, from_prometheus
+from hadis_operator.sample_clock import SampleClock
 
 ADDRESS = "http://prometheus:9090"
 URL = f"{ADDRESS}/api/v1/query"
@@ -152,3 +153,27 @@ async def test_an_answer_that_was_slow_or_comes_from_a_cache_moves_no_clock() ->
     server.ahead_s -= 30.0
     assert (await server.read(30.0)).at_s - first.at_s == pytest.approx(0.5)
     assert server.clock.setbacks == 0
+
+
+async def test_two_prometheus_that_take_turns_are_no_burst() -> None:
+    first, second = 1.7e9, 1.7e9 + 0.4
+    behind_s = {first: {"a": 0.0, "b": 4.0}, second: {"a": 4.0, "b": 0.0}}
+    clock, demand, now_s = SampleClock(), Demand(), 1000.0
+    for step in range(40):
+        now_s += 2.0
+        ahead_s = (first, second)[step % 2]
+
+        def answer(params: Mapping[str, str], at_s: float = now_s, ahead_s: float = ahead_s) -> str:
+            times = params["query"].startswith("timestamp(")
+            sampled_s = {pod: at_s - late_s for pod, late_s in behind_s[ahead_s].items()}
+            values = {pod: s + ahead_s if times else 1e6 + 2.0 * s for pod, s in sampled_s.items()}
+            name = {} if times else {"__name__": "arrivals"}
+            result = [
+                {"metric": name | {"pod": pod}, "value": [at_s + ahead_s, str(value)]} for pod, value in values.items()
+            ]
+            return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
+
+        reading = await from_prometheus(FakeHttp({URL: answer}).session, ADDRESS, QUERY, clock, now_s, Credentials())
+        demand = demand.add(reading.at_s, reading.series)
+    assert demand.observed_rps == pytest.approx(4.0, abs=1.5)
+    assert demand.total == pytest.approx(4.0 * 78, abs=20)
