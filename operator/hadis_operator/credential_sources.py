@@ -33,9 +33,10 @@ _LOOK_AGAIN_S = 30.0
 class CredentialSource:
     """The credentials of one service, read anew now and then: Secrets are rotated."""
 
-    def __init__(self, kube: Kube, namespace: str, folder: Path | None) -> None:
-        """`folder` has those of the address that services get which name none."""
-        self._kube, self._path, self._folder = kube, f"/api/v1/namespaces/{namespace}/secrets", folder
+    def __init__(self, kube: Kube, namespace: str, folder: str) -> None:
+        """`folder` has those of the address that services get which name none; empty: there are none."""
+        self._kube, self._path = kube, f"/api/v1/namespaces/{namespace}/secrets"
+        self._folder = Path(folder) if folder else None
         self._namespace = namespace
         self._of: Prometheus | None = None
         self._values: Mapping[str, bytes] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from hadis.api.fields import Fields
@@ -30,8 +29,8 @@ class OperatorSettings(BaseSettings):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: list[str] = Field([], description="JSON list of names of Secrets in the services' namespaces.")
     prometheus_address: str = Field("", description="For services that name none; empty: the routers' own /metrics.")
-    prometheus_credentials: Path | None = Field(
-        None, description="Folder with its username and password, or its token, and ca.crt, tls.crt and tls.key."
+    prometheus_credentials: str = Field(
+        "", description="Folder with its username and password, or its token, and ca.crt, tls.crt and tls.key."
     )
     operator_pods: Peer | None = Field(
         None, description="JSON object (namespaceLabels, podLabels): the operator's own pods, let in to read."

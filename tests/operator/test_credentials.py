@@ -60,20 +60,20 @@ class Missing(FakeKube):
 
 async def test_a_user_and_a_password_or_a_token_are_shown() -> None:
     api = kube(user="ann\n", word="pä:ss\n", token="t0ken\n")
-    shown = await CredentialSource(api, NAMESPACE, None).get(prometheus(**BASIC))
+    shown = await CredentialSource(api, NAMESPACE, "").get(prometheus(**BASIC))
     pair = base64.b64encode("ann:pä:ss".encode()).decode()
     assert shown.headers == {"authorization": f"Basic {pair}"}
-    shown = await CredentialSource(api, NAMESPACE, None).get(prometheus(**TOKEN))
+    shown = await CredentialSource(api, NAMESPACE, "").get(prometheus(**TOKEN))
     assert (shown.headers, shown.tls) == ({"authorization": "Bearer t0ken"}, True)
-    assert (await CredentialSource(api, NAMESPACE, None).get(prometheus())).headers == {}
+    assert (await CredentialSource(api, NAMESPACE, "").get(prometheus())).headers == {}
 
 
 async def test_the_charts_secret_is_read_from_its_folder(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("t0ken")
-    shown = await CredentialSource(FakeKube(), NAMESPACE, tmp_path).get(None)
+    shown = await CredentialSource(FakeKube(), NAMESPACE, str(tmp_path)).get(None)
     assert shown.headers == {"authorization": "Bearer t0ken"}
     # They are for the chart's address: a service that names another gets nothing of them.
-    assert (await CredentialSource(FakeKube(), NAMESPACE, tmp_path).get(prometheus())).headers == {}
+    assert (await CredentialSource(FakeKube(), NAMESPACE, str(tmp_path)).get(prometheus())).headers == {}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ async def test_the_charts_secret_is_read_from_its_folder(tmp_path: Path) -> None
 async def test_what_cannot_be_shown_is_named(
     data: dict[str, Any] | None, access: dict[str, Any], reason: str, said: str
 ) -> None:
-    source = CredentialSource(Missing() if data is None else kube(**data), NAMESPACE, None)
+    source = CredentialSource(Missing() if data is None else kube(**data), NAMESPACE, "")
     with pytest.raises(DemandError, match=said) as error:
         await source.get(prometheus(**access))
     assert error.value.reason == reason
@@ -108,7 +108,7 @@ async def test_what_cannot_be_shown_is_named(
 @virtual
 async def test_secrets_are_read_now_and_then_and_soon_after_they_were_refused() -> None:
     api = kube(token="one")
-    source = CredentialSource(api, NAMESPACE, None)
+    source = CredentialSource(api, NAMESPACE, "")
     first = await source.get(prometheus(**TOKEN))
     api.put(f"{SECRETS}/access", {"metadata": {"name": "access"}, "data": {"token": base64.b64encode(b"two").decode()}})
     await asyncio.sleep(60)
@@ -126,7 +126,7 @@ async def test_secrets_are_read_now_and_then_and_soon_after_they_were_refused() 
 @virtual
 async def test_a_secret_that_is_missing_is_not_looked_for_at_every_step() -> None:
     api = Missing()
-    source = CredentialSource(api, NAMESPACE, None)
+    source = CredentialSource(api, NAMESPACE, "")
     for _ in range(60):
         with pytest.raises(DemandError):
             await source.get(prometheus(**TOKEN))

@@ -1,4 +1,4 @@
-"""A Prometheus that a service's demand is read from, and what it wants to see first: credentials, all in Secrets."""
+"""Where a service's demand is read from, and what Prometheus wants to see first: credentials, all in Secrets."""
 
 from __future__ import annotations
 
@@ -74,3 +74,9 @@ class Prometheus(Fields):
         if self.basic_auth and self.bearer_token:
             raise ValueError(ONE_WAY)
         return self
+
+
+class MetricsSource(Fields):
+    """Where the demand is read from."""
+
+    prometheus: Prometheus | None = Field(None, description="Default: the routers' own /metrics.")

@@ -17,8 +17,9 @@ from pydantic import Field, field_validator, model_validator
 from hadis.api.access import Access
 from hadis.api.fields import Fields, Name, Positive, PositiveDuration, Share
 from hadis.api.images_api import ImagesApi
+from hadis.api.prometheus import MetricsSource
 from hadis.api.tier import Tier
-from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
+from hadis.api.workload import RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
 _CLIENT_KEY = re.compile(r"sha256:[0-9a-f]{16}|user:.+|address:.+", re.DOTALL)

@@ -8,15 +8,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from hadis.api.fields import Fields
 from hadis.api.links import Links, LongJobs
-from hadis.api.prometheus import Prometheus
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
-
-
-class MetricsSource(Fields):
-    """Where the demand is read from."""
-
-    prometheus: Prometheus | None = Field(None, description="Default: the routers' own /metrics.")
 
 
 class Autoscaling(Fields):
