@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -29,8 +30,11 @@ SPEC: dict[str, Any] = {
     "placement": "Shared",
     "scaleDownAfter": "2s",
 }
-BY_ROUTERS = ServiceSpec.read(SPEC)
-BY_PROMETHEUS = ServiceSpec.read(SPEC | {"metrics": {"prometheus": {"address": PROMETHEUS, "query": "arrivals"}}})
+SPECS = {
+    ROUTER: ServiceSpec.read(SPEC),
+    PROMETHEUS: ServiceSpec.read(SPEC | {"metrics": {"prometheus": {"address": PROMETHEUS, "query": "arrivals"}}}),
+}
+"""By who tells the demand."""
 WORKERS = tuple(Worker(f"p{i}", "g", ("light", "heavy"), ready=True, url=f"http://w{i}:8100") for i in range(2))
 GROUP = WorkerGroup("g", ("light", "heavy"), replicas=2, created=2)
 RPS = 2.0
@@ -102,18 +106,21 @@ SAMPLES = st.builds(
 SCRAPES = st.one_of(st.text(max_size=30), st.lists(SAMPLES, max_size=5).map("\n".join))
 
 
-async def warm(spec: ServiceSpec) -> Memory:
-    service = Service(spec)
-    for _ in range(30):
-        await service.step()
+@functools.cache
+def after_a_minute(source: str) -> Memory:
+    """Return what is remembered after a minute of the truth."""
+    service = Service(SPECS[source])
+
+    async def steps() -> None:
+        for _ in range(30):
+            await service.step()
+
+    asyncio.run(steps())
     return service.memory
 
 
-WARM = {spec.metrics: asyncio.run(warm(spec)) for spec in (BY_ROUTERS, BY_PROMETHEUS)}
-
-
-async def check(spec: ServiceSpec, lies: list[dict[str, str]]) -> None:
-    service = Service(spec, WARM[spec.metrics], 60.0)
+async def check(source: str, memory: Memory, lies: list[dict[str, str]]) -> None:
+    service = Service(SPECS[source], memory, 60.0)
     await service.step()
     for answers in lies:
         held = service.memory
@@ -137,10 +144,11 @@ async def check(spec: ServiceSpec, lies: list[dict[str, str]]) -> None:
 @settings(max_examples=60, deadline=None)
 @given(replies=st.lists(REPLIES, min_size=1, max_size=2))
 def test_whatever_prometheus_answers(replies: list[str]) -> None:
-    asyncio.run(check(BY_PROMETHEUS, [{f"{PROMETHEUS}/api/v1/query": reply} for reply in replies]))
+    lies = [{f"{PROMETHEUS}/api/v1/query": reply} for reply in replies]
+    asyncio.run(check(PROMETHEUS, after_a_minute(PROMETHEUS), lies))
 
 
 @settings(max_examples=60, deadline=None)
 @given(scrapes=st.lists(SCRAPES, min_size=1, max_size=2))
 def test_whatever_routers_answer(scrapes: list[str]) -> None:
-    asyncio.run(check(BY_ROUTERS, [{f"{ROUTER}/metrics": scrape} for scrape in scrapes]))
+    asyncio.run(check(ROUTER, after_a_minute(ROUTER), [{f"{ROUTER}/metrics": scrape} for scrape in scrapes]))
