@@ -10,12 +10,14 @@ from hadis.protocol.address import http_url
 from hadis.protocol.secret import as_bearer
 from hadis.protocol.worker import WorkerStatus
 
+from hadis_operator.bounded import read_bounded
 from hadis_operator.children import worker
 from hadis_operator.views import PodView
 
 _IDLE = "-1"
 """Below 0, what a pod without the annotation costs."""
 _TIMEOUT = aiohttp.ClientTimeout(total=1)
+_MOST_BYTES = 64 * 1024
 
 
 async def idle_pods(http: aiohttp.ClientSession, pods: Iterable[PodView], secret: str | None = None) -> set[str]:
@@ -29,7 +31,7 @@ async def idle_pods(http: aiohttp.ClientSession, pods: Iterable[PodView], secret
         try:
             url = f"{http_url(pod.address, worker.PORT)}/status"
             async with http.get(url, timeout=_TIMEOUT, headers=headers) as answer:
-                status = WorkerStatus.model_validate_json(await answer.read())
+                status = WorkerStatus.model_validate_json(await read_bounded(answer, _MOST_BYTES))
         except (TimeoutError, aiohttp.ClientError, ValueError, OSError):
             return None
         return None if status.busy else pod.name

@@ -1,25 +1,27 @@
-"""Where the demand is read: Prometheus, or the routers' own /metrics."""
+"""What the routers' own /metrics say of the demand; `prometheus` reads it where they are scraped."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
+from hadis.planning.readings import is_ratio
 from hadis.planning.snapshot import DemandReading, Quiet
 from hadis.planning.speeds import mean_ratios, mean_worker_ratios
 from hadis.protocol.secret import as_header
 from prometheus_client.parser import text_string_to_metric_families
+
+from hadis_operator.bounded import read_bounded
 
 ARRIVALS, QUEUED = "hadis_router_arrivals_total", "hadis_router_queued_seconds"
 BATCH_RATIO, WORKER_RATIO = "hadis_router_batch_time_ratio", "hadis_router_worker_time_ratio"
 IDLE = "hadis_router_idle_seconds"
 _READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO, IDLE)
 STALE_S = 60.0
-_TIMEOUT = aiohttp.ClientTimeout(total=3)
+TIMEOUT = aiohttp.ClientTimeout(total=3)
+_MOST_BYTES = 4 * 1024 * 1024
 
 
 class DemandError(Exception):
@@ -31,49 +33,13 @@ class DemandError(Exception):
         self.reason = reason
 
 
-def default_query(namespace: str, service: str) -> str:
-    """Return the selector of a service's routers, by the labels that the chart's ServiceMonitor gives."""
-    return f'{ARRIVALS}{{namespace="{namespace}",hadis_service="{service}"}}'
-
-
-async def from_prometheus(http: aiohttp.ClientSession, address: str, query: str) -> DemandReading:
-    """Return the counters of a query; raise DemandError."""
-    samples = await _query(http, address, query)
-    times = await _query(http, address, f"timestamp({query})")
-    at = max(time_s for _, time_s in times)
-    if time.time() - at > STALE_S:
-        raise DemandError("StaleData", f"the newest sample of {query} is {time.time() - at:.0f} s old; is it scraped?")
-    series = {str(sorted(labels.items())): value for labels, value in samples}
-    sizes = {str(sorted(labels.items())): labels["size"] for labels, _ in samples if "size" in labels}
-    return DemandReading(at, series, source=f"{len(series)} series from {address}", sizes=sizes)
-
-
-async def _query(http: aiohttp.ClientSession, address: str, query: str) -> list[tuple[dict[str, str], float]]:
-    """Return the labels and the value of each series; raise DemandError."""
-    url = f"{address.rstrip('/')}/api/v1/query"
-    try:
-        async with http.get(url, params={"query": query}, timeout=_TIMEOUT) as answer:
-            body = await answer.json(content_type=None)
-    except (TimeoutError, aiohttp.ClientError, ValueError, OSError) as error:
-        raise DemandError(
-            "Unreachable", f"{address} does not answer as Prometheus does: {error or 'timeout'}"
-        ) from None
-    if not isinstance(body, dict) or body.get("status") != "success":
-        said = body.get("error", "") if isinstance(body, dict) else ""
-        raise DemandError("QueryFailed", f"{address} refused the query {query}: {said}")
-    result = body["data"]["result"] if body["data"]["resultType"] == "vector" else []
-    samples = [(r["metric"], float(r["value"][1])) for r in result]
-    if not samples:
-        raise DemandError("NoData", f"{query} has no series; is the router scraped?")
-    if not all(math.isfinite(value) for _, value in samples):
-        raise DemandError("NotANumber", f"{query} gives a value that is no number")
-    return samples
-
-
 async def from_routers(
-    http: aiohttp.ClientSession, addresses: Sequence[str], secret: str | None = None
+    http: aiohttp.ClientSession, addresses: Sequence[str], clock: Callable[[], float], secret: str | None = None
 ) -> DemandReading:
-    """Return what the routers that answer count and learn, all asked at once; raise DemandError where none does."""
+    """Return what the routers that answer count and learn, all asked at once; raise DemandError where none does.
+
+    `clock` gives seconds and never jumps.
+    """
     answers = await asyncio.gather(*(_ask(http, address, secret) for address in addresses), return_exceptions=True)
     told: dict[str, RouterReading] = {}
     fault = "no router is ready"
@@ -93,7 +59,7 @@ async def from_routers(
         for size, count in each.arrivals.items()
     }
     return DemandReading(
-        at_s=time.time(),
+        at_s=clock(),
         series={name: count for name, (_, count) in arrivals.items()},
         queued_s={tier: sum(each.queued_s.get(tier, 0.0) for each in told.values()) for tier in tiers},
         ratios=mean_ratios(each.ratios for each in told.values()),
@@ -121,8 +87,9 @@ async def _ask(http: aiohttp.ClientSession, address: str, secret: str | None) ->
     """Return what a router's metrics say."""
     reading = RouterReading()
     try:
-        async with http.get(f"{address}/metrics", timeout=_TIMEOUT, headers=as_header(secret)) as answer:
-            lines = (await answer.text()).splitlines(keepends=True)
+        async with http.get(f"{address}/metrics", timeout=TIMEOUT, headers=as_header(secret)) as answer:
+            body = await read_bounded(answer, _MOST_BYTES)
+        lines = body.decode(errors="replace").splitlines(keepends=True)
         read = "".join(line for line in lines if line.startswith(_READ))  # to parse all takes milliseconds
         for family in text_string_to_metric_families(read):
             for sample in family.samples:
@@ -141,7 +108,7 @@ def _take(name: str, labels: Mapping[str, str], value: float, reading: RouterRea
         reading.queued_s[labels["tier"]] = value
     elif name == IDLE and value >= 0:
         reading.idle_s = value
-    elif name == BATCH_RATIO and value > 0:
+    elif name == BATCH_RATIO and is_ratio(value):
         reading.ratios.setdefault(labels["tier"], {})[int(labels["batch"])] = value
-    elif name == WORKER_RATIO and value > 0:
+    elif name == WORKER_RATIO and is_ratio(value):
         reading.worker_ratios[labels["worker"]] = value

@@ -8,6 +8,7 @@ from hadis.api.images_api import check_aliases
 from hadis.api.resources import ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
+from hadis.planning.readings import usable_ratios
 from hadis.planning.sizes import read_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import read_ratios
@@ -20,14 +21,17 @@ from hadis_operator.views import DeploymentView, PodView, ServiceView
 
 
 def memory_of(service: ServiceView) -> Memory:
-    """Return what is remembered of a service after a restart: its status says it."""
+    """Return what is remembered of a service after a restart: its status says it, as far as it can be believed."""
     status = service.status
-    ratios = read_ratios(status.batch_time_ratios)
+    try:
+        ratios = usable_ratios(read_ratios(status.batch_time_ratios))
+    except (ValueError, OverflowError):
+        ratios = {}
     return Memory(
         plan=status.plan.active,
-        workers_by_tier=status.wanted_by_tier or None,
+        workers_by_tier={tier: count for tier, count in status.wanted_by_tier.items() if count >= 0} or None,
         ratios=ratios,
-        mix=read_mix(status.size_shares),
+        mix=read_mix({size: share for size, share in status.size_shares.items() if 0 < share <= 1}),
         profile_hash=status.profile_hash,
         rest=_rest_of(status),
     )

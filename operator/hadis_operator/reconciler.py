@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 
 import aiohttp
 from hadis.api.conditions import condition
@@ -25,7 +24,7 @@ from hadis_operator.apply import Applier
 from hadis_operator.cache import Cache
 from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner, propagated
-from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
+from hadis_operator.demand_reader import DemandReader
 from hadis_operator.fetch_progress import fetch_status
 from hadis_operator.gpu_pools import GpuPools
 from hadis_operator.observe import fitting, groups_of, memory_of, problem_of_routers, snapshot_of, worker_of
@@ -61,9 +60,10 @@ class Reconciler:
         self._namespace, self._name = key.split("/", 1)
         self._label = self._namespace, label(self._name)
         self._settings, self._http, self._cache, self._pools = settings, http, cache, pools
+        self._began_s = time.time() - asyncio.get_running_loop().time()
+        self._demand = DemandReader(key, settings, kube, http, self._now_s)
         self._reading: DemandReading | Problem = _NOT_READ
         self._read_s = 0.0
-        self._quiet: Quiet | None = None
         self._applier = Applier(self._namespace, self._name, kube, http, cache)
         self._writer = StatusWriter(self._namespace, self._name, kube, cache)
         self._memory: Memory | None = None
@@ -123,7 +123,7 @@ class Reconciler:
             self._reading = _NOT_READ if desired is None else await self._read_demand(spec)
             self._read_s = clock()
         snapshot = snapshot_of(
-            now_s=time.time(),
+            now_s=self._now_s(),
             spec=spec,
             profile=profile,
             children=desired,
@@ -132,7 +132,7 @@ class Reconciler:
             worker_pods=self._cache.pods(*self._label, "worker"),
             routers=self._routers(),
             late_s=self._settings.worker_late_s,
-            quiet=self._quiet,
+            quiet=self._demand.quiet,
             router_problem=self._router_problem(),
             child_problem=self._applier.problem if spec.mode == "Auto" else None,
         )
@@ -142,7 +142,7 @@ class Reconciler:
         """Return who answers requests, where the spec cannot be read."""
         groups = groups_of(None, self._cache.deployments(*self._label, "worker"), ())
         return Serving(
-            now_s=time.time(),
+            now_s=self._now_s(),
             workers=tuple(worker_of(pod, ()) for pod in self._cache.pods(*self._label, "worker")),
             groups=tuple(groups),
             routers=self._routers(),
@@ -156,7 +156,7 @@ class Reconciler:
     def _router_problem(self) -> Problem | None:
         deployments = self._cache.deployments(*self._label, "router")
         pods = self._cache.pods(*self._label, "router")
-        return problem_of_routers(deployments, pods, time.time(), self._settings.worker_late_s)
+        return problem_of_routers(deployments, pods, self._now_s(), self._settings.worker_late_s)
 
     def _due_s(self, spec: ServiceSpec) -> float:
         """Return when the demand is to be read again, on the event loop's clock."""
@@ -165,32 +165,13 @@ class Reconciler:
         return self._read_s + (min(every_s, _IDLE_S) if idle else every_s)
 
     async def _read_demand(self, spec: ServiceSpec) -> DemandReading | Problem:
-        """Return the demand from Prometheus where there is one, else from the routers themselves; or why not.
-
-        What waits, how long batches take and whether anybody asks for anything, routers alone know as of now.
-        """
-        own = await self._read_routers()
-        self._quiet = own.quiet if isinstance(own, DemandReading) else None
-        prometheus = spec.metrics.prometheus
-        address = prometheus.address if prometheus else self._settings.prometheus_address
-        if not address:
-            return own
-        try:
-            query = (prometheus.query if prometheus else None) or default_query(self._namespace, self._name)
-            reading = await from_prometheus(self._http, address, query)
-        except DemandError as error:
-            return Problem(error.reason, str(error))
-        if isinstance(own, Problem):
-            return reading
-        return replace(reading, queued_s=own.queued_s, ratios=own.ratios, worker_ratios=own.worker_ratios)
-
-    async def _read_routers(self) -> DemandReading | Problem:
-        routers = self._cache.pods(self._namespace, label(self._name), "router")
+        routers = self._cache.pods(*self._label, "router")
         urls = [http_url(pod.address, router.PORT) for pod in routers if pod.ready]
-        try:
-            return await from_routers(self._http, urls, self._applier.secret)
-        except DemandError as error:
-            return Problem(error.reason, str(error))
+        return await self._demand.read(spec, urls, self._applier.secret)
+
+    def _now_s(self) -> float:
+        """Return seconds that never jump, and that began as those of the wall clock: pods tell when they started."""
+        return self._began_s + asyncio.get_running_loop().time()
 
     def _desired(self, service: ServiceView, spec: ServiceSpec, profile: Profile) -> Children:
         """Return the children, made anew only for another spec or profile: a big profile takes long to write down."""

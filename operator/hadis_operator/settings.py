@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from hadis.api.fields import Fields
+from hadis.api.prometheus import check_address
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Peer(Fields):
+    """Pods that NetworkPolicies let in."""
+
+    namespace_labels: dict[str, str] = Field({}, description="Labels of their namespace; none: every namespace.")
+    pod_labels: dict[str, str] = Field({}, description="Labels of the pods; none: every pod.")
 
 
 class OperatorSettings(BaseSettings):
     """What every service's children have in common."""
 
-    model_config = SettingsConfigDict(env_prefix="HADIS_OPERATOR_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HADIS_OPERATOR_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     router_image: str = "hadis-router:latest"
     worker_image: str = "hadis-worker:latest"
@@ -24,6 +35,13 @@ class OperatorSettings(BaseSettings):
     )
     allow_host_path: bool = Field(False, description="Whether pods may mount folders of their nodes.")
     prometheus_address: str = Field("", description="For services that name none; empty: the routers' own /metrics.")
+    prometheus_credentials: str = Field(
+        "", description="Folder with its username and password, or its token, and ca.crt, tls.crt and tls.key."
+    )
+    operator_pods: Peer | None = Field(
+        None, description="JSON object (namespaceLabels, podLabels): the operator's own pods, let in to read."
+    )
+    scraper_pods: list[Peer] = Field([], description="JSON list of the same: Prometheus' pods, let in to scrape.")
     metrics_port: int = Field(9100, ge=0, le=65535, description="Port of the operator's own metrics; 0: none.")
     watch_namespaces: list[str] = Field([], description="JSON list of the namespaces to watch; empty: every one.")
     release: str = Field("hadis-operator", description="Name of the Lease that operators of one release share.")
@@ -32,3 +50,9 @@ class OperatorSettings(BaseSettings):
     lease_s: int = Field(15, ge=3, description="Time after which another operator leads when this one is not heard of.")
     resync_s: float = Field(300.0, gt=0, description="How often the caches are compared with the API server.")
     worker_late_s: float = Field(600.0, gt=0, description="Time after which a worker that is not ready is called late.")
+
+    @field_validator("prometheus_address")
+    @classmethod
+    def _no_user(cls, address: str) -> str:
+        check_address(address)
+        return address

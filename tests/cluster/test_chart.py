@@ -54,6 +54,8 @@ CHANGES: dict[str, tuple[Any, str, str]] = {
     "crds.keep": (False, CRD, "!helm.sh/resource-policy"),
     "prometheus.address": ("http://prometheus:9090", OPERATOR, "value: http://prometheus:9090"),
     "prometheus.serviceMonitor": (True, "ServiceMonitor/x-hadis-services", "any: true"),
+    "prometheus.secret": ("access", OPERATOR, "secretName: access"),
+    "prometheus.pods": ([{"podLabels": {"app": "agent"}}], OPERATOR, '[{"podLabels":{"app":"agent"}}]'),
     "prometheus.rules": (True, "PrometheusRule/x-hadis", "HadisNoWorker"),
     "grafana.dashboard": (True, "ConfigMap/x-hadis-dashboard", "grafana_dashboard"),
 }
@@ -109,7 +111,9 @@ def test_every_value_set_has_its_manifests(tmp_path: Path, name: str, some: set[
     assert not never & manifests.keys()
 
 
-@pytest.mark.parametrize("bad", ["image.pullPolicy=Sometimes", "watchNamespaces=team", "crds.enable=true"])
+@pytest.mark.parametrize(
+    "bad", ["image.pullPolicy=Sometimes", "watchNamespaces=team", "crds.enable=true", "prometheus.address=http://a:b@c"]
+)
 def test_wrong_values_are_refused(plane: ControlPlane, bad: str) -> None:
     assert plane.helm("template", "x", str(CHART), "--set", bad, check=False).returncode != 0
 

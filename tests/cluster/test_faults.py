@@ -45,13 +45,19 @@ def test_the_last_plan_is_held_while_the_demand_is_not_known(
     vector = '{"status":"success","data":{"resultType":"vector","result":[%s]}}'
     for answer, reason in (
         (vector % '{"metric":{},"value":[1,"NaN"]}', "NotANumber"),
+        (vector % '{"metric":{},"value":[1,"-5"]}', "NegativeSample"),
+        (vector % '{"metric":{},"value":[1,"1e308"]}', "SampleTooLarge"),
+        (vector % '{"metric":{},"value":[1,"1000"]}', "FutureSample"),
+        ('{"status":"success"}', "BadAnswer"),
         (vector % "", "NoData"),
         ('{"status":"error","error":"bad query"}', "QueryFailed"),
-        ("<html>", "Unreachable"),
+        ("<html>", "BadAnswer"),
     ):
         demand.answer = answer
         wait_for(lambda r=reason: condition(plane, namespace, "MetricsAvailable")["reason"] == r, WAIT_S, reason)  # type: ignore[misc]
         assert workers(plane, namespace) == before
+        plane.kubectl("delete", "service", "images", "-n", namespace)  # what is amiss is put right all the same
+        wait_for(lambda: plane.get("service", "images", "-n", namespace), WAIT_S, "the service")
     demand.answer, demand.age_s = "", 600
     wait_for(lambda: condition(plane, namespace, "MetricsAvailable")["reason"] == "StaleData", WAIT_S, "StaleData")
     assert workers(plane, namespace) == before

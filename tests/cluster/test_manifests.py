@@ -8,6 +8,9 @@ import pytest
 from cluster_documents import profile, service
 from control_plane import ControlPlane
 
+KEY = {"name": "engine", "key": "token"}
+BASIC = {"username": KEY, "password": KEY}
+
 
 @pytest.mark.parametrize(
     ("change", "words"),
@@ -20,6 +23,17 @@ from control_plane import ControlPlane
         ({"api": {"sizePolicy": "closest"}}, "supported values"),
         ({"mode": "Manual"}, "supported values"),
         ({"gpuz": {}}, "unknown field"),
+        ({"metrics": {"prometheus": {"address": "http://a:s3cret@b:9090"}}}, "write no user and no password"),
+        ({"metrics": {"prometheus": {"address": "http://b:9090?token=s3cret"}}}, "metrics.prometheus.address"),
+        (
+            {"metrics": {"prometheus": {"address": "http://b", "bearerToken": KEY, "basicAuth": BASIC}}},
+            "write basicAuth or bearerToken, not both",
+        ),
+        ({"metrics": {"prometheus": {"address": "https://b", "tls": {"key": KEY}}}}, "belong together"),
+        (
+            {"metrics": {"prometheus": {"address": "http://b", "bearerToken": KEY | {"name": "../x"}}}},
+            "metrics.prometheus.bearerToken.name",
+        ),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_what_to_write(
@@ -31,7 +45,6 @@ def test_a_wrong_manifest_is_refused_with_what_to_write(
 
 
 REMOTE = {"url": "http://engine/v1", "slots": 1}
-KEY = {"name": "engine", "key": "token"}
 
 
 @pytest.mark.parametrize(

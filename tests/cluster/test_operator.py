@@ -187,7 +187,10 @@ def test_autoscaler_and_network_policy_come_and_go_with_the_spec(
     plane.apply(service(namespace, demand, router={"replicas": 1}))
 
     def gone() -> bool:
-        kinds = plane.get("hpa,networkpolicy", "-n", namespace)["items"]
-        return not kinds and plane.get("deployment", "images-router", "-n", namespace)["spec"]["replicas"] == 1
+        left = {item["metadata"]["name"] for item in plane.get("hpa,networkpolicy", "-n", namespace)["items"]}
+        return (
+            left == {"images-worker"}
+            and plane.get("deployment", "images-router", "-n", namespace)["spec"]["replicas"] == 1
+        )
 
     wait_for(gone, WAIT_S, "both to go")

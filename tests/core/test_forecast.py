@@ -110,3 +110,13 @@ def test_no_counter_of_the_last_reading_is_forgotten() -> None:
     """Sixteen routers that count sixty sizes each have more than are remembered of those that are gone."""
     demand = Demand().add(0.0, {f"r{i}": 0.0 for i in range(1200)}).add(10.0, {f"r{i}": 1.0 for i in range(1200)})
     assert demand.total == 1200
+
+
+def test_counters_that_rise_as_no_service_could_make_them_count_from_there() -> None:
+    wild = [*steady(3.0, 60), (61.0, 2.0**53), (62.0, 2.0**53 + 4)]
+    assert read(*wild).forecast_rps(HORIZON_S) < 6
+
+
+def test_readings_in_a_row_say_no_rate() -> None:
+    assert read((0.0, 0.0), (0.01, 1.0)).observed_rps == 0
+    assert read((0.0, 0.0), (0.01, 1.0), (2.0, 4.0)).observed_rps == pytest.approx(2.0)

@@ -15,7 +15,7 @@ from hadis.planning.decide import Decision, decide
 from hadis.planning.forecast import Demand
 from hadis.planning.profile import FIRST_SIZES, Profile
 from hadis.planning.sizes import alike_share, followed_mix, mean_and_longest_s, mix_document, read_mix, with_mix
-from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.solve import Solver
 from hadis.planning.speeds import corrected
 from hadis.protocol.address import worker_name
@@ -197,6 +197,13 @@ async def test_on_one_machine_the_router_tells_its_arrivals_by_size() -> None:
     assert reading.series == {"auto": 3.0, LARGE: 1.0, "other": 0.0}
     assert reading.sizes == {"auto": "auto", LARGE: LARGE, "other": "other"}
     assert reading.worker_ratios == {"http://w1": 3.0}, "the planner knows workers by their addresses"
+
+
+async def test_on_one_machine_a_count_that_no_number_holds_is_a_problem() -> None:
+    status = {"arrivals_by_size": {"auto": 10**400}, "queued_s": {}, "batch_time_ratios": {}, "workers": []}
+    answers = httpx.MockTransport(lambda _: httpx.Response(200, json=status))
+    async with httpx.AsyncClient(transport=answers) as http:
+        assert isinstance(await _read_demand(http, "http://router"), Problem)
 
 
 def test_without_sizes_in_the_reading_the_mix_of_before_is_planned_with() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import aiohttp
 
@@ -16,15 +15,16 @@ class Answer:
     """A body, as it is read."""
 
     body: bytes
+    status: int = 200
 
-    async def read(self) -> bytes:
-        return self.body
+    @property
+    def content(self) -> Answer:
+        """The same, as a stream."""
+        return self
 
-    async def text(self) -> str:
-        return self.body.decode()
-
-    async def json(self, content_type: str | None = None) -> Any:
-        return json.loads(self.body)
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        for begin in range(0, len(self.body), size):
+            yield self.body[begin : begin + size]
 
 
 @dataclass

@@ -1,22 +1,21 @@
-"""Demand from routers and from Prometheus: what is read, and what is said when nothing can be."""
+"""Demand from routers: what is read, and what is said when nothing can be."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-from collections.abc import Mapping
-from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fake_http import FakeHttp
-from hadis_operator.demand_sources import STALE_S, DemandError, default_query, from_prometheus, from_routers
+from hadis_operator.demand_sources import DemandError, from_routers
 
 METRICS = 'hadis_router_arrivals_total 5.0\nhadis_router_queued_seconds{tier="light"} 0.5\n'
-PROMETHEUS = "http://prometheus:9090"
+
+
+def clock() -> float:
+    return 100.0
 
 
 async def test_routers_are_asked_at_once_and_the_deaf_left_out() -> None:
@@ -30,8 +29,8 @@ async def test_routers_are_asked_at_once_and_the_deaf_left_out() -> None:
     app.router.add_get("/metrics", metrics)
     async with TestServer(app, host="0.0.0.0") as server, aiohttp.ClientSession() as http:
         good = [f"http://{host}:{server.port}" for host in ("127.0.0.1", "127.0.0.2", "127.0.0.3")]
-        reading = await from_routers(http, [*good, "http://127.0.0.1:1"])
-    assert reading.series == dict.fromkeys(good, 5.0)
+        reading = await from_routers(http, [*good, "http://127.0.0.1:1"], clock)
+    assert (reading.at_s, reading.series) == (100.0, dict.fromkeys(good, 5.0))
     assert reading.queued_s == {"light": pytest.approx(1.5)}
     assert reading.source == "read from 3 of 4 routers"
 
@@ -42,7 +41,7 @@ async def test_what_routers_learn_of_batch_times_is_averaged() -> None:
         'hadis_router_worker_time_ratio{worker="http://w1:8100"} 4.0\n'
     )
     http = FakeHttp({"http://a/metrics": METRICS + learnt % "1.0", "http://b/metrics": METRICS + learnt % "2.0"})
-    reading = await from_routers(http.session, ["http://a", "http://b"])
+    reading = await from_routers(http.session, ["http://a", "http://b"], clock)
     assert reading.ratios == {"light": {4: 1.5}}
     assert reading.worker_ratios == {"http://w1:8100": 4.0}
 
@@ -52,6 +51,7 @@ async def test_of_what_routers_say_each_size_is_kept_and_nonsense_is_not() -> No
     knowing = (
         f'{batch}{{tier="light",batch="1"}} 1.0\n{batch}{{tier="light",batch="4"}} 2.0\n'
         f'{batch}{{tier="heavy",batch="1"}} 0.0\n{batch}{{tier="heavy",batch="2"}} NaN\n'
+        f'{batch}{{tier="heavy",batch="4"}} 1e308\n{worker}{{worker="http://w4"}} 1e-308\n'
         f'{worker}{{worker="http://w1"}} 2.0\n{worker}{{worker="http://w2"}} 0.0\n{worker}{{worker="http://w3"}} NaN\n'
     )
     other = 'hadis_router_arrivals_total 1.0\nhadis_router_queued_seconds{tier="heavy"} 2.0\n'
@@ -61,7 +61,7 @@ async def test_of_what_routers_say_each_size_is_kept_and_nonsense_is_not() -> No
             "http://b/metrics": other + f'{worker}{{worker="http://w1"}} 4.0\n',
         }
     )
-    reading = await from_routers(http.session, ["http://a", "http://b"])
+    reading = await from_routers(http.session, ["http://a", "http://b"], clock)
     assert reading.series == {"http://a": 5.0, "http://b": 1.0}
     assert reading.queued_s == {"light": 0.5, "heavy": 2.0}
     assert reading.ratios == {"light": {1: 1.0, 4: 2.0}}
@@ -71,7 +71,7 @@ async def test_of_what_routers_say_each_size_is_kept_and_nonsense_is_not() -> No
 async def test_arrivals_are_told_apart_by_size() -> None:
     sized = "".join(f'hadis_router_arrivals_total{{size="{size}"}} {n}.0\n' for size, n in (("auto", 3), ("64x32", 1)))
     http = FakeHttp({"http://a/metrics": sized, "http://b/metrics": METRICS})
-    reading = await from_routers(http.session, ["http://a", "http://b"])
+    reading = await from_routers(http.session, ["http://a", "http://b"], clock)
     assert reading.series == {"http://a auto": 3.0, "http://a 64x32": 1.0, "http://b": 5.0}
     assert reading.sizes == {"http://a auto": "auto", "http://a 64x32": "64x32"}
 
@@ -84,54 +84,13 @@ async def test_arrivals_are_told_apart_by_size() -> None:
         ("hadis_router_arrivals_total{ 5\n", "http://r/metrics: "),
         (METRICS + 'hadis_router_batch_time_ratio{tier="light"} 1.0\n', "http://r/metrics: 'batch'"),
         (METRICS + 'hadis_router_batch_time_ratio{tier="light",batch="a"} 1.0\n', "http://r/metrics: invalid literal"),
+        (METRICS + "hadis_router_queued_seconds " * 200_000, "the answer is over 4194304 bytes"),
     ],
 )
 async def test_where_no_router_tells_its_arrivals_the_first_fault_is_told(text: str | None, said: str) -> None:
     http = FakeHttp({} if text is None else {"http://r/metrics": text})
     with pytest.raises(DemandError, match=said) as error:
-        await from_routers(http.session, ["http://r"])
+        await from_routers(http.session, ["http://r"], clock)
     assert error.value.reason == "NoRouter"
     with pytest.raises(DemandError, match="no router is ready"):
-        await from_routers(http.session, [])
-
-
-def prometheus(series: list[Any], age_s: float = 0.0, size: str | None = None, **changes: Any) -> FakeHttp:
-    """Return a Prometheus with these samples by router, of one size where they say it."""
-    labels: dict[str, Any] = {} if size is None else {"size": size}
-
-    def answer(params: Mapping[str, str]) -> str:
-        at = time.time() - age_s
-        values = [at] * len(series) if params["query"].startswith("timestamp(") else series
-        result = [{"metric": labels | {"pod": str(i)}, "value": [at, str(value)]} for i, value in enumerate(values)]
-        return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}} | changes)
-
-    return FakeHttp({f"{PROMETHEUS}/api/v1/query": answer})
-
-
-async def test_prometheus_gives_each_series_and_the_time_of_the_newest_sample() -> None:
-    reading = await from_prometheus(prometheus([5, 7], age_s=10).session, f"{PROMETHEUS}/", default_query("a", "b"))
-    assert sorted(reading.series.values()) == [5, 7]
-    assert reading.at_s == pytest.approx(time.time() - 10, abs=5)
-    assert reading.source == f"2 series from {PROMETHEUS}/"
-    assert reading.sizes == {}
-    sized = await from_prometheus(prometheus([5, 7], size="64x32").session, PROMETHEUS, default_query("a", "b"))
-    assert sized.sizes == dict.fromkeys(sized.series, "64x32")
-
-
-@pytest.mark.parametrize(
-    ("server", "reason"),
-    [
-        (FakeHttp(), "Unreachable"),
-        (FakeHttp({f"{PROMETHEUS}/api/v1/query": "<html>"}), "Unreachable"),
-        (FakeHttp({f"{PROMETHEUS}/api/v1/query": "[]"}), "QueryFailed"),
-        (prometheus([1], status="error", error="parse error"), "QueryFailed"),
-        (prometheus([]), "NoData"),
-        (prometheus([1], data={"resultType": "scalar", "result": [0, "1"]}), "NoData"),
-        (prometheus([1, "NaN"]), "NotANumber"),
-        (prometheus([1], age_s=STALE_S + 5), "StaleData"),
-    ],
-)
-async def test_a_prometheus_that_tells_nothing_is_an_error_with_a_reason(server: FakeHttp, reason: str) -> None:
-    with pytest.raises(DemandError) as error:
-        await from_prometheus(server.session, PROMETHEUS, "arrivals")
-    assert error.value.reason == reason
+        await from_routers(http.session, [], clock)

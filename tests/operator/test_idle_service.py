@@ -38,7 +38,7 @@ async def test_routers_are_quiet_since_the_last_request_to_any_and_what_is_not_k
     answers: dict[str, str], quiet: Quiet
 ) -> None:
     http = FakeHttp({f"{url}/metrics": text for url, text in answers.items()})
-    assert (await from_routers(http.session, [FIRST, SECOND])).quiet == quiet
+    assert (await from_routers(http.session, [FIRST, SECOND], lambda: 0.0)).quiet == quiet
 
 
 async def serving() -> Operator:

@@ -159,3 +159,16 @@ def test_a_profile_that_no_config_map_holds_is_told(profile: Profile, monkeypatc
     assert isinstance(problem, Problem)
     assert problem.reason == "ProfileTooLarge"
     assert "leave out cascades" in problem.message
+
+
+def test_of_a_status_what_cannot_be_is_not_remembered() -> None:
+    wrong = {
+        "batchTimeRatios": {"light": {"1": -2.0, "2": 0.0, "4": 2.0}},
+        "wantedByTier": {"light": -1, "heavy": 2},
+        "sizeShares": {"64x32": -1.0, "auto": 0.5},
+    }
+    memory = memory_of(service_view(service_object(status=wrong)))
+    assert memory.ratios == {"light": {4: 2.0}}
+    assert memory.workers_by_tier == {"heavy": 2}
+    assert memory.mix == ((None, 0.5),)
+    assert memory_of(service_view(service_object(status={"batchTimeRatios": {"light": {"one": 1.0}}}))).ratios == {}

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from documents import plan_document
@@ -26,6 +27,7 @@ from hadis_operator.views import ServiceView
 from kube_objects import (
     NAME,
     NAMESPACE,
+    child_object,
     deployment_object,
     pod_object,
     profile_object,
@@ -54,6 +56,7 @@ class Operator:
         if profile:
             self.cluster.put(profile_object())
         self.arrivals = 0.0
+        self.age_s = 0.0
         self.sampled_s: Callable[[], float] = lambda: time.time() + asyncio.get_running_loop().time()
         self.restart()
 
@@ -109,7 +112,7 @@ class Operator:
 
         def answer(params: Mapping[str, str]) -> str:
             value = self.sampled_s() if params["query"].startswith("timestamp(") else self.arrivals
-            result = [{"metric": {"pod": "r"}, "value": [0, str(value)]}]
+            result = [{"metric": {"pod": "r"}, "value": [self.sampled_s() + self.age_s, str(value)]}]
             return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
 
         self.http.answers[f"{PROMETHEUS}/api/v1/query"] = answer
@@ -291,14 +294,16 @@ async def test_beside_prometheus_routers_tell_what_waits_and_how_long_batches_ta
     operator = Operator(service_object(**METRICS))
     operator.prometheus()
     operator.arrivals, now_s = 100.0, time.time()
-    operator.sampled_s = lambda: now_s - 20.0
+    operator.sampled_s, operator.age_s = (lambda: now_s - 20.0), 20.0
     operator.cluster.put(pod_object("s", component="router", address="10.0.1.2"))
     operator.http.answers["http://10.0.1.1:8080/metrics"] = SLOW_ROUTER
     spec = operator.service.spec
     assert isinstance(spec, ServiceSpec)
     reading = await operator.reconciler._read_demand(spec)
+    assert isinstance(reading, DemandReading)
+    assert reading.at_s == pytest.approx(now_s - 20.0, abs=5)
     assert reading == DemandReading(
-        now_s - 20.0,
+        reading.at_s,
         {"[('pod', 'r')]": 100.0},
         {"heavy": 2.0},
         {"heavy": {4: 2.0}},
@@ -378,3 +383,50 @@ async def test_a_service_that_goes_is_left_to_the_garbage_collector(gone: bool) 
         operator.cluster.put(deleting)
     await operator.reconcile()
     assert operator.cluster.kube.requests == []
+
+
+@pytest.mark.parametrize("source", [{}, METRICS])
+def test_a_wall_clock_that_jumps_moves_nothing(monkeypatch: pytest.MonkeyPatch, source: dict[str, Any]) -> None:
+    real_s = time.time
+
+    @virtual
+    async def steps() -> None:
+        clock = asyncio.get_running_loop().time
+        operator = Operator(service_object(**source))
+        operator.prometheus()
+        operator.sampled_s = lambda: 1.7e9 + clock()
+        for step in range(40):
+            jump_s = {20: -600.0, 30: 600.0}.get(step // 10 * 10, 0.0)
+            monkeypatch.setattr(time, "time", lambda jump_s=jump_s: real_s() + jump_s)
+            operator.arrivals = 2.0 * clock()
+            operator.http.answers["http://10.0.1.1:8080/metrics"] = f"hadis_router_arrivals_total {operator.arrivals}\n"
+            await operator.reconcile()
+            operator.follow()
+            if step > 5:
+                assert operator.reconciler._memory is not None
+                assert operator.reconciler._memory.demand.observed_rps == pytest.approx(2.0)
+            assert operator.condition("MetricsAvailable").status == "True"
+            assert operator.condition("Degraded").reason != "NotReady"
+            await asyncio.sleep(EVERY_S)
+
+    steps()
+
+
+@virtual
+async def test_no_error_of_the_demand_stops_children_from_being_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = Operator(service_object(**METRICS))
+    lies: list[Any] = ["histogram", '"abc"', '{"status":"success"}', "[" * 10_000, '{"status":"success","data":[1]}']
+    for lie in [*lies, RuntimeError("a fault of ours")]:
+        if isinstance(lie, Exception):
+            monkeypatch.setattr("hadis_operator.demand_reader.from_prometheus", AsyncMock(side_effect=lie))
+        else:
+            operator.http.answers[f"{PROMETHEUS}/api/v1/query"] = lie
+        operator.cluster.put(child_object("Service", NAME))  # somebody took away all that we want of it
+        assert ("apply", NAME) in await operator.reconcile(), lie
+        metrics = operator.condition("MetricsAvailable")
+        assert (metrics.status, metrics.reason) == (
+            "False",
+            "ReadFailed" if isinstance(lie, Exception) else "BadAnswer",
+        )
+        assert "the last plan is held" in metrics.message
+        await asyncio.sleep(EVERY_S)

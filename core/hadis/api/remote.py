@@ -20,8 +20,9 @@ _SENT = frozenset({"model", "prompt", "n", "size", "seed", "negative_prompt", "n
 class SecretKey(Fields):
     """A key of a Secret in the service's namespace."""
 
-    name: Text = Field(description="Name of the Secret.")
-    key: Text = Field(description="Key of the Secret's data.")
+    # Operators ask for it by a path: no other may be meant by a name.
+    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253, description="Name of the Secret.")
+    key: str = Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253, description="Key of the Secret's data.")
 
 
 class Remote(Fields):

@@ -19,9 +19,10 @@ from hadis.api.difficulty import Difficulty as Difficulty
 from hadis.api.fields import Duration, Fields, Name, Positive, PositiveDuration, Share, between, parse_duration_s
 from hadis.api.images_api import ImagesApi
 from hadis.api.pipeline import InsidePath
+from hadis.api.prometheus import MetricsSource
 from hadis.api.rules import RELATIVE, Rule, in_kubernetes
 from hadis.api.tier import Tier
-from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
+from hadis.api.workload import RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
 MOST_ROWS = 10_000

@@ -17,24 +17,6 @@ from hadis.api.quantities import Cpu, Memory
 from hadis.api.rules import INSIDE, LONGEST_PATH, Rule
 
 
-class Prometheus(Fields):
-    """A Prometheus that scrapes the routers."""
-
-    address: str = Field(pattern=r"^https?://\S+$", description="For example http://prometheus.monitoring:9090.")
-    query: str | None = Field(
-        None,
-        min_length=1,
-        description="Counters of arrivals, one series per router and image size (label `size`; without it the "
-        "first size is planned with); default: hadis_router_arrivals_total of the service.",
-    )
-
-
-class MetricsSource(Fields):
-    """Where the demand is read from."""
-
-    prometheus: Prometheus | None = Field(None, description="Default: the routers' own /metrics.")
-
-
 class Autoscaling(Fields):
     """Router replicas by their CPU use."""
 
@@ -75,7 +57,9 @@ class RouterPods(PodFields):
     autoscaling: Autoscaling | None = Field(None, description="Let a HorizontalPodAutoscaler move the replicas.")
     resources: Resources = Resources(cpu="500m", memory="512Mi")
     allow_from_anywhere: bool = Field(
-        True, description="False: a NetworkPolicy lets in only pods of this namespace and Prometheus' scrapes."
+        True,
+        description="False: a NetworkPolicy lets in only pods of this namespace, the operator, and Prometheus as the "
+        "chart's prometheus.pods names it.",
     )
     links: Links = Field(default_factory=Links)
     jobs: LongJobs = Field(default_factory=LongJobs)

@@ -143,7 +143,7 @@ async def _read_demand(
         ratios_by_name = {worker["name"]: float(worker["time_ratio"]) for worker in status["workers"]}
         quiet = Quiet(math.inf if status["idle_s"] is None else float(status["idle_s"]))
         worker_ratios = {urls[name]: ratio for name, ratio in ratios_by_name.items() if name in urls}
-    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (httpx.HTTPError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Problem("NoRouter", f"the router does not answer: {error!r}")
     now, sizes = asyncio.get_running_loop().time(), {size: size for size in series}
     return DemandReading(now, series, queued_s, ratios, worker_ratios, url, sizes, quiet)

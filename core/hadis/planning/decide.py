@@ -4,9 +4,9 @@ Operator, `hadis up` and the replay observe in their own ways, call `decide`, an
 
     observe -> decide(snapshot, memory) -> act on the Decision
 
-Everything that is promised is decided here: the hold while nothing is known (below), GPUs within the budget and new
-workers before old ones (`gpu_budget`), what cannot be met as a condition (`conditions`). It is level-triggered: every
-event and the timer call the same step, on whatever is there then.
+Everything that is promised is decided here: no plan from nonsense (`readings`), what holds while nothing is known,
+GPUs within the budget and new workers before old ones (`gpu_budget`), what cannot be met as a condition
+(`conditions`). It is level-triggered: every event and the timer call the same step, on whatever is there then.
 
 After a restart the plan and the workers of before, read back from the status, are held until the demand is known again:
 they were chosen for a demand, and "none read yet" is not "none".
@@ -43,6 +43,7 @@ from hadis.planning.idle import followed_rest, resting_workers
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
+from hadis.planning.readings import believed
 from hadis.planning.sizes import arrivals_by_size, followed_mix, with_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.planning.speeds import corrected, followed
@@ -77,6 +78,8 @@ class Decision:
 def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Decision:
     """Return what to do about one service now."""
     profile = snapshot.profile
+    if isinstance(snapshot.reading, DemandReading):
+        snapshot = replace(snapshot, reading=believed(snapshot.reading, snapshot.now_s))
     conditions = [profile_condition(profile)]
     memory = replace(memory, began_s=snapshot.now_s if memory.began_s is None else memory.began_s)
     if snapshot.spec.mode == "Paused":
@@ -135,7 +138,8 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
         demand = demand.add(reading.at_s, reading.series)
         by_size = arrivals_by_size(memory.by_size, reading, tuning)
         mix = followed_mix(profile, memory.mix, by_size)
-        memory = replace(memory, ratios=followed(memory.ratios, reading.ratios), by_size=by_size, mix=mix)
+        learnt = {tier: ratios for tier, ratios in reading.ratios.items() if tier in profile.tiers}
+        memory = replace(memory, ratios=followed(memory.ratios, learnt), by_size=by_size, mix=mix)
     plan = memory.plan if memory.plan and {memory.plan.light, memory.plan.heavy} <= set(profile.tiers) else None
     known = memory.workers_by_tier or replicas_by_tier(snapshot.groups, profile)
     known = {tier: count for tier, count in known.items() if tier not in profile.slots}

@@ -16,6 +16,10 @@ _NOISE_DEVIATIONS = 1.0
 _MOST_SERIES = 1000
 """Counters that are remembered, those of the last reading first of all: routers come and go under new names for as long
 as a service lives."""
+_CLOSEST_S = 0.1
+"""Readings that are closer say no rate: one request between them would look like many per second."""
+_MOST_RPS = 1e6
+"""What rises faster is no count of requests."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,15 @@ class Demand:
     def add(self, at_s: float, series: Mapping[str, float]) -> Demand:
         """Return the demand with one more reading of the counters.
 
-        A counter that is new counts from what it shows now; a value that is no number, and a reading that is not later
-        than the last one, are left out.
+        A counter that is new counts from what it shows now, and so do all where they rise as no service could make
+        them. A value that is no number, and a reading that is not later than the last one, are left out.
         """
         finite = {name: value for name, value in series.items() if math.isfinite(value)}
-        if not finite or (self.readings and at_s <= self.readings[-1][0]):
+        since_s = at_s - self.readings[-1][0] if self.readings else math.inf
+        if not finite or since_s < _CLOSEST_S:
             return self
-        total = self.total + sum(_rise(self.series.get(name), value) for name, value in finite.items())
+        rise = sum(_rise(self.series.get(name), value) for name, value in finite.items())
+        total = self.total + (rise if rise <= _MOST_RPS * since_s else 0.0)
         absent = [(name, value) for name, value in self.series.items() if name not in finite]
         readings = (*self.readings, (at_s, total))
         longest_s = max(self.tuning.slow_window_s, self.tuning.steady_window_s)

@@ -52,7 +52,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [hadis.dev]
   resources: [diffusionservices/finalizers]
   verbs: [update]
-# The Secret by which the parts of a service know each other: made once. Those of users are not read: kubelet mounts them.
+# The Secret by which the parts of a service know each other: made once. Of users' Secrets those are read that a
+# service's metrics.prometheus names; kubelet mounts the others.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create]

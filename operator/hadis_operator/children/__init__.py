@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
 
-from hadis_operator.children import router, worker
+from hadis_operator.children import network, router, worker
 from hadis_operator.children.common import Manifest, Owner, service_secret, stamped
 from hadis_operator.children.worker_profile import tiers_config
 from hadis_operator.settings import OperatorSettings
@@ -32,6 +32,7 @@ def make(owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: P
     config, name = told_profile["metadata"]["name"], profile.resource.metadata.name
     fixed = [told_profile, told_service]
     fixed += router.children(owner, spec, settings, told_service["metadata"]["name"], (config, name))
+    fixed += network.policies(owner, spec, settings)
     workers = {}
     for pool in pools:
         tiers = tiers_config(owner, profile, pool.tiers)

@@ -83,8 +83,6 @@ def children(
     ]
     if spec.router.autoscaling:
         manifests.append(_autoscaler(spec, common, name))
-    if not spec.router.allow_from_anywhere:
-        manifests.append(_network_policy(common, selector))
     return manifests
 
 
@@ -168,14 +166,4 @@ def _autoscaler(spec: ServiceSpec, common: Manifest, name: str) -> Manifest:
             "maxReplicas": auto.max_replicas,
             "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": goal}}],
         },
-    }
-
-
-def _network_policy(common: Manifest, selector: dict[str, str]) -> Manifest:
-    inside: Manifest = {"from": [{"podSelector": {}}], "ports": [{"port": PORT, "protocol": "TCP"}]}
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": common,
-        "spec": {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress"], "ingress": [inside]},
     }
