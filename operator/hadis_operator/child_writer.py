@@ -86,7 +86,6 @@ class ChildWriter:
             if not (self._backoff.contested(path) and self._reason(path) == CONTESTED):  # it would not stay so
                 self._problems.pop(path, None)
             return
-
         if any(self._reason(self.path(*used)) == "NameTaken" for used in references(document)):
             return  # it would run with what is another's
 
@@ -104,12 +103,17 @@ class ChildWriter:
         await self.attempt(kind, name, document, write)
 
     async def change(self, kind: str, name: str, patch: Object) -> None:
-        """Merge a patch into an object that the service owns."""
+        """Merge a patch into an object that the service owns; one that is gone meanwhile is no error."""
 
         async def write() -> None:
             metrics.WRITES.labels(kind).inc()
-            answer = await self._kube.merge(self.path(kind, name), patch)
-            self._cache.saw({"Deployment": "deployments", "Pod": "pods"}[kind], "MODIFIED", answer)
+            try:
+                answer = await self._kube.merge(self.path(kind, name), patch)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+            else:
+                self._cache.saw({"Deployment": "deployments", "Pod": "pods"}[kind], "MODIFIED", answer)
 
         await self.attempt(kind, name, patch, write)
 

@@ -9,6 +9,7 @@ import pytest
 from fake_kube import FakeCluster
 from hadis.kube.client import ApiError, Object
 from hadis.planning.snapshot import Problem
+from hadis_operator.backoff import Backoff
 from hadis_operator.child_writer import ChildWriter
 from hadis_operator.field_managers import MANAGER
 from kube_objects import NAMESPACE, OWNERS, child_object, deployment_object
@@ -148,7 +149,20 @@ async def test_what_is_refused_is_told_in_the_servers_words_and_tried_again() ->
     del writing.kube.refuse[f"{SERVICES}/images"]
     await asyncio.sleep(30)
     assert await writing.apply() == 1
+    writing.undo()
+    assert await writing.apply() == 1  # what was refused was no contest
     assert writing.writer.problem() is None
+
+
+@virtual
+async def test_what_is_wanted_no_more_is_forgotten() -> None:
+    backoff = Backoff()
+    for _ in range(4):
+        backoff.tried("a", 1)
+        backoff.tried("b", 1)
+    backoff.keep({"a"})
+    assert (backoff.contested("a"), backoff.contested("b")) == (True, False)
+    assert (backoff.due("a", 1), backoff.due("b", 1)) == (False, True)
 
 
 @pytest.mark.parametrize("status", [0, 401, 429, 503])
@@ -177,6 +191,12 @@ async def test_the_gravest_are_told_together_and_those_of_former_children_not() 
     await writing.apply(child_object("Service", "refused"))
     writing.writer.forget_others()
     assert writing.writer.problem() == Problem("ChildRefused", "Service refused: refused")
+
+
+async def test_a_pod_that_is_gone_before_it_is_marked_is_no_trouble() -> None:
+    writing = Writing()
+    await writing.writer.change("Pod", "gone", {"metadata": {"annotations": {"a": "b"}}})
+    assert writing.writer.problem() is None
 
 
 def router(**spec: Any) -> Object:
