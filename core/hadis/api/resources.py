@@ -18,6 +18,7 @@ from hadis.api.access import Access
 from hadis.api.fields import Fields, Name, Positive, PositiveDuration, Share
 from hadis.api.images_api import ImagesApi
 from hadis.api.tier import Tier
+from hadis.api.tracing import Tracing
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
@@ -121,6 +122,7 @@ class ServiceSpec(Fields):
         description="Auto: plan and apply. Advisory: plan and say so, touch no pod. Paused: leave everything as it is.",
     )
     metrics: MetricsSource = Field(default_factory=MetricsSource)
+    tracing: Tracing | None = Field(None, description="Where traces go; default: the operator's setting, else nowhere.")
     router: RouterPods = Field(default_factory=RouterPods)
     worker: WorkerPods = Field(default_factory=WorkerPods)
 

@@ -28,6 +28,7 @@ from hadis_operator.children.common import (
     secret_variable,
     service_port,
 )
+from hadis_operator.children.tracing import trace_env
 from hadis_operator.settings import OperatorSettings
 
 PORT = 8100
@@ -107,7 +108,8 @@ def deployment(
     """
     make = _gpu_pod if pool.remote is None else _remote_pod
     spec_of_pods = make(spec, settings, profile, pool, config)
-    spec_of_pods["containers"][0]["env"].append(secret_variable(owner, "HADIS_WORKER_SECRET"))
+    env = spec_of_pods["containers"][0]["env"]
+    env += [secret_variable(owner, "HADIS_WORKER_SECRET"), *trace_env(owner, spec, settings)]
     name = child_name(owner.name, f"worker-{digest([pool.name, spec_of_pods])}")
     marks = {POOL: pool.name, REVISION: name.rsplit("-", 1)[1]}
     kind = {REMOTE: "true"} if pool.remote else {}

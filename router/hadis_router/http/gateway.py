@@ -23,6 +23,7 @@ from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.stats import EndedJob
+from hadis_router.dispatch.trace import JobTrace, no_trace
 from hadis_router.http.access import AccessControl
 from hadis_router.http.capabilities import able_tiers, wanted_size
 from hadis_router.http.client_use import ClientUse
@@ -70,6 +71,8 @@ class Gateway:
         self.retries, self.refusal_pace = Retries(), RefusalPace()
         self.state = RunState(plan=None, workers=())
         self.draining = False
+        self.new_trace: Callable[[float], JobTrace] = no_trace
+        """Of a job of the request that is handled, by when it arrived (loop time)."""
         self.jobs_by_request: dict[str, list[Job]] = {}
         """Jobs under way by their request's id, for those who ask for its progress."""
         self.owner_by_request: dict[str, str] = {}
@@ -153,6 +156,7 @@ class Gateway:
                 client=client,
                 request_id=request_id,
                 batch=batch,
+                trace=self.new_trace(arrived),
             )
             for i in range(request.n)
         ]

@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection, Iterator
 
 from hadis.api.tier import Tier
 from hadis.planning.sizes import AUTO, size_name
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 
 from hadis_router.dispatch.answer import PATHS, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job
 from hadis_router.http.capabilities import all_sizes, resolved_size
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OTHER = "other"
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 300)
 
@@ -77,7 +77,9 @@ class RouterMetrics:
         if how in self._by_path:
             answers, latency = self._by_path[how]
             answers.inc()
-            latency.observe(job.future.result().latency_s)
+            trace_id = job.trace.trace_id
+            exemplar = None if trace_id is None else {"trace_id": trace_id}
+            latency.observe(job.future.result().latency_s, exemplar)
         else:
             self._failures.labels(job.outcome, how).inc()
 
@@ -89,9 +91,10 @@ class RouterMetrics:
         """Show the dispatcher's queues, workers and plan too, and the attainment that is asked for."""
         self.registry.register(_Gauges(dispatcher, forecast_rps, attainment))
 
-    def text(self) -> bytes:
-        """Return the exposition."""
-        return generate_latest(self.registry)
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the exposition and its media type: OpenMetrics, which alone has exemplars, where `accept` names it."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self.registry), media_type
 
 
 class _Gauges:
