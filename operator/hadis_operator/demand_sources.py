@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
+from hadis.planning.comparison import GroupCounts, group_counts
 from hadis.planning.snapshot import DemandReading
 from hadis.planning.speeds import mean_ratios, mean_worker_ratios
 from hadis.protocol.secret import as_header
@@ -16,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 ARRIVALS, QUEUED = "hadis_router_arrivals_total", "hadis_router_queued_seconds"
 BATCH_RATIO, WORKER_RATIO = "hadis_router_batch_time_ratio", "hadis_router_worker_time_ratio"
-_READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO)
+GROUPS = "hadis_router_rollout_total"
+_READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO, GROUPS)
 STALE_S = 60.0
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
 
@@ -99,6 +101,7 @@ async def from_routers(
         worker_ratios=mean_worker_ratios(each.worker_ratios for each in told.values()),
         source=f"read from {len(told)} of {len(addresses)} routers",
         sizes={name: size for name, (size, _) in arrivals.items() if size},
+        groups=_together(told.values()),
     )
 
 
@@ -111,6 +114,17 @@ class RouterReading:
     queued_s: dict[str, float] = field(default_factory=dict)
     ratios: dict[str, dict[int, float]] = field(default_factory=dict)
     worker_ratios: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of the requests that each profile decided on, while a new one is tried."""
+
+
+def _together(readings: Iterable[RouterReading]) -> dict[str, GroupCounts]:
+    """Return what all routers counted, by the profile's hash."""
+    groups: dict[str, GroupCounts] = {}
+    for reading in readings:
+        for profile, sums in reading.sums.items():
+            groups[profile] = groups.get(profile, GroupCounts()) + group_counts(sums)
+    return groups
 
 
 async def _ask(http: aiohttp.ClientSession, address: str, secret: str | None) -> RouterReading:
@@ -139,3 +153,5 @@ def _take(name: str, labels: Mapping[str, str], value: float, reading: RouterRea
         reading.ratios.setdefault(labels["tier"], {})[int(labels["batch"])] = value
     elif name == WORKER_RATIO and value > 0:
         reading.worker_ratios[labels["worker"]] = value
+    elif name == GROUPS and 0 <= value < math.inf:
+        reading.sums.setdefault(labels["profile"], {})[labels["sum"]] = value

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from hadis.api.images_api import check_aliases
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
+from hadis.planning.rollout import Rollout
 from hadis.planning.sizes import read_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import read_ratios
@@ -28,6 +29,7 @@ def memory_of(service: ServiceView) -> Memory:
         ratios=ratios,
         mix=read_mix(status.size_shares),
         profile_hash=status.profile_hash,
+        rollout=status.rollout or Rollout(),
     )
 
 
@@ -51,6 +53,7 @@ def snapshot_of(
     worker_pods: Iterable[PodView],
     routers: int,
     late_s: float,
+    candidate: Profile | None = None,
 ) -> Snapshot:
     """Return the snapshot; groups are named by their pods' revision. `children` is None where there is no profile."""
     tiers, remote = (tuple(profile.tiers), profile.slots) if isinstance(profile, Profile) else ((), {})
@@ -63,6 +66,7 @@ def snapshot_of(
         groups=tuple(groups_of(children, deployments, tiers, remote)),
         routers=routers,
         late_s=late_s,
+        candidate=candidate,
     )
 
 

@@ -15,6 +15,7 @@ from hadis.kube.client import Kube
 from hadis.planning.decide import decide
 from hadis.planning.fleet import is_shared
 from hadis.planning.profile import Profile
+from hadis.planning.rollout import profiles_in_force
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.protocol.address import http_url
 from hadis.protocol.labels import label
@@ -25,6 +26,7 @@ from hadis_operator.cache import Cache
 from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner
 from hadis_operator.demand_sources import DemandError, default_query, from_prometheus, from_routers
+from hadis_operator.former_profiles import FormerProfiles
 from hadis_operator.observe import fitting, memory_of, snapshot_of
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import StatusWriter
@@ -53,6 +55,7 @@ class Reconciler:
         self._applier = Applier(self._namespace, self._name, kube, http, cache)
         self._writer = StatusWriter(self._namespace, self._name, kube, cache)
         self._memory: Memory | None = None
+        self._former = FormerProfiles(kube, self._namespace, self._name)
         self._children: tuple[tuple[object, ...], Children] | None = None
 
     async def reconcile(self) -> float:
@@ -65,16 +68,22 @@ class Reconciler:
             invalid = condition("Ready", False, service.spec.reason, service.spec.message)
             await self._writer.write_conditions(service, (invalid,))
             return _NOT_PLANNED_EVERY_S
-        snapshot, desired = await self._observe(service, service.spec)
-        decision = decide(snapshot, self._memory or memory_of(service))
+        memory = self._memory or memory_of(service)
+        snapshot, desired = await self._observe(service, service.spec, memory)
+        decision = decide(snapshot, memory)
         self._memory = decision.memory
         if desired is not None and decision.replicas is not None:
             await self._applier.apply(desired, decision.replicas)
         await self._writer.write(service, snapshot, decision)
         return max(0.0, self._due_s(service.spec) - asyncio.get_running_loop().time())
 
-    async def _observe(self, service: ServiceView, spec: ServiceSpec) -> tuple[Snapshot, Children | None]:
-        profile = fitting(spec, self._cache.profile(self._namespace, spec.profile))
+    async def _observe(
+        self, service: ServiceView, spec: ServiceSpec, memory: Memory
+    ) -> tuple[Snapshot, Children | None]:
+        profile, candidate = fitting(spec, self._cache.profile(self._namespace, spec.profile)), None
+        if isinstance(profile, Profile):
+            profile, candidate = await self._in_force(profile, spec, memory)
+            spec = spec.model_copy(update={"profile": profile.resource.metadata.name})
         desired = None
         if isinstance(profile, Profile) and spec.mode != "Paused":
             desired = self._desired(service, spec, profile)
@@ -95,8 +104,18 @@ class Reconciler:
             worker_pods=self._cache.pods(*of_service, "worker"),
             routers=routers,
             late_s=self._settings.worker_late_s,
+            candidate=candidate,
         )
         return snapshot, desired
+
+    async def _in_force(self, named: Profile, spec: ServiceSpec, memory: Memory) -> tuple[Profile, Profile | None]:
+        """Return the profile in force, and the one that the service names where that is not in force yet."""
+        known = await self._former.by_hash(memory.profile_hash) if spec.rollout else {}
+        profile, candidate = profiles_in_force(named, known, spec.rollout, memory.profile_hash, memory.rollout)
+        if fitting(spec, profile) is not profile:  # what the service asks for now, the old one does not have
+            profile, candidate = named, None
+        self._former.keep(profile)
+        return profile, candidate
 
     def _due_s(self, spec: ServiceSpec) -> float:
         """Return when the demand is to be read again, on the event loop's clock."""
@@ -117,7 +136,7 @@ class Reconciler:
             return Problem(error.reason, str(error))
         with contextlib.suppress(DemandError):  # what waits and how long batches take, routers alone know as of now
             own = await from_routers(self._http, urls, self._applier.secret)
-            return replace(reading, queued_s=own.queued_s, ratios=own.ratios, worker_ratios=own.worker_ratios)
+            return replace(own, at_s=reading.at_s, series=reading.series, source=reading.source, sizes=reading.sizes)
         return reading
 
     def _desired(self, service: ServiceView, spec: ServiceSpec, profile: Profile) -> Children:

@@ -14,6 +14,7 @@ from hadis.api.status import CHANGES_KEPT, DemandStatus, PlanChangeStatus, PlanS
 from hadis.kube.client import ApiError, Kube
 from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan
+from hadis.planning.rollout import CONDITION as ROLLOUT
 from hadis.planning.sizes import mix_document
 from hadis.planning.snapshot import Snapshot
 
@@ -47,6 +48,7 @@ class StatusWriter:
     async def write(self, service: ServiceView, snapshot: Snapshot, decision: Decision) -> None:
         """Bring the status up to date with a step."""
         status = _with_conditions(service, decision.conditions)
+        await self._tell_rollout(service, status)
         if decision.planned:
             gpus = gpu_counts(snapshot)
             status = status_of(status, decision, gpus)
@@ -70,6 +72,16 @@ class StatusWriter:
             self._written_s = self._clock()
             self._cache.saw("services", "MODIFIED", answer)
 
+    async def _tell_rollout(self, service: ServiceView, status: ServiceStatus) -> None:
+        """Tell as an event what becomes of a new profile: that it is tried, taken over, or rolled back and why."""
+        before, now = (
+            next((c for c in each.conditions if c.type == ROLLOUT), None) for each in (service.status, status)
+        )
+        if now is None or now.status == (before.status if before else "True"):
+            return
+        reason = {"Unknown": "ProfileTried", "True": "ProfileInForce", "False": "ProfileRolledBack"}[now.status]
+        await self._event(service, now.message, reason, "Warning" if now.status == "False" else "Normal")
+
     async def _with_change(self, service: ServiceView, plan: Plan, status: ServiceStatus) -> ServiceStatus:
         """Return the status with a change of plan that people should be told of; tell it as an event, too."""
         last, at_s = self._announced
@@ -86,7 +98,7 @@ class StatusWriter:
         await self._event(service, f"{plan.headline}; {plan.reason}")
         return status.model_copy(update={"changes": (*known, change)[-CHANGES_KEPT:]})
 
-    async def _event(self, service: ServiceView, text: str) -> None:
+    async def _event(self, service: ServiceView, text: str, reason: str = "PlanChanged", kind: str = "Normal") -> None:
         now = _now()
         event = {
             "apiVersion": "v1",
@@ -100,9 +112,9 @@ class StatusWriter:
                 "uid": service.uid,
             },
             "source": {"component": MANAGER},
-            "reason": "PlanChanged",
+            "reason": reason,
             "message": text[:1000],
-            "type": "Normal",
+            "type": kind,
             "count": 1,
             "firstTimestamp": now,
             "lastTimestamp": now,
@@ -128,6 +140,8 @@ def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]
         "ready_by_tier": dict(decision.ready_by_tier),
         "size_shares": mix_document(decision.memory.mix),
         "profile_hash": decision.memory.profile_hash,
+        "rollout": decision.memory.rollout if decision.memory.rollout.candidate else None,
+        "canary": decision.canary,
         "batch_time_ratios": {
             tier: {str(batch): _short(ratio) for batch, ratio in by_batch.items()}
             for tier, by_batch in decision.memory.ratios.items()
@@ -170,6 +184,7 @@ def _news(status: ServiceStatus) -> object:
         [(c.type, c.status, c.reason, c.observed_generation) for c in status.conditions],
         [p and (p.light, p.heavy, p.direct_ratio, p.deferral_ratio, p.tiers, p.feasible, p.generation) for p in plans],
         (status.observed_generation, status.gpus, status.wanted_by_tier, status.ready_by_tier, status.changes),
+        (status.rollout and (status.rollout.candidate, status.rollout.looks, status.rollout.verdict), status.canary),
     )
 
 

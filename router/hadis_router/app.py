@@ -25,7 +25,7 @@ from hadis_router.http import api, cors, edits, errors, events, pareto_front, st
 from hadis_router.http.access import AccessControl
 from hadis_router.http.entrance import Entrance
 from hadis_router.http.front_door import FrontDoor
-from hadis_router.http.gateway import Gateway, PromptScorer
+from hadis_router.http.gateway import Gateway
 from hadis_router.http.image_bodies import MOST_BYTES, MOST_HELD_BYTES, ImageBodies
 from hadis_router.http.jobs import routes as job_routes
 from hadis_router.http.jobs.service import Jobs
@@ -36,6 +36,7 @@ from hadis_router.http.links.public_url import SubPath
 from hadis_router.http.links.service import links_of
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.metrics import RouterMetrics
+from hadis_router.http.scorers import PromptScorer
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -78,7 +78,7 @@ _KEPT = (
     *("minItems", "maxItems", "maxProperties", "default"),
 )
 _DURATION = r"^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?([0-9]+(\.[0-9]+)?ms)?$"
-_DURATIONS = ("latency", "planEvery", "scaleDownAfter", "timeout")
+_DURATIONS = ("latency", "planEvery", "scaleDownAfter", "timeout", "for")
 
 
 def structural(model: type[BaseModel]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from hadis.api.access import Access
 from hadis.api.fields import Fields, Name, Positive, PositiveDuration, Share
 from hadis.api.images_api import ImagesApi
+from hadis.api.rollout import RolloutSpec
 from hadis.api.tier import Tier
 from hadis.api.tracing import Tracing
 from hadis.api.workload import MetricsSource, RouterPods, WorkerPods
@@ -122,6 +123,9 @@ class ServiceSpec(Fields):
         description="Auto: plan and apply. Advisory: plan and say so, touch no pod. Paused: leave everything as it is.",
     )
     metrics: MetricsSource = Field(default_factory=MetricsSource)
+    rollout: RolloutSpec | None = Field(
+        None, description="How a changed profile, or another one, comes into force; default: at once."
+    )
     tracing: Tracing | None = Field(None, description="Where traces go; default: the operator's setting, else nowhere.")
     router: RouterPods = Field(default_factory=RouterPods)
     worker: WorkerPods = Field(default_factory=WorkerPods)

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hadis.api.resources import ServiceSpec
+from hadis.planning.comparison import GroupCounts
 from hadis.planning.forecast import Demand
 from hadis.planning.plan import Plan
 from hadis.planning.profile import FIRST_SIZES, Mix, Profile
+from hadis.planning.rollout import Rollout
 from hadis.planning.speeds import Ratios
 
 
@@ -40,6 +42,8 @@ class DemandReading:
     """Where it was read, for the condition's message."""
     sizes: Mapping[str, str] = field(default_factory=dict)
     """By series, the image size that it counts (`auto` where requests leave it open), where it is of one."""
+    groups: Mapping[str, GroupCounts] = field(default_factory=dict)
+    """By profile's hash, what routers counted since they try a new one."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ class Snapshot:
     """Routers that are ready."""
     late_s: float = 600.0
     """Seconds after which a worker that is not ready is late: its models should have been loaded by then."""
+    candidate: Profile | None = None
+    """The new profile that the service names, where another one is in force still."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,9 @@ class Memory:
     """The image sizes that are planned with."""
     profile_hash: str = ""
     """Of the profile that they compare with; empty where none was planned with."""
+    rollout: Rollout = field(default_factory=Rollout)
+    canary_plan: Plan | None = None
+    """The new profile's, while it is tried."""
     recent_gpus: tuple[tuple[float, int], ...] = ()
     """(seconds, GPUs) that plans asked for within the scale-down window."""
     lowered: Mapping[str, Lowered] = field(default_factory=dict)

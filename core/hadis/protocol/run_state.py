@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from hadis.planning.plan import Plan
+from hadis.planning.rollout import Canary
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class RunState:
     changes: tuple[PlanChange, ...] = ()
     routers: tuple[str, ...] = ()
     """URLs of the routers that are ready, where there may be several."""
+    canary: Canary | None = None
+    """How a new profile is tried, where one is."""
 
 
 _STATE = TypeAdapter(RunState)

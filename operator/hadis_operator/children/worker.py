@@ -32,6 +32,8 @@ from hadis_operator.children.tracing import trace_env
 from hadis_operator.settings import OperatorSettings
 
 PORT = 8100
+PROFILE = "profile"
+"""The component that ConfigMaps with profiles are labelled with."""
 _MODELS = "/models"
 _GRACE_S = 15
 """Seconds on top of the longest batch in which a worker ends after SIGTERM."""
@@ -69,7 +71,7 @@ def pools(profile: Profile, *, shared: bool) -> list[Pool]:
 
 def profile_config(owner: Owner, profile: Profile) -> Manifest:
     """Return the ConfigMap with the profile as pods read it."""
-    return config_map(owner, "profile", *_profile_text(profile))
+    return config_map(owner, PROFILE, *_profile_text(profile))
 
 
 @lru_cache(maxsize=64)

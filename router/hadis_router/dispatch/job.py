@@ -128,6 +128,8 @@ class Job:
     on_light: Callable[[], None] | None = None
     """Called when `light_image` is kept and the heavy tier makes another."""
     trace: JobTrace = NO_TRACE
+    canary: bool = False
+    """Whether a new profile that is tried decides on it."""
 
     stage: Stage = Stage.NEW
     tier_reason: TierReason = TierReason.PLANNED
