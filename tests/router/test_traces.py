@@ -164,7 +164,7 @@ async def test_what_is_not_kept_reaches_the_worker_too_and_is_no_exemplar(profil
 async def test_probes_and_scrapes_have_no_spans_and_refusals_say_their_status(profile: Profile) -> None:
     spans = Spans()
     async with client_of(router_of(profile, spans, Instant())) as client:
-        for path in ("/healthz", "/metrics", "/v1/models"):
+        for path in ("/healthz", "/metrics", "/v1/models", PATH):  # the last is refused: there is nothing to get
             await client.get(path)
         assert [span.name for span in spans.all] == []
         refused = await client.post(PATH, json={"prompt": PROMPT}, headers={"traceparent": "nonsense"})
