@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
+from hadis.api.manifest import read_manifest
 from hadis.api.tracing import Tracing, trace_variables
+from hadis.cli.up import Machine
 from hadis.protocol.tracing import end_traces, is_on, make_provider
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+SCENES = Path(__file__).parents[2] / "examples/scenes.yaml"
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
 
@@ -97,7 +102,21 @@ async def test_where_the_collector_is_away_spans_are_dropped_and_the_process_end
         await end_traces(provider)
 
 
-def test_the_operators_name_of_a_service_stands() -> None:
+def test_sampling_and_where_spans_are_from_are_variables() -> None:
     variables = trace_variables(Tracing(endpoint="http://c:4318", sample_ratio=0.1), {"a": "b", "c": "d"})
     assert variables["OTEL_TRACES_SAMPLER_ARG"] == "0.1"
     assert variables["OTEL_RESOURCE_ATTRIBUTES"] == "a=b,c=d"
+
+
+def test_on_one_machine_the_manifest_turns_them_on_and_the_environment_has_the_last_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+    read = read_manifest(SCENES)
+    traced = read.service.spec.model_copy(update={"tracing": Tracing(endpoint="http://c:4318")})
+    manifest = replace(read, service=read.service.model_copy(update={"spec": traced}))
+    for started, on in ((read, False), (manifest, True)):
+        machine = Machine(started, SCENES, tmp_path, "127.0.0.1", 1, (None,), print)
+        for child in (machine._router(tmp_path), *machine.places()):
+            assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in child.environment) is on
+            assert "OTEL_TRACES_SAMPLER_ARG" not in child.environment
