@@ -20,6 +20,8 @@ BATCH_RATIO, WORKER_RATIO = "hadis_router_batch_time_ratio", "hadis_router_worke
 GROUPS = "hadis_router_rollout_total"
 _READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO, GROUPS)
 STALE_S = 60.0
+_LARGEST = 2.0**53
+"""Beyond, counters do not count."""
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
 
 
@@ -153,5 +155,5 @@ def _take(name: str, labels: Mapping[str, str], value: float, reading: RouterRea
         reading.ratios.setdefault(labels["tier"], {})[int(labels["batch"])] = value
     elif name == WORKER_RATIO and value > 0:
         reading.worker_ratios[labels["worker"]] = value
-    elif name == GROUPS and 0 <= value < math.inf:
+    elif name == GROUPS and 0 <= value <= _LARGEST:
         reading.sums.setdefault(labels["profile"], {})[labels["sum"]] = value

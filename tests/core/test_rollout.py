@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from documents import profile_document
-from hadis.api.resources import CascadeProfile
+from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.api.rollout import RolloutSpec
-from hadis.planning.comparison import GroupCounts, difference_over, regression, wilson
+from hadis.planning.comparison import GroupCounts, difference_over, group_counts, regression, wilson
+from hadis.planning.decide import decide
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import (
     LEAST_IMAGES,
@@ -24,6 +25,7 @@ from hadis.planning.rollout import (
     profiles_in_force,
     why_not_comparable,
 )
+from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -190,3 +192,43 @@ def test_how_much_worse_is_told_with_so_many_images(images: int, missed: int) ->
     assert regression(stable, GroupCounts(images, missed - 1), risk) is None
     found = regression(stable, GroupCounts(images, missed), risk)
     assert found is not None and found.reason == "LatencyRose"
+
+
+def test_a_mean_of_few_is_no_mean() -> None:
+    stable = GroupCounts(1000, 0, 0, 1000, 300, 300.0, 700.0, 500.0)
+    few = GroupCounts(100, 0, 0, 5, 1, 1.5, 1.0, 0.2)
+    assert regression(stable, few, RISK) is None
+
+
+@given(
+    sums=st.dictionaries(st.sampled_from(list(GroupCounts.__match_args__)), st.floats(0, 2.0**53)),
+    images=st.integers(30),
+)
+def test_whatever_a_router_says_is_compared_without_an_error(sums: dict[str, float], images: int) -> None:
+    told = replace(group_counts(sums), images=images + int(sums.get("missed", 0)))
+    regression(GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), told, RISK / LOOKS)
+    regression(told, GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), RISK / LOOKS)
+
+
+@given(load=st.floats(0.01, 50), ready=st.integers(0, 4))
+@settings(max_examples=25, deadline=None)
+def test_what_is_tried_changes_nothing_of_plan_and_workers(load: float, ready: int) -> None:
+    spec = ServiceSpec.read({
+        "profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, "rollout": {"canary": 0.5},
+    })  # fmt: skip
+    slow = [tier | {"latency": [{"batch": 1, "seconds": 3.0}]} for tier in profile_document()["spec"]["tiers"]]
+    group = WorkerGroup("ALL", ("light", "heavy"), replicas=ready, created=ready)
+    workers = tuple(Worker(f"w{i}", "ALL", ("light", "heavy"), ready=True) for i in range(ready))
+    decisions = []
+    for candidate in (None, profile_of(tiers=slow)):
+        memory = Memory()
+        for step in range(4):
+            reading = DemandReading(2.0 * step, {"router": load * 2 * step})
+            seen = Snapshot(2.0 * step, spec, OLD, reading, workers, (group,), candidate=candidate)
+            decision = decide(seen, memory)
+            memory = decision.memory
+        decisions.append(decision)
+    without, tried = decisions
+    assert (without.plan, without.target, without.replicas) == (tried.plan, tried.target, tried.replicas)
+    assert without.canary is None
+    assert (tried.canary is not None) == (ready > 0)

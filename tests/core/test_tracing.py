@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -40,6 +41,12 @@ def test_an_endpoint_turns_traces_on(environment: dict[str, str], on: bool) -> N
 def test_what_cannot_be_sent_is_said() -> None:
     with pytest.raises(ValueError, match="not by grpc"):
         is_on(ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+
+
+def test_that_the_library_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(ValueError, match=r"pip install 'hadis\[tracing\]'"):
+        is_on(ENDPOINT)
 
 
 class Collector(HTTPServer):

@@ -12,7 +12,7 @@ import pytest
 from documents import profile_document
 from fake_workers import FakeWorkers, make_dispatcher, make_job, make_plan
 from hadis.api.resources import CascadeProfile, Difficulty
-from hadis.planning.comparison import GroupCounts
+from hadis.planning.comparison import GroupCounts, regression
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import Canary
 from hadis.protocol.run_state import RunState, WorkerAddress
@@ -113,3 +113,19 @@ async def test_the_router_follows_the_canary_and_tells_what_it_counts(profile: P
             unknown = DIFFICULTY.model_copy(update={"features": ("taste",)})
             app.state.gateway.take_state(RunState(PLAN, workers, canary=replace(CANARY, difficulty=unknown, share=1.0)))
             assert (await post(client, prompt="a")).headers["x-hadis-path"] == "light"
+
+
+@virtual
+async def test_thresholds_of_other_images_are_told_by_what_they_defer(profile: Profile) -> None:
+    lanes, chance, plan = Lanes(profile, random.Random(2)), random.Random(1), make_plan(deferral=0.2)
+    lanes.set_canary(replace(CANARY, deferral_ratio=0.2, confidence_quantiles=(0.98, 0.99, 1.0)))
+    for _ in range(1000):
+        job = make_job(difficulty=chance.random())
+        job.canary, job.confidence, job.tier = lanes.next_is_canary(), chance.random(), "light"
+        cascade, kept = lanes.of(job, plan)
+        lanes.judged(job, kept, deferred=cascade.should_defer(job, kept))
+        job.cancel()
+    old, new = (replace(lanes.counts[group], images=1000) for group in (OLD, "new"))
+    found = regression(old, new, 0.005)
+    assert found is not None and found.reason == "DeferralRose"
+    assert regression(old, old, 0.005) is None

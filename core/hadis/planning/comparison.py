@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from statistics import NormalDist
 
 
@@ -58,10 +58,19 @@ class GroupCounts:
 
 
 def group_counts(sums: Mapping[str, float]) -> GroupCounts:
-    """Return the counts that a router told by their names; those of other names are left out."""
-    whole = {f.name for f in fields(GroupCounts) if f.type == "int"}
-    known = {f.name for f in fields(GroupCounts)}
-    return GroupCounts(**{name: int(n) if name in whole else n for name, n in sums.items() if name in known})  # type: ignore[arg-type]
+    """Return the counts that a router told by their names; a part is never more than what it is of."""
+    images, judged = int(sums.get("images", 0)), int(sums.get("judged", 0))
+    missed = min(images, int(sums.get("missed", 0)))
+    return GroupCounts(
+        images=images,
+        missed=missed,
+        unanswered=min(missed, int(sums.get("unanswered", 0))),
+        judged=judged,
+        deferred=min(judged, int(sums.get("deferred", 0))),
+        deferrals_planned=min(judged, sums.get("deferrals_planned", 0.0)),
+        confidence=min(judged, sums.get("confidence", 0.0)),
+        confidence_squares=min(judged, sums.get("confidence_squares", 0.0)),
+    )
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,8 @@ MEASURES = 4
 """How many tests one comparison makes."""
 _MISSED, _UNANSWERED, _DEFERRED, _CONFIDENCE = 0.01, 0.005, 0.05, 0.05
 """Tolerances."""
+_LEAST_FOR_MEANS = 30
+"""Light images of each group: of fewer, the normal interval promises too much."""
 
 
 def regression(stable: GroupCounts, candidate: GroupCounts, risk: float) -> Regression | None:
@@ -95,7 +106,8 @@ def _regressions(stable: GroupCounts, candidate: GroupCounts, z: float) -> Itera
     mine, its = candidate.missed / candidate.images, stable.missed / stable.images
     if difference_over((candidate.missed, candidate.images), (stable.missed, stable.images), z) > _MISSED:
         yield Regression("LatencyRose", f"{mine:.2%} missed the objective, against {its:.2%} ({both})")
-    if not stable.judged or not candidate.judged:
+    fewest = min(stable.judged, candidate.judged)
+    if not fewest:
         return
     mine, its = candidate.deferred / candidate.judged, stable.deferred / stable.judged
     over = difference_over((candidate.deferred, candidate.judged), (stable.deferred, stable.judged), z)
@@ -104,7 +116,10 @@ def _regressions(stable: GroupCounts, candidate: GroupCounts, z: float) -> Itera
         planned = f"planned {candidate.deferral_planned:.1%} and {stable.deferral_planned:.1%}"
         yield Regression("DeferralRose", f"{mine:.1%} of the light images were deferred, against {its:.1%} ({planned})")
     fall = stable.confidence_mean - candidate.confidence_mean
-    if fall - z * math.hypot(stable.confidence_error, candidate.confidence_error) > _CONFIDENCE:
+    if (
+        fewest >= _LEAST_FOR_MEANS
+        and fall - z * math.hypot(stable.confidence_error, candidate.confidence_error) > _CONFIDENCE
+    ):
         mine, its = candidate.confidence_mean, stable.confidence_mean
         yield Regression("ConfidenceFell", f"light images have a confidence of {mine:.3f}, against {its:.3f} ({both})")
 

@@ -7,7 +7,7 @@ and `hadis up` set the variables from a service's `spec.tracing` (`hadis.api.tra
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import importlib
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _HTTP = "http/protobuf"
+_EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _SHUTDOWN_S = 3.0
 
 
@@ -32,8 +33,12 @@ def is_on(environment: Mapping[str, str]) -> bool:
     protocol = next((value for name in _PROTOCOLS if (value := environment.get(name, "").strip())), _HTTP)
     if protocol != _HTTP:
         raise ValueError(f"traces are sent by {_HTTP} (port 4318 of a collector), not by {protocol}")
-    if importlib.util.find_spec("opentelemetry") is None or importlib.util.find_spec("opentelemetry.sdk") is None:
-        raise ValueError(f"{variable} is set, but OpenTelemetry is not installed; pip install 'hadis[tracing]'")
+    try:
+        importlib.import_module(_EXPORTER)
+    except ImportError:
+        raise ValueError(
+            f"{variable} is set, but OpenTelemetry is not installed; pip install 'hadis[tracing]'"
+        ) from None
     return True
 
 
