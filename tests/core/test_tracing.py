@@ -124,6 +124,6 @@ def test_on_one_machine_the_manifest_turns_them_on_and_the_environment_has_the_l
     manifest = replace(read, service=read.service.model_copy(update={"spec": traced}))
     for started, on in ((read, False), (manifest, True)):
         machine = Machine(started, SCENES, tmp_path, "127.0.0.1", 1, (None,), print)
-        for child in (machine._router(tmp_path), *machine.places()):
-            assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in child.environment) is on
-            assert "OTEL_TRACES_SAMPLER_ARG" not in child.environment
+        for environment in (machine._router(tmp_path).environment, machine.places()[0].environment):
+            assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in environment) is on
+            assert "OTEL_TRACES_SAMPLER_ARG" not in environment
