@@ -33,10 +33,10 @@ class FormerProfiles:
     async def by_hash(self, content: str) -> dict[str, Profile]:
         """Return the profiles that are known, after a look at the ConfigMaps where one with this hash is not yet."""
         if content and content not in self._known and not self._read:
-            self._read = True
             listing = await self._kube.get(
                 f"/api/v1/namespaces/{self._namespace}/configmaps", labelSelector=self._selector
             )
+            self._read = True
             mounted = [item for item in listing["items"] if item["metadata"]["labels"].get(COMPONENT) == PROFILE]
             self._known |= {profile.hash: profile for item in mounted if (profile := _profile(item)) is not None}
         return self._known

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hadis.kube.client import ApiError
 from hadis.planning.comparison import GroupCounts, group_counts
 from kube_objects import NAMESPACE, profile_object, service_object
 from test_reconciler import Operator
@@ -151,6 +152,28 @@ async def test_without_the_former_profile_the_new_one_is_in_force() -> None:
     await operator.reconcile()
     assert operator.verdict == ("True", "InForce")
     assert operator.status.profile_hash != operator.first
+
+
+async def test_an_api_server_that_is_away_is_asked_again_for_the_former_profile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    operator = Rollout("10m")
+    await operator.serve()
+    operator.change("second")
+    operator.restart()
+    kube, listed = operator.cluster.kube, operator.cluster.kube.get
+
+    async def away(path: str, **query: str) -> dict[str, Any]:
+        if path.endswith("/configmaps"):
+            raise ApiError(500, "away")
+        return await listed(path, **query)
+
+    monkeypatch.setattr(kube, "get", away)
+    with pytest.raises(ApiError):
+        await operator.reconcile()
+    monkeypatch.setattr(kube, "get", listed)
+    assert await operator.reconcile() == []
+    assert (operator.verdict[0], operator.status.profile_hash) == ("Unknown", operator.first)
 
 
 @pytest.mark.parametrize("sums", [{}, {"images": 5, "nonsense": 7}])
