@@ -8,7 +8,7 @@ RUN useradd --uid 10001 --create-home hadis && touch README.md
 
 FROM base AS router
 # Word frequencies of English are all that the router looks up; the other languages' take 50 MB.
-RUN pip install --no-cache-dir '.[router]' \
+RUN pip install --no-cache-dir '.[router,tracing]' \
     && find "$(python -c 'import wordfreq; print(wordfreq.DATA_PATH)')" -name '*.msgpack.gz' ! -name '*_en.*' -delete
 COPY . .
 RUN pip install --no-cache-dir --no-deps --force-reinstall .
@@ -18,7 +18,7 @@ EXPOSE 8080
 ENTRYPOINT ["python", "-m", "hadis_router"]
 
 FROM base AS worker
-RUN pip install --no-cache-dir '.[worker]'
+RUN pip install --no-cache-dir '.[worker,tracing]'
 COPY . .
 RUN pip install --no-cache-dir --no-deps --force-reinstall .
 USER 10001

@@ -21,8 +21,11 @@ for name in ("png", "jpeg", "webp"):
 assert set(sys.modules) == before, "an answer waits for an import"
 """
 HEAVY = {
-    "worker": ("import hadis_worker.__main__, hadis_worker.app", {"torch", "diffusers", "transformers"}),
-    "router": ("import hadis_router.__main__", {"torch", "kubernetes", "pandas", "scipy"}),
+    "worker": (
+        "import hadis_worker.__main__, hadis_worker.app",
+        {"torch", "diffusers", "transformers", "opentelemetry.sdk"},
+    ),
+    "router": ("import hadis_router.__main__", {"torch", "kubernetes", "opentelemetry.sdk", "pandas", "scipy"}),
     "operator": ("import hadis_operator", {"torch", "pandas", "scipy"}),
     "hadis up": (COMMAND.format("up"), {"hadis_profiler", "hadis_router", "kubernetes", "torch"}),
     "hadis status": (COMMAND.format("status"), {"hadis_profiler", "hadis_router", "kubernetes", "torch"}),

@@ -57,7 +57,7 @@ class DemandReader:
         reading = await self._read(self._from_prometheus(prometheus, address, query))
         if isinstance(reading, Problem) or isinstance(own, Problem):
             return reading
-        return replace(reading, queued_s=own.queued_s, ratios=own.ratios, worker_ratios=own.worker_ratios)
+        return replace(own, at_s=reading.at_s, series=reading.series, source=reading.source, sizes=reading.sizes)
 
     async def _read(self, source: Awaitable[DemandReading]) -> DemandReading | Problem:
         try:

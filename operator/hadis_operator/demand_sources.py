@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
-from hadis.planning.readings import is_ratio
+from hadis.planning.comparison import GroupCounts, group_counts
+from hadis.planning.readings import MOST_COUNT, is_ratio
 from hadis.planning.snapshot import DemandReading, Quiet
 from hadis.planning.speeds import mean_ratios, mean_worker_ratios
 from hadis.protocol.secret import as_header
@@ -18,7 +19,8 @@ from hadis_operator.bounded import read_bounded
 ARRIVALS, QUEUED = "hadis_router_arrivals_total", "hadis_router_queued_seconds"
 BATCH_RATIO, WORKER_RATIO = "hadis_router_batch_time_ratio", "hadis_router_worker_time_ratio"
 IDLE = "hadis_router_idle_seconds"
-_READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO, IDLE)
+GROUPS = "hadis_router_rollout_total"
+_READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO, IDLE, GROUPS)
 STALE_S = 60.0
 TIMEOUT = aiohttp.ClientTimeout(total=3)
 _MOST_BYTES = 4 * 1024 * 1024
@@ -67,6 +69,7 @@ async def from_routers(
         source=f"read from {len(told)} of {len(addresses)} routers",
         sizes={name: size for name, (size, _) in arrivals.items() if size},
         quiet=Quiet(min(each.idle_s for each in told.values()), complete=len(told) == len(addresses)),
+        groups=_together(told.values()),
     )
 
 
@@ -81,6 +84,17 @@ class RouterReading:
     worker_ratios: dict[str, float] = field(default_factory=dict)
     idle_s: float = 0.0
     """Seconds since its last request; of a router that does not tell it, none."""
+    sums: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of the requests that each profile decided on, while a new one is tried."""
+
+
+def _together(readings: Iterable[RouterReading]) -> dict[str, GroupCounts]:
+    """Return what all routers counted, by the profile's hash."""
+    groups: dict[str, GroupCounts] = {}
+    for reading in readings:
+        for profile, sums in reading.sums.items():
+            groups[profile] = groups.get(profile, GroupCounts()) + group_counts(sums)
+    return groups
 
 
 async def _ask(http: aiohttp.ClientSession, address: str, secret: str | None) -> RouterReading:
@@ -112,3 +126,5 @@ def _take(name: str, labels: Mapping[str, str], value: float, reading: RouterRea
         reading.ratios.setdefault(labels["tier"], {})[int(labels["batch"])] = value
     elif name == WORKER_RATIO and is_ratio(value):
         reading.worker_ratios[labels["worker"]] = value
+    elif name == GROUPS and 0 <= value <= MOST_COUNT:
+        reading.sums.setdefault(labels["profile"], {})[labels["sum"]] = value

@@ -9,6 +9,7 @@ from hadis.api.resources import ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
 from hadis.planning.readings import usable_ratios
+from hadis.planning.rollout import Rollout
 from hadis.planning.sizes import read_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import read_ratios
@@ -34,6 +35,7 @@ def memory_of(service: ServiceView) -> Memory:
         mix=read_mix({size: share for size, share in status.size_shares.items() if 0 < share <= 1}),
         profile_hash=status.profile_hash,
         rest=_rest_of(status),
+        rollout=status.rollout or Rollout(),
     )
 
 
@@ -70,6 +72,7 @@ def snapshot_of(
     quiet: Quiet | None = None,
     router_problem: Problem | None = None,
     child_problem: Problem | None = None,
+    candidate: Profile | None = None,
 ) -> Snapshot:
     """Return the snapshot; groups are named by their pods' revision. `children` is None where there is no profile."""
     tiers, remote = (tuple(profile.tiers), profile.slots) if isinstance(profile, Profile) else ((), {})
@@ -85,6 +88,7 @@ def snapshot_of(
         quiet=quiet,
         router_problem=router_problem,
         child_problem=child_problem,
+        candidate=candidate,
     )
 
 

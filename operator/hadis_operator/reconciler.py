@@ -15,7 +15,8 @@ from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
 from hadis.planning.gpu_pool import decide_in_pool
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Serving, Snapshot
+from hadis.planning.rollout import profiles_in_force
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Serving, Snapshot
 from hadis.protocol.address import http_url
 from hadis.protocol.labels import label
 
@@ -26,6 +27,7 @@ from hadis_operator.children import Children, router
 from hadis_operator.children.common import Owner, propagated
 from hadis_operator.demand_reader import DemandReader
 from hadis_operator.fetch_progress import fetch_status
+from hadis_operator.former_profiles import FormerProfiles
 from hadis_operator.gpu_pools import GpuPools
 from hadis_operator.observe import fitting, groups_of, memory_of, problem_of_routers, snapshot_of, worker_of
 from hadis_operator.permitted import permitted
@@ -67,6 +69,7 @@ class Reconciler:
         self._applier = Applier(self._namespace, self._name, kube, http, cache)
         self._writer = StatusWriter(self._namespace, self._name, kube, cache)
         self._memory: Memory | None = None
+        self._former = FormerProfiles(kube, self._namespace, self._name)
         self._children: tuple[tuple[object, ...], Children] | None = None
 
     async def reconcile(self) -> float:
@@ -81,8 +84,9 @@ class Reconciler:
             unread = condition("ProfileValid", None, spec.reason, spec.message)
             await self._writer.write_conditions(service, [unread, *unplanned_conditions(self._serving(), spec)])
             return _NOT_PLANNED_EVERY_S
-        snapshot, desired = await self._observe(service, spec)
-        snapshot, decision = self._decide(service, snapshot)
+        memory = self._memory or memory_of(service)
+        snapshot, desired = await self._observe(service, spec, memory)
+        snapshot, decision = self._decide(service, snapshot, memory)
         problem = snapshot.child_problem
         try:
             if desired is not None and decision.replicas is not None:
@@ -99,9 +103,8 @@ class Reconciler:
         pods = self._cache.pods(*self._label, "worker")
         await self._writer.write(service, snapshot, decision, await fetch_status(self._http, pods))
 
-    def _decide(self, service: ServiceView, snapshot: Snapshot) -> tuple[Snapshot, Decision]:
+    def _decide(self, service: ServiceView, snapshot: Snapshot, memory: Memory) -> tuple[Snapshot, Decision]:
         """Decide within what the service's pool grants it. Without an await: the pool's ledger is right throughout."""
-        memory = self._memory or memory_of(service)
         if not service.pool:
             self._pools.forget(service.key)
             decision = decide(snapshot, memory)
@@ -112,8 +115,13 @@ class Reconciler:
         self._memory = decision.memory
         return snapshot, decision
 
-    async def _observe(self, service: ServiceView, spec: ServiceSpec) -> tuple[Snapshot, Children | None]:
-        profile = fitting(spec, self._cache.profile(self._namespace, spec.profile))
+    async def _observe(
+        self, service: ServiceView, spec: ServiceSpec, memory: Memory
+    ) -> tuple[Snapshot, Children | None]:
+        profile, candidate = fitting(spec, self._cache.profile(self._namespace, spec.profile)), None
+        if isinstance(profile, Profile):
+            profile, candidate = await self._in_force(profile, spec, memory)
+            spec = spec.model_copy(update={"profile": profile.resource.metadata.name})
         desired = None
         if isinstance(profile, Profile) and spec.mode != "Paused":
             desired = self._desired(service, spec, profile)
@@ -135,6 +143,7 @@ class Reconciler:
             quiet=self._demand.quiet,
             router_problem=self._router_problem(),
             child_problem=self._applier.problem if spec.mode == "Auto" else None,
+            candidate=candidate,
         )
         return snapshot, desired
 
@@ -157,6 +166,15 @@ class Reconciler:
         deployments = self._cache.deployments(*self._label, "router")
         pods = self._cache.pods(*self._label, "router")
         return problem_of_routers(deployments, pods, self._now_s(), self._settings.worker_late_s)
+
+    async def _in_force(self, named: Profile, spec: ServiceSpec, memory: Memory) -> tuple[Profile, Profile | None]:
+        """Return the profile in force, and the one that the service names where that is not in force yet."""
+        known = await self._former.by_hash(memory.profile_hash) if spec.rollout else {}
+        profile, candidate = profiles_in_force(named, known, spec.rollout, memory.profile_hash, memory.rollout)
+        if fitting(spec, profile) is not profile:  # what the service asks for now, the old one does not have
+            profile, candidate = named, None
+        self._former.keep(profile)
+        return profile, candidate
 
     def _due_s(self, spec: ServiceSpec) -> float:
         """Return when the demand is to be read again, on the event loop's clock."""

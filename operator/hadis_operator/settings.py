@@ -42,6 +42,10 @@ class OperatorSettings(BaseSettings):
         None, description="JSON object (namespaceLabels, podLabels): the operator's own pods, let in to read."
     )
     scraper_pods: list[Peer] = Field([], description="JSON list of the same: Prometheus' pods, let in to scrape.")
+    tracing_endpoint: str = Field(
+        "", pattern=r"^(https?://\S+)?$", description="Collector of traces, for services that name none; empty: none."
+    )
+    tracing_sample_ratio: float = Field(1.0, ge=0, le=1, description="Share of the requests that are traced there.")
     metrics_port: int = Field(9100, ge=0, le=65535, description="Port of the operator's own metrics; 0: none.")
     watch_namespaces: list[str] = Field([], description="JSON list of the namespaces to watch; empty: every one.")
     release: str = Field("hadis-operator", description="Name of the Lease that operators of one release share.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from hadis.api.conditions import Condition, with_times
 from hadis.api.crd import GROUP, VERSION
@@ -12,6 +12,7 @@ from hadis.api.status import CHANGES_KEPT, DemandStatus, FetchStatus, PlanChange
 from hadis.kube.client import ApiError, Kube
 from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan
+from hadis.planning.rollout import CONDITION as ROLLOUT
 from hadis.planning.sizes import mix_document
 from hadis.planning.snapshot import Snapshot
 from hadis.protocol.labels import gpu_workers
@@ -48,6 +49,7 @@ class StatusWriter:
     ) -> None:
         """Bring the status up to date with a step."""
         status = _with_conditions(service, decision.conditions).model_copy(update={"fetch": fetch or FetchStatus()})
+        await self._tell_rollout(service, status)
         if decision.planned:
             gpus = gpu_counts(snapshot)
             status = status_of(status, decision, gpus)
@@ -73,6 +75,17 @@ class StatusWriter:
             self._cache.saw("services", "MODIFIED", answer)
             for message in changes(service.status.conditions, status.conditions):
                 await self._events.tell(service.uid, message)
+
+    async def _tell_rollout(self, service: ServiceView, status: ServiceStatus) -> None:
+        """Tell as an event what becomes of a new profile: that it is tried, taken over, or rolled back and why."""
+        before, now = (
+            next((c for c in each.conditions if c.type == ROLLOUT), None) for each in (service.status, status)
+        )
+        if now is None or now.status == (before.status if before else "True"):
+            return
+        reason = {"Unknown": "ProfileTried", "True": "ProfileInForce", "False": "ProfileRolledBack"}[now.status]
+        kind: Literal["Normal", "Warning"] = "Warning" if now.status == "False" else "Normal"
+        await self._events.tell(service.uid, Message(kind, reason, now.message))
 
     async def _with_change(self, service: ServiceView, plan: Plan, status: ServiceStatus) -> ServiceStatus:
         """Return the status with a change of plan that people should be told of; tell it as an event, too."""
@@ -107,6 +120,8 @@ def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]
         "size_shares": mix_document(decision.memory.mix),
         "profile_hash": decision.memory.profile_hash,
         "start_seconds": None if (start_s := decision.memory.rest.start_s) is None else _short(start_s),
+        "rollout": decision.memory.rollout if decision.memory.rollout.candidate else None,
+        "canary": decision.canary,
         "batch_time_ratios": {
             tier: {str(batch): _short(ratio) for batch, ratio in by_batch.items()}
             for tier, by_batch in decision.memory.ratios.items()
@@ -150,6 +165,7 @@ def _news(status: ServiceStatus) -> object:
         [p and (p.light, p.heavy, p.direct_ratio, p.deferral_ratio, p.tiers, p.feasible, p.generation) for p in plans],
         (status.observed_generation, status.gpus, status.wanted_by_tier, status.ready_by_tier, status.changes),
         (status.fetch.pods, status.fetch.files),
+        (status.rollout and (status.rollout.candidate, status.rollout.looks, status.rollout.verdict), status.canary),
     )
 
 

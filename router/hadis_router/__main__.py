@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 
@@ -12,6 +13,7 @@ from hadis.planning.profile import Profile
 from hadis.protocol import keep_alive
 from hadis.protocol.address import http_url
 from hadis.protocol.run_state import RunState
+from hadis.protocol.tracing import is_on, make_provider
 from pydantic import ValidationError
 
 from hadis_router.app import create_app
@@ -31,6 +33,7 @@ def main() -> int:
         manifest = read_manifest(settings.manifest)
         keys = _keys(settings, manifest)
         scorer = DifficultyScorer(manifest.profile.spec.difficulty)
+        traces = make_provider("hadis-router") if is_on(os.environ) else None
     except ValidationError as error:
         for item in error.errors():
             variable = "".join(f"HADIS_ROUTER_{str(part).upper()}: " for part in item["loc"][:1])
@@ -53,6 +56,7 @@ def main() -> int:
         stopping=lambda: server.should_exit,
         keys=keys,
         secret=settings.secret.get_secret_value() if settings.secret else None,
+        traces=traces,
     )
     config = uvicorn.Config(
         app,

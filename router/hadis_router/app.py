@@ -7,22 +7,25 @@ import contextlib
 import logging
 from collections import ChainMap
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from hadis.api.fields import parse_duration_s
 from hadis.api.manifest import Manifest
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState
+from hadis.protocol.tracing import end_traces
 
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.peers import Peers
+from hadis_router.dispatch.trace import JobTrace
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.worker_client import HttpTransport
 from hadis_router.http import api, cors, edits, errors, events, pareto_front, static_page
 from hadis_router.http.access import AccessControl
 from hadis_router.http.entrance import Entrance
 from hadis_router.http.front_door import FrontDoor
-from hadis_router.http.gateway import Gateway, PromptScorer
+from hadis_router.http.gateway import Gateway
 from hadis_router.http.image_bodies import MOST_BYTES, MOST_HELD_BYTES, ImageBodies
 from hadis_router.http.jobs import routes as job_routes
 from hadis_router.http.jobs.service import Jobs
@@ -33,6 +36,10 @@ from hadis_router.http.links.public_url import SubPath
 from hadis_router.http.links.service import links_of
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.metrics import RouterMetrics
+from hadis_router.http.scorers import PromptScorer
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +61,13 @@ def create_app(
     jobs: JobSettings | None = None,
     keys: KeyRing | None = None,
     secret: str | None = None,
+    traces: TracerProvider | None = None,
 ) -> FastAPI:
     """Return the application; `states` gives plans and workers, `transport` is HTTP if left out.
 
     `own_url` is how other routers of the service reach this one, if there may be others; `keys` are those of the
-    clients, if only they may come in; `secret` is what the parts of the service know each other by.
+    clients, if only they may come in; `secret` is what the parts of the service know each other by; `traces` takes
+    spans, if traces are on, and is shut down at the end.
     """
 
     links = links or LinkSettings()
@@ -67,6 +76,8 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         http, access = HttpTransport(secret), AccessControl(manifest.service.spec.access, keys, secret)
         gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url, access, secret)
+        if traces is not None:
+            gateway.new_trace = _job_spans(traces)
         app.state.links = links_of(links, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
         app.state.image_bodies = ImageBodies(max_image_body_bytes, max_image_bytes_held)
@@ -81,6 +92,8 @@ def create_app(
         await gateway.dispatcher.drain()
         await gateway.peer_client.close()
         await http.close()
+        if traces is not None:
+            await end_traces(traces)
 
     app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     for router in (api.router, edits.router, events.router, pareto_front.router, link_routes.router, job_routes.router):
@@ -90,12 +103,26 @@ def create_app(
     errors.install(app)
     # The last one is the outermost: refusals at the door have ids, and pages of other origins may read them.
     app.add_middleware(FrontDoor)
+    if traces is not None:
+        _trace_requests(app, traces)
     if links.root_path:
         app.add_middleware(SubPath, root_path=links.root_path)
     if origins := manifest.service.spec.api.cors_origins:
         cors.install(app, origins)
     app.add_middleware(Entrance)
     return app
+
+
+def _job_spans(traces: TracerProvider) -> Callable[[float], JobTrace]:
+    from hadis_router.http.tracing import job_spans  # it imports OpenTelemetry
+
+    return job_spans(traces)
+
+
+def _trace_requests(app: FastAPI, traces: TracerProvider) -> None:
+    from hadis_router.http.tracing import RequestSpans
+
+    app.add_middleware(RequestSpans, provider=traces)
 
 
 def _gateway(

@@ -12,6 +12,7 @@ from hadis.api.crd import GROUP, VERSION
 from hadis.kube.client import Kube, Object, connect
 from hadis.planning.idle import NO_WORKER_REASONS
 from hadis.planning.plan import Plan, read_plan
+from hadis.planning.rollout import Canary, read_canary
 from hadis.protocol.address import http_url
 from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, SERVICE, label, resident_tiers
 from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress
@@ -83,6 +84,7 @@ def state_of(
         idle=_idle(status),
         start_s=status.get("startSeconds"),
         routers=tuple(sorted({url for slice_ in _of(slices, "router") for url in _ready_urls(slice_)})),
+        canary=_canary(status),
     )
 
 
@@ -102,6 +104,15 @@ def _plan(status: Mapping[str, Any], tiers: Sequence[str]) -> Plan | None:
         return None
     # After a profile is replaced, the plan may name tiers that only the routers of the next rollout know.
     return plan if {plan.light, plan.heavy} <= set(tiers) else None
+
+
+def _canary(status: Mapping[str, Any]) -> Canary | None:
+    document = status.get("canary")
+    try:
+        return read_canary(document) if document else None
+    except ValueError as error:
+        log.warning("the new profile is not tried: %s", error)
+        return None
 
 
 def _of(slices: Mapping[str, Object], component: str) -> list[Object]:

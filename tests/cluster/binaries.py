@@ -23,6 +23,7 @@ CONTROL_PLANE = (
     "helm",
     "kwok",
     "prometheus",
+    "promtool",
 )
 _BUILD_S = 1800
 _KUBERNETES = "v1.36.3"
@@ -34,7 +35,7 @@ _PACKAGES = {
     },
     "helm": ("helm", "helm.sh/helm/v3/cmd/helm"),
     "kwok": ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
-    "prometheus": ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
+    **{name: ("prometheus", f"github.com/prometheus/prometheus/cmd/{name}") for name in ("prometheus", "promtool")},
     **{
         name: ("containerd", f"github.com/containerd/containerd/v2/cmd/{name}")
         for name in ("containerd", "containerd-shim-runc-v2", "ctr")

@@ -57,9 +57,16 @@ CHANGES: dict[str, tuple[Any, str, str]] = {
     "prometheus.secret": ("access", OPERATOR, "secretName: access"),
     "prometheus.pods": ([{"podLabels": {"app": "agent"}}], OPERATOR, '[{"podLabels":{"app":"agent"}}]'),
     "prometheus.rules": (True, "PrometheusRule/x-hadis", "HadisNoWorker"),
+    "prometheus.runbooks": ("https://x", "PrometheusRule/x-hadis", "runbook_url: https://x/alerts/#hadisnoworker"),
+    "tracing.endpoint": ("http://collector:4318", OPERATOR, "value: http://collector:4318"),
+    "tracing.sampleRatio": (0.25, OPERATOR, "value: '0.25'"),
     "grafana.dashboard": (True, "ConfigMap/x-hadis-dashboard", "grafana_dashboard"),
 }
 """Value to (another than its default, the manifest that it changes, what is in that then: "" nothing, "!" not)."""
+
+
+NEEDS: dict[str, dict[str, Any]] = {"prometheus.runbooks": {"prometheus": {"rules": True}}}
+"""Values without which another one changes nothing."""
 
 
 def leaves(schema: dict[str, Any], root: dict[str, Any], path: str = "") -> set[str]:
@@ -87,7 +94,9 @@ def test_every_value_changes_its_manifest(tmp_path: Path, path: str) -> None:
     values: dict[str, Any] = {name: value}
     for folder in reversed(folders):
         values = {folder: values}
-    before, after = render(tmp_path, {}).get(manifest, ""), render(tmp_path, values).get(manifest, "")
+    needed = NEEDS.get(path, {})
+    values |= {folder: needed[folder] | values.get(folder, {}) for folder in needed}
+    before, after = render(tmp_path, needed).get(manifest, ""), render(tmp_path, values).get(manifest, "")
     assert before != after
     if text.startswith("!"):
         assert text[1:] in before and text[1:] not in after

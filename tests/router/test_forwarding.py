@@ -22,6 +22,7 @@ from hadis_router.app import create_app
 from hadis_router.dispatch.cells import cells_of
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.peer_client import AGE, CLIENT, HOPS
+from opentelemetry.sdk.trace import TracerProvider
 from test_api import PLAN, Instant, LengthScorer
 from test_edits import MASK, PNG
 
@@ -72,7 +73,9 @@ def manifest_of(profile: Profile, latency: str) -> Manifest:
 
 
 @asynccontextmanager
-async def running(profile: Profile, count: int, latency: str = "60s", **plan: Any) -> AsyncIterator[list[Router]]:
+async def running(
+    profile: Profile, count: int, latency: str = "60s", traces: TracerProvider | None = None, **plan: Any
+) -> AsyncIterator[list[Router]]:
     """Run so many routers, that which owns the queue first."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     urls = [f"http://127.0.0.1:{each.getsockname()[1]}" for each in sockets]
@@ -85,7 +88,8 @@ async def running(profile: Profile, count: int, latency: str = "60s", **plan: An
     routers = []
     for url, listening in zip(urls, sockets, strict=True):
         workers = Instant()
-        app = create_app(manifest_of(profile, latency), states, LengthScorer(), workers, own_url=url)
+        manifest = manifest_of(profile, latency)
+        app = create_app(manifest, states, LengthScorer(), workers, own_url=url, traces=traces)
         server = Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=0, proxy_headers=False))
         serving = asyncio.create_task(server.serve([listening]))
         routers.append(Router(url, app, server, workers, serving))

@@ -160,4 +160,5 @@ def test_arrivals_are_counted_by_size_from_the_start() -> None:
         metrics.arrived(1, size)
     assert metrics.arrivals_by_size == {"auto": 2, LARGE: 1, "other": 1}
     assert metrics.arrivals_total == 4
-    assert 'hadis_router_arrivals_total{size="64x32"} 0.0' in RouterMetrics(profile_of().tiers.values()).text().decode()
+    text, _ = RouterMetrics(profile_of().tiers.values()).text()
+    assert 'hadis_router_arrivals_total{size="64x32"} 0.0' in text.decode()

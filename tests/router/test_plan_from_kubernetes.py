@@ -7,15 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from documents import plan_document
+from documents import plan_document, profile_document
+from hadis.api.resources import CascadeProfile
 from hadis.api.status import PlanStatus, ServiceStatus
 from hadis.planning.plan import Plan, TierPlan, read_plan
+from hadis.planning.profile import Profile
+from hadis.planning.rollout import canary_of
 from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis_router.plan_from_kubernetes import state_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 PLAN = Plan("light", "heavy", 0.25, 0.5, (TierPlan("light", 1, 4), TierPlan("heavy", 3, 2)), 3.5, 22.5, 0.5, 3.5)
+PROFILE = Profile(CascadeProfile.read(profile_document()))
+CANARY = canary_of(PROFILE, PROFILE, 0.05, PLAN)
 
 
 @given(direct=st.floats(0, 1), deferral=st.floats(0, 1), quality=st.floats(0.001, 1e6), rps=st.floats(0, 1e6))
@@ -27,6 +32,17 @@ def test_a_plan_survives_the_status_unrounded(direct: float, deferral: float, qu
     state = state_of({"images": {"status": written}}, {}, ("light", "heavy"))
     assert state is not None
     assert state.plan == plan
+
+
+def test_a_new_profile_that_is_tried_reaches_the_router_and_one_that_cannot_be_read_does_not() -> None:
+    status = ServiceStatus(plan=PlanStatus(active=PLAN), canary=CANARY)
+    written = json.loads(json.dumps(status.model_dump(mode="json", by_alias=True)))
+    assert ServiceStatus.read(written).canary == CANARY
+    state = state_of({"images": {"status": written}}, {}, ("light", "heavy"))
+    assert state is not None and state.canary == CANARY
+    del written["canary"]["share"]
+    state = state_of({"images": {"status": written}}, {}, ("light", "heavy"))
+    assert state is not None and (state.canary, state.plan) == (None, PLAN)
 
 
 def test_a_plan_document_is_read_in_the_form_that_it_is_written() -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from hadis.protocol.tracing import is_on
+
 from hadis_worker.fetch import fetch
 from hadis_worker.libraries import import_libraries
 from hadis_worker.settings import Models, SettingsError, WorkerSettings, read_models
@@ -31,13 +33,21 @@ def main() -> int:
         models = read_models(settings)
         if sys.argv[1:] == ["fetch"]:
             return fetch(settings, models)
+        traced = _is_traced()
         listener = _listen(settings.host, settings.port)
     except SettingsError as error:
         print(f"hadis_worker: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each probe of an endpoint
-    return asyncio.run(_serve(settings, models, listener))
+    return asyncio.run(_serve(settings, models, listener, traced=traced))
+
+
+def _is_traced() -> bool:
+    try:
+        return is_on(os.environ)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -68,10 +78,11 @@ def _load_remote(models: Models) -> BatchEngine:
     return RemoteEngine.load(models)
 
 
-async def _serve(settings: WorkerSettings, models: Models, listener: socket.socket) -> int:
+async def _serve(settings: WorkerSettings, models: Models, listener: socket.socket, *, traced: bool) -> int:
     # Late, so that bad settings are reported at once.
     import uvicorn
     from hadis.protocol import keep_alive
+    from hadis.protocol.tracing import make_provider
 
     from hadis_worker.app import create_app
     from hadis_worker.gpu import pick_device
@@ -116,9 +127,10 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
         return Engine.load(models, pick_device(settings.device))
 
     loop = asyncio.get_running_loop()
+    traces = make_provider("hadis-worker") if traced else None
     worker = WorkerService(tuple(t.name for t in models.tiers), load, settings.thread_count, lambda: server.fail())
     config = uvicorn.Config(
-        create_app(worker, settings.secret.get_secret_value() if settings.secret else None),
+        create_app(worker, settings.secret.get_secret_value() if settings.secret else None, traces),
         log_config=None,
         access_log=False,
         timeout_keep_alive=keep_alive.SERVER_S,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from hadis.protocol.batch_request import MOST_BATCH_BYTES, decode_batch
 from hadis.protocol.parts import CONTENT_TYPE
+from hadis.protocol.tracing import end_traces
 from hadis.protocol.worker import GenerateBatch
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
@@ -17,6 +18,11 @@ from starlette.types import Receive, Scope, Send
 from hadis_worker.errors import BatchError, BusyError, NotReadyError, UnknownTierError
 from hadis_worker.secret_door import SecretDoor
 from hadis_worker.service import RunningBatch, WorkerService
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from hadis_worker.tracing import BatchSpans
 
 _BATCH = {"schema": GenerateBatch.model_json_schema()}
 _BODY = {
@@ -37,17 +43,21 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(worker: WorkerService, secret: str | None = None) -> FastAPI:
+def create_app(worker: WorkerService, secret: str | None = None, traces: TracerProvider | None = None) -> FastAPI:
     """Return the application of one worker, which starts to load with it.
 
-    With a `secret`, batches and the status are only for those who show it.
+    With a `secret`, batches and the status are only for those who show it. `traces` takes spans, if traces are on, and
+    is shut down at the end.
     """
+    spans = None if traces is None else _batch_spans(traces)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
         yield
         worker.close()
+        if traces is not None:
+            await end_traces(traces)
 
     app = FastAPI(title="HADIS worker", lifespan=lifespan, docs_url=None, redoc_url=None)
 
@@ -64,7 +74,9 @@ def create_app(worker: WorkerService, secret: str | None = None) -> FastAPI:
         except ValueError as error:
             return _error(400, "; ".join(str(error).splitlines()))
         try:
-            return _BatchResponse(worker.begin(batch))
+            if spans is None:
+                return _BatchResponse(worker.begin(batch))
+            return _BatchResponse(worker.begin(batch, spans.begin(request.headers, batch)))
         except BatchError as error:
             return _error(400, str(error))
         except UnknownTierError as error:
@@ -111,6 +123,12 @@ class _BatchResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._batch.cancel()
+
+
+def _batch_spans(traces: TracerProvider) -> BatchSpans:
+    from hadis_worker.tracing import BatchSpans  # it imports OpenTelemetry
+
+    return BatchSpans(traces)
 
 
 def _error(status: int, message: str) -> JSONResponse:

@@ -6,6 +6,7 @@ knows nothing of HTTP. The profiler measures with it too.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import logging
@@ -208,7 +209,8 @@ class Engine:
         good = [(i, outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, Picture)]
         if batch.discriminate and self._discriminator is not None and good:
             prompts = [call.prompts[i] for i, _ in good]
-            sure = self._discriminator.confidence([picture.image for _, picture in good], prompts)
+            with call.counter.timed("judge") if call.counter else contextlib.nullcontext():
+                sure = self._discriminator.confidence([picture.image for _, picture in good], prompts)
             for (i, picture), confidence in zip(good, sure, strict=True):
                 outcomes[i] = replace(picture, confidence=confidence)
         return outcomes

@@ -7,6 +7,7 @@ of the tier was measured through this engine.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -85,7 +86,8 @@ class RemoteEngine:
         size, answers = batch.jobs[0].size or tier.size, asyncio.run(self.fetch(tier, batch.jobs, counter))
         outcomes = [_outcome(tier, size, answer) for answer in answers]
         if batch.discriminate:
-            outcomes = self._judged(batch.jobs, outcomes)
+            with counter.timed("judge") if counter else contextlib.nullcontext():
+                outcomes = self._judged(batch.jobs, outcomes)
         service_s = time.perf_counter() - started
         return [result_of(job, outcome, service_s) for job, outcome in zip(batch.jobs, outcomes, strict=True)]
 

@@ -125,8 +125,13 @@ class WorkerService:
             utilization=reading.utilization,
         )
 
-    def begin(self, batch: GenerateBatch) -> RunningBatch:
-        """Have the thread make a batch; raise NotReadyError, BusyError, and what `BatchEngine.check` raises."""
+    def begin(
+        self, batch: GenerateBatch, on_end: Callable[[Steps, str | None], None] = lambda steps, error: None
+    ) -> RunningBatch:
+        """Have the thread make a batch; raise NotReadyError, BusyError, and what `BatchEngine.check` raises.
+
+        `on_end` gets its steps when it has ended, and why it has no results.
+        """
         if self.not_ready is not None or self._engine is None:
             raise NotReadyError(self.not_ready)
         if self.busy:
@@ -135,9 +140,10 @@ class WorkerService:
         steps = Steps(len(batch.jobs), batch.jobs[0].steps or tier.steps)
         self._running = asyncio.get_running_loop().run_in_executor(self._pool, self._make, self._engine, batch, steps)
         self._running.add_done_callback(self._made)
-        answer = asyncio.create_task(self._answer(batch, self._running))
+        answer = asyncio.create_task(self._answer(batch, self._running, steps))
         self._answers.add(answer)
         answer.add_done_callback(self._answered)
+        answer.add_done_callback(lambda task: on_end(steps, _why_empty(task)))
         return RunningBatch(steps, answer)
 
     def _made(self, _: asyncio.Future[Made]) -> None:
@@ -149,11 +155,11 @@ class WorkerService:
         if not answer.cancelled() and answer.exception() is not None:
             log.error("a batch failed outside of the model", exc_info=answer.exception())
 
-    async def _answer(self, batch: GenerateBatch, running: asyncio.Future[Made]) -> bytes:
+    async def _answer(self, batch: GenerateBatch, running: asyncio.Future[Made], steps: Steps) -> bytes:
         made = await running  # the drain's timeout bounds it, and what follows
         if not made:
             return b""
-        return await asyncio.get_running_loop().run_in_executor(self._encoders, self._encode, batch, made)
+        return await asyncio.get_running_loop().run_in_executor(self._encoders, self._encode, batch, made, steps)
 
     def _make(self, engine: BatchEngine, batch: GenerateBatch, steps: Steps) -> Made:
         """Make a batch, of which nothing is left if it is cancelled; runs in the thread that computes."""
@@ -181,14 +187,14 @@ class WorkerService:
             self.metrics.images.labels(batch.tier, result.error_code or "ok").inc()
         return outcomes
 
-    def _encode(self, batch: GenerateBatch, made: Made) -> bytes:
+    def _encode(self, batch: GenerateBatch, made: Made, steps: Steps) -> bytes:
         """Return the answer to a batch; runs in the thread that encodes."""
         images = [
             (image, job.format, job.compression)
             for (_, image), job in zip(made, batch.jobs, strict=True)
             if image is not None
         ]
-        with self.metrics.encoding.time():
+        with self.metrics.encoding.time(), steps.timed("encode"):
             bodies = encode_all(images, self._threads)
         results = [result for result, _ in made]
         return encode_answer(results, [(form, body) for (_, form, _), body in zip(images, bodies, strict=True)])
@@ -211,3 +217,12 @@ class WorkerService:
 
     def _read_gpu(self) -> GpuReading:
         return self._gpu.read() if self._gpu else GpuReading()
+
+
+def _why_empty(answer: asyncio.Task[bytes]) -> str | None:
+    """Return why an answer that has ended holds no results; None where it does."""
+    if answer.cancelled():
+        return "cancelled"
+    if error := answer.exception():
+        return type(error).__name__
+    return None if answer.result() else "not made"

@@ -6,11 +6,24 @@ for any more ends.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hadis.protocol.worker import Progress
 
 from hadis_worker.errors import BatchCancelled
+
+
+@dataclass(frozen=True, slots=True)
+class TimedPart:
+    """Something beside the steps that took its time: from when to when, in nanoseconds of Unix time."""
+
+    name: str
+    began_ns: int
+    ended_ns: int
 
 
 class Steps:
@@ -21,6 +34,8 @@ class Steps:
         self._images, self._steps = images, steps
         self._made, self._done = 0, 0
         self._cancelled = threading.Event()
+        self.parts: list[TimedPart] = []
+        """What was made beside the steps: the images' confidences (judge), and their files (encode)."""
 
     @property
     def progress(self) -> Progress:
@@ -37,6 +52,15 @@ class Steps:
             raise BatchCancelled
         images_made = self._made * steps + images * min(done, steps)  # in parts of `steps`, for whole numbers
         self._done = images_made * self._steps // (steps * self._images)
+
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Note how long something beside the steps takes."""
+        began_ns = time.time_ns()
+        try:
+            yield
+        finally:
+            self.parts.append(TimedPart(name, began_ns, time.time_ns()))
 
     def end_call(self, images: int) -> None:
         """Note that a call made so many images; one that failed counts for nothing."""

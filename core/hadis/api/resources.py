@@ -20,8 +20,10 @@ from hadis.api.fields import Duration, Fields, Name, Positive, PositiveDuration,
 from hadis.api.images_api import ImagesApi
 from hadis.api.pipeline import InsidePath
 from hadis.api.prometheus import MetricsSource
+from hadis.api.rollout import RolloutSpec
 from hadis.api.rules import RELATIVE, Rule, in_kubernetes
 from hadis.api.tier import Tier
+from hadis.api.tracing import Tracing
 from hadis.api.workload import RouterPods, WorkerPods
 
 API_VERSION = "hadis.dev/v1alpha1"
@@ -167,6 +169,10 @@ class ServiceSpec(Fields):
         description="Auto: plan and apply. Advisory: plan and say so, touch no pod. Paused: leave everything as it is.",
     )
     metrics: MetricsSource = Field(default_factory=MetricsSource)
+    rollout: RolloutSpec | None = Field(
+        None, description="How a changed profile, or another one, comes into force; default: at once."
+    )
+    tracing: Tracing | None = Field(None, description="Where traces go; default: the operator's setting, else nowhere.")
     router: RouterPods = Field(default_factory=RouterPods)
     worker: WorkerPods = Field(default_factory=WorkerPods)
 

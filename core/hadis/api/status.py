@@ -7,6 +7,7 @@ from pydantic import Field
 from hadis.api.conditions import Condition
 from hadis.api.fields import Fields
 from hadis.planning.plan import Plan
+from hadis.planning.rollout import Canary, Rollout
 
 CHANGES_KEPT = 20
 
@@ -72,4 +73,6 @@ class ServiceStatus(Fields):
     )
     fetch: FetchStatus = Field(default_factory=FetchStatus, description="Models that are being fetched.")
     profile_hash: str = Field("", description="Content hash of the profile that was planned with.")
+    rollout: Rollout | None = Field(None, description="How far the last new profile has come; with spec.rollout.")
+    canary: Canary | None = Field(None, description="What routers try the new profile by.")
     changes: tuple[PlanChangeStatus, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")

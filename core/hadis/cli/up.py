@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from hadis.api.manifest import Manifest, ManifestError, read_manifest
+from hadis.api.tracing import trace_variables
 from hadis.cli import fail
 from hadis.cli.control_loop import ControlLoop, greet
 from hadis.cli.gpus import assign, list_devices, threads_per_worker
@@ -132,9 +133,15 @@ class Machine:
             "HADIS_ROUTER_HOST": self.host,
             "HADIS_ROUTER_PORT": str(self.port),
             "HADIS_ROUTER_SECRET": self.secret,
+            **self._tracing(),
         }
         # Not /readyz, which also needs workers.
         return Component("router", "hadis_router", environment, f"{self.url}/healthz")
+
+    def _tracing(self) -> dict[str, str]:
+        service = self.manifest.service
+        variables = trace_variables(service.spec.tracing, {"hadis.service": service.metadata.name})
+        return {name: value for name, value in variables.items() if name not in os.environ}
 
     def places(self) -> list[Place]:
         """Return a place for each worker: its own port, and its own GPU where the machine has any.
@@ -146,6 +153,7 @@ class Machine:
             "HADIS_WORKER_MANIFEST": str(self.path),
             "HADIS_WORKER_THREADS": threads,
             "HADIS_WORKER_SECRET": self.secret,
+            **self._tracing(),
         }
         slots = sum(Profile(self.manifest.profile).slots.values())
         ports = _free_ports(len(self.devices) + slots)

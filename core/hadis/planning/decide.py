@@ -44,6 +44,7 @@ from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
 from hadis.planning.readings import believed
+from hadis.planning.rollout import Canary, advance, canary_of, on_cascade, rollout_condition
 from hadis.planning.sizes import arrivals_by_size, followed_mix, with_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.planning.speeds import corrected, followed
@@ -69,6 +70,8 @@ class Decision:
     workers_by_tier: Mapping[str, int] = field(default_factory=dict)
     """Workers desired."""
     ready_by_tier: Mapping[str, int] = field(default_factory=dict)
+    canary: Canary | None = None
+    """How a new profile is tried, where one is."""
     replicas: Mapping[str, int] | None = None
     """What each group of workers may be asked for now; None where the mode is to touch none."""
     gpus_wanted: int | None = None
@@ -107,6 +110,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         plan, wanted = memory.plan, sum((memory.workers_by_tier or {}).values())
     else:
         plan, wanted, memory = _choose(snapshot, planner, memory, ready, forecast_rps)
+    canary, memory = _try_candidate(snapshot, profile, memory, ready, planner, tuning)
     desired = resting_workers(memory.workers_by_tier or {}, snapshot, profile, memory.rest, shared=shared)
     if desired != memory.workers_by_tier:  # it rests, or wakes
         wanted = sum(desired.values())
@@ -115,11 +119,14 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     replicas, memory = _replicas(snapshot, memory, desired, shared=shared)
     count = sum(desired.values()) + sum(profile.slots.values())
     conditions += service_conditions(snapshot, DesiredState(plan, memory.target, count, memory.ratios, memory.rest))
+    if snapshot.spec.rollout is not None:
+        conditions.append(rollout_condition(memory.rollout, snapshot.candidate))
     return Decision(
         memory=memory,
         conditions=tuple(conditions),
         planned=True,
         plan=plan,
+        canary=canary,
         target=memory.target,
         forecast_rps=forecast_rps,
         workers_by_tier={tier: profile.slots.get(tier, desired.get(tier, 0)) for tier in profile.tiers},
@@ -204,6 +211,40 @@ def _within(workers_by_tier: Mapping[str, int], most: int) -> dict[str, int]:
     while sum(counts.values()) > most:
         counts[max(counts, key=counts.__getitem__)] -= 1
     return counts
+
+
+def _try_candidate(
+    snapshot: Snapshot, profile: Profile, memory: Memory, ready: Mapping[str, int], planner: Planner, tuning: Tuning
+) -> tuple[Canary | None, Memory]:
+    """Return how routers try the new profile, and the memory of how far it has come.
+
+    Its plan is made by its own latencies, not by those that were learnt beside the old one's: they are tried, too.
+    """
+    spec, candidate, reading, plan = snapshot.spec, snapshot.candidate, snapshot.reading, memory.plan
+    if spec.rollout is None or candidate is None:
+        return None, replace(memory, canary_plan=None)
+    groups = reading.groups if isinstance(reading, DemandReading) else {}
+    rollout = advance(memory.rollout, spec.rollout, profile, candidate, groups, snapshot.now_s)
+    rows = None if plan is None else on_cascade(candidate, plan.light, plan.heavy)
+    if plan is not None and rows is None and rollout.verdict == "Comparing":
+        text = f"the new profile has no rows of {plan.headline.partition(',')[0]}, which serves now"
+        rollout = replace(rollout, reason="OtherCascade", message=text)
+    memory = replace(memory, rollout=rollout)
+    if rollout.verdict != "Comparing" or rows is None or not any(ready.values()):
+        return None, replace(memory, canary_plan=None)
+    every_s, shared = parse_duration_s(spec.plan_every), is_shared(spec, profile)
+    queued_s = reading.queued_s if isinstance(reading, DemandReading) else {}
+    by_candidate = planner_for(
+        with_mix(rows, memory.mix),
+        spec.objective,
+        shared=shared,
+        every_s=every_s,
+        tuning=tuning,
+        gpus_per_worker=spec.worker.gpus_per_worker,
+    )
+    demand_rps, capacity = by_candidate.demand_rps(memory.demand), capacity_by_tier(snapshot, planner.tiers)
+    tried = by_candidate.route(demand_rps, ready, capacity, queued_s, memory.canary_plan)
+    return canary_of(profile, candidate, spec.rollout.canary, tried), replace(memory, canary_plan=tried)
 
 
 def _recent_gpus(snapshot: Snapshot, memory: Memory, gpus: int) -> tuple[tuple[float, int], ...]:

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hadis.api.resources import Gpus, ServiceSpec
+from hadis.planning.comparison import GroupCounts
 from hadis.planning.forecast import Demand
 from hadis.planning.plan import Plan
 from hadis.planning.profile import FIRST_SIZES, Mix, Profile
+from hadis.planning.rollout import Rollout
 from hadis.planning.speeds import Ratios
 
 WAITING_FOR_QUOTA = "WaitingForQuota"
@@ -55,6 +57,8 @@ class DemandReading:
     """By series, the image size that it counts (`auto` where requests leave it open), where it is of one."""
     quiet: Quiet | None = None
     """Where routers themselves were read."""
+    groups: Mapping[str, GroupCounts] = field(default_factory=dict)
+    """By profile's hash, what routers counted since they try a new one."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,8 @@ class Snapshot:
     """Routers that are ready."""
     late_s: float = 600.0
     """Seconds after which a worker that is not ready is late: its models should have been loaded by then."""
+    candidate: Profile | None = None
+    """The new profile that the service names, where another one is in force still."""
     quiet: Quiet | None = None
     """None where no router was read."""
     pool: PoolGrant | None = None
@@ -230,6 +236,9 @@ class Memory:
     """The image sizes that are planned with."""
     profile_hash: str = ""
     """Of the profile that they compare with; empty where none was planned with."""
+    rollout: Rollout = field(default_factory=Rollout)
+    canary_plan: Plan | None = None
+    """The new profile's, while it is tried."""
     recent_gpus: tuple[tuple[float, int], ...] = ()
     """(seconds, GPUs) that plans asked for within the scale-down window."""
     lowered: Mapping[str, Lowered] = field(default_factory=dict)

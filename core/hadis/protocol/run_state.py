@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from hadis.planning.plan import Plan
+from hadis.planning.rollout import Canary
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class RunState:
     """Why there is no worker, while that is because there was no request; else empty."""
     start_s: float | None = None
     """Seconds until a first worker is ready; None where a service is never idle."""
+    canary: Canary | None = None
+    """How a new profile is tried, where one is."""
 
 
 _STATE = TypeAdapter(RunState)

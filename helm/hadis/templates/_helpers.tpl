@@ -70,3 +70,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   resources: [events]
   verbs: [create, patch]
 {{- end }}
+
+{{- /* The annotation that leads to an alert's section in these documents: (list context alert) */ -}}
+{{- define "hadis.runbook" -}}
+{{- with (index . 0).Values.prometheus.runbooks }}{{ printf "\n        runbook_url: %s/alerts/#%s" (trimSuffix "/" .) (lower (index $ 1)) }}{{ end }}
+{{- end }}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,6 +100,13 @@ def config_map(owner: Owner, component: str, content: str | bytes, mark: str) ->
 def packed(text: str) -> bytes:
     """Return a text as `hadis.api.manifest` reads it from a file: as gzip, the same each time."""
     return gzip.compress(text.encode(), mtime=0)
+
+
+def unpacked(document: Manifest) -> str:
+    """Return the text that a ConfigMap of `config_map` holds; raise KeyError, ValueError or OSError for another."""
+    if data := document.get("data"):
+        return str(data[CONFIG_FILE])
+    return gzip.decompress(b64decode(document["binaryData"][CONFIG_FILE])).decode()
 
 
 def service_secret(owner: Owner) -> Manifest:

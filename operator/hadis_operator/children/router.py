@@ -23,6 +23,7 @@ from hadis_operator.children.common import (
 )
 from hadis_operator.children.pod_fields import pod_metadata, with_fields
 from hadis_operator.children.router_links import links_env
+from hadis_operator.children.tracing import trace_env
 from hadis_operator.settings import OperatorSettings
 
 PORT = 8080
@@ -117,6 +118,7 @@ def _deployment(
     only["env"].append({"name": "HADIS_ROUTER_ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     only["env"] += links_env(owner, spec.router.links, spec.router.jobs)
     only["env"].append(secret_variable(owner, "HADIS_ROUTER_SECRET"))
+    only["env"] += trace_env(owner, spec, settings)
     volumes = [manifest, *_keys(spec, only)]
     only |= {
         # A pod is taken from the Service's addresses while it stops; until that is known everywhere it goes on.

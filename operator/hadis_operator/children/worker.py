@@ -34,9 +34,12 @@ from hadis_operator.children.common import (
     service_port,
 )
 from hadis_operator.children.pod_fields import pod_metadata, with_fields
+from hadis_operator.children.tracing import trace_env
 from hadis_operator.settings import OperatorSettings
 
 PORT = 8100
+PROFILE = "profile"
+"""The component that ConfigMaps with profiles are labelled with."""
 _MODELS = "/models"
 _MOST_BYTES = 1_000_000
 """Of a packed profile: a ConfigMap holds 1 MiB."""
@@ -80,7 +83,7 @@ def pools(profile: Profile, *, shared: bool) -> list[Pool]:
 
 def profile_config(owner: Owner, profile: Profile) -> Manifest:
     """Return the ConfigMap with the profile as pods read it."""
-    return config_map(owner, "profile", *_profile_content(profile))
+    return config_map(owner, PROFILE, *_profile_content(profile))
 
 
 def profile_fits(profile: Profile) -> bool:
@@ -131,7 +134,8 @@ def deployment(
     """
     make = _gpu_pod if pool.remote is None else _remote_pod
     bare = make(spec, settings, profile, pool, config)
-    bare["containers"][0]["env"].append(secret_variable(owner, "HADIS_WORKER_SECRET"))
+    env = bare["containers"][0]["env"]
+    env += [secret_variable(owner, "HADIS_WORKER_SECRET"), *trace_env(owner, spec, settings)]
     fields = spec.worker if pool.remote is None else spec.worker.model_copy(update=_ON_ANY_NODE)
     of_pool = {SERVICE: label(owner.name), COMPONENT: "worker", POOL: pool.name}
     each = spec.worker.gpus_per_worker

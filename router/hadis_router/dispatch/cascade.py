@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis.planning.rollout import Canary
 
 from hadis_router.dispatch.job import Job, TierReason
 from hadis_router.dispatch.thresholds import Thresholds
@@ -12,9 +13,13 @@ from hadis_router.dispatch.thresholds import Thresholds
 class Cascade:
     """Follows the plan's ratios by difficulty and confidence; its thresholds learn from every value they see."""
 
-    def __init__(self, profile: Profile) -> None:
-        """Start from the profile's quantiles."""
-        self._thresholds = Thresholds(profile)
+    def __init__(self, profile: Profile, canary: Canary | None = None) -> None:
+        """Start from the profile's quantiles, or those of a new one that is tried."""
+        difficulty = profile.resource.spec.difficulty if canary is None else canary.difficulty
+        confidence = {name: tier.confidence_quantiles for name, tier in profile.tiers.items()}
+        if canary is not None:
+            confidence[canary.light] = canary.confidence_quantiles
+        self._thresholds = Thresholds(difficulty.quantiles, confidence)
 
     def first_tier(self, job: Job, plan: Plan) -> str:
         """Return the tier that a job is for: the one that its client forced or prefers, or by its difficulty."""

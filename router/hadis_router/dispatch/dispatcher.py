@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
@@ -29,6 +30,7 @@ from hadis_router.dispatch.fair_share import FairShares
 from hadis_router.dispatch.first_worker import FirstWorker
 from hadis_router.dispatch.held import TOO_LATE_S, Held, HeldClients
 from hadis_router.dispatch.job import Admission, Job, JobProgress, Stage, TierReason
+from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.results import Answered, Deferred, Failed, Unmade, read_result
@@ -64,7 +66,7 @@ class Dispatcher:
         self.slo_s, self._queue_limit, self._on_done = slo_s, queue_limit, on_done
         self.plan: Plan | None = None
         self.workers = RemoteWorkers(profile.slots)
-        self.cascade = Cascade(profile)
+        self.lanes = Lanes(profile)
         self.recent = RecentJobs()
         self.shares, self._held = FairShares(weights or {}, slo_s), HeldClients()
         self._has_discriminator = profile.has_discriminator
@@ -155,12 +157,20 @@ class Dispatcher:
     def _admission(self, job: Job) -> Admission:
         outlook = self._outlook()
         try:
-            return admit(job, outlook, self.cascade, self._queue_limit, alone=len(self.shares) < 2)
+            cascade, seen = self._decides(job, outlook)
+            return admit(job, seen, cascade, self._queue_limit, alone=len(self.shares) < 2)
         except ServeError as error:
             if error.code == "too_late" and job.forced_tier is None and job.able_tiers is None and not job.batch:
                 work_s = outlook.first_image_s(job, outlook.plan.light) if outlook.plan else 0.0
                 self._held.hold(job.client, Held(error, outlook.now + TOO_LATE_S, work_s))
             raise
+
+    def _decides(self, job: Job, outlook: Outlook) -> tuple[Cascade, Outlook]:
+        """Return what decides on a job, and the outlook with the ratios that it keeps."""
+        if outlook.plan is None:
+            return self.lanes.stable, outlook
+        cascade, plan = self.lanes.of(job, outlook.plan)
+        return cascade, outlook if plan is outlook.plan else replace(outlook, plan=plan)
 
     def sure_refusal(self, client: str | None) -> ServeError | None:
         """Return what any request of a client would be refused with now, if that is known without a look at it.
@@ -301,6 +311,7 @@ class Dispatcher:
         outcome = job.outcome
         in_time = outcome == "answered" and now <= job.deadline
         self.recent.add(EndedJob(now, outcome, how, now - job.arrived, in_time))
+        self.lanes.ended(job, in_time=in_time)
         self._on_done(job, how)
 
     def _expired(self, job: Job) -> None:
@@ -409,7 +420,11 @@ class Dispatcher:
         report, _ = result
         if report.error is None and not job.deferred:
             job.confidence = report.confidence
-        step = read_result(job, result, outlook, self.cascade, self.slo_s)
+        decider, seen = self._decides(job, outlook)
+        is_first = not job.deferred
+        step = read_result(job, result, seen, decider, self.slo_s)
+        if is_first and seen.plan is not None:
+            self.lanes.judged(job, seen.plan, deferred=isinstance(step, Deferred))
         if isinstance(step, Answered | Deferred):
             job.add_attempt(batch.tier, batch.worker.url, batch.began, report)
         match step:

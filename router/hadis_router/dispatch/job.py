@@ -16,6 +16,7 @@ from hadis.protocol.worker import EditKey, Format, JobResult, Progress, WireJob
 
 from hadis_router.dispatch.answer import Answer, Attempt, Outcome, ServeError, ServingPath
 from hadis_router.dispatch.edit import EditInputs
+from hadis_router.dispatch.trace import NO_TRACE, JobTrace
 
 Preference = Literal["light", "heavy"]
 """The tier of the plan that a client prefers, by its request's `quality`."""
@@ -126,6 +127,9 @@ class Job:
     """Whether it is of the priority class `batch`: admitted only where there is room to spare."""
     on_light: Callable[[], None] | None = None
     """Called when `light_image` is kept and the heavy tier makes another."""
+    trace: JobTrace = NO_TRACE
+    canary: bool = False
+    """Whether a new profile that is tried decides on it."""
 
     stage: Stage = Stage.NEW
     tier_reason: TierReason = TierReason.PLANNED
@@ -187,15 +191,18 @@ class Job:
         """Follow what admission decided."""
         self.admission, self.tier_reason = admission, admission.tier_reason
         self.first_tier, self.cascade = admission.tier, admission.cascade
+        self.trace.admitted(admission.tier, admission.tier_reason.value, self.difficulty)
 
     def wait_for(self, tier: str, now: float) -> None:
         """Note that it waits in a tier's queue from `now` (loop time) on."""
         self.stage, self.tier, self.queued_at = Stage.WAITING, tier, now
+        self.trace.waits(tier)
 
     def add_attempt(self, tier: str, worker: str, began: float, report: JobResult) -> None:
         """Note a finished batch that began at `began` (loop time), and what its worker reports."""
         wait_s = began - self.queued_at
         self.attempts.append(Attempt(tier, worker, wait_s, report.service_s, report.size, report.truncated_tokens))
+        self.trace.made(report.confidence)
 
     def step_down(self, tier: str) -> None:
         """Go to a lighter tier, whose image will be the answer."""
@@ -213,7 +220,7 @@ class Job:
         """Return a job of the light tier that makes an image for this one."""
         self.stand_in = Job(f"{self.id}-light", self.params, self.arrived, self.deadline, future, forced_tier=light)
         self.stand_in.client, self.stand_in.request_id = self.client, self.request_id
-        self.stand_in.stands_in_for = self
+        self.stand_in.stands_in_for, self.stand_in.trace = self, self.trace.stand_in()
         self.stand_in.admit(replace(self.admission, tier=light, tier_reason=TierReason.STEPPED_DOWN))
         return self.stand_in
 
@@ -222,9 +229,15 @@ class Job:
         self.light_image = image
         self.attempts.extend(by.attempts)
 
+    def run(self, worker: str, size: int) -> None:
+        """Note that it is in a batch of `size` jobs on a worker."""
+        self.stage = Stage.RUNNING
+        self.trace.runs("light" if self.tier == self.cascade[0] else "heavy", self.tier, worker, size)
+
     def answer(self, image: bytes, path: ServingPath, now: float) -> None:
         """End with an image at `now` (loop time); the job must not be done."""
         self.stage = Stage.ENDED
+        self.trace.ended("answered")
         self.future.set_result(
             Answer(
                 image=image,
@@ -244,11 +257,13 @@ class Job:
     def fail(self, error: ServeError) -> None:
         """End with an error; the job must not be done."""
         self.stage = Stage.ENDED
+        self.trace.ended(error.code)
         self.future.set_exception(error)
 
     def cancel(self) -> None:
         """End without answer or error: nobody waits for it."""
         self.stage = Stage.ENDED
+        self.trace.ended("cancelled")
         self.future.cancel()
 
     def wire(self) -> WireJob:

@@ -15,7 +15,8 @@ from typing import Protocol
 from hadis.protocol.worker import Progress, named_requests
 
 from hadis_router.dispatch.estimates import Estimates
-from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.trace import join
 from hadis_router.dispatch.transport import Result, Transport, WorkerBusy, WorkerGone
 from hadis_router.dispatch.workers import RemoteWorker
 
@@ -87,8 +88,9 @@ class Runner:
         batch.worker.begin(batch.tier, batch.began, batch.began + batch.expected_s)
         run = _Run(batch, set(batch.jobs))
         for job in batch.jobs:
-            job.stage = Stage.RUNNING
+            job.run(batch.worker.url, len(batch.jobs))
             self._runs[job] = run
+        join([job.trace for job in batch.jobs])
         run.task = asyncio.ensure_future(self._run(run))
         self._tasks.add(run.task)
         run.task.add_done_callback(self._tasks.discard)

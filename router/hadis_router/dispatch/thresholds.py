@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Sequence
-
-from hadis.planning.profile import Profile
+from collections.abc import Mapping, Sequence
 
 WINDOW = 500
 """Live values that are remembered."""
@@ -103,13 +101,11 @@ def _prior_rank(quantiles: list[float], value: float) -> tuple[float, float]:
 class Thresholds:
     """Decides which prompts go straight to the heavy tier and which light images are deferred to it."""
 
-    def __init__(self, profile: Profile) -> None:
-        """Start from the profile's quantiles."""
-        self._difficulty = TopShare(profile.resource.spec.difficulty.quantiles)
+    def __init__(self, difficulty: Sequence[float], confidence: Mapping[str, Sequence[float]]) -> None:
+        """Start from the quantiles of difficulties and, by tier, of confidences that were profiled."""
+        self._difficulty = TopShare(difficulty)
         # The least confident images defer, so these are streams of negated confidences.
-        self._doubt = {
-            name: TopShare([-q for q in reversed(tier.confidence_quantiles)]) for name, tier in profile.tiers.items()
-        }
+        self._doubt = {name: TopShare([-q for q in reversed(quantiles)]) for name, quantiles in confidence.items()}
         self._direct_ratio: float | None = None
 
     def direct(self, difficulty: float, direct_ratio: float) -> bool:

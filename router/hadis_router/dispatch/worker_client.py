@@ -13,6 +13,7 @@ from hadis.protocol.worker import AnswerReader
 
 from hadis_router.dispatch.edit import batch_of
 from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.trace import headers_of
 from hadis_router.dispatch.transport import OnProgress, Result, WorkerBusy, WorkerGone
 
 _CONNECT_S = 2.0
@@ -53,7 +54,7 @@ class HttpTransport:
         batch = batch_of(tier, [(job.wire(), job.params.edit) for job in jobs], discriminate)
         content_type, pieces = encode_batch(batch)
         limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
-        headers = self._headers | {"content-type": content_type}
+        headers = {**self._headers, "content-type": content_type, **headers_of([job.trace for job in jobs])}
 
         async def ask() -> aiohttp.ClientResponse:
             body = pieces[0] if len(pieces) == 1 else _sent(pieces)

@@ -20,7 +20,6 @@ from hadis_router.http.image_answers import answer_body, answer_headers, request
 from hadis_router.http.images import GenerateRequest
 from hadis_router.http.jobs.accepting import accept, prefers_job
 from hadis_router.http.links.answers import links_to
-from hadis_router.http.metrics import CONTENT_TYPE
 from hadis_router.http.request_body import check_content_type, read_request
 from hadis_router.http.status import status_document
 from hadis_router.http.streaming import stream_images
@@ -138,7 +137,8 @@ async def readyz(request: Request) -> JSONResponse:
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Metrics for Prometheus."""
-    return Response(gateway_of(request).metrics.text(), media_type=CONTENT_TYPE)
+    text, media_type = gateway_of(request).metrics.text(request.headers.get("accept", ""))
+    return Response(text, media_type=media_type)
 
 
 @router.get("/v1/hadis/status")

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
@@ -23,6 +23,7 @@ from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.stats import EndedJob
+from hadis_router.dispatch.trace import JobTrace, no_trace
 from hadis_router.http.access import AccessControl
 from hadis_router.http.capabilities import able_tiers, wanted_size
 from hadis_router.http.client_use import ClientUse
@@ -32,15 +33,9 @@ from hadis_router.http.models import Models
 from hadis_router.http.peer_client import PeerClient
 from hadis_router.http.refusal_pace import RefusalPace
 from hadis_router.http.retries import Retries
+from hadis_router.http.scorers import PromptScorer, Scorers
 
 _Listed = TypeVar("_Listed")
-
-
-class PromptScorer(Protocol):
-    """Scores the difficulty of a prompt."""
-
-    def score_off_loop_if_long(self, prompt: str) -> Awaitable[float]:
-        """Return the score; higher is harder."""
 
 
 class Gateway:
@@ -60,7 +55,8 @@ class Gateway:
         secret: str | None = None,
     ) -> None:
         """Keep the parts; `stopping` says whether the server was told to end. Made inside a running loop."""
-        self.profile, self.dispatcher, self.scorer, self.metrics = profile, dispatcher, scorer, metrics
+        self.profile, self.dispatcher, self.metrics = profile, dispatcher, metrics
+        self.scorer, self._scorers = scorer, Scorers(scorer, profile.resource.spec.difficulty)
         self.slo_s, self.attainment = parse_duration_s(spec.objective.latency), spec.objective.attainment
         self.max_body_bytes, self.stopping = max_body_bytes, stopping
         self.strict, self.models = spec.api.strict, Models(profile.tiers, spec.api)
@@ -71,6 +67,8 @@ class Gateway:
         self.retries, self.refusal_pace = Retries(), RefusalPace()
         self.state = RunState(plan=None, workers=())
         self.draining = False
+        self.new_trace: Callable[[float], JobTrace] = no_trace
+        """Of a job of the request that is handled, by when it arrived (loop time)."""
         self.jobs_by_request: dict[str, list[Job]] = {}
         """Jobs under way by their request's id, for those who ask for its progress."""
         self.owner_by_request: dict[str, str] = {}
@@ -79,6 +77,7 @@ class Gateway:
     def take_state(self, state: RunState) -> None:
         """Follow what the source of plans and workers says."""
         self.state, self.dispatcher.first_worker.start_s = state, state.start_s
+        self.dispatcher.lanes.set_canary(self._scorers.follow(state.canary))
         self.peers.update(state.routers, state.workers, asyncio.get_running_loop().time())
         self._follow_peers()
 
@@ -134,7 +133,9 @@ class Gateway:
         candidates = self.models.candidates(forced)
         able = able_tiers(request, candidates, forced is not None)
         size = wanted_size(request, able)
-        difficulty = None if forced else await self.scorer.score_off_loop_if_long(request.prompt)
+        canary = forced is None and self.dispatcher.lanes.next_is_canary()
+        scorer = self._scorers.of(canary=canary)
+        difficulty = None if forced else await scorer.score_off_loop_if_long(request.prompt)
         loop, seed = asyncio.get_running_loop(), request.seed
         deadline = arrived + self.slo_s
         if loop.time() >= deadline:
@@ -156,6 +157,8 @@ class Gateway:
                 client=client,
                 request_id=request_id,
                 batch=batch,
+                trace=self.new_trace(arrived),
+                canary=canary,
             )
             for i in range(request.n)
         ]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict
 
 from hadis.api.tier import Tier
 from hadis.planning.sizes import AUTO, size_name
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 
 from hadis_router.dispatch.answer import PATHS, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job
 from hadis_router.http.capabilities import all_sizes, resolved_size
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+GROUPS = "hadis_router_rollout"
 _OTHER = "other"
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 300)
 
@@ -77,7 +79,9 @@ class RouterMetrics:
         if how in self._by_path:
             answers, latency = self._by_path[how]
             answers.inc()
-            latency.observe(job.future.result().latency_s)
+            trace_id = job.trace.trace_id
+            exemplar = None if trace_id is None else {"trace_id": trace_id}
+            latency.observe(job.future.result().latency_s, exemplar)
         else:
             self._failures.labels(job.outcome, how).inc()
 
@@ -89,9 +93,10 @@ class RouterMetrics:
         """Show the dispatcher's queues, workers and plan too, and the attainment that is asked for."""
         self.registry.register(_Gauges(dispatcher, forecast_rps, attainment))
 
-    def text(self) -> bytes:
-        """Return the exposition."""
-        return generate_latest(self.registry)
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the exposition and its media type: OpenMetrics, which alone has exemplars, where `accept` names it."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self.registry), media_type
 
 
 class _Gauges:
@@ -111,7 +116,7 @@ class _Gauges:
             queues.add_metric([tier], waiting)
             work.add_metric([tier], queued_s[tier])
             busy.add_metric([tier], dispatcher.workers.running(tier))
-        yield from (queues, work, busy, self._objective(), *self._ratios())
+        yield from (queues, work, busy, self._objective(), *self._ratios(), self._groups())
         for name, text, value in self._values():
             yield GaugeMetricFamily(f"hadis_router_{name}", text, value=value)
 
@@ -126,6 +131,18 @@ class _Gauges:
         counts.add_metric(["true"], recent.in_time_total)
         counts.add_metric(["false"], recent.objective_total - recent.in_time_total)
         return counts
+
+    def _groups(self) -> Metric:
+        """Return what is compared of an old and a new profile, while one is tried."""
+        sums = CounterMetricFamily(
+            GROUPS,
+            "Sums over the requests that each profile decided on, while a new one is tried.",
+            labels=["profile", "sum"],
+        )
+        for profile, counts in self._dispatcher.lanes.counts.items():
+            for name, value in asdict(counts).items():
+                sums.add_metric([profile, name], value)
+        return sums
 
     def _ratios(self) -> Iterator[Metric]:
         """Yield how long batches take beside what is expected of them."""

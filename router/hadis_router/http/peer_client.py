@@ -23,6 +23,8 @@ from hadis_router.http.links.public_url import PUBLIC_URL, told_url
 
 HOPS, AGE, CLIENT = "hadis-forwarded", "hadis-age-seconds", "x-forwarded-for"
 """Headers of a forwarded request: by how many routers; how old it is; the address that it came from."""
+TRACE_HEADERS = "trace_headers"
+"""Name in a request's state of the headers by which another router goes on with its trace."""
 _CONNECT_S, _MARGIN_S, _CHECK_S = 1.0, 1.0, 1.0
 _OF_THE_CONNECTION = frozenset(
     {"connection", "content-length", "date", "expect", "host", "keep-alive", "server", "te", "trailer"}
@@ -97,6 +99,7 @@ class PeerClient:
         headers = _passed_on(request.headers) | self._secret
         headers |= {HOPS: str(hops), AGE: f"{age_s:.6f}", PUBLIC_URL: told_url(request)}
         headers[REQUEST_ID] = request_id_of(request)
+        headers |= request.scope["state"].get(TRACE_HEADERS, {})
         if address is not None:
             headers[CLIENT] = address
         left_s = max(0.0, self._slo_s - age_s) + _MARGIN_S

@@ -24,7 +24,7 @@ def status_document(gateway: Gateway) -> dict[str, Any]:
     p50, p95 = dispatcher.recent.latency_s(now, 0.5, 0.95)
     plan, ratios, worker_ratios = dispatcher.plan, dispatcher.ratios, dispatcher.worker_ratios
     gpu_s = gateway.front.gpu_s(plan) if plan else math.inf
-    difficulty, confidence = dispatcher.cascade.thresholds(plan) if plan else (None, None)
+    difficulty, confidence = dispatcher.lanes.stable.thresholds(plan) if plan else (None, None)
     return {
         "slo_s": gateway.slo_s,
         "asked_attainment": gateway.attainment,

@@ -1,0 +1,51 @@
+"""The profile in force before a change: remembered, or after a restart read from the ConfigMap that pods mount."""
+
+from __future__ import annotations
+
+import logging
+
+import yaml
+from hadis.api.resources import CascadeProfile
+from hadis.kube.client import Kube, Object
+from hadis.planning.profile import Profile
+from hadis.protocol.labels import COMPONENT, SERVICE, label
+
+from hadis_operator.children.common import unpacked
+from hadis_operator.children.worker import PROFILE
+
+log = logging.getLogger(__name__)
+
+
+class FormerProfiles:
+    """Profiles of one service by content hash: the one in force, and what its ConfigMaps hold."""
+
+    def __init__(self, kube: Kube, namespace: str, service: str) -> None:
+        """Know none yet."""
+        self._kube, self._namespace = kube, namespace
+        self._selector = f"{SERVICE}={label(service)}"
+        self._known: dict[str, Profile] = {}
+        self._read = False
+
+    def keep(self, profile: Profile) -> None:
+        """Remember the profile in force, and no other."""
+        self._known = {profile.hash: profile}
+
+    async def by_hash(self, content: str) -> dict[str, Profile]:
+        """Return the profiles that are known, after a look at the ConfigMaps where one with this hash is not yet."""
+        if content and content not in self._known and not self._read:
+            listing = await self._kube.get(
+                f"/api/v1/namespaces/{self._namespace}/configmaps", labelSelector=self._selector
+            )
+            self._read = True
+            mounted = [item for item in listing["items"] if item["metadata"]["labels"].get(COMPONENT) == PROFILE]
+            self._known |= {profile.hash: profile for item in mounted if (profile := _profile(item)) is not None}
+        return self._known
+
+
+def _profile(config_map: Object) -> Profile | None:
+    """Return the profile in a ConfigMap; None where it cannot be read."""
+    try:
+        return Profile(CascadeProfile.read(yaml.safe_load(unpacked(config_map))))
+    except (KeyError, ValueError, OSError, yaml.YAMLError) as error:
+        log.warning("ConfigMap %s holds no profile: %s", config_map["metadata"]["name"], error)
+        return None
