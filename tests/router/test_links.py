@@ -14,6 +14,7 @@ from hadis.planning.profile import Profile
 from hadis_router.http.links.service import ImageLinks
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.links.store import MemoryImages, StoredImage
+from hadis_router.http.store_metrics import StoreCounts
 from test_api import IMAGE, Instant, make_app, post
 from test_forwarding import running
 from virtual import virtual
@@ -161,6 +162,7 @@ async def test_the_oldest_images_make_room_and_say_so() -> None:
     assert await store.get(bytes([3])) is None
     await store.put(b"new", StoredImage(b"x", "image/png"))
     assert len(store._images) == 1, "those that have ended make room too"
+    assert store.counts == StoreCounts(stored=5, stored_bytes=5, evicted=2, expired=2)
 
 
 async def test_a_link_leads_to_its_image_at_every_router(profile: Profile) -> None:
