@@ -53,14 +53,15 @@ class Tagger:
         least = sorted(row.values(), reverse=True)[_KEPT] - _NEARLY if len(row) > _KEPT else -math.inf
         after: dict[_State, float] = {}
         came_from: dict[_State, _State] = {}
+        all_follows, known = self._model.LP_trans_word, list(classes.items())
         for state, likelihood in row.items():
             if likelihood < least:
                 continue
-            follows = self._model.LP_trans_word[state]
-            for each, of_word in classes.items() or ((each, 0.0) for each in follows if each != self._end):
-                if (of_class := follows.get(each)) is not None:
-                    total, reached = likelihood + of_class + of_word, (state[1], each)
-                    if total > after.get(reached, -math.inf):
+            follows = all_follows[state]
+            for each, of_word in known or [(each, 0.0) for each in follows if each != self._end]:
+                if each in follows:
+                    total, reached = likelihood + follows[each] + of_word, (state[1], each)
+                    if reached not in after or total > after[reached]:
                         after[reached], came_from[reached] = total, state
         return after, came_from
 
