@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from hadis.planning.profile import Profile
+from hadis.protocol.secret import HEADER
 from hadis_router.http.links.service import ImageLinks
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.links.store import MemoryImages, StoredImage
@@ -103,6 +104,20 @@ async def test_links_begin_where_the_client_reaches_the_service(
         url = answer.json()["data"][0]["url"]
         assert url.startswith(f"{base}/v1/hadis/images/")
         assert (await client.get(url.removeprefix(base))).content == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("shown", "base"),
+    [({}, "http://router:8080"), ({HEADER: "a-guess"}, "http://router:8080"), ({HEADER: "secret"}, "https://told")],
+)
+async def test_another_router_is_believed_by_the_secret_alone(
+    profile: Profile, shown: dict[str, str], base: str
+) -> None:
+    headers = {"hadis-forwarded": "1", "hadis-public-url": "https://told", **shown}
+    async with asking(make_app(profile, Instant(), secret="secret")) as client:
+        body = {"prompt": "a", "response_format": "url"}
+        answer = await client.post("/v1/images/generations", json=body, headers=headers)
+    assert answer.json()["data"][0]["url"].startswith(f"{base}/v1/")
 
 
 @pytest.mark.parametrize("headers", [{"host": 'a"b'}, {"host": ""}, {"x-forwarded-proto": "javascript"}])
