@@ -1,7 +1,7 @@
 """The dispatcher: the one owner of queues, workers and plan. Jobs come in, free workers take batches, answers go out.
 
-    submit -> admission -> queue -> choosing -> running -> results -> answer, or the heavy tier's queue
-                              \\______ deadlines ______/
+    submit -> gate -> queue -> choosing -> running -> results -> answer, or the heavy tier's queue
+                         \\______ deadlines ______/
 
 It decides nothing itself: each of these modules says what to do, and this one does it. It knows no HTTP and reads no
 clock but the event loop's, so that the replay runs this very code on a virtual clock. Nothing here awaits but a batch's
@@ -18,15 +18,14 @@ from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.admission import admit, check_share
 from hadis_router.dispatch.answer import ServeError, ServingPath
 from hadis_router.dispatch.cascade import Cascade
 from hadis_router.dispatch.choosing import Choice, StepDown, choose
 from hadis_router.dispatch.deadlines import Deadlines
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.fair_share import FairShares
-from hadis_router.dispatch.held import TOO_LATE_S, Held, HeldClients
-from hadis_router.dispatch.job import Admission, Job, JobProgress, Stage, TierReason
+from hadis_router.dispatch.gate import Gate
+from hadis_router.dispatch.job import Job, JobProgress, Stage, TierReason
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.results import Answered, Deferred, Failed, Unmade, read_result
@@ -62,7 +61,8 @@ class Dispatcher:
         self.workers = RemoteWorkers(profile.slots)
         self.cascade = Cascade(profile)
         self.recent = RecentJobs()
-        self.shares, self._held = FairShares(weights or {}, slo_s), HeldClients()
+        self.shares = FairShares(weights or {}, slo_s)
+        self._gate = Gate(self.shares, self.cascade)
         self._has_discriminator = profile.has_discriminator
         self._queues = {tier: TierQueue(self.shares.weight) for tier in profile.tiers}
         self._estimates = Estimates(profile)
@@ -125,41 +125,18 @@ class Dispatcher:
 
         That is one that cannot be served in time, or whose client has its share; those before it stay queued.
         """
-        check_share(jobs, self._outlook(), self.shares, self._queue_limit, self._held)
+        self._gate.check_share(jobs, self._outlook(), self._queue_limit)
         for job in jobs:
-            job.admit(self._admission(job))
+            job.admit(self._gate.admit(job, self._outlook(), self._queue_limit))
             self._put(job, job.first_tier)
             self._dispatch()
-
-    def _admission(self, job: Job) -> Admission:
-        outlook = self._outlook()
-        try:
-            return admit(job, outlook, self.cascade, self._queue_limit, alone=len(self.shares) < 2)
-        except ServeError as error:
-            if error.code == "too_late" and job.forced_tier is None and job.able_tiers is None and not job.batch:
-                work_s = outlook.first_image_s(job, outlook.plan.light) if outlook.plan else 0.0
-                self._held.hold(job.client, Held(error, outlook.now + TOO_LATE_S, work_s))
-            raise
 
     def sure_refusal(self, client: str | None) -> ServeError | None:
         """Return what any request of a client would be refused with now, if that is known without a look at it.
 
         `client` None: of whom it is, only the request's body says.
         """
-        if self.plan is None or not len(self.workers):
-            return refusals.no_worker()
-        waiting = sum(map(len, self._queues.values()))
-        if waiting >= self._queue_limit:
-            return refusals.queue_full(waiting, self._outlook().drain_s())
-        if client is None:
-            return None
-        waiting_s = sum(queue.unmade_s.get(client, 0.0) for queue in self._queues.values())
-        now = asyncio.get_running_loop().time()
-        held = self._held.refusal(client, waiting_s, now)
-        if held is None:
-            return None
-        self.shares.ask(client, held.work_s, now)  # what a client wants, refusals included
-        return held.error
+        return self._gate.sure_refusal(client, self._outlook(), self._queue_limit)
 
     def cancel(self, job: Job, error: ServeError | None = None) -> None:
         """Forget a job that nobody waits for; a batch that runs goes on without it, if it was not the last one.
