@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from hadis_router.app import create_app
 from hadis_router.difficulty.scorer import DifficultyScorer
-from hadis_router.http.guarded_protocol import GuardedProtocol
+from hadis_router.http.guarded_protocol import guarded
 from hadis_router.http.keys import KeyRing
 from hadis_router.plan_from_file import follow_file
 from hadis_router.settings import RouterSettings
@@ -60,7 +60,7 @@ def main() -> int:
     )
     config = uvicorn.Config(
         app,
-        http=GuardedProtocol,
+        http=guarded(settings.max_connections),
         timeout_keep_alive=keep_alive.SERVER_S,
         host=settings.host,
         port=settings.port,

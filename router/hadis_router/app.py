@@ -37,6 +37,7 @@ from hadis_router.http.links.service import links_of
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.metrics import RouterMetrics
 from hadis_router.http.scorers import PromptScorer
+from hadis_router.http.store_metrics import StoreMetrics
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -82,6 +83,8 @@ def create_app(
         app.state.gateway, app.state.history = gateway, events.History()
         app.state.image_bodies = ImageBodies(max_image_body_bytes, max_image_bytes_held)
         app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings())
+        stores = {"image": app.state.links.counts, "job": app.state.jobs.counts}
+        gateway.metrics.registry.register(StoreMetrics(stores, app.state.jobs.webhooks))
         loops = (_follow(gateway, states), app.state.history.keep(gateway), app.state.jobs.keep())
         tasks = [asyncio.create_task(loop) for loop in (*loops, *([keys.follow()] if keys else ()))]
         yield

@@ -9,6 +9,7 @@ from hadis.protocol.batch_request import MOST_BATCH_BYTES
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from hadis_router.http.guarded_protocol import MOST_CONNECTIONS
 from hadis_router.http.image_bodies import MOST_BYTES, MOST_HELD_BYTES
 from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.links.settings import LinkSettings
@@ -36,6 +37,9 @@ class RouterSettings(JobSettings, LinkSettings, BaseSettings):
         None,
         min_length=16,
         description="What the parts of the service know each other by; none: by addresses.",
+    )
+    max_connections: int = Field(
+        MOST_CONNECTIONS, ge=1, description="Most connections of clients; requests on those beyond get 503."
     )
     page: bool = Field(True, description="Serve the page at /.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest body of a request.")

@@ -112,6 +112,10 @@ def test_a_service_with_keys_asks_for_one(page: Page, router: PageRouter, tmp_pa
     expect(page.locator("#front-need")).to_contain_text("at 2.50 requests/s")
     page.locator(".again summary").click()
     expect(page.locator(".again pre").first).to_contain_text("Bearer $HADIS_API_KEY")
+    for name, text in (("status as JSON", "plan_gpu_s"), ("metrics", "hadis_router_workers"), ("models", "auto")):
+        with page.expect_popup() as tab:
+            page.click(f"footer >> text={name}")
+        expect(tab.value.locator("body")).to_contain_text(text)
 
 
 def test_what_runs_moves_by_itself(page: Page, router: PageRouter) -> None:

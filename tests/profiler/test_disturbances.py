@@ -145,7 +145,7 @@ def test_clients_are_drawn_by_their_shares_the_same_each_time() -> None:
 
 
 def test_a_flooding_client_costs_itself_alone(tmp_path: Path) -> None:
-    """One GPU cannot make half of 120 requests/s. Who comes new may be refused while the plan's light tier is slow."""
+    """One GPU cannot make half of 120 requests/s."""
     (tmp_path / "trace.txt").write_text("".join(f"{i * 25 / 3:.1f}\n" for i in range(1200)))
     fixed = ["--profile", str(EXAMPLE), "--trace", str(tmp_path / "trace.txt"), "--gpus", "1", "--slo", "6s"]
     result = CliRunner().invoke(make_app(), ["replay", *fixed, "--clients", "50:1"])
@@ -153,7 +153,7 @@ def test_a_flooding_client_costs_itself_alone(tmp_path: Path) -> None:
     rows = re.findall(r"client \d +(\d+) requests, (.*)% in time, .* refused", result.output)
     flood, small = (int(requests) * (1 - float(in_time) / 100) for requests, in_time in rows)
     assert flood > 500
-    assert small < 2.5
+    assert small < 1.5
 
 
 def test_disturbances_mix_and_show_in_the_answers(tmp_path: Path) -> None:

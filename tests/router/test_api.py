@@ -82,6 +82,7 @@ def make_app(
     links: LinkSettings | None = None,
     jobs: JobSettings | None = None,
     proxies: Sequence[str] = (),
+    secret: str | None = None,
     **api: Any,
 ) -> FastAPI:
     async def states() -> AsyncIterator[RunState]:
@@ -89,7 +90,7 @@ def make_app(
         await asyncio.Event().wait()
 
     manifest = make_manifest(profile, proxies, **api)
-    return create_app(manifest, states, LengthScorer(), transport, links=links, jobs=jobs)
+    return create_app(manifest, states, LengthScorer(), transport, links=links, jobs=jobs, secret=secret)
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ import pytest
 from hadis.api.resources import Difficulty
 from hadis.cli.scenes import random_scene
 from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns, spearman
-from hadis_router.difficulty.features import FEATURES
+from hadis_router.difficulty.features import FEATURES, tagger
 from hadis_router.difficulty.scorer import LONG_CHARACTERS, DifficultyScorer
+from HanTa.HanoverTagger import HanoverTagger
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "paper" / "prompt_features.csv"
+HANTA = HanoverTagger("morphmodel_en.pgz")
 
 
 def scorer(mean: float = 0.0, std: float = 1.0) -> DifficultyScorer:
@@ -45,6 +47,15 @@ def test_the_score_ranks_as_the_papers_does() -> None:
 @given(st.text(max_size=300))
 def test_any_text_has_a_finite_score(prompt: str) -> None:
     assert np.isfinite(scorer().score(prompt))
+
+
+WORDS = ("A", "red", "the", "circle", "is", "painted", "Paris", "running", "quickly", "7", "of", "and", "saw", "Saw")
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(WORDS) | st.text("abcdeABC7é-'", min_size=1, max_size=9), min_size=1, max_size=40))
+def test_words_are_tagged_as_hanta_tags_them(words: list[str]) -> None:
+    assert tagger().tags(words) == HANTA.tag_sent(words, taglevel=0)
 
 
 @pytest.mark.parametrize(

@@ -122,13 +122,13 @@ async def test_there_are_no_pages_of_the_framework(profile: Profile, path: str) 
         assert (await client.get(path)).status_code == 404
 
 
-async def preflight(client: httpx.AsyncClient, origin: str) -> httpx.Response:
+async def preflight(client: httpx.AsyncClient, origin: str, path: str = PATH, method: str = "POST") -> httpx.Response:
     headers = {
         "origin": origin,
-        "access-control-request-method": "POST",
+        "access-control-request-method": method,
         "access-control-request-headers": "authorization,content-type,x-stainless-lang",
     }
-    return await client.options(PATH, headers=headers)
+    return await client.options(path, headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,7 @@ async def test_pages_of_allowed_origins_may_call(profile: Profile, origins: list
     origin = "https://app.example"
     async with served(profile, Instant(), corsOrigins=origins) as client:
         asked = await preflight(client, origin)
+        cancelling = await preflight(client, origin, "/v1/hadis/jobs/some", "DELETE")
         answers = [
             await client.post(PATH, json=body, headers={"origin": origin}) for body in ({"prompt": "a"}, {"prompt": ""})
         ]
@@ -146,7 +147,7 @@ async def test_pages_of_allowed_origins_may_call(profile: Profile, origins: list
     for answer in (asked, *answers):
         assert answer.headers.get("access-control-allow-origin") == allowed
         assert answer.headers["x-request-id"]
-    assert asked.status_code == (405 if not origins else 200 if allowed else 400)
+    assert asked.status_code == cancelling.status_code == (405 if not origins else 200 if allowed else 400)
     if allowed:
         assert "x-stainless-lang" in asked.headers["access-control-allow-headers"]
         assert answers[0].headers["access-control-expose-headers"] == "*"

@@ -175,6 +175,25 @@ async def test_retry_after_says_when_what_was_asked_for_beyond_the_share_is_work
     assert (refused.value.status, refused.value.code, refused.value.retry_after_s) == (429, "over_share", 5)
 
 
+@pytest.mark.parametrize(
+    ("forced", "able", "resident", "seconds"),
+    [
+        (None, None, ("light", "heavy"), 0.1),
+        (None, None, ("heavy",), 1.0),
+        ("heavy", None, ("light", "heavy"), 1.0),
+        (None, frozenset({"heavy"}), ("light", "heavy"), 1.0),
+        (None, frozenset({"unknown"}), ("light", "heavy"), 1.0),
+    ],
+)
+@virtual
+async def test_an_image_counts_as_the_lightest_tier_makes_it_that_may(
+    profile: Profile, forced: str | None, able: frozenset[str] | None, resident: tuple[str, ...], seconds: float
+) -> None:
+    """The plan serves with the heavy tier alone."""
+    outlook = make_outlook(profile, make_plan(light="heavy"), [resident])
+    assert outlook.first_image_s(make_job(tier=forced, able=able), "heavy") == pytest.approx(seconds)
+
+
 @virtual
 async def test_a_request_of_several_images_is_taken_whole_or_not_at_all() -> None:
     dispatcher = make_dispatcher(PROFILE, FakeWorkers(), make_plan(), limit=20)

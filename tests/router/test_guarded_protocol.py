@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hadis_router.http.guarded_protocol import ConnectionLimits, GuardedProtocol
+from hadis_router.http.guarded_protocol import ConnectionLimits, GuardedProtocol, guarded
 from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
@@ -59,9 +59,11 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"done"})
 
 
-def connect() -> tuple[GuardedProtocol, Wire]:
-    protocol = GuardedProtocol(
-        Config(app, timeout_keep_alive=120, ws="none"), ServerState(), {}, asyncio.get_running_loop()
+def connect(
+    kind: type[GuardedProtocol] = GuardedProtocol, state: ServerState | None = None
+) -> tuple[GuardedProtocol, Wire]:
+    protocol = kind(
+        Config(app, timeout_keep_alive=120, ws="none"), state or ServerState(), {}, asyncio.get_running_loop()
     )
     wire = Wire()
     protocol.connection_made(wire)
@@ -167,3 +169,25 @@ async def test_a_closed_connection_whose_last_bytes_nobody_reads_is_cut_off() ->
     wire.close()
     await asyncio.sleep(LIMITS.unread_s + 3)
     assert wire.aborted
+
+
+@virtual
+async def test_connections_are_bounded_and_who_is_one_too_many_is_told_when_to_come_again() -> None:
+    state, get = ServerState(), b"GET /%b HTTP/1.1\r\nhost: a\r\n\r\n"
+    first, second, third, fourth, fifth = (connect(guarded(2), state) for _ in range(5))
+    assert [wire.aborted for _, wire in (first, second, third, fourth, fifth)] == [False] * 4 + [True]
+    for protocol, _ in (first, second, third):
+        protocol.data_received(get % b"")
+    fourth[0].data_received(get % b"healthz")
+    await asyncio.sleep(0)
+    assert [wire.sent[9:12] for _, wire in (first, second, third, fourth)] == [b"200", b"200", b"503", b"200"]
+    assert b"too_many_connections" in third[1].sent and b"retry-after: 5" in third[1].sent
+    assert [wire.is_closing() for _, wire in (first, second, third)] == [False, False, True]
+    third[0].connection_lost(None)
+    fifth[0].connection_lost(None)
+    second[0].connection_lost(None)
+    fourth[0].connection_lost(None)
+    protocol, wire = connect(guarded(2), state)
+    protocol.data_received(get % b"")
+    await asyncio.sleep(0)
+    assert wire.sent[9:12] == b"200"

@@ -23,6 +23,7 @@ from hadis_router.http.jobs import webhook
 from hadis_router.http.jobs.record import JobRecord, JobRequest
 from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.jobs.store import Idempotency, MemoryJobs
+from hadis_router.http.store_metrics import StoreCounts
 from pydantic import ValidationError
 from test_api import IMAGE, Instant, make_app
 from test_forwarding import running, until
@@ -190,6 +191,7 @@ async def test_jobs_are_bounded_in_number_bytes_and_age() -> None:
     now = 102.5
     assert [await store.get(name) is None for name in ("2", "3")] == [True, False]
     assert (store._bytes, store._keys, store._key_of) == (0, {}, {})
+    assert store.counts == StoreCounts(stored=4, stored_bytes=17, evicted=2, expired=1)
 
 
 ALLOWED = [
@@ -254,6 +256,11 @@ async def test_a_webhook_is_told_until_it_takes_it(monkeypatch: pytest.MonkeyPat
             job = (await create(client, webhook=f"http://127.0.0.1:{port}/hook")).json()
             await until(lambda: len(told) == len(statuses))
             await until_room(client)
+            lines = (await client.get("/metrics")).text.splitlines()
+    delivered = statuses[-1] < 300
+    assert f'hadis_router_webhooks_total{{outcome="delivered"}} {float(delivered)}' in lines
+    assert f'hadis_router_webhooks_total{{outcome="failed"}} {float(not delivered)}' in lines
+    assert 'hadis_router_stored_total{event="evicted",kind="job"} 1.0' in lines, "the second job took its place"
     for headers, content in told:
         standardwebhooks.Webhook(SECRET).verify(content, headers)
         message = json.loads(content)

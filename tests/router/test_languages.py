@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -172,6 +172,6 @@ def test_more_tags_are_harder() -> None:
 def test_very_long_text_is_bounded_in_score_and_time(piece: str) -> None:
     text = piece * (100_000 // len(piece))
     assert read(text) == read(text[:MOST_CHARACTERS])
-    began = perf_counter()
+    began = process_time()
     assert score(text) <= score("the red ball " * 1000) + 100
-    assert perf_counter() - began < 0.5
+    assert process_time() - began < 0.5

@@ -16,6 +16,7 @@ from hadis_router.dispatch.outlook import Outlook
 from virtual import virtual
 
 BOTH = ("light", "heavy")
+LATER = [30 + i / 100 for i in range(20)]
 
 
 def outlook_on(
@@ -45,6 +46,11 @@ def outlook_on(
         ([0.3] * 3, 0.6, 1, True),
         ([0.5] * 7, 0.14, 1, False),  # a first one with little time would make the others late
         ([0.1], 0.5, 1, True),  # who is late whatever comes is no reason to refuse others
+        # Of a long queue some deadlines are looked at first: six batches of 8, and nine jobs that have time but are
+        # counted with them until each is looked at.
+        ([*[2.98] * 41, *LATER], 40, 1, True),
+        ([*[2.98] * 48, *LATER], 2.98, 1, False),
+        ([*[2.98] * 48, *LATER], 40, 1, True),
     ],
 )
 @virtual

@@ -11,9 +11,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from hadis.planning.profile import Profile
+from hadis.protocol.secret import HEADER
 from hadis_router.http.links.service import ImageLinks
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.links.store import MemoryImages, StoredImage
+from hadis_router.http.store_metrics import StoreCounts
 from test_api import IMAGE, Instant, make_app, post
 from test_forwarding import running
 from virtual import virtual
@@ -104,6 +106,20 @@ async def test_links_begin_where_the_client_reaches_the_service(
         assert (await client.get(url.removeprefix(base))).content == IMAGE
 
 
+@pytest.mark.parametrize(
+    ("shown", "base"),
+    [({}, "http://router:8080"), ({HEADER: "a-guess"}, "http://router:8080"), ({HEADER: "secret"}, "https://told")],
+)
+async def test_another_router_is_believed_by_the_secret_alone(
+    profile: Profile, shown: dict[str, str], base: str
+) -> None:
+    headers = {"hadis-forwarded": "1", "hadis-public-url": "https://told", **shown}
+    async with asking(make_app(profile, Instant(), secret="secret")) as client:
+        body = {"prompt": "a", "response_format": "url"}
+        answer = await client.post("/v1/images/generations", json=body, headers=headers)
+    assert answer.json()["data"][0]["url"].startswith(f"{base}/v1/")
+
+
 @pytest.mark.parametrize("headers", [{"host": 'a"b'}, {"host": ""}, {"x-forwarded-proto": "javascript"}])
 async def test_headers_that_make_no_url_are_refused(profile: Profile, headers: dict[str, str]) -> None:
     async with asking(app_with(profile, ["127.0.0.1"])) as client:
@@ -161,6 +177,7 @@ async def test_the_oldest_images_make_room_and_say_so() -> None:
     assert await store.get(bytes([3])) is None
     await store.put(b"new", StoredImage(b"x", "image/png"))
     assert len(store._images) == 1, "those that have ended make room too"
+    assert store.counts == StoreCounts(stored=5, stored_bytes=5, evicted=2, expired=2)
 
 
 async def test_a_link_leads_to_its_image_at_every_router(profile: Profile) -> None:

@@ -89,6 +89,50 @@ async def test_attainment_is_what_clients_saw(
     assert counters == expected
 
 
+JSON, TEXT = "application/json", "text/plain"
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("path", "kind", "body", "code"),
+    [
+        ("images/generations", TEXT, b"{}", "invalid_content_type"),
+        ("images/generations", JSON, b" " * 1_000_001, "body_too_large"),
+        ("images/generations", JSON, b"{", "invalid_json"),
+        ("images/edits", TEXT, b"{}", "invalid_content_type"),
+        ("images/edits", JSON, b"{}", "invalid_value"),
+        ("hadis/jobs", JSON, b"[]", "invalid_json"),
+        ("images/generations", JSON, b'{"prompt": "a", "size": "no"}', "invalid_value"),
+    ],
+)
+async def test_a_body_that_is_refused_counts_once_by_its_reason(
+    profile: Profile, path: str, kind: str, body: bytes, code: str
+) -> None:
+    async with Router(profile) as router:
+        refused = await router.client.post(f"/v1/{path}", content=body, headers={"content-type": kind})
+        status, counters = await router.status(), await router.counters()
+    assert refused.json()["error"]["code"] == code
+    assert status["unanswered"]["invalid"] == {code: 1}
+    assert counters == {f'failures_total{{code="{code}",outcome="invalid"}}': 1.0}
+
+
+@virtual
+async def test_a_body_that_does_not_come_whole_counts_too(profile: Profile) -> None:
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None: ...
+
+    async with Router(profile) as router:
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"99")]
+        scope = {"type": "http", "method": "POST", "path": "/v1/images/generations", "headers": headers}
+        await router.app({**scope, "query_string": b"", "client": ("10.0.0.7", 1)}, receive, send)
+        status = await router.status()
+    assert status["unanswered"]["invalid"] == {"body_unfinished": 1}
+
+
 @virtual
 async def test_images_that_another_image_of_their_request_took_along_are_refused_with_it(profile: Profile) -> None:
     async with Router(profile) as router:

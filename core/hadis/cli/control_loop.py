@@ -149,8 +149,8 @@ async def _read_demand(
     return DemandReading(now, series, queued_s, ratios, worker_ratios, url, sizes, quiet)
 
 
-async def greet(url: str, workers: int, say: Callable[..., None]) -> None:
-    """Wait until the first image can be asked for, and say how."""
+async def greet(url: str, workers: int, say: Callable[..., None], keyed: bool = False) -> None:
+    """Wait until the first image can be asked for, and say how; `keyed`: only who has an API key may."""
     began = time.monotonic()
     say(f"starting a router and {workers} workers; models load")
     async with httpx.AsyncClient(timeout=_PROBE_S) as client:
@@ -158,8 +158,11 @@ async def greet(url: str, workers: int, say: Callable[..., None]) -> None:
             await asyncio.sleep(_FIRST_STEPS_S)
     body = '{"prompt":"a big red circle top left and a small blue square bottom right on white"}'
     say(f"ready after {time.monotonic() - began:.1f} s at {url}; try:")
+    if keyed:
+        say("  export HADIS_API_KEY=...   # one of those in the file of keys")
+    key = ' -H "authorization: Bearer $HADIS_API_KEY"' if keyed else ""
     say(
-        f"  curl -s {url}/v1/images/generations -H 'content-type: application/json' -d '{body}' \\\n"
+        f"  curl -s {url}/v1/images/generations -H 'content-type: application/json'{key} -d '{body}' \\\n"
         '    | grep -o \'"b64_json":"[^"]*\' | cut -d \'"\' -f 4 | base64 -d > image.png\n'
         f"  hadis generate 'a big red circle top left on white' --url {url} -o out.png\n"
         f"  hadis load --rps 1..12 --minutes 3 --url {url}",

@@ -119,7 +119,7 @@ class Machine:
             running = [
                 tasks.create_task(Child(self._router(state_file), self.say, changed.set).run()),
                 tasks.create_task(loop.run()),
-                tasks.create_task(greet(self.url, len(places), self.say)),
+                tasks.create_task(greet(self.url, len(places), self.say, spec.access.keys is not None)),
             ]
             await stop.wait()
             self.say("stopping: what runs is finished, nothing new is taken")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 from hadis.api.difficulty import Feature
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from wordfreq import zipf_frequency
 
 from hadis_router.difficulty.prompt_text import EMOJI_WORD, LATIN_LETTERS_PER_WORD, read
+from hadis_router.difficulty.tagger import Tagger
 
 FEATURES: tuple[Feature, ...] = get_args(Feature)
 RARE_ZIPF = 4.0
@@ -85,11 +86,9 @@ _MATRIX, _EXPECTED = np.array(list(COEFFICIENTS.values())), np.array(list(OTHER_
 
 
 @lru_cache(1)
-def tagger() -> Any:
+def tagger() -> Tagger:
     """Return the tagger; its model takes 60 ms to load, once."""
-    from HanTa.HanoverTagger import HanoverTagger
-
-    return HanoverTagger("morphmodel_en.pgz")
+    return Tagger()
 
 
 @lru_cache(50_000)
@@ -127,7 +126,7 @@ def _by_language(prompt: str) -> tuple[list[str], float]:
 
 def counts(words: list[str]) -> list[float]:
     """Return how many of some English words are of each of COUNTS."""
-    by_class = Counter(tag[:3] for tag in tagger().tag_sent(words, taglevel=0)) if words else Counter()
+    by_class = Counter(tag[:3] for tag in tagger().tags(words))
     by_class["words"], by_class["rare"], by_class["one"] = len(words), sum(_zipf(w) < RARE_ZIPF for w in words), 1
     return [float(by_class[name]) for name in COUNTS]
 

@@ -36,6 +36,7 @@ def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue
     if plan is None or not len(outlook.workers):
         return
     tier = job.forced_tier or (plan.light if job.may_go_to(plan.light) else plan.heavy)
+    tier = outlook.cheapest(job, tier)
     image_s = outlook.first_image_s(job, tier)
     shares.ask(job.client, len(jobs) * image_s, outlook.now)
     waiting_s = outlook.unmade_s(job.client)
@@ -48,7 +49,7 @@ def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue
         least_s = max(limit_s, image_s)
         beyond = shares.demand_s(job.client, outlook.now) / least_s - 1
         error = refusals.over_share(beyond * shares.horizon_s)
-        cheapest_s = min(image_s, outlook.image_s(plan.light))
+        cheapest_s = min(image_s, *(outlook.image_s(name) for name in (plan.light, *outlook.workers.common_tiers)))
         most_s = max(0.0, limit_s * (1 + _ROUNDING) - cheapest_s)
         held.hold(job.client, Held(error, outlook.now + OVER_SHARE_S, len(jobs) * image_s, most_s))
         raise error

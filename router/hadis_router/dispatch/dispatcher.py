@@ -1,7 +1,7 @@
 """The dispatcher: the one owner of queues, workers and plan. Jobs come in, free workers take batches, answers go out.
 
-    submit -> admission -> queue -> choosing -> running -> results -> answer, or the heavy tier's queue
-                              \\______ deadlines ______/
+    submit -> gate -> queue -> choosing -> running -> results -> answer, or the heavy tier's queue
+                         \\______ deadlines ______/
 
 It decides nothing itself: each of these modules says what to do, and this one does it. It knows no HTTP and reads no
 clock but the event loop's, so that the replay runs this very code on a virtual clock. Nothing here awaits but a batch's
@@ -13,23 +13,20 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.admission import admit, check_share
 from hadis_router.dispatch.answer import ServeError, ServingPath
-from hadis_router.dispatch.cascade import Cascade
 from hadis_router.dispatch.choosing import Choice, StepDown, choose
 from hadis_router.dispatch.deadlines import Deadlines
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.fair_share import FairShares
 from hadis_router.dispatch.first_worker import FirstWorker
-from hadis_router.dispatch.held import TOO_LATE_S, Held, HeldClients
-from hadis_router.dispatch.job import Admission, Job, JobProgress, Stage, TierReason
+from hadis_router.dispatch.gate import Gate
+from hadis_router.dispatch.job import Job, JobProgress, Stage, TierReason
 from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.queue import TierQueue
@@ -68,7 +65,8 @@ class Dispatcher:
         self.workers = RemoteWorkers(profile.slots)
         self.lanes = Lanes(profile)
         self.recent = RecentJobs()
-        self.shares, self._held = FairShares(weights or {}, slo_s), HeldClients()
+        self.shares = FairShares(weights or {}, slo_s)
+        self._gate = Gate(self.shares, self.lanes)
         self._has_discriminator = profile.has_discriminator
         self._queues = {tier: TierQueue(self.shares.weight) for tier in profile.tiers}
         self._estimates = Estimates(profile)
@@ -148,29 +146,11 @@ class Dispatcher:
             for job in jobs:
                 self.first_worker.hold(job, now)
             return
-        check_share(jobs, self._outlook(), self.shares, self._queue_limit, self._held)
+        self._gate.check_share(jobs, self._outlook(), self._queue_limit)
         for job in jobs:
-            job.admit(self._admission(job))
+            job.admit(self._gate.admit(job, self._outlook(), self._queue_limit))
             self._put(job, job.first_tier)
             self._dispatch()
-
-    def _admission(self, job: Job) -> Admission:
-        outlook = self._outlook()
-        try:
-            cascade, seen = self._decides(job, outlook)
-            return admit(job, seen, cascade, self._queue_limit, alone=len(self.shares) < 2)
-        except ServeError as error:
-            if error.code == "too_late" and job.forced_tier is None and job.able_tiers is None and not job.batch:
-                work_s = outlook.first_image_s(job, outlook.plan.light) if outlook.plan else 0.0
-                self._held.hold(job.client, Held(error, outlook.now + TOO_LATE_S, work_s))
-            raise
-
-    def _decides(self, job: Job, outlook: Outlook) -> tuple[Cascade, Outlook]:
-        """Return what decides on a job, and the outlook with the ratios that it keeps."""
-        if outlook.plan is None:
-            return self.lanes.stable, outlook
-        cascade, plan = self.lanes.of(job, outlook.plan)
-        return cascade, outlook if plan is outlook.plan else replace(outlook, plan=plan)
 
     def sure_refusal(self, client: str | None) -> ServeError | None:
         """Return what any request of a client would be refused with now, if that is known without a look at it.
@@ -180,18 +160,7 @@ class Dispatcher:
         self._asked_at = asyncio.get_running_loop().time()
         if self._finds_no_worker:
             return self.first_worker.refusal(self._asked_at)
-        waiting = sum(map(len, self._queues.values()))
-        if waiting >= self._queue_limit:
-            return refusals.queue_full(waiting, self._outlook().drain_s())
-        if client is None:
-            return None
-        waiting_s = sum(queue.unmade_s.get(client, 0.0) for queue in self._queues.values())
-        now = asyncio.get_running_loop().time()
-        held = self._held.refusal(client, waiting_s, now)
-        if held is None:
-            return None
-        self.shares.ask(client, held.work_s, now)  # what a client wants, refusals included
-        return held.error
+        return self._gate.sure_refusal(client, self._outlook(), self._queue_limit)
 
     def cancel(self, job: Job, error: ServeError | None = None) -> None:
         """Forget a job that nobody waits for; a batch that runs goes on without it, if it was not the last one.
@@ -229,7 +198,7 @@ class Dispatcher:
             return
         for job in self.first_worker.take():
             try:
-                job.admit(self._admission(job))
+                job.admit(self._gate.admit(job, self._outlook(), self._queue_limit))
             except ServeError as error:
                 if error.code == "no_workers":
                     self.first_worker.put_back(job)
@@ -420,7 +389,7 @@ class Dispatcher:
         report, _ = result
         if report.error is None and not job.deferred:
             job.confidence = report.confidence
-        decider, seen = self._decides(job, outlook)
+        decider, seen = self.lanes.decides(job, outlook)
         is_first = not job.deferred
         step = read_result(job, result, seen, decider, self.slo_s)
         if is_first and seen.plan is not None:

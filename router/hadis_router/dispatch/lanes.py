@@ -18,6 +18,7 @@ from hadis.planning.rollout import Canary
 
 from hadis_router.dispatch.cascade import Cascade
 from hadis_router.dispatch.job import Job, TierReason
+from hadis_router.dispatch.outlook import Outlook
 
 
 class Lanes:
@@ -58,6 +59,13 @@ class Lanes:
     def next_is_canary(self) -> bool:
         """Return whether the next request is one of the canary's."""
         return self.canary is not None and self._chance.random() < self.canary.share
+
+    def decides(self, job: Job, outlook: Outlook) -> tuple[Cascade, Outlook]:
+        """Return what decides on a job, and the outlook with the ratios that it keeps."""
+        if outlook.plan is None:
+            return self.stable, outlook
+        cascade, plan = self.of(job, outlook.plan)
+        return cascade, outlook if plan is outlook.plan else replace(outlook, plan=plan)
 
     def of(self, job: Job, plan: Plan) -> tuple[Cascade, Plan]:
         """Return what decides on a job, and the plan with the ratios that it keeps."""

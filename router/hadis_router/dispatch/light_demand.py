@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from hadis_router.dispatch.bound_work import BoundWork
 from hadis_router.dispatch.job import Job
@@ -75,7 +76,8 @@ class LightDemand:
         """Return deadlines, in order, each with that up to which jobs are counted for it.
 
         That is itself as a rule. Of a long queue only some are looked at unless `each` is to be, and the jobs before
-        the next of them counted: that all are in time may then be denied, but is never said wrongly.
+        the next of them counted: that all are in time may then be denied, but is never said wrongly. Where it is
+        denied, `between` has the others.
         """
         found: set[float] = set()
         if each or all(len(queue) <= _EACH for queue in self._deadlines):
@@ -91,6 +93,13 @@ class LightDemand:
         rising = sorted(found)
         nexts = (math.nextafter(due, -math.inf) for due in rising[1:])
         return list(zip(rising, [*nexts, rising[-1]], strict=True))
+
+    def between(self, due: float, to: float) -> list[tuple[float, float]]:
+        """Return a deadline that others are counted for, and each of those others, every one for itself."""
+        if to <= due or math.isinf(to):  # nobody else is, or those who will come
+            return []
+        behind = (queue[bisect_right(queue, due) : bisect_right(queue, to)] for queue in self._deadlines)
+        return [(each, each) for each in sorted({due, *chain.from_iterable(behind)})]
 
     def _add(self, by_size: dict[str | None, list[float]], part: float) -> None:
         for image_size, deadlines in by_size.items():

@@ -159,7 +159,10 @@ class LightReserve:
             if self._capacity.made_by(checked[first][0], batch, needed, gone) >= needed:
                 continue
             if first == last:
-                return False
+                finer = self._demand.between(*checked[first])
+                if len(finer) < 2 or not self._suffices(batch, finer, change, gone):
+                    return False
+                continue
             middle = (first + last) // 2
             parts += [(first, middle), (middle + 1, last)]
         return True

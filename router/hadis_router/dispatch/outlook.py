@@ -96,12 +96,18 @@ class Outlook:
         return sum((count * self.image_s(tier, kind.size) for kind, count in queue.kinds.items()), 0.0)
 
     def first_image_s(self, job: Job, tier: str) -> float:
-        """Return the GPU seconds that the first image of a job for a tier takes; 0 where it has one."""
-        if job.light_image is not None:
-            return 0.0
-        if job.needy and self.plan is not None and self.lighter(self.plan.light, tier):
-            tier = self.plan.light
-        return self.image_s(tier, job.params.size)
+        """Return the GPU seconds that the first image of a job for a tier takes at least; 0 where it has one."""
+        return 0.0 if job.light_image is not None else self.image_s(self.cheapest(job, tier), job.params.size)
+
+    def cheapest(self, job: Job, tier: str) -> str:
+        """Return the lightest tier that may make the first image of a job for a tier.
+
+        That is the plan's light one, or one that all workers have.
+        """
+        if not job.needy or self.plan is None:
+            return tier
+        everywhere = {tier, self.plan.light, *self.workers.common_tiers}
+        return next((name for name in self.queues if name in everywhere and job.may_go_to(name)), tier)
 
     def unmade_s(self, client: str) -> float:
         """Return the GPU seconds that the first images of a client's waiting jobs take."""

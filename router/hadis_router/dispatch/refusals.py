@@ -23,6 +23,8 @@ STORE_S = 5
 """Such stores are restarted within seconds."""
 JOBS_S = 10
 """A job ends within the latency objective."""
+CONNECTIONS_S = 5
+"""Connections that do nothing are closed within some ten seconds."""
 IN_FLIGHT_S = 1
 """Images take seconds."""
 _LONGEST_S = 60
@@ -103,6 +105,11 @@ def client_gone() -> ServeError:
     return ServeError(499, "client_gone", "the client went away")
 
 
+def body_unfinished() -> ServeError:
+    """Return the error of a request whose client went away, or was too slow, before its body was here."""
+    return ServeError(499, "body_unfinished", "the body did not come whole")
+
+
 def workers_failed() -> ServeError:
     """Return the error of a job that was given to failing workers too often."""
     return ServeError(503, "worker_failed", "the workers that were given this image failed", WORKERS_FAILED_S)
@@ -120,6 +127,11 @@ def content_filtered() -> ServeError:
 def too_many_listeners(limit: int) -> ServeError:
     """Return the refusal of one more page that listens."""
     return ServeError(503, "too_many_listeners", f"{limit} pages listen already", LISTENERS_S)
+
+
+def too_many_connections(limit: int) -> ServeError:
+    """Return the refusal of a request on one connection too many."""
+    return ServeError(503, "too_many_connections", f"there are {limit} connections already", CONNECTIONS_S)
 
 
 def store_away() -> ServeError:

@@ -166,9 +166,9 @@ class Speeds:
     def _freed_ratios(self, tier: str) -> tuple[list[float], list[int]]:
         """Return the ratios of a tier's batches, freed of their workers', rising, and the batches' sizes."""
         if tier not in self._freed:
-            rising = sorted(
-                (seen.ratio / self.worker_ratio(seen.worker), seen.batch) for seen in self._tiers[tier].seen
-            )
+            seen = self._tiers[tier].seen
+            of_worker = {worker: self.worker_ratio(worker) for worker in {each.worker for each in seen}}
+            rising = sorted((each.ratio / of_worker[each.worker], each.batch) for each in seen)
             self._freed[tier] = [ratio for ratio, _ in rising], [size for _, size in rising]
         return self._freed[tier]
 

@@ -72,12 +72,15 @@ async def generate(request: Request) -> Response:
     if gateway.draining:
         raise refusals.stopping()
     arrived = asyncio.get_running_loop().time() - age_s(request)
-    content = await read_body(request, gateway.max_body_bytes)
+    with gateway.reading():
+        content = await read_body(request, gateway.max_body_bytes)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
     if prefers_job(request.headers):
         return await accept(request, content, arrived)
-    return await respond(gateway, request, read_request(content, gateway.strict), arrived)
+    with gateway.reading():
+        body = read_request(content, gateway.strict)
+    return await respond(gateway, request, body, arrived)
 
 
 async def respond(gateway: Gateway, request: Request, body: GenerateRequest, arrived: float) -> Response:

@@ -74,8 +74,9 @@ async def _answer(kind: type[EditRequest], request: Request, body: HeldBody) -> 
         raise refusals.stopping()
     arrived = asyncio.get_running_loop().time() - age_s(request)
     content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() not in (_FORM, _JSON):
-        raise ServeError(415, "invalid_content_type", f"content-type is {content_type!r}; send {_FORM} or {_JSON}")
+    with gateway.reading():
+        if content_type.partition(";")[0].strip().lower() not in (_FORM, _JSON):
+            raise ServeError(415, "invalid_content_type", f"content-type is {content_type!r}; send {_FORM} or {_JSON}")
     read = await _read(kind, request, body, content_type, arrived)
     return read if isinstance(read, Response) else await respond(gateway, request, read, arrived)
 
@@ -84,7 +85,10 @@ async def _read(
     kind: type[_Request], request: Request, body: HeldBody, content_type: str, arrived: float
 ) -> _Request | Response:
     """Return the request, or the answer of the router that it was forwarded to; keeps nothing else of the body."""
-    gateway, content = gateway_of(request), await body.read(request)
+    gateway = gateway_of(request)
+    with gateway.reading():
+        content = await body.read(request)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
-    return await asyncio.to_thread(read_edit, kind, content_type, content, gateway.strict)
+    with gateway.reading():
+        return await asyncio.to_thread(read_edit, kind, content_type, content, gateway.strict)

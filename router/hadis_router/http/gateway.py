@@ -16,6 +16,7 @@ from hadis.planning.fleet import is_shared
 from hadis.planning.pareto import Front
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState
+from starlette.requests import ClientDisconnect
 
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import Answer, ServeError
@@ -115,6 +116,18 @@ class Gateway:
         self.metrics.refused(error, count)
         now = asyncio.get_running_loop().time()
         self.dispatcher.recent.add(EndedJob(now, error.outcome, error.code, 0.0, in_time=False), count)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Count a request whose body is refused, or does not come whole, as one image: it has no jobs yet."""
+        try:
+            yield
+        except ClientDisconnect:
+            self.refused(refusals.body_unfinished(), 1)
+            raise
+        except ServeError as error:
+            self.refused(error, 1)
+            raise
 
     async def jobs(
         self, request: GenerateRequest, client: str, arrived: float, request_id: str, *, batch: bool = False

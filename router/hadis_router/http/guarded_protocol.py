@@ -3,28 +3,38 @@
 uvicorn bounds neither with its fast parser: headers may take for ever and be of any size, and so may bodies, and a
 client that does not read holds its answer's memory. Here each of these has a deadline. One timer per connection looks
 at all of them now and then, so that a request costs no timer of its own.
+
+Nor are connections without number. Who comes when there are too many is told so in answer to his request, with when to
+try again: a connection that is closed at once looks like a router that died. Probes are answered still.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.entrance import REQUEST_ID
 from hadis_router.http.errors import error_response
 from hadis_router.http.half_close import HalfCloseProtocol
+
+MOST_CONNECTIONS = 10_000
+"""Unless a setting says otherwise."""
+_PROBES = (b"/healthz", b"/readyz")
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
     """Seconds, and bytes."""
 
+    connections: int = MOST_CONNECTIONS
+    """Of a server; those beyond are answered once, and as many beyond as there may be are closed unanswered."""
     head_s: float = 10.0
     """From a connection's beginning, or the first byte of a further request, to the end of its headers."""
     head_bytes: int = 32 * 1024
@@ -57,10 +67,14 @@ class GuardedProtocol(HalfCloseProtocol):
         self._unread_since: float | None = None
         """Since when what was sent is unread; None where little or nothing is."""
         self._watch: asyncio.TimerHandle | None = None
+        self._one_too_many = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to watch."""
         super().connection_made(transport)
+        self._one_too_many = len(self.connections) > self.limits.connections
+        if len(self.connections) > 2 * self.limits.connections:
+            transport.abort()
         self._phase_since = self.loop.time()
         self._watch = self.loop.call_later(self.limits.check_s, self._check)
 
@@ -90,6 +104,8 @@ class GuardedProtocol(HalfCloseProtocol):
         self._head_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         self._check_head()
         self._head_bytes = 0
+        if self._one_too_many and self.url not in _PROBES:
+            self._refuse(refusals.too_many_connections(self.limits.connections))
         if not self.transport.is_closing():
             self._phase, self._phase_since = _Phase.BODY, self.loop.time()
             self._body_part_at = self._phase_since
@@ -140,6 +156,10 @@ class GuardedProtocol(HalfCloseProtocol):
             self._end(408, "body_too_slow", f"the body took longer than {limits.body_s:g} s")
 
     def _end(self, status: int, code: str, message: str) -> None:
+        """Close the connection for a fault of its client; say which, where nothing is being answered."""
+        self._refuse(ServeError(status, code, message))
+
+    def _refuse(self, error: ServeError) -> None:
         """Close the connection; say why, where nothing is being answered."""
         if self.transport.is_closing():
             return
@@ -153,8 +173,17 @@ class GuardedProtocol(HalfCloseProtocol):
             # that nothing need be said.
             answering = self._phase is _Phase.BODY
         if not answering:
-            answer = error_response(ServeError(status, code, message))
+            answer = error_response(error)
             answer.headers[REQUEST_ID] = uuid.uuid4().hex
-            lines = [STATUS_LINE[status], *(b"%s: %s\r\n" % header for header in answer.raw_headers)]
+            lines = [STATUS_LINE[error.status], *(b"%s: %s\r\n" % header for header in answer.raw_headers)]
             self.transport.write(b"".join(lines) + b"connection: close\r\n\r\n" + bytes(answer.body))
         self.transport.close()
+
+
+def guarded(connections: int) -> type[GuardedProtocol]:
+    """Return the protocol of a server that has so many connections at most."""
+
+    class Guarded(GuardedProtocol):
+        limits = replace(GuardedProtocol.limits, connections=connections)
+
+    return Guarded

@@ -19,6 +19,8 @@ _OBJECT = TypeAdapter(dict[str, Any], config=ConfigDict(cache_strings="keys"))
 _SMALL_BYTES = 65_536
 _MOST_BRACKETS = 2 * MOST_CHARACTERS + 1_000
 """A prompt and a negative one may be nothing else. To read as many lists as a body can hold would take 0.5 s."""
+_MOST_STRINGS = 2_000
+"""Names and texts in a body: every field has one name, and lists of strings mean nothing here."""
 _Request = TypeVar("_Request", bound=GenerateRequest)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -63,6 +65,9 @@ def validated(kind: type[_Request], fields: Mapping[str, Any], strict: bool) -> 
 def _document(body: bytes) -> dict[str, Any]:
     if len(body) > _SMALL_BYTES and body.count(b"[") + body.count(b"{") > _MOST_BRACKETS:
         raise ServeError(400, "invalid_json", f"the body has more than {_MOST_BRACKETS} brackets")
+    # Those within texts are escaped. What is escaped at a text's end hides one of its two, never both.
+    if body.count(b'"') - body.count(b'\\"') > 2 * _MOST_STRINGS:
+        raise ServeError(400, "invalid_json", f"the body has more than {_MOST_STRINGS} names and texts")
     try:
         return _OBJECT.validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:

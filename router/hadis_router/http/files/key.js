@@ -37,6 +37,18 @@ async function read(url, listeners, signal) {
   }
 }
 
+// The browser sends no key when it follows a link, so what is behind one is fetched and then shown.
+for (const link of document.querySelectorAll("footer a")) {
+  link.addEventListener("click", async (event) => {
+    if (!hasKey() && $("key-form").hidden) return;
+    event.preventDefault();
+    const tab = window.open(); // now: after the answer it would be a pop-up that nobody clicked for
+    const answer = await ask(link.href);
+    if (answer.ok) tab.location = URL.createObjectURL(await answer.blob());
+    else tab.close();
+  });
+}
+
 $("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem(NAME, $("key").value.trim());

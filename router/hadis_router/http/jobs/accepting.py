@@ -28,7 +28,8 @@ async def accept(request: Request, content: bytes, arrived: float) -> Response:
     """Return the answer to a request that becomes a job; `content` is its body, `arrived` loop time."""
     jobs: Jobs = request.app.state.jobs
     gateway: Gateway = request.app.state.gateway
-    body = gateway.models.with_size_made(validated(JobRequest, read_fields(content), gateway.strict))
+    with gateway.reading():
+        body = gateway.models.with_size_made(validated(JobRequest, read_fields(content), gateway.strict))
     visitor, key = visitor_of(request), request.headers.get("idempotency-key")
     record = await jobs.create(
         body,

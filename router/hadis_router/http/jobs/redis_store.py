@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from hadis_router.dispatch import refusals
 from hadis_router.http.jobs.record import JobRecord
 from hadis_router.http.jobs.store import Idempotency, same_job
+from hadis_router.http.store_metrics import StoreCounts
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class RedisJobs:
             url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, max_connections=_MOST_CONNECTIONS
         )
         self._prefix, self._max_count, self._clock = prefix, max_count, clock
+        self.counts = StoreCounts()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -78,6 +80,7 @@ class RedisJobs:
             together.zadd(self._key("jobs"), {record.id: record.expires_at})
             together.sadd(self._key("busy"), record.id)
             await together.execute()
+        self.counts.stored += 1
         if idempotency is None or await self._take_key(idempotency, record):
             return None
         if (known := await self._of_key(idempotency)) is None:
@@ -97,6 +100,7 @@ class RedisJobs:
         ends = int(record.expires_at)
         if result is not None:
             await self._redis.set(self._key("result", record.id), result, exat=ends)
+            self.counts.stored_bytes += len(result)
         kept = await self._redis.set(self._key("job", record.id), record.model_dump_json(), exat=ends, xx=True)
         if not kept:
             await self._redis.delete(self._key("result", record.id))
@@ -180,6 +184,7 @@ class RedisJobs:
         if oldest is None:
             raise refusals.too_many_jobs(self._max_count)
         await self._forget(oldest.decode())
+        self.counts.evicted += 1
 
     async def _forget(self, job_id: str) -> None:
         async with self._redis.pipeline(transaction=True) as together:

@@ -65,6 +65,7 @@ class Jobs:
         self._webhooks = Webhooks(settings, clock)
         self._tag = ANY_ROUTER if self._store.shared else gateway.peers.own_tag
         self._runs: dict[str, _Run] = {}
+        self.counts, self.webhooks = self._store.counts, self._webhooks.counts
 
     async def create(
         self,

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.jobs.record import JobRecord
+from hadis_router.http.store_metrics import StoreCounts
 
 
 class Idempotency(NamedTuple):
@@ -22,6 +23,7 @@ class JobStore(Protocol):
 
     shared: bool
     """Whether every router of the service sees the same jobs."""
+    counts: StoreCounts
 
     async def close(self) -> None:
         """Close what connections it has."""
@@ -71,6 +73,7 @@ class MemoryJobs:
         """By idempotency key, the digest of the body and the job's id."""
         self._key_of: dict[str, str] = {}
         self._bytes = 0
+        self.counts = StoreCounts()
 
     async def close(self) -> None:
         """Do nothing: it has none."""
@@ -83,6 +86,7 @@ class MemoryJobs:
         if len(self._records) >= self._max_count and not self._forget_oldest():
             raise refusals.too_many_jobs(self._max_count)
         self._records[record.id] = record
+        self.counts.stored += 1
         if idempotency:
             self._keys[idempotency.key], self._key_of[record.id] = (idempotency.body, record.id), idempotency.key
         return None
@@ -100,6 +104,7 @@ class MemoryJobs:
         if result is not None:
             self._results[record.id] = result
             self._bytes += len(result)
+            self.counts.stored_bytes += len(result)
             while self._bytes > self._max_bytes and self._forget_oldest():
                 pass
 
@@ -129,11 +134,13 @@ class MemoryJobs:
         now = self._clock()
         while self._records and next(iter(self._records.values())).expires_at <= now:
             self._forget(next(iter(self._records)))
+            self.counts.expired += 1
 
     def _forget_oldest(self) -> bool:
         oldest = next((record.id for record in self._records.values() if not record.busy), None)
         if oldest is not None:
             self._forget(oldest)
+            self.counts.evicted += 1
         return oldest is not None
 
     def _forget(self, job_id: str) -> None:

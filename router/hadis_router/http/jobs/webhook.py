@@ -41,6 +41,8 @@ class Webhooks:
         self._key = secret_bytes(secret.get_secret_value()) if secret else b""
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
         self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self.counts = {"delivered": 0, "failed": 0}
+        """How many jobs were told of, and of how many that was in vain."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -58,10 +60,12 @@ class Webhooks:
         for wait_s in (*BACKOFF_S, None):
             status = await self._send(record, content)
             if status is not None and 200 <= status < 300:
+                self.counts["delivered"] += 1
                 return True
             if status == 410 or wait_s is None:  # the specification's word of who wants no more
                 break
             await asyncio.sleep(wait_s)
+        self.counts["failed"] += 1
         log.warning("the webhook of %s was not taken", record.id)
         return False
 

@@ -15,6 +15,7 @@ from obstore.store import S3Store
 from hadis_router.dispatch import refusals
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.links.store import StoredImage
+from hadis_router.http.store_metrics import StoreCounts
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class S3Images:
     def __init__(self, settings: LinkSettings) -> None:
         """`settings` must name a bucket and its keys."""
         assert settings.s3_bucket is not None and settings.s3_secret_access_key is not None
+        self.counts = StoreCounts()
         self._store = S3Store(
             settings.s3_bucket,
             endpoint=settings.s3_endpoint,
@@ -46,6 +48,8 @@ class S3Images:
         except (BaseError, OSError) as error:
             log.warning("the image store took no image: %s", _first_line(error))
             raise refusals.store_away() from None
+        self.counts.stored += 1
+        self.counts.stored_bytes += len(image.content)
 
     async def get(self, image_id: bytes) -> StoredImage | None:
         """Return an image, if there is one; raise ServeError 503 where the store does not answer."""

@@ -43,6 +43,7 @@ class ImageLinks:
         self.settings, self._clock = settings, clock
         self._store = store or MemoryImages(settings.image_bytes, settings.image_count, settings.link_expires_s)
         self._key = key or secrets.token_bytes(32)
+        self.counts = self._store.counts
         self.tag = ANY_ROUTER if self._store.shared else router_tag(own_url)
 
     async def save(self, base_url: str, images: Sequence[bytes], image_format: Format) -> list[Link]:

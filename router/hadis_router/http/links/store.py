@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from hadis_router.http.store_metrics import StoreCounts
+
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
@@ -20,6 +22,7 @@ class ImageStore(Protocol):
 
     shared: bool
     """Whether every router of the service reads what one of them put."""
+    counts: StoreCounts
 
     async def put(self, image_id: bytes, image: StoredImage) -> None:
         """Keep an image; raise ServeError where the store does not take it."""
@@ -39,15 +42,20 @@ class MemoryImages:
         self._images: dict[bytes, tuple[StoredImage, float]] = {}
         """With the loop time of each one's end; as all live equally long, the oldest is the first."""
         self._bytes = 0
+        self.counts = StoreCounts()
 
     async def put(self, image_id: bytes, image: StoredImage) -> None:
         """Keep an image; one that is larger than the whole room is gone at once."""
         now = asyncio.get_running_loop().time()
         self._images[image_id] = (image, now + self._lives_s)
         self._bytes += len(image.content)
-        while self._images and (self._over() or next(iter(self._images.values()))[1] <= now):
+        self.counts.stored += 1
+        self.counts.stored_bytes += len(image.content)
+        while self._images and ((expired := next(iter(self._images.values()))[1] <= now) or self._over()):
             oldest, _ = self._images.pop(next(iter(self._images)))
             self._bytes -= len(oldest.content)
+            self.counts.expired += expired
+            self.counts.evicted += not expired
 
     async def get(self, image_id: bytes) -> StoredImage | None:
         """Return an image, if it is still there."""

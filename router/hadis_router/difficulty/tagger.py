@@ -1,0 +1,74 @@
+"""Parts of speech of English words: HanTa's model, searched word by word.
+
+HanTa's own search goes through every class that may follow, of which a word can have a few. This one goes through
+those few, and finds the same classes in a fifth of the time: tagging was half of what a request costs the router.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+_WORDS = 50_000
+"""Words whose classes are remembered."""
+_KEPT = 5
+"""Of each word, the states that are gone on from, and all that are nearly as likely, as HanTa does."""
+_NEARLY = 1.0
+_State = tuple[int, int]
+"""The classes of two words in a row, as HanTa numbers them."""
+
+
+class Tagger:
+    """Finds the most likely classes (C5 tags) of the words of a text (Viterbi over pairs of classes)."""
+
+    def __init__(self) -> None:
+        """Load the model, which takes 60 ms."""
+        from HanTa import HanoverTagger as hanta
+
+        self._model: Any = hanta.HanoverTagger("morphmodel_en.pgz")
+        self._start, self._end, self._unknown = (hanta.EMPTY, hanta.START), hanta.END, hanta.UNKNOWN
+        self._classes_of = lru_cache(_WORDS)(self._look_up)
+
+    def tags(self, words: Sequence[str]) -> list[str]:
+        """Return the class of each word."""
+        row: dict[_State, float] = {self._start: 0.0}
+        before: list[dict[_State, _State]] = []
+        for i, word in enumerate(words):
+            row, came_from = self._step(row, self._classes_of(word, cased=i > 0))
+            before.append(came_from)
+        follows = self._model.LP_trans_word
+        state = max(row, key=lambda state: row[state] + follows[state].get(self._end, -math.inf))
+        tags = []
+        for came_from in reversed(before):
+            tags.append(self._model.int2tag[state[1]])
+            state = came_from[state]
+        return tags[::-1]
+
+    def _step(
+        self, row: Mapping[_State, float], classes: Mapping[int, float]
+    ) -> tuple[dict[_State, float], dict[_State, _State]]:
+        """Return the likelihoods (logarithms) of the states after one more word, and where each comes from."""
+        least = sorted(row.values(), reverse=True)[_KEPT] - _NEARLY if len(row) > _KEPT else -math.inf
+        after: dict[_State, float] = {}
+        came_from: dict[_State, _State] = {}
+        all_follows, known = self._model.LP_trans_word, list(classes.items())
+        for state, likelihood in row.items():
+            if likelihood < least:
+                continue
+            follows = all_follows[state]
+            for each, of_word in known or [(each, 0.0) for each in follows if each != self._end]:
+                if each in follows:
+                    total, reached = likelihood + follows[each] + of_word, (state[1], each)
+                    if reached not in after or total > after[reached]:
+                        after[reached], came_from[reached] = total, state
+        return after, came_from
+
+    def _look_up(self, word: str, cased: bool) -> Mapping[int, float]:
+        """Return the classes that a word can have with their likelihoods (logarithms); none: it may be any.
+
+        `cased`: an upper-case letter at its beginning says something, as it does not at a sentence's.
+        """
+        classes = dict(self._model._tag_word(word, cutoff=5, casesensitive=cased, conditional=True))
+        return {} if list(classes) == [self._unknown] else classes
