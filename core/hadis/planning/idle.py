@@ -52,7 +52,7 @@ def followed_rest(snapshot: Snapshot, profile: Profile, rest: Rest, *, shared: b
 
 def _start_s(snapshot: Snapshot, profile: Profile, rest: Rest, *, serving: bool, shared: bool) -> float:
     if serving and rest.woke_s is not None:
-        return snapshot.now_s - rest.woke_s
+        return max(0.0, snapshot.now_s - rest.woke_s)
     return estimated_start_s(profile, shared=shared) if rest.start_s is None else rest.start_s
 
 
