@@ -103,6 +103,19 @@ def test_workers_of_an_endpoint_are_known_by_their_label() -> None:
     assert gpu_counts(snapshot) == {"ready": 0, "existing": 0, "budget": 4}
 
 
+def test_workers_that_take_several_gpus_count_as_many() -> None:
+    pods = [pod_object("a", ready=True), pod_object("b")]
+    deployment = deployment_object("l1", replicas=2)
+    for each in (*pods, deployment):
+        each["metadata"]["labels"]["hadis.dev/gpus"] = "4"
+    workers = tuple(worker_of(pod_view(pod), ("light",)) for pod in pods)
+    [group] = groups_of(None, [deployment_view(deployment)], ("light",))
+    spec = ServiceSpec.read(service_object(gpus={"max": 9})["spec"])
+    snapshot = Snapshot(0.0, spec, Problem("NotRead", ""), Problem("NotRead", ""), workers, (group,))
+    assert gpu_counts(snapshot) == {"ready": 4, "existing": 8, "budget": 9}
+    assert group.gpus == 4
+
+
 def test_what_keeps_a_worker_from_serving_is_seen() -> None:
     waits = {"type": "PodScheduled", "status": "False", "lastTransitionTime": "1970-01-01T00:00:02Z", "message": "full"}
     crash = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}

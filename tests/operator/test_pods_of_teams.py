@@ -94,8 +94,9 @@ def worker(profile: Profile, **fields: Any) -> Template:
 
 
 def test_a_worker_may_span_gpus_share_memory_and_claim_devices(profile: Profile) -> None:
-    [only] = worker(profile, gpusPerWorker=4)["containers"]
-    assert only["resources"]["limits"] == {"nvidia.com/gpu": "4"}
+    template = templates(profile, {"worker": {"gpusPerWorker": 4}})["ALL"]
+    assert template["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "4"}
+    assert template["metadata"]["labels"]["hadis.dev/gpus"] == "4"
     claim = {"name": "gpus", "resourceClaimTemplateName": "two-h100"}
     spec = worker(profile, gpusPerWorker=2, shmSize="8Gi", resourceClaims=[claim | {"request": "gpu"}])
     [only] = spec["containers"]
@@ -114,7 +115,10 @@ def test_a_template_is_merged_as_kubectl_patch_merges(profile: Profile) -> None:
             {"name": "sidecar", "image": "s"},
         ],
     }
-    spec = worker(profile, podTemplate={"metadata": {"annotations": {"a": "b"}}, "spec": patch})
+    template = {"metadata": {"annotations": {"a": "b"}, "labels": {"c": "d"}}, "spec": patch}
+    made = templates(profile, {"worker": {"podTemplate": template}})["ALL"]
+    assert made["metadata"]["annotations"] == {"a": "b"} and made["metadata"]["labels"]["c"] == "d"
+    spec = made["spec"]
     only, sidecar = spec["containers"]
     assert only["resources"]["limits"] == {"nvidia.com/gpu": "1", "rdma/hca": "1"}
     assert sidecar == {"name": "sidecar", "image": "s"}

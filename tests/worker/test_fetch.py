@@ -138,7 +138,7 @@ def test_models_are_fetched_once_told_and_there_without_the_hub(hub: FakeHub, tm
     driver = start(env, "-c", FETCHES, json.dumps(manifests))
     told = [FetchProgress()]
     while driver.poll() is None:
-        time.sleep(0.02)
+        time.sleep(0.1)
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/fetch", timeout=2) as answer:
                 told.append(FetchProgress.model_validate_json(answer.read()))
