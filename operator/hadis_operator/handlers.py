@@ -48,8 +48,8 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = _NoDiffs()
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # else a line for every event of every pod
-    settings.watching.server_timeout = 300
-    settings.watching.client_timeout = 330
+    settings.watching.server_timeout = 600
+    settings.watching.client_timeout = 630
     if ours.metrics_port:
         start_http_server(ours.metrics_port)
     api, fence = await connect(), Fence()

@@ -23,7 +23,7 @@ from hadis_operator.events import Message, Recorder, changes, now
 from hadis_operator.views import ServiceView
 
 _EVENT_EVERY_S = 60.0
-_REFRESH_EVERY_S = 30.0
+_REFRESH_EVERY_S = 60.0
 """How often numbers are brought up to date that follow the load all the time and that nobody waits for."""
 
 

@@ -96,8 +96,10 @@ class Soak:
         time.sleep(_CALM_S)
         before = len(self.plane.requests_of(self.namespace))
         time.sleep(seconds)
-        after = len(self.plane.requests_of(self.namespace))
-        self.requests_at_rest = (after - before) * 60 / seconds / len(GPUS)
+        asked = self.plane.requests_of(self.namespace)[before:]
+        self.requests_at_rest = len(asked) * 60 / seconds / len(GPUS)
+        for words, count in Counter(f"{verb} {uri.split('?')[0]}" for verb, uri in asked).most_common(8):
+            print(f"at rest: {count} x {words}", flush=True)
 
     def close(self) -> None:
         """Stop everything."""

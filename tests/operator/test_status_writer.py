@@ -110,9 +110,9 @@ async def test_numbers_that_follow_the_load_are_written_now_and_then() -> None:
     await writing.write()
     louder = replace(DECIDED, forecast_rps=2.0, plan=replace(LIGHT, demand_rps=1.9))
     assert await writing.write(louder) == []
-    writing.now_s = 29.0
+    writing.now_s = 59.0
     assert await writing.write(louder) == []
-    writing.now_s = 30.0
+    writing.now_s = 60.0
     assert set(await writing.patch(louder)) == {"demand", "plan"}
     writing.now_s = 100.0
     assert await writing.write(louder) == []
