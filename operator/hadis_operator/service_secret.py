@@ -14,7 +14,7 @@ from hadis.protocol.secret import make_secret
 from hadis_operator.child_writer import check_owner
 from hadis_operator.children.common import SECRET_KEY, Manifest
 
-_LOOK_EVERY_S = 60.0
+_LOOK_EVERY_S = 180.0
 
 
 class ServiceSecret:

@@ -47,6 +47,6 @@ async def test_one_that_was_deleted_comes_back_as_it_was() -> None:
     await secret.ensure(DOCUMENT)
     before = held(kube)
     del kube.objects[PATH]
-    await asyncio.sleep(61)
+    await asyncio.sleep(181)
     await secret.ensure(DOCUMENT)
     assert held(kube) == before
