@@ -29,7 +29,7 @@ OF_CHILDREN = {
 NOT_OURS = {"ServiceMonitor", "PrometheusRule"}
 """Kinds whose definitions come with the Prometheus operator; kubeconform has no schema of them here."""
 WITH_FIELDS: dict[str, Any] = FIELDS | {"worker": GPUS}
-MADE = [{}, WITH_FIELDS, {"worker": CLAIMS}]
+MADE = [{}, WITH_FIELDS, {"worker": CLAIMS | {"modelCache": {"claim": "models", "prefetch": True}}}]
 
 
 def unexplained(manifests: list[Manifest], reasons: dict[str, str]) -> dict[str, set[str]]:

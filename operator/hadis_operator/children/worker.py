@@ -224,9 +224,8 @@ def _gpu_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, po
     only["resources"] = resources(worker.resources)
     manifest = {"name": "manifest", "configMap": {"name": config}}
     volumes = [manifest, {"name": "models", **_cache(worker.model_cache)}, *_shared_memory(worker, only)]
-    fetch = _fetch(worker, only)
-    pod_spec = pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False} | _gpus(worker, only)
-    pod_spec |= fetch
+    pod_spec = pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}
+    pod_spec |= _gpus(worker, only) | _fetch(worker, only)
     if worker.node_selector:
         pod_spec["nodeSelector"] = worker.node_selector
     if worker.tolerations:
@@ -239,7 +238,7 @@ def _gpu_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, po
 def _fetch(worker: WorkerPods, only: Manifest) -> Manifest:
     """Return the init container that fetches a worker's models, if the spec asks for it; the worker is offline then.
 
-    It asks for what the worker does but for GPUs, and hides its failure in no probe: kubelet starts it again.
+    It asks for what the worker does but for GPUs. Where it fails, kubelet starts it again, and has its last lines.
     """
     if not worker.model_cache.prefetch:
         return {}
