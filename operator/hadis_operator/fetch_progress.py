@@ -10,10 +10,12 @@ from hadis.api.status import FetchStatus
 from hadis.protocol.address import http_url
 from hadis.protocol.fetch import FETCH, FetchProgress
 
+from hadis_operator.bounded import read_bounded
 from hadis_operator.children.worker import PORT
 from hadis_operator.views import PodView
 
 _TIMEOUT = aiohttp.ClientTimeout(total=1.0)
+_MOST_BYTES = 64 * 1024
 _ASKED = 16
 """Most pods that are asked at one time: on one claim they all say the same."""
 
@@ -29,6 +31,6 @@ async def fetch_status(http: aiohttp.ClientSession, pods: Iterable[PodView]) -> 
 async def _ask(http: aiohttp.ClientSession, pod: PodView) -> FetchProgress:
     try:
         async with http.get(f"{http_url(pod.address, PORT)}/{FETCH}", timeout=_TIMEOUT) as answer:
-            return FetchProgress.model_validate_json(await answer.read())
+            return FetchProgress.model_validate_json(await read_bounded(answer, _MOST_BYTES))
     except (TimeoutError, aiohttp.ClientError, ValueError, OSError):
         return FetchProgress()

@@ -15,7 +15,7 @@ from hadis.planning.decide import Decision, decide
 from hadis.planning.forecast import Demand
 from hadis.planning.profile import FIRST_SIZES, Profile
 from hadis.planning.sizes import alike_share, followed_mix, mean_and_longest_s, mix_document, read_mix, with_mix
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Snapshot, Worker, WorkerGroup
 from hadis.planning.solve import Solver
 from hadis.planning.speeds import corrected
 from hadis.protocol.address import worker_name
@@ -185,6 +185,7 @@ async def test_on_one_machine_the_router_tells_its_arrivals_by_size() -> None:
         "arrivals_by_size": {"auto": 3, LARGE: 1, "other": 0},
         "queued_s": {},
         "batch_time_ratios": {},
+        "idle_s": 7.5,
         "workers": [{"name": worker_name("http://w1"), "time_ratio": 3}, {"name": "gone", "time_ratio": 2}],
     }
 
@@ -196,6 +197,7 @@ async def test_on_one_machine_the_router_tells_its_arrivals_by_size() -> None:
     assert isinstance(reading, DemandReading)
     assert reading.series == {"auto": 3.0, LARGE: 1.0, "other": 0.0}
     assert reading.sizes == {"auto": "auto", LARGE: LARGE, "other": "other"}
+    assert reading.quiet == Quiet(7.5)
     assert reading.worker_ratios == {"http://w1": 3.0}, "the planner knows workers by their addresses"
 
 

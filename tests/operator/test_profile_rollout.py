@@ -55,7 +55,7 @@ class Rollout(Operator):
 
     def events(self) -> list[tuple[str, str]]:
         items = [o for path, o in self.cluster.kube.objects.items() if "/events/" in path]
-        return [(item["reason"], item["type"]) for item in items if item["reason"] != "PlanChanged"]
+        return [(item["reason"], item["type"]) for item in items if item["reason"].startswith("Profile")]
 
 
 async def test_a_profile_that_is_as_good_is_tried_and_then_taken_over() -> None:

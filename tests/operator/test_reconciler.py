@@ -18,7 +18,7 @@ from hadis.api.resources import ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.kube.client import ApiError
 from hadis.planning.plan import Plan, TierPlan
-from hadis.planning.snapshot import DemandReading
+from hadis.planning.snapshot import DemandReading, Quiet
 from hadis.protocol.labels import POOL, REVISION
 from hadis_operator.gpu_pools import GpuPools
 from hadis_operator.reconciler import Reconciler
@@ -309,6 +309,7 @@ async def test_beside_prometheus_routers_tell_what_waits_and_how_long_batches_ta
         {"heavy": {4: 2.0}},
         {"http://10.0.0.1:8100": 3.0},
         f"1 series from {PROMETHEUS}",
+        quiet=Quiet(0.0),
     )
     assert "http://10.0.1.2:8080/metrics" not in operator.http.asked  # it is not ready
 
@@ -422,6 +423,7 @@ async def test_no_error_of_the_demand_stops_children_from_being_put_right(monkey
         else:
             operator.http.answers[f"{PROMETHEUS}/api/v1/query"] = lie
         operator.cluster.put(child_object("Service", NAME))  # somebody took away all that we want of it
+        await asyncio.sleep(60)  # the same object is not written again and again
         assert ("apply", NAME) in await operator.reconcile(), lie
         metrics = operator.condition("MetricsAvailable")
         assert (metrics.status, metrics.reason) == (
