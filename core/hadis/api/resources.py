@@ -330,6 +330,8 @@ class CascadeProfile(Fields):
     status: dict[str, Any] | None = Field(None, exclude=True)
 
     def content_hash(self) -> str:
-        """Return a hash of the spec alone, the same on every machine."""
-        text = json.dumps(self.spec.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"))
+        """Return a hash of the spec alone, the same on every machine and in whatever form and order its rows stand."""
+        spec = self.spec.model_dump(mode="json", by_alias=True)
+        spec["configurations"] = sorted(json.dumps(row, sort_keys=True) for row in spec["configurations"])
+        text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
