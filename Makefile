@@ -29,7 +29,7 @@ lint: $(VENV)/installed docs ## style, types, who may import whom, and that the 
 	$(BIN)/lint-imports
 
 test: lint ## lint, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 NODE_PACKAGES := runc containernetworking-plugins iptables iproute2 conntrack buildah debootstrap gcc libc6-dev openssl
 e2e: $(VENV)/installed ## the product on a real Kubernetes node: builds images, installs, disturbs (root, Debian; 15 to 45 minutes)

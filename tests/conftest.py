@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,14 @@ def pytest_configure() -> None:
     Two threads that a busy machine runs in turns take forty times as long. torch reads it when it is imported.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the tests of a file, and all of those on the control plane, run in one process: they share what is dear."""
+    for item in items:
+        here = item.path.relative_to(Path(__file__).parent)
+        item.add_marker(pytest.mark.xdist_group("cluster" if here.parts[0] == "cluster" else str(here)))
 
 
 @pytest.fixture

@@ -27,7 +27,17 @@ NOT_IMPORTED = {
 """What an extra declares and no module imports, with the reason."""
 SHARED = {"opentelemetry": "opentelemetry-sdk"}
 """Packages that several distributions have parts of, with the one that brings the others."""
-TOOLS = {"zensical", "import-linter", "mypy", "pre-commit", "pytest-asyncio", "ruff", "types-psutil", "types-pyyaml"}
+TOOLS = {
+    "zensical",
+    "import-linter",
+    "mypy",
+    "pre-commit",
+    "pytest-asyncio",
+    "pytest-xdist",
+    "ruff",
+    "types-psutil",
+    "types-pyyaml",
+}
 """What `dev` declares beside what tests import."""
 
 

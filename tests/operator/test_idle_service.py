@@ -120,4 +120,4 @@ async def test_while_idle_routers_are_asked_every_two_seconds_whatever_the_plan_
     assert isinstance(spec, ServiceSpec)
     rare = spec.model_copy(update={"plan_every": "60s"})
     reconciler = operator.reconciler
-    assert reconciler._due_s(rare) - reconciler._read_s == 2.0
+    assert reconciler._due_s(rare) - reconciler._read_s == pytest.approx(2.0)
