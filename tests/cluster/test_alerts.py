@@ -142,7 +142,7 @@ def address(
     """A Prometheus that has scraped everything three times and more, and has loaded the alerts."""
     folder = tmp_path_factory.mktemp("prometheus")
     (folder / "rules.yml").write_text(yaml.safe_dump(chart["PrometheusRule/x-hadis"]["spec"]))
-    interval = {"scrape_interval": "400ms", "scrape_timeout": "400ms"}
+    interval = {"scrape_interval": "400ms", "scrape_timeout": "400ms", "evaluation_interval": "400ms"}
     config = {"global": interval, "rule_files": ["rules.yml"], "scrape_configs": request.param(chart, targets)}
     with prometheus(folder, config) as found:
         before = {name: each.scrapes for name, each in targets.items()}

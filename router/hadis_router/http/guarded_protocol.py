@@ -26,7 +26,7 @@ from hadis_router.http.half_close import HalfCloseProtocol
 
 MOST_CONNECTIONS = 10_000
 """Unless a setting says otherwise."""
-_PROBES = (b"/healthz", b"/readyz")
+_PROBES = (b"/healthz", b"/readyz", b"/metrics")
 
 
 @dataclass(frozen=True)

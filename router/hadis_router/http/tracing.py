@@ -24,7 +24,7 @@ from hadis_router.dispatch.trace import JobTrace
 from hadis_router.http.peer_client import TRACE_HEADERS
 
 _PROPAGATOR = TraceContextTextMapPropagator()
-_PATHS = "/v1/images/"
+_PATHS = ("/v1/images/", "/v1/hadis/jobs")
 _CARRIED = (b"traceparent", b"tracestate")
 _TIER, _CONFIDENCE = "hadis.tier", "hadis.confidence"
 
@@ -44,7 +44,14 @@ class RequestSpans:
         parent = _PROPAGATOR.extract(_carried(scope), Context())
         state = scope.setdefault("state", {})
         attributes = {"http.request.method": "POST", "hadis.request_id": state.get("request_id", "")}
-        with self._tracer.start_as_current_span("POST", parent, SpanKind.SERVER, attributes) as span:
+        with self._tracer.start_as_current_span(
+            "POST",
+            parent,
+            SpanKind.SERVER,
+            attributes,
+            record_exception=False,  # an error's words may hold a prompt
+            set_status_on_exception=False,
+        ) as span:
             state[TRACE_HEADERS] = headers_in(get_current())
 
             async def send_and_note(message: Message) -> None:
@@ -52,7 +59,11 @@ class RequestSpans:
                     _note_answer(span, scope, message["status"])
                 await send(message)
 
-            await self._app(scope, receive, send_and_note)
+            try:
+                await self._app(scope, receive, send_and_note)
+            except Exception as error:
+                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+                raise
 
 
 class JobSpans:
