@@ -202,6 +202,8 @@ class Cache:
                 return []
             return [service for service in near if services[service].profile == item["metadata"]["name"]]
         if kind == "pools":
+            if not new and _generation(item)[0]:
+                return []
             return [service for service in near if services[service].pool == item["metadata"]["name"]]
         return [_owner(item)] if _owner(item) in services else near
 

@@ -63,7 +63,10 @@ class Controller:
     async def _tell_of_pools(self) -> None:
         while True:
             await asyncio.sleep(_POOL_STATUS_EVERY_S)
-            await write_pool_statuses(self._kube, self.cache, self._pools)
+            try:
+                await write_pool_statuses(self._kube, self.cache, self._pools)
+            except Exception:  # the services are more than what is told of pools
+                log.exception("the pools' statuses were not written")
 
     async def _resyncs(self) -> None:
         while True:
@@ -86,8 +89,10 @@ class Controller:
             for kind, path in (("deployments", "/apis/apps/v1"), ("pods", "/api/v1")):
                 listed = await self._kube.get(f"{path}/namespaces/{namespace}/{kind}", labelSelector=SERVICE)
                 self.cache.replace(kind, namespace, listed["items"])
-        except ApiError as error:
+        except (ApiError, TimeoutError) as error:
             log.warning("resync of %s: %s", namespace, error)
+        except Exception:  # the services go on with what their watches tell
+            log.exception("resync of %s", namespace)
 
     def _wake(self, service: str) -> None:
         if self._http is None:

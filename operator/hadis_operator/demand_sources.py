@@ -21,7 +21,6 @@ BATCH_RATIO, WORKER_RATIO = "hadis_router_batch_time_ratio", "hadis_router_worke
 IDLE = "hadis_router_idle_seconds"
 GROUPS = "hadis_router_rollout_total"
 _READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO, IDLE, GROUPS)
-STALE_S = 60.0
 TIMEOUT = aiohttp.ClientTimeout(total=3)
 _MOST_BYTES = 4 * 1024 * 1024
 

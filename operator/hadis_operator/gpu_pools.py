@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from hadis.api.gpu_pool import GpuPoolStatus, PoolMemberStatus
 from hadis.planning.gpu_budget import gpus_taken
-from hadis.planning.gpu_pool import Member, Pool, fair_shares, grant
+from hadis.planning.gpu_pool import Member, Pool, fair_shares, grants
 from hadis.planning.snapshot import Problem
 from hadis.protocol.labels import label
 
@@ -38,16 +38,16 @@ class GpuPools:
 
     def put(self, service: ServiceView, member: Member) -> None:
         """Take a service as it is after its step."""
-        before = _grants(self.pool(service.namespace, service.pool))
+        before = grants(self.pool(service.namespace, service.pool))
         self._members[service.key] = member
-        for other, granted in _grants(self.pool(service.namespace, service.pool)).items():
+        for other, granted in grants(self.pool(service.namespace, service.pool)).items():
             if other != service.key and granted != before.get(other):
                 self._wake(other)
 
     def put_seen(self, service: ServiceView) -> None:
         """Take a service for which nothing can be decided as the cluster shows it."""
         if service.pool:
-            self.put(service, self._seen(service))
+            self.put(service, self._seen(service, stands=True))
 
     def forget(self, key: str) -> None:
         """Drop a service that is in no pool or is gone; its pods count while they are there."""
@@ -75,20 +75,17 @@ class GpuPools:
     def _of(self, namespace: str, pool: str) -> list[ServiceView]:
         return [view for view in self._services(namespace) if view.pool == pool]
 
-    def _seen(self, service: ServiceView) -> Member:
-        """Return a service as the cluster shows it: it wants what it has, and controllers may be about to take more."""
+    def _seen(self, service: ServiceView, *, stands: bool = False) -> Member:
+        """Return a service as the cluster shows it: it wants what it has.
+
+        Unless it `stands` still, and its controllers have followed, they may be about to take more.
+        """
         name = label(service.name)
         groups = list(groups_of(None, self._cache.deployments(service.namespace, name, "worker"), ()))
-        settled = isinstance(service.spec, Problem) and all(group.followed or group.as_made for group in groups)
+        settled = stands and all(group.followed or group.as_made for group in groups)
         held = self._held(service.namespace, name)
-        return Member(1.0, 0, held, held, settled)
+        return Member(1.0, 0, held, held, settled=settled)
 
     def _held(self, namespace: str, name: str) -> int:
         groups = groups_of(None, self._cache.deployments(namespace, name, "worker"), ())
         return gpus_taken(groups, [worker_of(pod, ()) for pod in self._cache.pods(namespace, name, "worker")], {})
-
-
-def _grants(pool: Pool) -> dict[str, int]:
-    if isinstance(pool.gpus, Problem):
-        return {}
-    return {name: grant(pool.gpus, pool.members, name, elsewhere=pool.elsewhere) for name in pool.members}

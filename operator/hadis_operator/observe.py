@@ -158,6 +158,7 @@ def worker_of(pod: PodView, tiers: tuple[str, ...], remote: Collection[str] = ()
         unschedulable=pod.unschedulable,
         unschedulable_since_s=pod.unschedulable_since_s,
         failure=pod.failure,
+        fetching=pod.fetching and not pod.terminating,
         url=http_url(pod.address, PORT) if pod.address else "",
         remote=pod.remote,
         gpus=pod.gpus,

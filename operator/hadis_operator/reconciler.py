@@ -9,7 +9,7 @@ import aiohttp
 from hadis.api.conditions import condition
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
-from hadis.kube.client import ApiError, Kube
+from hadis.kube.client import Kube
 from hadis.planning.conditions import unplanned_conditions
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
@@ -75,9 +75,12 @@ class Reconciler:
     async def reconcile(self) -> float:
         """Bring everything one step nearer to what the spec asks for; return the seconds until the next step is due."""
         service = self._cache.service(self._key)
-        if service is None or service.deleting:
+        if service is None:
             return _NOT_PLANNED_EVERY_S
         await self._applier.list_once()
+        if service.deleting:
+            self._pools.put_seen(service)
+            return _NOT_PLANNED_EVERY_S
         spec = permitted(service.spec, self._settings)
         if isinstance(spec, Problem):
             self._pools.put_seen(service)
@@ -91,7 +94,7 @@ class Reconciler:
         try:
             if desired is not None and decision.replicas is not None:
                 problem = await self._applier.apply(desired, decision.replicas)
-        except ApiError:  # what routers follow is told all the same
+        except Exception:  # what routers follow is told all the same
             await self._tell(service, snapshot, decision)
             raise
         await self._tell(service, snapshot, decision)

@@ -22,6 +22,7 @@ def references(document: Manifest) -> Iterator[Reference]:
         if "serviceAccountName" in pod:
             yield "ServiceAccount", pod["serviceAccountName"]
         for container in pod.get("containers", ()):
-            for variable in container.get("env", ()):
-                if secret := variable.get("valueFrom", {}).get("secretKeyRef"):
+            for variable in container.get("env") or ():
+                secret = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
+                if "name" in secret:  # without one the API server refuses the pod, in its own words
                     yield "Secret", secret["name"]

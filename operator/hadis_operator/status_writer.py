@@ -169,9 +169,5 @@ def _news(status: ServiceStatus) -> object:
     )
 
 
-def _degraded(status: ServiceStatus) -> Condition | None:
-    return next((c for c in status.conditions if c.type == "Degraded" and c.status == "True"), None)
-
-
 def _short(value: float) -> float:
     return float(f"{value:.3g}")

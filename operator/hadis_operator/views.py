@@ -313,9 +313,9 @@ def _refused(name: str, status: Mapping[str, Any]) -> Problem | None:
 def config_maps(spec: Mapping[str, Any]) -> Iterator[str]:
     """Yield the names of the ConfigMaps that the pods of a Deployment's spec mount."""
     for volume in spec.get("template", {}).get("spec", {}).get("volumes") or []:
-        for source in (volume, *volume.get("projected", {}).get("sources", [])):
-            if "configMap" in source:
-                yield source["configMap"]["name"]
+        for source in (volume, *((volume.get("projected") or {}).get("sources") or ())):
+            if name := (source.get("configMap") or {}).get("name"):
+                yield name
 
 
 def _unix_s(text: str | None) -> float | None:

@@ -21,7 +21,10 @@ REASONS = {
     "pod-networkpolicy": "which pods may call is the cluster's to say; spec.router.allowFromAnywhere: false writes one",
 }
 """Of every chart and service: what is left, and why."""
-OF_CHART = {"pod-probes": "the operator's Service is for scrapes, which need no readiness"}
+OF_CHART = {
+    "pod-probes": "the operator's Service is for scrapes, which need no readiness",
+    "pod-probes-identical": "an operator that stands by is ready too, so that a rollout goes on",
+}
 OF_CHILDREN = {
     "container-security-context-user-group-id": "files of models are shared by fsGroup 10001; the group is the image's",
     "deployment-has-host-podantiaffinity": "spec.router.affinity says it, where there are nodes enough",

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from documents import profile_document
-from hadis.api.compact import compact_document
-from hadis.api.manifest import ManifestError, read_profile, write_profile
+from hadis.api.compact import compact_document, content_hash
+from hadis.api.manifest import ManifestError, read_manifest, read_profile, write_profile
 from hadis.api.resources import CascadeProfile, Configuration
 from hadis.api.shares import cascade_gpu_s
 from hypothesis import given
@@ -29,6 +29,9 @@ GRID: dict[str, Any] = {
     "lightCost": 0.125,
     "heavyCost": 1.5,
 }
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def grid_rows(**measures: float) -> list[dict[str, Any]]:
@@ -73,7 +76,7 @@ def test_full_grids_are_written_without_rows_and_read_as_the_same_profile() -> N
     assert [c["heavy"] for c in document["spec"]["cascades"]] == ["light", "heavy", "heavy"]
     assert "configurations" not in document["spec"]
     assert document["spec"]["cascades"][2]["measures"] == {"score": [0.5] * 16}
-    assert CascadeProfile.read(document).content_hash() == profile.content_hash()
+    assert content_hash(CascadeProfile.read(document)) == content_hash(profile)
 
 
 @given(st.integers(0, 10_000))
@@ -119,9 +122,20 @@ def test_files_are_written_compactly_and_read_packed_or_not(tmp_path: Path) -> N
     profile, path = read(grid_rows()), tmp_path / "profile.yaml"
     write_profile(path, profile)
     assert "cascades" in yaml.safe_load(path.read_text())["spec"]
-    assert read_profile(path).content_hash() == profile.content_hash()
+    assert content_hash(read_profile(path)) == content_hash(profile)
     path.write_bytes(gzip.compress(path.read_bytes()))
-    assert read_profile(path).content_hash() == profile.content_hash()
+    assert content_hash(read_profile(path)) == content_hash(profile)
     path.write_bytes(b"\x1f\x8bnothing")
     with pytest.raises(ManifestError, match="cannot be read"):
         read_profile(path)
+
+
+@pytest.mark.parametrize(
+    "example", ["examples/scenes.yaml", "examples/engines.yaml", "examples/kubernetes/scenes.yaml"]
+)
+def test_a_profile_is_known_by_one_hash_in_either_form(example: str) -> None:
+    """The operator has the one, and routers read the other: a new profile is tried by the hash."""
+    profile = read_manifest(ROOT / example).profile
+    again = CascadeProfile.read(compact_document(profile))
+    assert content_hash(again) == content_hash(profile)
+    assert content_hash(CascadeProfile.read(compact_document(again))) == content_hash(profile)

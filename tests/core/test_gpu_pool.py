@@ -11,7 +11,7 @@ from documents import profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision
 from hadis.planning.gpu_budget import gpus_taken
-from hadis.planning.gpu_pool import Member, Pool, decide_in_pool, fair_shares, grant
+from hadis.planning.gpu_pool import Member, Pool, decide_in_pool, fair_shares, grants
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hypothesis import given, settings
@@ -22,7 +22,7 @@ PROFILE = Profile(CascadeProfile.read(profile_document()))
 
 
 def member(wanted: int, *, weight: float = 1.0, minimum: int = 0, taken: int = 0, settled: bool = True) -> Member:
-    return Member(weight, minimum, wanted, taken, settled)
+    return Member(weight, minimum, wanted, taken, settled=settled)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_shares_are_by_need_then_by_weight(gpus: int, members: dict[str, Member]
     st.integers(0, 40),
     st.dictionaries(
         st.text("abcdef", min_size=1, max_size=2),
-        st.builds(Member, st.floats(0.1, 10), st.integers(0, 5), st.integers(0, 20), st.integers(0, 20)),
+        st.builds(Member, st.floats(0.1, 10), st.integers(0, 5), st.integers(0, 20), st.integers(0, 20), st.just(1)),
         max_size=6,
     ),
 )
@@ -60,17 +60,37 @@ def test_shares_fill_the_pool_and_nobody_gets_what_it_does_not_want(gpus: int, m
 
 def test_nothing_is_granted_before_another_has_given_it_back() -> None:
     members = {"a": member(8, taken=7), "b": member(8, taken=1)}
-    assert (grant(8, members, "a"), grant(8, members, "b")) == (4, 1)
+    assert grants(Pool(8, members)) == {"a": 4, "b": 1}
     members["a"] = replace(members["a"], taken=5)
-    assert grant(8, members, "b") == 3
-    assert grant(8, members, "b", elsewhere=1) == 2
+    assert grants(Pool(8, members))["b"] == 3
+    assert grants(Pool(8, members, elsewhere=1))["b"] == 2
     members["a"] = replace(members["a"], settled=False)
-    assert grant(8, members, "b") == 1
+    assert grants(Pool(8, members)) == {"a": 4, "b": 1}
+    assert grants(Pool(Problem("PoolNotFound", "none"), members)) == {}
 
 
 def test_a_smaller_pool_is_reached_by_draining_to_the_shares() -> None:
     members = {"a": member(4, taken=4), "b": member(4, taken=4)}
-    assert (grant(4, members, "a"), grant(4, members, "b")) == (2, 2)
+    assert grants(Pool(4, members)) == {"a": 2, "b": 2}
+
+
+def test_workers_that_span_gpus_have_whole_shares() -> None:
+    eight = {name: replace(member(8, taken=taken), step=8) for name, taken in (("a", 8), ("b", 8), ("c", 0))}
+    assert fair_shares(16, eight) == {"a": 8, "b": 8, "c": 0}
+    assert grants(Pool(16, eight)) == {"a": 8, "b": 8, "c": 0}
+    mixed = {"a": replace(member(3), step=2), "b": member(9)}
+    assert fair_shares(7, mixed) == {"a": 4, "b": 3}
+
+
+@pytest.mark.parametrize("mode", ["Advisory", "Paused"])
+def test_a_service_that_stands_still_needs_no_more_than_it_has(mode: str) -> None:
+    machine = PoolPromises()
+    machine.begin(4, [1.0, 1.0, 1.0])
+    machine.services["a"].mode = mode
+    machine.demand("a", 60.0)
+    machine.wait(2.0)
+    machine.step("a")
+    assert (machine.ledger["a"].wanted, machine.ledger["a"].taken) == (0, 0)
 
 
 @dataclass
@@ -133,7 +153,7 @@ class PoolPromises(RuleBasedStateMachine):
             if name not in members:
                 seen = self.snapshot(service)
                 held = gpus_taken(seen.groups, seen.workers, {})
-                members[name] = Member(1.0, 0, held, held, settled=False)
+                members[name] = member(held, taken=held, settled=False)
         return Pool(self.gpus, members)
 
     @rule(name=st.sampled_from("abc"))

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -20,7 +21,7 @@ from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis_router.app import create_app
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import Transport, WorkerGone
-from hadis_router.http.tracing import JobSpans
+from hadis_router.http.tracing import JobSpans, RequestSpans
 from hadis_worker import app as worker_app
 from hadis_worker.remote_engine import RemoteEngine
 from hadis_worker.service import WorkerService
@@ -116,6 +117,20 @@ async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         await asyncio.sleep(0)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client:
             yield client
+
+
+async def test_of_an_error_the_trace_has_the_type_alone_for_its_words_may_hold_a_prompt() -> None:
+    spans = Spans()
+
+    async def fails(scope: object, receive: object, send: object) -> None:
+        raise KeyError(PROMPT)
+
+    scope = {"type": "http", "method": "POST", "path": PATH, "headers": []}
+    with pytest.raises(KeyError):
+        await RequestSpans(fails, spans.provider)(scope, AsyncMock(), AsyncMock())
+    (request,) = spans.all
+    assert request.status.description == "KeyError"
+    assert PROMPT not in request.to_json()
 
 
 async def test_a_deferred_image_has_its_way_through_router_and_worker_in_its_clients_trace() -> None:

@@ -120,9 +120,9 @@ class Cascade(Fields):
 def _costs(rows: dict[tuple[float, float], Row]) -> tuple[float, float] | None:
     """Return the costs per image of both tiers, from which those of all rows follow; None where they do not."""
     light = rows.get((0.0, 0.0))
-    heavy = next((row for (direct, _), row in rows.items() if direct == 1.0), light if len(rows) == 1 else None)
+    heavy = next((row for (direct, _), row in sorted(rows.items()) if direct == 1.0), light if len(rows) == 1 else None)
     if light is None or heavy is None:
         return None
-    pair = light["cost"], heavy["cost"]
+    pair = round(light["cost"], _COST_DIGITS), round(heavy["cost"], _COST_DIGITS)  # as the rows say when read back
     near = all(abs(cascade_gpu_s(*at, *pair) - row["cost"]) <= _COST_CLOSE for at, row in rows.items())
     return pair if near else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,6 +20,15 @@ def compact_document(profile: CascadeProfile) -> dict[str, Any]:
     document["spec"] |= {"cascades": [_written(c) for c in cascades]} if cascades else {}
     document["spec"] |= {"configurations": [_written(row) for row in rest]} if rest else {}
     return document
+
+
+def content_hash(profile: CascadeProfile) -> str:
+    """Return a hash of the spec alone, the same on every machine and in whatever form and order its rows stand."""
+    spec = compact_document(profile)["spec"]
+    for table in ("cascades", "configurations"):
+        spec[table] = sorted(json.dumps(row, sort_keys=True) for row in spec.get(table, ()))
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _written(model: Any) -> dict[str, Any]:

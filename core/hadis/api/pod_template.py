@@ -47,6 +47,7 @@ class Ours:
     volumes: tuple[str, ...]
     paths: tuple[str, ...]
     """Where the volumes are mounted."""
+    init_containers: tuple[str, ...] = ()
 
 
 class TemplateMetadata(Fields):
@@ -97,6 +98,8 @@ def template_faults(spec: Mapping[str, Any], ours: Ours) -> Iterator[str]:
     if "$patch" in spec:
         yield f"{where}: $patch would replace the pod; write what should be another"
     yield from taken(f"{where}.volumes", (each["name"] for each in spec.get("volumes", ())), ours.volumes)
+    if any(each["name"] in ours.init_containers for each in spec.get("initContainers") or ()):
+        yield f"{where}.initContainers: {', '.join(ours.init_containers)} is the operator's own; write another name"
     for field in ("containers", "initContainers"):
         for container in spec.get(field) or ():
             yield from _container_faults(f"{where}.{field}.{container['name']}", container, ours)

@@ -40,6 +40,7 @@ WORKER = Ours(
     ),
     ("tmp", "manifest", "models", "shm"),
     ("/tmp", "/etc/hadis", "/models", "/dev/shm"),
+    ("fetch",),
 )
 
 

@@ -5,8 +5,6 @@ The same documents serve Kubernetes and `hadis up`. Quality is a distance: lower
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -328,10 +326,3 @@ class CascadeProfile(Fields):
     metadata: Metadata
     spec: ProfileSpec
     status: dict[str, Any] | None = Field(None, exclude=True)
-
-    def content_hash(self) -> str:
-        """Return a hash of the spec alone, the same on every machine and in whatever form and order its rows stand."""
-        spec = self.spec.model_dump(mode="json", by_alias=True)
-        spec["configurations"] = sorted(json.dumps(row, sort_keys=True) for row in spec["configurations"])
-        text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -56,7 +56,7 @@ class ServiceStatus(Fields):
     plan: PlanStatus = Field(default_factory=PlanStatus, description="The plans in force.")
     demand: DemandStatus = Field(default_factory=DemandStatus, description="The demand as the operator reads it.")
     gpus: str = Field("", description="GPUs ready / existing / allowed.")
-    workers: int = Field(0, description="Workers with GPUs that exist, as the scale subresource tells them.")
+    workers: int = Field(0, description="GPUs that workers hold, as the scale subresource tells them.")
     selector: str = Field("", description="Selector of their pods, for autoscalers that read the scale subresource.")
     wanted_by_tier: dict[str, int] = Field(
         {}, description="Workers to have of each tier; after a restart the operator goes on from here."

@@ -112,8 +112,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         plan, wanted, memory = _choose(snapshot, planner, memory, ready, forecast_rps)
     canary, memory = _try_candidate(snapshot, profile, memory, ready, planner, tuning)
     desired = resting_workers(memory.workers_by_tier or {}, snapshot, profile, memory.rest, shared=shared)
-    if desired != memory.workers_by_tier:  # it rests, or wakes
-        wanted = sum(desired.values())
+    wanted = 0 if memory.rest.idle else max(wanted, sum(desired.values()))
     memory = replace(memory, workers_by_tier=desired)
     desired = _within(desired, snapshot.worker_bounds.max)
     replicas, memory = _replicas(snapshot, memory, desired, shared=shared)

@@ -31,6 +31,8 @@ class Member:
     """GPUs that its plan asks for, as if it were alone."""
     taken: int
     """GPUs that it holds, or that controllers may still take for it."""
+    step: int = 1
+    """GPUs of each of its workers: fewer are of no use to it."""
     settled: bool = True
     """Whether `taken` is surely all: not before it is known which counts from before the start controllers follow."""
 
@@ -54,48 +56,62 @@ def decide_in_pool(
 
     The member must be in the ledger before another one decides, and before anything of the decision is written.
     """
-    gpus = snapshot.spec.gpus
+    gpus, step = snapshot.spec.gpus, snapshot.spec.worker.gpus_per_worker
     taken = gpus_taken(snapshot.groups, snapshot.workers, memory.lowered)
     known = pool.members.get(name)
     wanted = known.wanted if known else taken
     if isinstance(pool.gpus, Problem):
         granted = PoolGrant(taken, pool.gpus)
     else:
-        now = dict(pool.members) | {name: Member(gpus.weight, gpus.min, wanted, taken)}
-        granted = PoolGrant(grant(pool.gpus, now, name, elsewhere=pool.elsewhere))
+        now = dict(pool.members) | {name: Member(gpus.weight, gpus.min, wanted, taken, step)}
+        granted = PoolGrant(grants(replace(pool, members=now))[name])
     snapshot = replace(snapshot, pool=granted)
     decision = decide(snapshot, memory, tuning)
     after = gpus_taken(snapshot.groups, snapshot.workers, decision.memory.lowered, decision.replicas)
-    wanted = taken if decision.gpus_wanted is None else decision.gpus_wanted
     settled = may_add(snapshot, decision.memory)
-    return snapshot, decision, Member(gpus.weight, gpus.min, wanted, after, settled)
+    if decision.replicas is None or decision.gpus_wanted is None:  # it stands still, and needs no more than it has
+        return snapshot, decision, Member(gpus.weight, min(gpus.min, taken), taken, after, step, settled)
+    return snapshot, decision, Member(gpus.weight, gpus.min, decision.gpus_wanted, after, step, settled)
 
 
 def fair_shares(gpus: int, members: Mapping[str, Member]) -> dict[str, int]:
-    """Return each member's part of a pool, in whole GPUs: weighted max-min fairness, minima first.
+    """Return each member's part of a pool, in whole workers: weighted max-min fairness, minima first.
 
-    One by one they go to the member that has the fewest for its weight and wants more; ties to the first by name.
+    One by one they go to the member that has the fewest GPUs for its weight and wants more; ties to the first by name.
     """
     shares = dict.fromkeys(members, 0)
+    left = gpus
     for caps in (
         {name: member.minimum for name, member in members.items()},
         {name: max(member.minimum, member.wanted) for name, member in members.items()},
     ):
-        hungry = [((shares[name] + 1) / members[name].weight, name) for name in members if shares[name] < caps[name]]
+        hungry = [_turn(name, shares[name], member) for name, member in members.items() if shares[name] < caps[name]]
         heapq.heapify(hungry)
-        left = gpus - sum(shares.values())
-        while hungry and left > 0:
+        while hungry:
             _, name = heapq.heappop(hungry)
-            shares[name] += 1
-            left -= 1
+            step = members[name].step
+            if step > left:
+                continue
+            shares[name] += step
+            left -= step
             if shares[name] < caps[name]:
-                heapq.heappush(hungry, ((shares[name] + 1) / members[name].weight, name))
+                heapq.heappush(hungry, _turn(name, shares[name], members[name]))
     return shares
 
 
-def grant(gpus: int, members: Mapping[str, Member], name: str, *, elsewhere: int = 0) -> int:
-    """Return the GPUs that a member may be asked for now; `elsewhere` are those that others than members hold."""
-    share, own = fair_shares(gpus, members)[name], members[name].taken
-    free = gpus - elsewhere - sum(member.taken for other, member in members.items() if other != name)
-    add = all(member.settled for other, member in members.items() if other != name)
-    return max(min(share, own), min(share, free) if add else 0)
+def _turn(name: str, share: int, member: Member) -> tuple[float, str]:
+    return (share + member.step) / member.weight, name
+
+
+def grants(pool: Pool) -> dict[str, int]:
+    """Return the GPUs that each member may be asked for now; none where those of the pool are not known."""
+    if isinstance(pool.gpus, Problem):
+        return {}
+    shares = fair_shares(pool.gpus, pool.members)
+    free = pool.gpus - pool.elsewhere - sum(member.taken for member in pool.members.values())
+    unsettled = sum(not member.settled for member in pool.members.values())
+    granted = {}
+    for name, member in pool.members.items():
+        add = unsettled == (not member.settled)  # all others are settled
+        granted[name] = max(min(shares[name], member.taken), min(shares[name], free + member.taken) if add else 0)
+    return granted

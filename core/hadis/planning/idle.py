@@ -61,6 +61,8 @@ def _quiet_since_s(snapshot: Snapshot, rest: Rest) -> float:
     now_s, quiet = snapshot.now_s, snapshot.quiet
     if rest.starting_since_s is not None and now_s - rest.starting_since_s < snapshot.late_s:
         return now_s
+    if any(worker.fetching and not worker.failure for worker in snapshot.workers):
+        return now_s  # an end of it would be a beginning anew
     since_s = now_s if rest.quiet_since_s is None else rest.quiet_since_s
     return max(since_s, now_s - quiet.for_s) if quiet is not None and math.isfinite(quiet.for_s) else since_s
 

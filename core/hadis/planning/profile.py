@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from hadis.api.compact import content_hash
 from hadis.api.pipeline import width_height
 from hadis.api.resources import CascadeProfile, Configuration
 from hadis.api.tier import BatchLatency, Tier
@@ -56,7 +57,7 @@ class Profile:
     @cached_property
     def hash(self) -> str:
         """Content hash of the profile."""
-        return self.resource.content_hash()
+        return content_hash(self.resource)
 
     def with_tiers(self, tiers: tuple[Tier, ...]) -> Profile:
         """Return the profile with other times of its tiers."""

@@ -12,16 +12,17 @@ def shortfall(snapshot: Snapshot, target: Plan | None) -> Problem | None:
     if target is not None and not target.feasible:
         return Problem("TooFewGpus", target.reason)
     if target is not None and objective.optimize.needs_quality and target.quality > (objective.quality or 0.0):
-        text = f"objective.quality {objective.quality:g} is not reached; the best on {snapshot.spec.gpus.max} GPUs is"
+        text = f"objective.quality {objective.quality:g} is not reached; the best on {snapshot.gpus.max} GPUs is"
         return Problem("QualityNotReached", f"{text} {target.quality:.4g}")
     return _no_cascade(snapshot)
 
 
 def _no_cascade(snapshot: Snapshot) -> Problem | None:
     profile, spec = snapshot.profile, snapshot.spec
-    if isinstance(profile, Problem) or profile.slots or spec.placement != "Dedicated" or spec.gpus.max != 1:
+    if isinstance(profile, Problem) or profile.slots or spec.placement != "Dedicated" or spec.worker_bounds.max != 1:
         return None
     if all(row.light == row.heavy for row in profile.configurations):
         return None
-    text = "placement Dedicated keeps one tier per worker, so that no cascade runs on 1 GPU"
-    return Problem("OneTierAlone", f"{text}; write gpus.max of 2 or more, or placement Shared")
+    each = spec.worker.gpus_per_worker
+    text = f"placement Dedicated keeps one tier per worker, so that no cascade runs on {each} GPU{'s' * (each > 1)}"
+    return Problem("OneTierAlone", f"{text}; write gpus.max of {2 * each} or more, or placement Shared")

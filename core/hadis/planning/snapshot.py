@@ -78,6 +78,8 @@ class Worker:
     unschedulable_since_s: float | None = None
     failure: Problem | None = None
     """Why it cannot become ready by itself."""
+    fetching: bool = False
+    """Whether its models are fetched, before it can begin."""
     url: str = ""
     """Where routers reach it, which is how they name it."""
     remote: bool = False

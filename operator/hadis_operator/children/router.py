@@ -33,12 +33,14 @@ _KEYS = "/etc/hadis-keys"
 
 def service_config(owner: Owner, spec: ServiceSpec) -> Manifest:
     """Return the ConfigMap with the service as the router reads it: without what only the operator needs."""
-    fields = {"profile", "objective", "gpus", "queue", "api", "plan_every", "placement", "access"}
+    fields = {"profile", "objective", "queue", "api", "plan_every", "placement", "access"}
+    told = spec.model_dump(mode="json", by_alias=True, include=fields, exclude_none=True)
+    idle = {"idleAfter": spec.gpus.idle_after} if spec.gpus.idle_after else {}
     text = as_yaml({
         "apiVersion": API_VERSION,
         "kind": "DiffusionService",
         "metadata": {"name": owner.name},
-        "spec": spec.model_dump(mode="json", by_alias=True, include=fields, exclude_none=True),
+        "spec": told | {"gpus": {"max": 1, **idle}},  # a budget that is scaled restarts no router
     })  # fmt: skip
     return config_map(owner, "router", text, digest(text))
 

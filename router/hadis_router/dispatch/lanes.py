@@ -30,6 +30,8 @@ class Lanes:
         self._profile = profile
         self.stable = Cascade(profile)
         self.canary: Canary | None = None
+        self._tried: Canary | None = None
+        """The last one: what was counted of it goes on where it comes back."""
         self._of_canary = self.stable
         self._counts: dict[bool, GroupCounts] = {}
 
@@ -40,9 +42,10 @@ class Lanes:
         """
         if canary is not None and canary.stable != self._profile.hash:
             canary = None
-        before, self.canary = self.canary, canary
+        self.canary = canary
         if canary is None:
             return
+        before, self._tried = self._tried, canary
         if before is None or (before.profile, before.stable) != (canary.profile, canary.stable):
             self._counts = {False: GroupCounts(), True: GroupCounts()}
             self._of_canary = Cascade(self._profile, canary)
