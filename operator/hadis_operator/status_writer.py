@@ -26,6 +26,9 @@ _EVENT_EVERY_S = 60.0
 _REFRESH_EVERY_S = 60.0
 """How often numbers are brought up to date that follow the load all the time and that nobody waits for."""
 
+_MENDED = ("InvalidSpec", "ProfileInvalid", "NameTaken", "ChildRefused", "Contested")
+"""Reasons whose messages name one fault of several, and no number."""
+
 
 class StatusWriter:
     """Writes the status of one service."""
@@ -158,15 +161,20 @@ def _with_conditions(service: ServiceView, conditions: Sequence[Condition]) -> S
 
 
 def _news(status: ServiceStatus) -> object:
-    """Return what of a status is written at once: all but predictions, messages and the demand."""
+    """Return what of a status is written at once: all but predictions, the demand, and messages that hold such."""
     plans = (status.plan.active, status.plan.target)
     return (
-        [(c.type, c.status, c.reason, c.observed_generation) for c in status.conditions],
+        [(c.type, c.status, c.reason, c.observed_generation, _fault(c)) for c in status.conditions],
         [p and (p.light, p.heavy, p.direct_ratio, p.deferral_ratio, p.tiers, p.feasible, p.generation) for p in plans],
         (status.observed_generation, status.gpus, status.wanted_by_tier, status.ready_by_tier, status.changes),
-        (status.fetch.pods, status.fetch.files),
+        (status.fetch.pods, status.fetch.files, status.profile_hash),
         (status.rollout and (status.rollout.candidate, status.rollout.looks, status.rollout.verdict), status.canary),
     )
+
+
+def _fault(told: Condition) -> str:
+    """Return a message that somebody who mends what it says waits to see change."""
+    return told.message if told.reason in _MENDED else ""
 
 
 def _short(value: float) -> float:

@@ -73,7 +73,7 @@ def chart(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def service(chart: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str, **router: Any) -> children.Children:
     """Return the children that the chart's operator makes."""
     for variable in chart["spec"]["template"]["spec"]["containers"][0]["env"]:
-        monkeypatch.setenv(variable["name"], variable["value"])
+        monkeypatch.setenv(variable["name"], variable.get("value", "of the pod"))
     spec: dict[str, Any] = {"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, "router": router}
     profile, owner = Profile(CascadeProfile.read(profile_document())), Owner(name, TEAM, "u")
     return children.make(owner, ServiceSpec.read(spec), OperatorSettings(), profile, shared=False)

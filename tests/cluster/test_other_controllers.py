@@ -192,12 +192,14 @@ def test_names_that_others_had_first_are_left_alone(
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "key": {"nodeSelector": {"a b": "c"}},
-    "value": {"nodeSelector": {"a": "c d!"}},
-    "exists": {"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
-    "nokey": {"tolerations": [{"value": "b"}]},
-    "class": {"runtimeClassName": "A B"},
-    "gpu": {"gpuResource": "nvidia.com/gpu x"},
+    name: {"podTemplate": {"spec": fields}}
+    for name, fields in (
+        ("key", {"nodeSelector": {"a b": "c"}}),
+        ("value", {"nodeSelector": {"a": "c d!"}}),
+        ("exists", {"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}),
+        ("nokey", {"tolerations": [{"value": "b"}]}),
+        ("class", {"runtimeClassName": "A B"}),
+    )
 }
 
 
@@ -210,7 +212,7 @@ def test_what_the_api_server_refuses_is_told_and_all_else_goes_on(
     settled(plane, namespace)
     plans = status(plane, namespace)["plan"]["active"]["generation"]
     wrong = [service(namespace, demand, name=name, worker=worker) for name, worker in REFUSED.items()]
-    plane.apply(*wrong, service(namespace, demand, worker={"nodeSelector": {"a b": "c"}}))
+    plane.apply(*wrong, service(namespace, demand, worker=REFUSED["key"]))
     for name in REFUSED:
         wait_for(
             lambda n=name: condition(plane, namespace, "Degraded", n)["reason"] == "ChildRefused",  # type: ignore[misc]
@@ -311,8 +313,8 @@ def test_a_restart_by_hand_takes_some_workers_at_a_time_and_another_quality_none
     other = profile(namespace)
     other["spec"]["configurations"][0]["quality"] = 31.0
     other["spec"]["source"] = "measured anew"
-    plane.apply(other)
     hash_before = status(plane, namespace)["profileHash"]
+    plane.apply(other)
     wait_for(lambda: status(plane, namespace)["profileHash"] != hash_before, WAIT_S, "the profile")
     time.sleep(1)
     assert names_of(plane, namespace) == old

@@ -9,7 +9,6 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-import transformers
 from fast_tiers import refusal
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.modules import Modules
@@ -28,7 +27,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins for torchao and bitsandbytes, and for configurations that note what they are given."""
     monkeypatch.setattr(quantization, "_installed", lambda _: True)
     monkeypatch.setattr(quantization, "_torchao_type", lambda name: name)
-    for owner in (diffusers, transformers):
+    for owner in (quantization.diffusers, quantization.transformers):
         for name in ("TorchAoConfig", "BitsAndBytesConfig"):
             monkeypatch.setattr(owner, name, _note(owner.__name__, name))
 
@@ -139,8 +138,12 @@ def test_what_cannot_be_quantized(tiny: TinyModels, fields: dict[str, Any], word
 def test_the_library_that_reads_gguf(tiny: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.get("sdxl")
     monkeypatch.setattr(quantization, "_installed", lambda library: library != "gguf")
-    (tiny.get("lightning") / "unet.gguf").write_bytes(b"GGUF")
-    words = fault(tiny, components={"unet": {"model": "lightning", "gguf": "unet.gguf"}})
+    file = tiny.get("lightning") / "unet.gguf"
+    file.write_bytes(b"GGUF")
+    try:
+        words = fault(tiny, components={"unet": {"model": "lightning", "gguf": "unet.gguf"}})
+    finally:
+        file.unlink()  # the models are kept for other runs
     assert words.endswith("components.unet: the library gguf is not installed; pip install gguf")
 
 
