@@ -27,9 +27,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins for torchao and bitsandbytes, and for configurations that note what they are given."""
     monkeypatch.setattr(quantization, "_installed", lambda _: True)
     monkeypatch.setattr(quantization, "_torchao_type", lambda name: name)
-    for owner in (quantization.diffusers, quantization.transformers):
+    for owner in ("diffusers", "transformers"):
         for name in ("TorchAoConfig", "BitsAndBytesConfig"):
-            monkeypatch.setattr(owner, name, _note(owner.__name__, name))
+            monkeypatch.setattr(f"{quantization.__name__}.{owner}.{name}", _note(owner, name))
 
 
 def _note(owner: str, name: str) -> Any:
