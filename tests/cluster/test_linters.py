@@ -10,7 +10,7 @@ import pytest
 from control_plane import CHART, ControlPlane
 from hadis.api.pod_template import MERGE_KEYS
 from linted import CLAIMS, EXAMPLES, Manifest, chart, children_of, conforms, scored, write_schemas
-from test_pods_of_teams import FIELDS, GPUS
+from test_team_pods import FIELDS, GPUS
 
 REASONS = {
     "container-resources": "a CPU limit throttles a process that could use idle cores; memory is limited",
