@@ -107,7 +107,8 @@ class Scene:
         children = ("all,cm,pdb,role,rolebinding,sa", "-n", PICTURES, "-l", "app.kubernetes.io/name=hadis")
         wait_for(lambda: not self.node.get(*children)["items"], READY_S, "the children to go")
         self.node.helm("uninstall", "hadis", "-n", RELEASE)
-        self.node.kubectl("delete", "crd", "diffusionservices.hadis.dev", "cascadeprofiles.hadis.dev")
+        kinds = ("diffusionservices", "cascadeprofiles", "gpupools")
+        self.node.kubectl("delete", "crd", *(f"{kind}.hadis.dev" for kind in kinds))
         shutil.rmtree(MODELS)
         with contextlib.suppress(OSError):
             MODELS.parent.rmdir()
