@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from hadis.api.resources import API_VERSION, CascadeProfile, Objective, Optimize
+from hadis.api.shares import heavy_share
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.shares import heavy_share
 from hadis.planning.solve import Solver
 from hadis.planning.tuning import Tuning
 

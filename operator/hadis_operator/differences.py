@@ -7,18 +7,11 @@ some; any other is one value, which whoever applies it owns whole.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import Any
 
-_QUANTITY = re.compile(r"^(\d+(?:\.\d+)?)(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")
-_SCALE: dict[str | None, Decimal] = {
-    None: Decimal(1),
-    "m": Decimal("0.001"),
-    **{unit: Decimal(1000) ** n for n, unit in enumerate(("k", "M", "G", "T"), 1)},
-    **{f"{unit}i": Decimal(1024) ** n for n, unit in enumerate(("K", "M", "G", "T"), 1)},
-}
+from hadis.api.quantities import parse_quantity
+
 _MERGE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     **dict.fromkeys(("containers", "initContainers", "env", "volumes", "imagePullSecrets"), (("name",),)),
     **dict.fromkeys(("claims", "resourceClaims"), (("name",),)),
@@ -107,5 +100,7 @@ def _amount(value: Any) -> Any:
     """Return a quantity as a number: the API server writes 1000m as 1."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
-    match = _QUANTITY.match(str(value))
-    return Decimal(match[1]) * _SCALE[match[2]] if match else value
+    try:
+        return parse_quantity(str(value))
+    except ValueError:
+        return value

@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hadis.api.shares import cascade_gpu_s, deferred_share, heavy_share, light_share
 from hadis.planning.pareto import pareto_front
-from hadis.planning.shares import cascade_gpu_s, deferred_share, heavy_share, light_share
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 from hadis.api.resources import Configuration
+from hadis.api.shares import heavy_share, light_share
 from hadis.planning.profile import Profile
-from hadis.planning.shares import heavy_share, light_share
 
 AWAY_S = 30.0
 """Seconds without any ready worker of its tier after which an endpoint is away: one that starts loads nothing, and a

@@ -9,10 +9,10 @@ import numpy as np
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import Configuration, Objective
+from hadis.api.shares import cascade_gpu_s
 from hadis.planning.placement import MOST_GPUS, fewest, placement
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.shares import cascade_gpu_s
 from hadis.planning.table import cached_table
 
 

@@ -10,10 +10,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from hadis.api.shares import deferred_share, heavy_share, light_share
 from hadis.planning.grid import refined
 from hadis.planning.profile import Profile
 from hadis.planning.queueing import Array
-from hadis.planning.shares import deferred_share, heavy_share, light_share
 from hadis.planning.sizes import alike_share, mean_and_longest_s
 
 Rows = NDArray[np.intp]

@@ -8,9 +8,9 @@ from importlib.metadata import version
 
 import numpy as np
 from hadis.api.resources import API_VERSION, CascadeProfile, Configuration, Metadata, ProfileSpec
+from hadis.api.shares import cascade_gpu_s
 from hadis.api.tier import Tier
 from hadis.planning.pareto import pareto_front
-from hadis.planning.shares import cascade_gpu_s
 from numpy.typing import NDArray
 
 from hadis_profiler.offline import discriminator, quality

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from hadis.api.manifest import write_profile
 from hadis.api.resources import API_VERSION, CascadeProfile
-from hadis.planning.shares import cascade_gpu_s
+from hadis.api.shares import cascade_gpu_s
 from hadis_router.difficulty.features import FEATURES
 
 from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns

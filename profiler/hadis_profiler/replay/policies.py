@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from hadis.api.shares import heavy_share, light_share
 from hadis.planning.decide import Decision, decide
 from hadis.planning.pareto import pareto_front
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.planning.shares import heavy_share, light_share
 from hadis.planning.snapshot import DemandReading, Memory, Snapshot
 from hadis.planning.tuning import Tuning
 
