@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -93,6 +93,7 @@ class Fields(BaseModel):
     )
 
     @classmethod
+    @cache
     def every_rule(cls) -> tuple[Rule, ...]:
         """Return the rules of the model and of its bases."""
         return tuple(rule for base in reversed(cls.__mro__) for rule in vars(base).get("rules", ()))

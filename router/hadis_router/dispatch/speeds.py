@@ -19,10 +19,8 @@ A tier of which little was seen takes after the others: what slows one down ofte
 from __future__ import annotations
 
 import math
-import operator
-from bisect import bisect_right
-from collections import Counter, deque
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -46,6 +44,35 @@ class _Seen(NamedTuple):
     tier: str
     batch: int
     ratio: float
+
+
+class _Band(NamedTuple):
+    """Ratios that are believed as they are; those outside of it count as its ends."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def around(cls, ratios: Iterable[float]) -> _Band:
+        """Return the band around the lower median of ratios, of which there is one at least."""
+        rising = sorted(ratios)
+        median = rising[(len(rising) - 1) // 2]
+        return cls(median / _CLIP, median * _CLIP)
+
+    def draw_in(self, ratio: float) -> float:
+        """Return a ratio, or the end of the band that is nearer."""
+        return self.low if ratio < self.low else self.high if ratio > self.high else ratio
+
+
+class _Sums(NamedTuple):
+    """What a tier's batches add up to."""
+
+    by_size: dict[int, tuple[float, int]]
+    """By batch size: the sum of ratios, drawn into the band, and how many they are."""
+    band: _Band
+
+
+_NOTHING = _Sums({}, _Band(0.0, math.inf))
 
 
 class _Window:
@@ -89,8 +116,8 @@ class Speeds:
         self._middles: dict[int, float] = {}
         """By pool: the level of the middle worker."""
         self._cache: dict[tuple[str, int], float] = {}
-        self._means: dict[tuple[str, int], float] = {}
-        self._freed: dict[str, tuple[list[float], list[int]]] = {}
+        self._sums: dict[str, _Sums] = {}
+        self._worker_ratios: dict[str, float] = {}
 
     def learn(self, worker: str, tier: str, batch: int, ratio: float) -> None:
         """Take a batch that took `ratio` (over 0) times the profile's time."""
@@ -99,7 +126,9 @@ class Speeds:
         self._tiers.setdefault(tier, _Window(_TIER_WINDOW)).add(seen, of_tier * of_worker)
         self._workers.setdefault(worker, _Window(_WORKER_WINDOW)).add(seen, of_tier * of_worker)
         pool = self._join({each.tier for each in self._workers[worker].seen})
-        self._forget_means()
+        self._cache.clear()
+        self._worker_ratios.clear()
+        self._sums.pop(tier, None)
         level = self._level(pool)
         self._worker_levels[worker] = level * self._mean_of_worker(worker, self._middles.get(pool, level) / level)
         rising = sorted(each for name, each in self._worker_levels.items() if self._pool_of(name) == pool)
@@ -119,6 +148,7 @@ class Speeds:
             )
         for worker in gone:
             del self._workers[worker], self._worker_levels[worker]
+        self._forget_means()
 
     def knows(self, worker: str) -> bool:
         """Return whether any batch of a worker was seen."""
@@ -132,17 +162,20 @@ class Speeds:
         """Return the ratio of a batch of a tier on the middle worker; 1 where nothing was learnt at all."""
         key = tier, batch
         if key not in self._cache:
-            kin = [self._mean_of_tier(other, batch) for other in self._kin(tier)]
+            kin = [_mean_at(batch, self._sums_of(other)) for other in self._kin(tier)]
             prior = sum(kin) / len(kin) if kin else 1.0
-            ratios, sizes = self._freed_ratios(tier) if tier in self._tiers else ([], [])
-            weights = [_nearness(size, batch) for size in sizes]
-            self._cache[key] = _clipped_mean(*_with(ratios, weights, prior, _KIN))
+            own = self._sums_of(tier) if tier in self._tiers else _NOTHING
+            self._cache[key] = _mean_at(batch, own, own.band.draw_in(prior), _KIN)
         return self._cache[key]
 
     def worker_ratio(self, worker: str) -> float:
         """Return a worker's ratio to the middle worker; 1 where nothing was learnt."""
-        level = self._worker_levels.get(worker)
-        return 1.0 if level is None else level / self._middles.get(self._pool_of(worker), level)
+        ratio = self._worker_ratios.get(worker)
+        if ratio is None:
+            level = self._worker_levels.get(worker)
+            ratio = 1.0 if level is None else level / self._middles.get(self._pool_of(worker), level)
+            self._worker_ratios[worker] = ratio
+        return ratio
 
     def _join(self, tiers: set[str]) -> int:
         """Make one pool of the tiers that a worker has run, and return it."""
@@ -163,22 +196,19 @@ class Speeds:
         known = self._tiers_of(self._pools[tier]) if tier in self._pools else list(self._tiers)
         return [other for other in known if other != tier and not {other, tier} & set(self._alone)]
 
-    def _freed_ratios(self, tier: str) -> tuple[list[float], list[int]]:
-        """Return the ratios of a tier's batches, freed of their workers', rising, and the batches' sizes."""
-        if tier not in self._freed:
+    def _sums_of(self, tier: str) -> _Sums:
+        """Return the sums of the ratios of a tier's batches, freed of their workers'."""
+        if tier not in self._sums:
             seen = self._tiers[tier].seen
             of_worker = {worker: self.worker_ratio(worker) for worker in {each.worker for each in seen}}
-            rising = sorted((each.ratio / of_worker[each.worker], each.batch) for each in seen)
-            self._freed[tier] = [ratio for ratio, _ in rising], [size for _, size in rising]
-        return self._freed[tier]
-
-    def _mean_of_tier(self, tier: str, batch: int) -> float:
-        """Return what a tier's own batches say of one of a size."""
-        key = tier, batch
-        if key not in self._means:
-            ratios, sizes = self._freed_ratios(tier)
-            self._means[key] = _clipped_mean(ratios, [_nearness(size, batch) for size in sizes])
-        return self._means[key]
+            freed = [(each.batch, each.ratio / of_worker[each.worker]) for each in seen]
+            band = _Band.around(ratio for _, ratio in freed)
+            by_size: dict[int, tuple[float, int]] = {}
+            for size, ratio in freed:
+                total, count = by_size.get(size, (0.0, 0))
+                by_size[size] = total + band.draw_in(ratio), count + 1
+            self._sums[tier] = _Sums(by_size, band)
+        return self._sums[tier]
 
     def _level(self, pool: int) -> float:
         """Return the geometric mean of the ratios of a pool's tiers.
@@ -191,16 +221,18 @@ class Speeds:
 
     def _log_ratio(self, tier: str) -> float:
         """Return the mean logarithm of a tier's ratios at the sizes of its batches."""
-        sizes = Counter(each.batch for each in self._tiers[tier].seen)
-        return sum(count * math.log(self.tier_ratio(tier, size)) for size, count in sizes.items()) / sizes.total()
+        counts = {size: count for size, (_, count) in self._sums_of(tier).by_size.items()}
+        logs = (count * math.log(self.tier_ratio(tier, size)) for size, count in counts.items())
+        return sum(logs) / sum(counts.values())
 
     def _mean_of_worker(self, worker: str, prior: float) -> float:
-        seen = self._workers[worker].seen
-        rising = sorted(each.ratio / self.tier_ratio(each.tier, each.batch) for each in seen)
-        return _clipped_mean(*_with(rising, [1.0] * len(rising), prior, _PRIOR))
+        ratios = [each.ratio / self.tier_ratio(each.tier, each.batch) for each in self._workers[worker].seen]
+        band = _Band.around(ratios)
+        drawn = sum(map(band.draw_in, ratios)) + _PRIOR * band.draw_in(prior)
+        return drawn / (len(ratios) + _PRIOR)
 
     def _forget_means(self) -> None:
-        for each in (self._cache, self._means, self._freed):
+        for each in (self._cache, self._sums, self._worker_ratios):
             each.clear()
 
 
@@ -210,16 +242,11 @@ def _nearness(batch: int, other: int) -> float:
     return float(2.0 ** -abs(math.log2(batch / other)))
 
 
-def _with(rising: list[float], weights: list[float], value: float, weight: float) -> tuple[list[float], list[float]]:
-    """Return values, from small to large, and weights with one more among them."""
-    place = bisect_right(rising, value)
-    return [*rising[:place], value, *rising[place:]], [*weights[:place], weight, *weights[place:]]
-
-
-def _clipped_mean(rising: list[float], weights: list[float]) -> float:
-    """Return the weighted mean of values, given from small to large, with those far from the median drawn in."""
-    median = rising[len(rising) // 2]
-    low, high = median / _CLIP, median * _CLIP
-    if rising[0] < low or rising[-1] > high:
-        rising = [max(low, min(high, value)) for value in rising]
-    return float(sum(map(operator.mul, rising, weights)) / sum(weights))
+def _mean_at(batch: int, sums: _Sums, prior: float = 0.0, weight: float = 0.0) -> float:
+    """Return the mean ratio at a batch size, batches of near sizes counting most, and a prior as much as it weighs."""
+    drawn, weights = prior * weight, weight
+    for size, (total, count) in sums.by_size.items():
+        nearness = _nearness(size, batch)
+        drawn += nearness * total
+        weights += nearness * count
+    return drawn / weights
