@@ -20,16 +20,27 @@ from hadis.planning.conditions import (
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.speeds import Ratios
 
 NOW_S, LATE_S = 1000.0, 60.0
 READY = Worker("w", "l1", ("light",), ready=True, url="http://w")
 WAITING = Worker("p", "l1", ("light",), unschedulable=Problem("Unschedulable", "no node"), unschedulable_since_s=880.0)
 GATED = Worker("g", "l1", ("light",), unschedulable=Problem("WaitingForQuota", "gates"), unschedulable_since_s=880.0)
+BROKEN = Worker("a", "l1", ("light",), failure=Problem("ImagePullBackOff", "no such image"))
 LEAVING = Worker("q", "l1", ("light",), terminating=True)
-REFUSED = WorkerGroup("l1", ("light",), refused=Problem("QuotaExceeded", "exceeded quota"))
+GROUP = WorkerGroup("l1", ("light",), replicas=1, created=1)
+REFUSED = replace(GROUP, refused=Problem("QuotaExceeded", "exceeded quota"))
 PLAN = Plan("light", "light", 0.0, 0.0, (TierPlan("light", 1, 1),), 1.0, 30.0, 0.1, 0.1, reason="enough")
 BAD_PLAN = replace(PLAN, feasible=False, reason="too few GPUs")
+UNREAD = Problem("NoData", "none")
 SLOW = DemandReading(NOW_S, {"router": 1.0}, worker_ratios={"http://w": 1.5})
+
+
+def desired(
+    active: Plan | None, target: Plan | None, count: int, ratios: Ratios | None = None, *, informed: bool = True
+) -> DesiredState:
+    """Return what was planned where group l1 is to have so many workers."""
+    return DesiredState(active, target, {"l1": count}, informed, ratios or {})
 
 
 def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
@@ -41,8 +52,7 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
 
 
 def test_the_first_worker_by_name_that_cannot_become_ready_is_told() -> None:
-    broken = Worker("a", "l1", ("light",), failure=Problem("ImagePullBackOff", "no such image"))
-    assert worker_problem([WAITING, broken], NOW_S, LATE_S) == broken.failure
+    assert worker_problem([WAITING, BROKEN], NOW_S, LATE_S) == BROKEN.failure
     assert worker_problem([WAITING], NOW_S, LATE_S) == WAITING.unschedulable
     assert worker_problem([Worker("p", "l1", ("light",))], NOW_S, LATE_S) is None
 
@@ -75,8 +85,8 @@ def test_a_profile_is_valid_or_says_why_not(profile: Profile) -> None:
 def snapshot(profile: Profile, mode: str = "Auto", **changes: Any) -> Snapshot:
     """Return a service with one ready worker, `changes` aside."""
     spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, "mode": mode})
-    reading = DemandReading(NOW_S, {"router": 1.0}, source="read from 1 of 1 routers")
-    plain = Snapshot(NOW_S, spec, profile, reading, (READY,), (WorkerGroup("l1", ("light",), replicas=1, created=1),))
+    reading = DemandReading(NOW_S, {"router": 1.0}, ratios={"light": {1: 1.0}}, source="read from 1 of 1 routers")
+    plain = Snapshot(NOW_S, spec, profile, reading, (READY,), (GROUP,))
     return replace(plain, **changes)
 
 
@@ -86,7 +96,7 @@ def conditions(profile: Profile, planned: DesiredState, mode: str = "Auto", **ch
 
 
 def test_all_is_well(profile: Profile) -> None:
-    found = conditions(profile, DesiredState(PLAN, PLAN, 1))
+    found = conditions(profile, desired(PLAN, PLAN, 1))
     assert {kind: c.status for kind, c in found.items()} == {
         "MetricsAvailable": "True",
         "CapacitySufficient": "True",
@@ -101,46 +111,57 @@ def test_all_is_well(profile: Profile) -> None:
 @pytest.mark.parametrize(
     ("planned", "changes", "kind", "status", "reason"),
     [
-        (DesiredState(PLAN, PLAN, 1), {"reading": Problem("NoData", "none")}, "MetricsAvailable", "False", "NoData"),
-        (DesiredState(PLAN, BAD_PLAN, 1), {}, "CapacitySufficient", "False", "TooFewGpus"),
-        (DesiredState(PLAN, None, 1), {}, "CapacitySufficient", "True", "Sufficient"),
-        (DesiredState(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "CapacitySufficient", "False", "Unschedulable"),
-        (DesiredState(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "PlanApplied", "False", "Unschedulable"),
-        (DesiredState(PLAN, PLAN, 2), {"workers": (READY, GATED)}, "CapacitySufficient", "False", "WaitingForQuota"),
-        (DesiredState(PLAN, PLAN, 2), {"workers": (READY, GATED)}, "Degraded", "False", "AsPlanned"),
-        (DesiredState(PLAN, PLAN, 2), {"workers": (GATED,)}, "Ready", "False", "WaitingForQuota"),
-        (DesiredState(PLAN, PLAN, 2), {"workers": (GATED, WAITING)}, "Degraded", "True", "Unschedulable"),
-        (DesiredState(PLAN, PLAN, 2), {"groups": (REFUSED,)}, "PlanApplied", "False", "QuotaExceeded"),
-        (DesiredState(PLAN, PLAN, 2), {}, "PlanApplied", "False", "Scaling"),
-        (DesiredState(PLAN, PLAN, 1), {"workers": (READY, LEAVING)}, "PlanApplied", "False", "Scaling"),
-        (DesiredState(PLAN, PLAN, 1), {"mode": "Advisory"}, "PlanApplied", "False", "Advisory"),
-        (DesiredState(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "Degraded", "True", "Unschedulable"),
-        (DesiredState(BAD_PLAN, PLAN, 1), {}, "Degraded", "True", "PlanInfeasible"),
-        (DesiredState(PLAN, PLAN, 1), {"reading": SLOW}, "Degraded", "True", "SlowWorker"),
-        (DesiredState(BAD_PLAN, PLAN, 1), {"reading": SLOW}, "Degraded", "True", "SlowWorker"),
-        (DesiredState(PLAN, PLAN, 1), {"reading": SLOW}, "CapacitySufficient", "True", "Sufficient"),
-        (DesiredState(PLAN, PLAN, 2), {"reading": SLOW}, "PlanApplied", "False", "Scaling"),
+        (desired(PLAN, PLAN, 1), {"reading": Problem("NoData", "none")}, "MetricsAvailable", "False", "NoData"),
+        (desired(PLAN, BAD_PLAN, 1), {}, "CapacitySufficient", "False", "TooFewGpus"),
+        (desired(PLAN, None, 1), {}, "CapacitySufficient", "Unknown", "DemandUnknown"),
+        (desired(PLAN, PLAN, 1, informed=False), {}, "CapacitySufficient", "Unknown", "DemandUnknown"),
+        (desired(PLAN, PLAN, 1), {"reading": UNREAD}, "CapacitySufficient", "Unknown", "DemandUnknown"),
+        (desired(PLAN, BAD_PLAN, 1, informed=False), {"reading": UNREAD}, "CapacitySufficient", "False", "TooFewGpus"),
+        (desired(PLAN, PLAN, 3), {"workers": (READY, BROKEN, WAITING)}, "CapacitySufficient", "False", "Unschedulable"),
+        (desired(PLAN, PLAN, 2), {"workers": (BROKEN, GATED)}, "CapacitySufficient", "False", "WaitingForQuota"),
+        (desired(PLAN, PLAN, 2), {"workers": (GATED, WAITING)}, "CapacitySufficient", "False", "Unschedulable"),
+        (desired(PLAN, PLAN, 2), {"workers": (BROKEN, WAITING)}, "Degraded", "True", "ImagePullBackOff"),
+        (desired(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "CapacitySufficient", "False", "Unschedulable"),
+        (desired(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "PlanApplied", "False", "Unschedulable"),
+        (desired(PLAN, PLAN, 2), {"workers": (READY, GATED)}, "CapacitySufficient", "False", "WaitingForQuota"),
+        (desired(PLAN, PLAN, 2), {"workers": (READY, GATED)}, "Degraded", "False", "AsPlanned"),
+        (desired(PLAN, PLAN, 2), {"workers": (GATED,)}, "Ready", "False", "WaitingForQuota"),
+        (desired(PLAN, PLAN, 2), {"workers": (GATED, WAITING)}, "Degraded", "True", "Unschedulable"),
+        (desired(PLAN, PLAN, 2), {"groups": (REFUSED,)}, "PlanApplied", "False", "QuotaExceeded"),
+        (desired(PLAN, PLAN, 2), {}, "PlanApplied", "False", "Scaling"),
+        (desired(PLAN, PLAN, 1), {"workers": (READY, LEAVING)}, "PlanApplied", "False", "Scaling"),
+        (desired(PLAN, PLAN, 1), {"mode": "Advisory"}, "PlanApplied", "False", "Advisory"),
+        (desired(PLAN, PLAN, 2), {"workers": (READY, WAITING)}, "Degraded", "True", "Unschedulable"),
+        (desired(BAD_PLAN, PLAN, 1), {}, "Degraded", "True", "PlanInfeasible"),
+        (desired(PLAN, PLAN, 1), {"reading": SLOW}, "Degraded", "True", "SlowWorker"),
+        (desired(BAD_PLAN, PLAN, 1), {"reading": SLOW}, "Degraded", "True", "SlowWorker"),
+        (desired(PLAN, PLAN, 1), {"reading": SLOW}, "CapacitySufficient", "True", "Sufficient"),
+        (desired(PLAN, PLAN, 2), {"reading": SLOW}, "PlanApplied", "False", "Scaling"),
         (
-            DesiredState(PLAN, PLAN, 2),
+            desired(PLAN, PLAN, 2),
             {"reading": SLOW, "workers": (READY, WAITING)},
             "Degraded",
             "True",
             "Unschedulable",
         ),
-        (DesiredState(PLAN, PLAN, 1, {"light": {1: 1.25}}), {}, "ProfileFresh", "True", "AsMeasured"),
-        (DesiredState(PLAN, PLAN, 1, {"light": {1: 1.26}}), {}, "ProfileFresh", "False", "Stale"),
-        (DesiredState(PLAN, PLAN, 1, {"light": {1: 0.79}}), {}, "ProfileFresh", "False", "Stale"),
+        (desired(PLAN, PLAN, 1), {"reading": SLOW}, "ProfileFresh", "Unknown", "NotTimed"),
+        (desired(PLAN, PLAN, 1), {"reading": UNREAD}, "ProfileFresh", "Unknown", "NotTimed"),
+        (desired(PLAN, PLAN, 1, {"light": {1: 1.25}}), {"reading": UNREAD}, "ProfileFresh", "True", "AsMeasured"),
+        (desired(PLAN, PLAN, 1, {"light": {1: 1.25}}), {}, "ProfileFresh", "True", "AsMeasured"),
+        (desired(PLAN, PLAN, 1, {"light": {1: 1.26}}), {}, "ProfileFresh", "False", "Stale"),
+        (desired(PLAN, PLAN, 1, {"light": {1: 0.79}}), {}, "ProfileFresh", "False", "Stale"),
         (
             # Told is what is planned with, not what was learnt since.
-            DesiredState(PLAN, PLAN, 1, {"light": {1: 1.0}}),
+            desired(PLAN, PLAN, 1, {"light": {1: 1.0}}),
             {"reading": replace(SLOW, ratios={"light": {1: 2.0}})},
             "ProfileFresh",
             "True",
             "AsMeasured",
         ),
-        (DesiredState(PLAN, PLAN, 1), {"routers": 0}, "Ready", "False", "NoRouter"),
-        (DesiredState(None, PLAN, 1), {"workers": ()}, "Ready", "False", "NoWorker"),
-        (DesiredState(None, PLAN, 1), {"workers": (WAITING,)}, "Ready", "False", "Unschedulable"),
+        (desired(PLAN, PLAN, 1), {"routers": 0}, "Ready", "False", "NoRouter"),
+        (desired(PLAN, PLAN, 1), {"workers": (replace(READY, tiers=()),)}, "Ready", "False", "NoWorker"),
+        (desired(None, PLAN, 1), {"workers": ()}, "Ready", "False", "NoWorker"),
+        (desired(None, PLAN, 1), {"workers": (WAITING,)}, "Ready", "False", "Unschedulable"),
     ],
 )
 def test_what_is_not_well_is_told_by_its_condition(
@@ -148,6 +169,62 @@ def test_what_is_not_well_is_told_by_its_condition(
 ) -> None:
     found = conditions(profile, planned, **changes)[kind]
     assert (found.status, found.reason) == (status, reason)
+
+
+def lights(ready: int, of: int, **changes: Any) -> tuple[WorkerGroup, tuple[Worker, ...]]:
+    """Return group l1 with `of` workers; `changes` are of the group."""
+    workers = tuple(replace(READY, name=f"l{i}", ready=i < ready) for i in range(of))
+    return replace(GROUP, **({"replicas": of, "created": of} | changes)), workers
+
+
+HEAVY = WorkerGroup("h1", ("heavy",), replicas=1, created=1), (Worker("h", "h1", ("heavy",), ready=True),)
+NO_HEAVY = WorkerGroup("h1", ("heavy",), exists=False), ()
+QUOTA = replace(NO_HEAVY[0], refused=Problem("QuotaExceeded", "exceeded quota")), ()
+FORMER = WorkerGroup("o", ("light",), replicas=1, created=1, stale=True), (replace(READY, name="o", group="o"),)
+ORPHAN = (), (replace(READY, name="o", group="o"),)
+LIGHTS_ONLY = "light: 1 desired, 4 ready, 4 exist or are asked for; heavy: 3 desired, 0 ready, 0 exist or are asked for"
+
+
+@pytest.mark.parametrize(
+    ("light", "heavy", "fleets", "reason", "message"),
+    [
+        (2, 1, (lights(2, 2), HEAVY), "Applied", "3 ready workers"),
+        (0, 0, (lights(0, 0), NO_HEAVY), "Applied", "0 ready workers"),
+        (1, 3, (lights(4, 4), NO_HEAVY), "Scaling", LIGHTS_ONLY),
+        (1, 1, (lights(2, 2), NO_HEAVY), "Scaling", None),
+        (1, 0, (lights(0, 0), HEAVY), "Scaling", None),
+        (2, 1, (lights(1, 2), HEAVY), "Scaling", None),
+        (1, 1, (lights(1, 1, replicas=2), HEAVY), "Scaling", None),
+        (1, 1, (lights(1, 1, created=2), HEAVY), "Scaling", None),
+        (1, 1, (lights(1, 1, observed=False), HEAVY), "Scaling", None),
+        (1, 0, (lights(0, 0), NO_HEAVY, FORMER), "Scaling", None),
+        (0, 0, (lights(0, 0), NO_HEAVY, FORMER), "Scaling", "1 of former templates exist or are asked for"),
+        (0, 0, (lights(0, 0), NO_HEAVY, (FORMER[0], ())), "Scaling", None),
+        (0, 0, (lights(0, 0), NO_HEAVY, (replace(FORMER[0], replicas=0, created=0), ())), "Applied", None),
+        (0, 1, (lights(0, 0), QUOTA, FORMER), "QuotaExceeded", None),
+        (1, 1, (lights(1, 1), HEAVY, ORPHAN), "Scaling", None),
+    ],
+)  # fmt: skip
+def test_a_plan_is_applied_where_each_group_is_as_desired_and_none_is_of_a_former_template(
+    profile: Profile, light: int, heavy: int, fleets: Any, reason: str, message: str | None
+) -> None:
+    groups = tuple(group for group, _ in fleets if group)
+    workers = tuple(worker for _, each in fleets for worker in each)
+    planned = DesiredState(PLAN, PLAN, {"l1": light, "h1": heavy}, informed=True)
+    found = conditions(profile, planned, groups=groups, workers=workers)["PlanApplied"]
+    assert (found.status, found.reason) == ("True" if reason == "Applied" else "False", reason)
+    assert message in (None, found.message)
+
+
+@pytest.mark.parametrize(
+    ("target", "informed", "words"),
+    [(PLAN, True, "the last plan is held"), (None, False, "last plan is held"), (PLAN, False, "plans are for none")],
+)
+def test_what_is_planned_with_where_nothing_is_read_is_told(
+    profile: Profile, target: Plan | None, informed: bool, words: str
+) -> None:
+    planned = desired(PLAN, target, 1, informed=informed)
+    assert words in conditions(profile, planned, reading=UNREAD)["MetricsAvailable"].message
 
 
 TAKEN, REFUSED_CHILD = Problem("NameTaken", "Service images"), Problem("ChildRefused", "Deployment images")
@@ -174,7 +251,7 @@ CONTESTED, OF_ROUTERS = Problem("Contested", "Role images"), Problem("PodsRefuse
 def test_of_several_problems_the_gravest_is_told(
     profile: Profile, changes: dict[str, Any], degraded: str, ready: str, applied: str
 ) -> None:
-    found = conditions(profile, DesiredState(PLAN, PLAN, 1), **changes)
+    found = conditions(profile, desired(PLAN, PLAN, 1), **changes)
     assert [found[kind].reason for kind in ("Degraded", "Ready", "PlanApplied")] == [degraded, ready, applied]
 
 
@@ -186,7 +263,7 @@ def test_of_several_problems_the_gravest_is_told(
 def test_who_answers_is_told_also_where_nothing_is_planned(
     profile: Profile, changes: dict[str, Any], ready: str, wrong: bool
 ) -> None:
-    planned = conditions(profile, DesiredState(PLAN, PLAN, 1), **changes)
+    planned = conditions(profile, desired(PLAN, PLAN, 1), **changes)
     why = Problem("Why", "because")
     serving = snapshot(profile, **changes).serving
     found = {c.type: c for c in unplanned_conditions(serving, why, wrong=wrong)}
@@ -216,13 +293,13 @@ def test_what_no_demand_could_be_served_with_is_told(
 ) -> None:
     spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, **changes})
     target = replace(PLAN, quality=quality)
-    found = conditions(profile, DesiredState(PLAN, target, 1), spec=spec)["CapacitySufficient"]
+    found = conditions(profile, desired(PLAN, target, 1), spec=spec)["CapacitySufficient"]
     assert found.reason == reason
 
 
 def test_a_stale_profile_says_which_tiers_and_by_how_much(profile: Profile) -> None:
     ratios = {"light": {1: 1.1, 4: 0.5}, "heavy": {1: 1.2}, "idle": {}, "other": {1: 1.0, 4: 2.0}}
-    message = conditions(profile, DesiredState(PLAN, PLAN, 1, ratios))["ProfileFresh"].message
+    message = conditions(profile, desired(PLAN, PLAN, 1, ratios))["ProfileFresh"].message
     assert "as long as the profile says: light 0.5, other 2;" in message
 
 

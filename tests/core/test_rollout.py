@@ -23,6 +23,7 @@ from hadis.planning.rollout import (
     advance,
     on_cascade,
     profiles_in_force,
+    rollout_condition,
     why_not_comparable,
 )
 from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
@@ -232,3 +233,9 @@ def test_what_is_tried_changes_nothing_of_plan_and_workers(load: float, ready: i
     assert (without.plan, without.target, without.replicas) == (tried.plan, tried.target, tried.replicas)
     assert without.canary is None
     assert (tried.canary is not None) == (ready > 0)
+
+
+@pytest.mark.parametrize(("in_force", "reason"), [(NEW, "TakenOver"), (THIRD, "InForce")])
+def test_a_profile_that_was_taken_over_is_told_while_it_is_in_force(in_force: Profile, reason: str) -> None:
+    taken = Rollout(NEW.hash, verdict="TakenOver", message="not worse")
+    assert rollout_condition(taken, in_force, None).reason == reason

@@ -37,7 +37,7 @@ def condition(decision: Decision, kind: str) -> tuple[str, str]:
 
 
 def test_a_slower_world_gets_a_lighter_plan_and_a_stale_profile(profile: Profile) -> None:
-    usual = steps(profile)
+    usual = steps(profile, ratios={"light": {1: 1.0}})
     slow = steps(profile, ratios={tier: dict.fromkeys((1, 2, 4), 3.0) for tier in TIERS})
     assert usual.plan is not None
     assert slow.plan is not None

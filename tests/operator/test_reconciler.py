@@ -430,5 +430,5 @@ async def test_no_error_of_the_demand_stops_children_from_being_put_right(monkey
             "False",
             "ReadFailed" if isinstance(lie, Exception) else "BadAnswer",
         )
-        assert "the last plan is held" in metrics.message
+        assert "until the demand is known, plans are for none" in metrics.message
         await asyncio.sleep(EVERY_S)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from hadis.api.conditions import Condition, condition
-from hadis.planning.fleet import worker_ratio
+from hadis.planning.fleet import not_as_desired, worker_ratio
 from hadis.planning.idle import idle_condition, told_idle
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.shortfall import shortfall
-from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem, Rest, Serving, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import (
+    WAITING_FOR_QUOTA,
+    DemandReading,
+    Problem,
+    Rest,
+    Serving,
+    Snapshot,
+    Worker,
+    WorkerGroup,
+)
 from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date
 
 _AWAY_S = 30.0
@@ -28,8 +37,10 @@ class DesiredState:
 
     active: Plan | None
     target: Plan | None
-    workers: int
-    """Workers to have in all."""
+    workers: Mapping[str, int]
+    """Workers to have, by group."""
+    informed: bool
+    """Whether the demand that it is for was ever known."""
     ratios: Ratios = field(default_factory=dict)
     """Times of batches that are planned with through the profile's."""
     rest: Rest = field(default_factory=Rest)
@@ -62,16 +73,15 @@ def service_conditions(snapshot: Snapshot, planned: DesiredState) -> list[Condit
     """Return the conditions of a service that was planned."""
     seen, pool = snapshot.serving, snapshot.pool.problem if snapshot.pool else None
     workers = pool or _workers_problem(seen)
-    ready = sum(worker.ready for worker in snapshot.workers)
     idle = idle_condition(snapshot.spec, planned.rest)
     return [
-        _metrics(snapshot),
-        _capacity(snapshot, planned, workers),
-        _applied(snapshot, planned, ready, _missing_child(seen) or workers),
+        _metrics(snapshot, planned),
+        _capacity(snapshot, planned),
+        _applied(snapshot, planned, _missing_child(seen) or workers),
         _degraded(planned.active, _grave(seen, workers) or seen.child_problem or slow_worker(snapshot)),
-        _ready(seen, pool, idle),
+        _ready(replace(seen, workers=_without_useless(seen.workers)), pool, idle),
         *([idle] if idle else ()),
-        _profile_fresh(planned.ratios),
+        _profile_fresh(snapshot, planned.ratios),
     ]
 
 
@@ -85,8 +95,7 @@ def _missing_child(seen: Serving) -> Problem | None:
 
 
 def _workers_problem(seen: Serving) -> Problem | None:
-    unready = [worker for worker in seen.workers if not worker.ready]
-    return group_problem(seen.groups) or worker_problem(unready, seen.now_s, seen.late_s)
+    return group_problem(seen.groups) or worker_problem(seen.workers, seen.now_s, seen.late_s)
 
 
 def worker_problem(workers: Iterable[Worker], now_s: float, late_s: float) -> Problem | None:
@@ -95,12 +104,17 @@ def worker_problem(workers: Iterable[Worker], now_s: float, late_s: float) -> Pr
     Those that wait for quota come last. One that has run for `late_s` without being ready is late: its models should
     have been loaded by then.
     """
-    in_order = sorted(workers, key=lambda w: w.name)
-    problems = [problem for worker in in_order if (problem := _problem_of(worker, now_s, late_s))]
+    problems = [problem for worker in _in_order(workers) if (problem := _problem_of(worker, now_s, late_s))]
     return min(problems, key=_waits_for_quota, default=None)
 
 
+def _in_order(workers: Iterable[Worker]) -> list[Worker]:
+    return sorted(workers, key=lambda worker: worker.name)
+
+
 def _problem_of(worker: Worker, now_s: float, late_s: float) -> Problem | None:
+    if worker.ready:
+        return None
     if worker.unschedulable or worker.failure:
         return worker.unschedulable or worker.failure
     if worker.terminating or worker.started_s is None:
@@ -117,6 +131,11 @@ def _problem_of(worker: Worker, now_s: float, late_s: float) -> Problem | None:
 
 def _waits_for_quota(problem: Problem | None) -> bool:
     return problem is not None and problem.reason == WAITING_FOR_QUOTA
+
+
+def _without_useless(workers: Iterable[Worker]) -> tuple[Worker, ...]:
+    """Return the workers without those that are ready for no tier of the profile: nothing is sent to them."""
+    return tuple(worker for worker in workers if worker.tiers or not worker.ready)
 
 
 def slow_worker(snapshot: Snapshot) -> Problem | None:
@@ -140,34 +159,43 @@ def nodes_have_room(workers: Sequence[Worker], groups: Iterable[WorkerGroup], no
     return group_problem(groups) is None and all(now_s - at <= late_s for at in waiting_since if at is not None)
 
 
-def _metrics(snapshot: Snapshot) -> Condition:
+def _metrics(snapshot: Snapshot, planned: DesiredState) -> Condition:
     reading = snapshot.reading
-    if isinstance(reading, Problem):
-        return condition("MetricsAvailable", False, reading.reason, f"{reading.message}; the last plan is held")
-    return condition("MetricsAvailable", True, "Read", reading.source)
+    if isinstance(reading, DemandReading):
+        return condition("MetricsAvailable", True, "Read", reading.source)
+    held = planned.informed or planned.target is None
+    then = "the last plan is held" if held else "until the demand is known, plans are for none"
+    return condition("MetricsAvailable", False, reading.reason, f"{reading.message}; {then}")
 
 
-def _capacity(snapshot: Snapshot, planned: DesiredState, problem: Problem | None) -> Condition:
+def _capacity(snapshot: Snapshot, planned: DesiredState) -> Condition:
     target = planned.target
-    if short := shortfall(snapshot, target):
-        return condition("CapacitySufficient", False, short.reason, short.message)
-    if problem and problem.reason in _CAPACITY:
+    if problem := shortfall(snapshot, target) or _lacking(snapshot.serving):
         return condition("CapacitySufficient", False, problem.reason, problem.message)
-    text = target.reason if target else "the demand is not known yet"
-    return condition("CapacitySufficient", True, "Sufficient", text)
+    # What suffices for the last demand, or for none, says nothing of one that is not known.
+    if target is None or not planned.informed or isinstance(snapshot.reading, Problem):
+        return condition("CapacitySufficient", None, "DemandUnknown", "the demand is not known")
+    return condition("CapacitySufficient", True, "Sufficient", target.reason)
 
 
-def _applied(snapshot: Snapshot, planned: DesiredState, serving: int, problem: Problem | None) -> Condition:
-    existing = len(snapshot.workers)
+def _lacking(seen: Serving) -> Problem | None:
+    """Return the first problem that more GPUs would solve, whatever else is wrong with other workers."""
+    problems = [group.refused for group in seen.groups]
+    problems += [_problem_of(worker, seen.now_s, seen.late_s) for worker in _in_order(seen.workers)]
+    lacking = [problem for problem in problems if problem and problem.reason in _CAPACITY]
+    return min(lacking, key=_waits_for_quota, default=None)
+
+
+def _applied(snapshot: Snapshot, planned: DesiredState, problem: Problem | None) -> Condition:
+    total = sum(planned.workers.values())
     if snapshot.spec.mode == "Advisory":
-        text = f"mode is Advisory: {planned.workers} workers would be asked for"
-        return condition("PlanApplied", False, "Advisory", text)
-    if serving == planned.workers == existing:
-        return condition("PlanApplied", True, "Applied", _count(serving, "ready worker"))
+        return condition("PlanApplied", False, "Advisory", f"mode is Advisory: {total} workers would be asked for")
+    differences = "; ".join(not_as_desired(snapshot, planned.workers))
+    if not differences:
+        return condition("PlanApplied", True, "Applied", _count(total, "ready worker"))
     if problem:
         return condition("PlanApplied", False, problem.reason, problem.message)
-    text = f"{serving} of {planned.workers} workers are ready, {existing} exist"
-    return condition("PlanApplied", False, "Scaling", text)
+    return condition("PlanApplied", False, "Scaling", differences)
 
 
 def _degraded(active: Plan | None, problem: Problem | None) -> Condition:
@@ -175,13 +203,18 @@ def _degraded(active: Plan | None, problem: Problem | None) -> Condition:
         problem = Problem("PlanInfeasible", active.reason)
     if problem:
         return condition("Degraded", True, problem.reason, problem.message)
-    return condition("Degraded", False, "AsPlanned", "nothing is wrong")
+    return condition("Degraded", False, "AsPlanned", "nothing is known to be wrong")
 
 
-def _profile_fresh(ratios: Ratios) -> Condition:
-    stale = out_of_date(ratios)
+def _profile_fresh(snapshot: Snapshot, ratios: Ratios) -> Condition:
+    stale, reading = out_of_date(ratios), snapshot.reading
+    # Ratios near 1 are not planned with, so that none means either.
+    timed = {*ratios, *(reading.ratios if isinstance(reading, DemandReading) else ())}
+    if not timed:
+        return condition("ProfileFresh", None, "NotTimed", "no router tells how long batches take yet")
     if not stale:
-        return condition("ProfileFresh", True, "AsMeasured", "batches take about as long as the profile says")
+        text = f"batches of {', '.join(sorted(timed))} take about as long as the profile says"
+        return condition("ProfileFresh", True, "AsMeasured", text)
     times = ", ".join(f"{tier} {ratio:.2g}" for tier, ratio in stale.items())
     text = f"batches take this many times as long as the profile says: {times}; plans allow for it; measure it again"
     return condition("ProfileFresh", False, "Stale", text)

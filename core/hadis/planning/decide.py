@@ -29,11 +29,10 @@ from hadis.planning.conditions import (
 from hadis.planning.endpoints import unready_since, without_away
 from hadis.planning.fleet import (
     Part,
-    by_endpoint,
     capacity_by_tier,
     is_shared,
     missing_gpus,
-    on_gpus,
+    parts_of,
     ready_by_tier,
     replicas_by_tier,
     waiting_for_successors,
@@ -115,11 +114,14 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     wanted = 0 if memory.rest.idle else max(wanted, sum(desired.values()))
     memory = replace(memory, workers_by_tier=desired)
     desired = _within(desired, snapshot.worker_bounds.max)
-    replicas, memory = _replicas(snapshot, memory, desired, shared=shared)
-    count = sum(desired.values()) + sum(profile.slots.values())
-    conditions += service_conditions(snapshot, DesiredState(plan, memory.target, count, memory.ratios, memory.rest))
+    parts = parts_of(snapshot, desired, shared=shared)
+    replicas, memory = _replicas(snapshot, memory, parts)
+    by_group = {name: count for part in parts for name, count in part.targets.items()}
+    informed = memory.demand.informed
+    planned = DesiredState(plan, memory.target, by_group, informed, memory.ratios, memory.rest)
+    conditions += service_conditions(snapshot, planned)
     if snapshot.spec.rollout is not None:
-        conditions.append(rollout_condition(memory.rollout, snapshot.candidate))
+        conditions.append(rollout_condition(memory.rollout, profile, snapshot.candidate))
     return Decision(
         memory=memory,
         conditions=tuple(conditions),
@@ -267,15 +269,12 @@ def _part_replicas(part: Part, others: Sequence[Part], memory: Memory) -> dict[s
     )
 
 
-def _replicas(
-    snapshot: Snapshot, memory: Memory, desired: dict[str, int], *, shared: bool
-) -> tuple[dict[str, int], Memory]:
+def _replicas(snapshot: Snapshot, memory: Memory, parts: Sequence[Part]) -> tuple[dict[str, int], Memory]:
     """Return what each group may be asked for now, and the memory of what was lowered by that.
 
     An endpoint's slots are a budget beside that of the GPUs, under the same rules: its workers are never more.
     """
     memory = replace(memory, lowered=still_lowered(snapshot, memory))
-    parts = [on_gpus(snapshot, desired, shared=shared), *by_endpoint(snapshot)]
     replicas: dict[str, int] = {}
     for part in parts:
         replicas |= _part_replicas(part, [other for other in parts if other is not part], memory)

@@ -119,6 +119,30 @@ def by_endpoint(snapshot: Snapshot) -> list[Part]:
     return parts
 
 
+def parts_of(snapshot: Snapshot, workers_by_tier: Mapping[str, int], *, shared: bool) -> list[Part]:
+    """Return all parts of a snapshot, on their way to so many workers with GPUs by tier."""
+    return [on_gpus(snapshot, workers_by_tier, shared=shared), *by_endpoint(snapshot)]
+
+
+def not_as_desired(snapshot: Snapshot, desired: Mapping[str, int]) -> Iterator[str]:
+    """Yield in words where workers are others than `desired` (by group), more or fewer, or are not ready.
+
+    Sums would not do: workers of another tier, or of a former template, are not those of the plan.
+    """
+    current = [group for group in snapshot.groups if not group.stale]
+    for group in current:
+        count, workers = desired.get(group.name, 0), [w for w in snapshot.workers if w.group == group.name]
+        ready, held = sum(worker.ready for worker in workers), max(group.replicas, group.created, len(workers))
+        counts = {ready, len(workers), group.replicas, group.created}
+        if counts != {count} or not group.observed:
+            yield f"{', '.join(group.tiers)}: {count} desired, {ready} ready, {held} exist or are asked for"
+    former = {worker.group for worker in snapshot.workers} - {group.name for group in current}
+    left = sum(worker.group in former for worker in snapshot.workers)
+    to_come = sum(max(group.replicas, group.created) for group in snapshot.groups if group.stale)
+    if left or to_come:
+        yield f"{max(left, to_come)} of former templates exist or are asked for"
+
+
 def waiting_for_successors(part: Part, others: Iterable[Part]) -> set[str]:
     """Return the stale groups of a part whose tier one of the others is to make, and has not all workers for yet."""
     late = {tier for other in others for tier in _late_tiers(other)}

@@ -173,10 +173,10 @@ def read_canary(document: Any) -> Canary:
 _CANARY = TypeAdapter(Canary)
 
 
-def rollout_condition(rollout: Rollout, candidate: Profile | None) -> Condition:
+def rollout_condition(rollout: Rollout, in_force: Profile, candidate: Profile | None) -> Condition:
     """Return whether the profile that a service names is in force."""
     if candidate is None:
-        if rollout.verdict == "TakenOver":
+        if rollout.verdict == "TakenOver" and rollout.candidate == in_force.hash:
             return condition(CONDITION, True, "TakenOver", f"profile {rollout.candidate} was {rollout.message}")
         return condition(CONDITION, True, "InForce", "the profile is in force")
     text = f"profile {candidate.hash}: {rollout.message}"
