@@ -126,7 +126,7 @@ def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]
         "rollout": decision.memory.rollout if decision.memory.rollout.candidate else None,
         "canary": decision.canary,
         "batch_time_ratios": {
-            tier: {str(batch): _short(ratio) for batch, ratio in by_batch.items()}
+            tier: {str(batch): ratio for batch, ratio in by_batch.items()}
             for tier, by_batch in decision.memory.ratios.items()
         },
     }
@@ -168,6 +168,7 @@ def _news(status: ServiceStatus) -> object:
         [p and (p.light, p.heavy, p.direct_ratio, p.deferral_ratio, p.tiers, p.feasible, p.generation) for p in plans],
         (status.observed_generation, status.gpus, status.wanted_by_tier, status.ready_by_tier, status.changes),
         (status.fetch.pods, status.fetch.files, status.profile_hash),
+        (status.batch_time_ratios, status.size_shares),  # they move in steps, and plans with them
         (status.rollout and (status.rollout.candidate, status.rollout.looks, status.rollout.verdict), status.canary),
     )
 

@@ -136,11 +136,12 @@ async def test_a_tier_that_went_is_taken_out_of_the_maps() -> None:
     assert writing.service.status.wanted_by_tier == {"light": 2}
 
 
-async def test_ratios_of_batch_times_are_told_short_and_those_that_went_are_taken_out() -> None:
+async def test_ratios_of_batch_times_are_told_unrounded_and_those_that_went_are_taken_out() -> None:
     writing = Writing(status={"batchTimeRatios": {"old": {"1": 2.0}, "light": {"1": 1.5, "16": 2.0}}})
+    await writing.write(replace(DECIDED, memory=Memory(ratios={"old": {1: 2.0}, "light": {1: 1.5, 16: 2.0}})))
     patch = await writing.patch(replace(DECIDED, memory=Memory(ratios={"light": {1: 1.23456, 4: 1.0}})))
-    assert patch["batchTimeRatios"] == {"old": None, "light": {"1": 1.23, "4": 1.0, "16": None}}
-    assert writing.service.status.batch_time_ratios == {"light": {"1": 1.23, "4": 1.0}}
+    assert patch["batchTimeRatios"] == {"old": None, "light": {"1": 1.23456, "4": 1.0, "16": None}}
+    assert writing.service.status.batch_time_ratios == {"light": {"1": 1.23456, "4": 1.0}}
 
 
 async def test_where_nothing_was_planned_the_plan_stays() -> None:
@@ -227,10 +228,10 @@ async def test_a_service_that_was_deleted_meanwhile_is_no_error_but_other_failur
 
 async def test_the_mix_of_sizes_is_written_read_after_a_restart_and_taken_back() -> None:
     writing, mix = Writing(), ((None, 0.6), ("64x32", 0.4))
+    await writing.write()
     patch = await writing.patch(replace(DECIDED, memory=Memory(mix=mix)))
     assert patch["sizeShares"] == {"auto": 0.6, "64x32": 0.4}
     assert memory_of(writing.service).mix == mix
-    writing.now_s += 60
     assert (await writing.patch())["sizeShares"] == {"auto": None, "64x32": None}
     assert memory_of(writing.service).mix == FIRST_SIZES
 

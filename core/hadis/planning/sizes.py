@@ -12,7 +12,7 @@ tier's. Planning follows the mix in steps, as it follows what workers take (`spe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
@@ -84,12 +84,17 @@ def followed_mix(profile: Profile, planned: Mix, arrivals: Mapping[str, Demand])
         return planned
     known = {size for size, _ in planned}
     shares = {size: count / total for size, count in counts.items()}
-    mix = tuple(
+    mix = _in_order(
         (size, round(share, 3))
-        for size, share in sorted(shares.items(), key=lambda each: each[0] or "")
+        for size, share in shares.items()
         if share >= _LEAST_SHARE or (share > 0 and size in known)
     )
     return mix if _differ(with_mix(profile, planned), with_mix(profile, mix)) else planned
+
+
+def _in_order(mix: Iterable[tuple[str | None, float]]) -> Mix:
+    """Return a mix in the one order in which it is planned with: a document's keys may come back in another."""
+    return tuple(sorted(mix, key=lambda each: each[0] or ""))
 
 
 def _differ(one: Profile, other: Profile) -> bool:
@@ -118,4 +123,4 @@ def mix_document(mix: Mix) -> dict[str, float]:
 
 def read_mix(document: Mapping[str, float]) -> Mix:
     """Return the mix that `mix_document` wrote."""
-    return tuple((read_size(size), share) for size, share in document.items()) or FIRST_SIZES
+    return _in_order((read_size(size), share) for size, share in document.items()) or FIRST_SIZES
