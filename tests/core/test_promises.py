@@ -4,24 +4,33 @@ while templates change, and in the end what is desired. No cluster: `simulated_c
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from documents import profile_document
+from hadis.api.conditions import with_times
 from hadis.api.resources import CascadeProfile, ServiceSpec
+from hadis.api.status import ServiceStatus
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
-from hadis.planning.gpu_budget import REPLACED_AT_ONCE
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.protocol.labels import tiers_by_pool
+from hadis_operator.observe import memory_of
+from hadis_operator.status_writer import gpu_counts, status_of
+from hadis_operator.views import service_view
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from promises import assert_conditions, assert_held, assert_ready_are_kept
 from simulated_cluster import Cluster
 
 LOCAL = Profile(CascadeProfile.read(profile_document()))
 SLOTS = 2
+LATE_S = 5.0
+"""After which a worker that no node takes says that there is no room."""
 
 
 def remote_heavy() -> Profile:
@@ -43,12 +52,15 @@ class Promises(RuleBasedStateMachine):
         self.placement, self.template, self.profile = "Dedicated", 0, LOCAL
         self.arrivals, self.rps = 0.0, 0.0
         self.metrics = True
-        self.status = Memory()
-        """What the last status says."""
+        self.gpus_per_worker = 1
+        self.status, self.told = ServiceStatus(), Memory()
+        """As it was written last, and what it is to bring back."""
 
     @initialize(budget=st.integers(1, 6), placement=st.sampled_from(["Dedicated", "Shared"]), remote=st.booleans())
     def begin(self, budget: int, placement: str, remote: bool) -> None:
         self.budget, self.placement, self.profile = budget, placement, REMOTE if remote else LOCAL
+        self.most = budget
+        """GPUs that there may be: the budget, or those that were left when it was lowered, as they go."""
 
     # The operator
 
@@ -59,6 +71,7 @@ class Promises(RuleBasedStateMachine):
             "gpus": {"max": self.budget},
             "placement": self.placement,
             "scaleDownAfter": "2s",
+            "worker": {"gpusPerWorker": self.gpus_per_worker},
         }
         return ServiceSpec.read(document)
 
@@ -76,7 +89,8 @@ class Promises(RuleBasedStateMachine):
             profile=self.profile,
             reading=reading,
             workers=tuple(self.cluster.seen_pods.values()),
-            groups=self.cluster.groups(self.desired(), self.profile.slots),
+            groups=self.cluster.groups(self.desired(), self.profile.slots, self.gpus_per_worker),
+            late_s=LATE_S,
         )
 
     def act(self, snapshot: Snapshot, decision: Decision, writes: int) -> None:
@@ -94,23 +108,31 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def step(self) -> None:
-        snapshot = self.snapshot()
-        decision = decide(snapshot, self.memory)
-        self.check_promised_ready(snapshot, decision)
-        self.act(snapshot, decision, writes=100)
-        self.memory = decision.memory
-        self.status = Memory(plan=decision.memory.plan, workers_by_tier=decision.workers_by_tier)
+        self.memory = self.decide_and_act(writes=100, told=True).memory
 
     @rule(writes=st.integers(0, 3), told=st.booleans())
     def step_and_die(self, writes: int, told: bool) -> None:
         """The operator is killed between two of its writes; the next one sees the cluster as it is."""
+        self.decide_and_act(writes, told)
+        document = json.loads(json.dumps(self.status.model_dump(mode="json", by_alias=True), sort_keys=True))
+        self.memory = memory_of(service_view({"metadata": {"name": "images"}, "status": document}))
+        assert (self.memory.plan, self.memory.workers_by_tier) == (self.told.plan, self.told.workers_by_tier)
+        self.cluster.relist()
+
+    def decide_and_act(self, writes: int, told: bool) -> Decision:
+        """Take a step, of which so many writes come to be, and then, if `told`, that of the status."""
         snapshot = self.snapshot()
         decision = decide(snapshot, self.memory)
+        assert_conditions(snapshot, decision)
+        assert_held(self.memory, snapshot, decision)
+        assert_ready_are_kept(snapshot, decision)
         self.act(snapshot, decision, writes)
         if told:
-            self.status = Memory(plan=decision.memory.plan, workers_by_tier=decision.workers_by_tier)
-        self.memory = self.status
-        self.cluster.relist()
+            conditions = with_times(decision.conditions, self.status.conditions, 1, "now")
+            former = self.status.model_copy(update={"conditions": conditions})
+            self.status = status_of(former, decision, gpu_counts(snapshot))
+            self.told = Memory(plan=decision.memory.plan, workers_by_tier=decision.workers_by_tier)
+        return decision
 
     # The world
 
@@ -133,6 +155,22 @@ class Promises(RuleBasedStateMachine):
         self.template += 1
         if broken:
             self.cluster.broken |= set(self.desired())
+
+    @rule(gpus=st.integers(1, 6))
+    def change_budget(self, gpus: int) -> None:
+        """Somebody writes `gpus.max`."""
+        self.budget, self.most = gpus, max(self.most, gpus)
+
+    @rule(gpus=st.integers(1, 3))
+    def change_size(self, gpus: int) -> None:
+        """Workers take another number of GPUs each."""
+        self.template += gpus != self.gpus_per_worker
+        self.gpus_per_worker = gpus
+
+    @rule(quota=st.booleans(), full=st.booleans())
+    def refuse(self, quota: bool, full: bool) -> None:
+        """A quota lets no pod be made, and nodes have no GPU left; or they do again."""
+        self.cluster.quota, self.cluster.nodes_gpus = quota, self.cluster.placed_gpus if full else None
 
     @rule()
     def change_engine(self) -> None:
@@ -182,28 +220,23 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def no_more_gpus_than_the_budget(self) -> None:
-        for remote, most in ((False, self.budget), (True, SLOTS)):
-            pods = [pod for pod in self.cluster.pods.values() if pod.remote == remote]
-            assert len(pods) <= most + sum(pod.deleted_by_hand for pod in pods)
-
-    def check_promised_ready(self, snapshot: Snapshot, decision: Decision) -> None:
-        """No more ready workers are given up for a new template than the rules say."""
-        assert decision.replicas is not None
-        kept, ready = 0, 0
-        for group in (group for group in snapshot.groups if not group.remote):
-            mine = sum(worker.ready for worker in snapshot.workers if worker.group == group.name)
-            mine = min(mine, group.replicas) if group.stale else mine  # others are on their way out already
-            ready += mine
-            kept += min(mine, decision.replicas[group.name]) if group.stale else mine
-        total = min(self.budget, sum((decision.memory.workers_by_tier or {}).values()))
-        assert kept >= min(ready, total - max(1, total // REPLACED_AT_ONCE))
+        """While there are more, for the budget was lowered, they only become fewer."""
+        for remote, most in ((False, self.most), (True, SLOTS)):
+            pods = [pod for pod in self.cluster.pods.values() if pod.remote == remote and not pod.deleted_by_hand]
+            assert sum(pod.gpus for pod in pods) <= most
+        self.most = max(self.budget, min(self.most, self.cluster.committed_gpus()))
 
     def teardown(self) -> None:
         """In the end, when the world is calm, there is what is desired and nothing else."""
         if not hasattr(self, "budget"):
             return
         self.cluster.broken.clear()
+        self.cluster.quota, self.cluster.nodes_gpus = False, None
         self.metrics = True
+        self.come_to_rest()
+
+    def come_to_rest(self) -> None:
+        """Step until nothing moves: there is what is desired, and nothing else."""
         for _ in range(60):
             self.wait(2.0)
             self.step()
@@ -225,7 +258,7 @@ class Promises(RuleBasedStateMachine):
 
 
 TestPromises = Promises.TestCase
-TestPromises.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestPromises.settings = settings(max_examples=110, stateful_step_count=40, deadline=None)
 
 
 def test_a_worker_that_is_gone_and_still_seen_is_not_asked_for_again() -> None:
@@ -256,3 +289,18 @@ def test_a_count_that_is_raised_again_makes_no_worker_beside_those_that_end() ->
     machine.change_placement()
     machine.much_happens(count=37, seed=700, steps=True)
     machine.teardown()
+
+
+@pytest.mark.parametrize("gpus_per_worker", [1, 2])
+@pytest.mark.parametrize("placement", ["Dedicated", "Shared"])
+def test_where_nodes_have_no_room_workers_are_replaced_all_the_same(placement: str, gpus_per_worker: int) -> None:
+    """The budget has room for old and new ones together, and nodes have not: old ones go first, a few at a time."""
+    machine = Promises()
+    machine.begin(budget=6, placement=placement, remote=False)
+    machine.change_size(gpus=gpus_per_worker)
+    machine.demand(rps=1.0)
+    machine.come_to_rest()
+    assert 0 < machine.cluster.placed_gpus < 6
+    machine.refuse(quota=False, full=True)
+    machine.change_template(broken=False)
+    machine.come_to_rest()
