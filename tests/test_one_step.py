@@ -1,208 +1,104 @@
-"""Operator, `hadis up` and the replay observe one sequence in their own ways, and take the same control step."""
+"""Operator, `hadis up` and the replay live through one sequence in their own ways, and take the same control steps."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from adapters import (
+    EVERY_S,
+    OperatorAdapter,
+    Recorder,
+    ReplayAdapter,
+    UpAdapter,
+    replicas_by_tiers,
+    run,
+)
 from documents import profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
-from hadis.cli import control_loop
-from hadis.cli.local_workers import LocalWorkers, Place
-from hadis.cli.processes import Component
-from hadis.planning.decide import Decision, decide
-from hadis.planning.fleet import is_shared
+from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
-from hadis.planning.tuning import Tuning
-from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, REVISION, SERVICE, tiers_by_pool
-from hadis_operator import children, observe
-from hadis_operator.cache import Cache
-from hadis_operator.children.common import Owner
-from hadis_operator.settings import OperatorSettings
-from hadis_profiler.replay import simulate
-from hadis_profiler.replay.fleet import observe_workers
-from hadis_profiler.replay.policies import Hadis
+from hadis.planning.snapshot import Snapshot
+from moments import Moment
+from virtual import virtual
 
-GPUS, EVERY_S = 4, 2.0
-PROFILE = Profile(CascadeProfile.read(profile_document()))
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What there is at a time: (asked for, ready) by group of workers, and what routers tell."""
-
-    at_s: float
-    workers: Mapping[str, tuple[int, int]]
-    arrivals: int | None
-    """None: nobody can tell."""
-    queued_s: Mapping[str, float] = field(default_factory=dict)
+GPUS, LARGE = 4, "64x32"
+CALLERS = (
+    "hadis_operator.reconciler",
+    "hadis.planning.gpu_pool",
+    "hadis.cli.control_loop",
+    "hadis_profiler.replay.policies",
+)
+SLOW = {"light": {1: 1.2345678, 2: 1.1}, "heavy": {1: 1.5}}
+GOOD = {"images": 500, "missed": 5}
 
 
-def situations(placement: str) -> list[Situation]:
-    """Return a start, ready workers, demand that rises, some time without readings, and demand again."""
-    if placement == "Shared":
-        fleets = [{EVERY_TIER: (n, ready)} for n, ready in ((0, 0), (4, 0), (4, 2), (4, 4), (4, 4), (4, 3), (4, 4))]
-    else:
-        counts = (0, 0, 0, 0), (1, 0, 3, 0), (1, 1, 3, 0), (1, 1, 3, 3), (2, 1, 2, 2), (3, 2, 1, 1), (3, 3, 1, 1)
-        fleets = [{"light": (a, b), "heavy": (c, d)} for a, b, c, d in counts]
-    # (steps, requests per second, whether they are told, fleet, heavy GPU seconds that wait)
-    phases = [
-        (1, 0, True, 0, 0.0),
-        (1, 0, False, 1, 0.0),
-        (3, 0, True, 2, 0.0),
-        (5, 2, True, 3, 0.0),
-        (4, 6, True, 4, 1.5),
-        (4, 20, True, 5, 6.0),
-        (5, 20, False, 6, 0.0),
-        (8, 3, True, 6, 0.0),
-    ]
-    found: list[Situation] = []
-    arrivals = 0
-    for steps, rps, told, fleet, queued_s in phases:
-        for _ in range(steps):
-            arrivals += int(rps * EVERY_S)
-            at_s = 1000.0 + EVERY_S * len(found)
-            found.append(Situation(at_s, fleets[fleet], arrivals if told else None, {"heavy": queued_s}))
-    return found
+def profile_of(*, remote: bool = False, **changes: Any) -> Profile:
+    """Return the profile of two tiers of two sizes; if `remote`, an endpoint of two slots makes the heavy one."""
+    document = profile_document(**changes)
+    for tier in document["spec"]["tiers"]:
+        tier["sizes"] = [tier.pop("size"), LARGE]
+        tier["latency"] += [point | {"size": LARGE, "seconds": 2 * point["seconds"]} for point in tier["latency"]]
+    if remote:
+        document["spec"]["tiers"][1] |= {"remote": {"url": "http://engine/v1", "slots": 2}, "tunable": False}
+    return Profile(CascadeProfile.read(document))
 
 
-def spec_of(placement: str) -> ServiceSpec:
-    document = {
+def spec_of(placement: str, **fields: Any) -> dict[str, Any]:
+    """Return the document of a spec."""
+    return {
         "profile": "two",
         "objective": {"latency": "4s"},
         "gpus": {"min": GPUS, "max": GPUS},
         "placement": placement,
-        "planEvery": f"{EVERY_S}s",
-    }
-    return ServiceSpec.read(document)
-
-
-def reading_of(situation: Situation, routers: int) -> DemandReading | Problem:
-    """Return what so many routers tell, each a part."""
-    if situation.arrivals is None:
-        return Problem("NoRouter", "none answers")
-    parts = [situation.arrivals // routers] * (routers - 1)
-    series = dict(enumerate([*parts, situation.arrivals - sum(parts)]))
-    return DemandReading(situation.at_s, {f"r{i}": float(n) for i, n in series.items()}, situation.queued_s)
-
-
-Observe = Callable[[Situation], Awaitable[Snapshot]]
-Decide = Callable[[Snapshot, Memory], Decision]
-
-
-@asynccontextmanager
-async def operator(spec: ServiceSpec) -> AsyncIterator[tuple[Observe, Decide]]:
-    """The operator: Deployments and pods, as its cache parses them."""
-    cache = Cache(lambda service: None)
-    shared = is_shared(spec, PROFILE)
-    desired = children.make(Owner("images", "default", "u"), spec, OperatorSettings(), PROFILE, shared=shared)
-
-    async def look(situation: Situation) -> Snapshot:
-        deployments, pods = [], []
-        for pool, (asked, ready) in situation.workers.items():
-            document = desired.workers[pool]
-            status = {"replicas": asked, "observedGeneration": 1}
-            meta = document["metadata"] | {"generation": 1}
-            item = document | {"metadata": meta, "spec": document["spec"] | {"replicas": asked}, "status": status}
-            deployments += [item] if asked else []
-            pods += [_pod(f"{pool}-{i}", meta["labels"], ready=i < ready) for i in range(asked)]
-        cache.replace("deployments", "default", deployments)
-        cache.replace("pods", "default", pods)
-        for item in (*deployments, *pods):
-            cache.saw("deployments" if "kind" in item else "pods", "MODIFIED", item)
-        return observe.snapshot_of(
-            now_s=situation.at_s,
-            spec=spec,
-            profile=PROFILE,
-            children=desired,
-            reading=reading_of(situation, routers=3),
-            deployments=cache.deployments("default", "images", "worker"),
-            worker_pods=cache.pods("default", "images", "worker"),
-            routers=3,
-            late_s=600.0,
-        )
-
-    yield look, decide
-
-
-def _pod(name: str, labels: dict[str, str], *, ready: bool) -> dict[str, Any]:
-    kept = {key: labels[key] for key in (SERVICE, COMPONENT, POOL, REVISION)}
-    conditions = [{"type": "Ready", "status": str(ready)}]
-    return {
-        "metadata": {"name": name, "namespace": "default", "labels": kept},
-        "status": {"conditions": conditions, "podIP": "10.0.0.1"},
+        "planEvery": f"{EVERY_S:g}s",
+        **fields,
     }
 
 
-class Idle:
-    """What runs in place of a worker's process."""
+@dataclass(frozen=True)
+class Phase:
+    """So many steps with so many requests per second."""
 
-    def __init__(self, component: Component, say: Callable[[str], None], changed: Callable[[], None]) -> None:
-        """Start nothing."""
-
-    async def run(self) -> None:
-        await asyncio.Event().wait()
-
-
-@asynccontextmanager
-async def up(spec: ServiceSpec) -> AsyncIterator[tuple[Observe, Decide]]:
-    """`hadis up`: processes at places, asked whether they are ready."""
-    groups = tiers_by_pool(PROFILE.tiers, shared=is_shared(spec, PROFILE))
-    places = [Place(i, 9000 + i, {}) for i in range(GPUS)]
-    ready: dict[str, int] = {}
-    """How many of each group's workers say that they are ready."""
-    left: dict[str, int] = {}
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        group = next(w.group for w in workers.observe()[1] if 9000 + int(w.name) == request.url.port)
-        left[group] -= 1
-        return httpx.Response(200, json={"ready": left[group] >= 0, "draining": False, "busy": False})
-
-    async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        workers = LocalWorkers(groups, places, tasks, print, lambda: None, child=Idle)
-
-        async def look(situation: Situation) -> Snapshot:
-            asked = {group: count for group, (count, _) in situation.workers.items()}
-            for counts in ({g: min(n, _running(workers, g)) for g, n in asked.items()}, asked):
-                workers.apply(counts)  # what goes must be gone before its place is taken
-                for _ in range(3):
-                    await asyncio.sleep(0)
-            ready.update({group: count for group, (_, count) in situation.workers.items()})
-            left.update(ready)
-            await workers.probe(http)
-            reading = reading_of(situation, routers=1)
-            return control_loop.snapshot_of(situation.at_s, spec, PROFILE, workers, reading)
-
-        yield look, decide
-        for task in workers.running:
-            task.cancel()
+    steps: int
+    rps: float = 0.0
+    large_rps: float = 0.0
+    """Of those, of the larger size."""
+    told: bool = True
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Of its moments."""
 
 
-def _running(workers: LocalWorkers, group: str) -> int:
-    return sum(worker.group == group for worker in workers.observe()[1])
+DAY = (
+    Phase(1, told=False),
+    Phase(4),
+    Phase(5, 2),
+    Phase(5, 6, changes={"queued_s": 1.5}),
+    Phase(5, 20, changes={"queued_s": 6.0}),
+    Phase(3, 20, changes={"away": 1}),
+    Phase(5, told=False),
+    Phase(15, 3, 2, changes={"ratios": SLOW}),
+)
+"""A start, demand that rises, workers that are away, readings that stop, and another demand, with slow batches."""
 
 
-@asynccontextmanager
-async def replay(spec: ServiceSpec) -> AsyncIterator[tuple[Observe, Decide]]:
-    """The replay: simulated workers, of which some change their tier."""
-    setting = simulate.Setting(PROFILE, spec)
-    groups = tiers_by_pool(PROFILE.tiers, shared=is_shared(spec, PROFILE))
-
-    async def look(situation: Situation) -> Snapshot:
-        names = {g: [f"{g}-{i}" for i in range(count)] for g, (count, _) in situation.workers.items()}
-        changing = {name for g, (_, ready) in situation.workers.items() for name in names[g][ready:]}
-        group_of = {name: group for group, each in names.items() for name in each}
-        seen = observe_workers(groups, group_of, changing)
-        return simulate.snapshot_of(situation.at_s, setting, reading_of(situation, routers=1), *seen)
-
-    yield look, Hadis(PROFILE, Tuning(), EVERY_S).decide
+def moments(profile: Profile, phases: Iterable[Phase], *, restart_at: int = -1) -> list[Moment]:
+    """Return the moments of some phases."""
+    found: list[Moment] = []
+    small, large = 0, 0
+    for phase in phases:
+        for _ in range(phase.steps):
+            small += int((phase.rps - phase.large_rps) * EVERY_S)
+            large += int(phase.large_rps * EVERY_S)
+            arrivals = {"auto": small, LARGE: large} if phase.told else None
+            moment = Moment(profile, arrivals, restarts=len(found) == restart_at)
+            found.append(replace(moment, **phase.changes))
+    return found
 
 
 @dataclass(frozen=True)
@@ -211,45 +107,140 @@ class Decided:
 
     plan: Plan | None
     target: Plan | None
+    canary: object
     workers_by_tier: Mapping[str, int]
     ready_by_tier: Mapping[str, int]
     replicas_by_tiers: Mapping[tuple[str, ...], int]
+    conditions: Mapping[str, tuple[str, str]]
 
 
-async def decisions(adapter: Callable[[ServiceSpec], Any], placement: str) -> list[Decided]:
-    """Return what an adapter decides along the sequence."""
-    memory, found = Memory(), []
-    async with adapter(spec_of(placement)) as (look, step):
-        for situation in situations(placement):
-            snapshot = await look(situation)
-            decision = step(snapshot, memory)
-            memory = decision.memory
-            tiers_of = {group.name: group.tiers for group in snapshot.groups}
-            replicas: dict[tuple[str, ...], int] = {}
-            for name, count in (decision.replicas or {}).items():
-                replicas[tiers_of[name]] = replicas.get(tiers_of[name], 0) + count
-            found.append(
-                Decided(decision.plan, decision.target, decision.workers_by_tier, decision.ready_by_tier, replicas)
-            )
-    return found
+def decided(taken: Iterable[tuple[Snapshot, Decision]]) -> list[Decided]:
+    """Return what must be the same of each step."""
+    return [
+        Decided(
+            plan=each.plan,
+            target=each.target,
+            canary=each.canary,
+            workers_by_tier=each.workers_by_tier,
+            ready_by_tier=each.ready_by_tier,
+            replicas_by_tiers=replicas_by_tiers(snapshot, each.replicas or {}),
+            conditions={told.type: (told.status, told.reason) for told in each.conditions},
+        )
+        for snapshot, each in taken
+    ]
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """Return what stands in for `decide` wherever it is called."""
+    recorder = Recorder()
+    for module in CALLERS:
+        monkeypatch.setattr(f"{module}.decide", recorder)
+    return recorder
+
+
+async def by_operator(spec: Mapping[str, Any], each: list[Moment], recorder: Recorder) -> list[Decided]:
+    return decided(await run(OperatorAdapter(spec), each, recorder))
+
+
+async def by_replay(spec: Mapping[str, Any], each: list[Moment], recorder: Recorder) -> list[Decided]:
+    return decided(await run(ReplayAdapter(ServiceSpec.read(spec), each[0]), each, recorder))
+
+
+async def by_up(spec: Mapping[str, Any], each: list[Moment], recorder: Recorder, folder: Path) -> list[Decided]:
+    async with asyncio.TaskGroup() as tasks:
+        adapter = UpAdapter(ServiceSpec.read(spec), each[0], folder, tasks)
+        taken = decided(await run(adapter, each, recorder))
+        for task in adapter.workers.running:
+            task.cancel()
+    return taken
+
+
+def assert_same(some: list[Decided], others: list[Decided]) -> None:
+    """As equality, and it says which step differs first, in what."""
+    for number, (one, other) in enumerate(zip(some, others, strict=True)):
+        assert (number, one) == (number, other)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize("placement", ["Shared", "Dedicated"])
+@virtual
+async def test_operator_up_and_replay_take_the_same_steps(
+    placement: str, remote: bool, recorder: Recorder, tmp_path: Path
+) -> None:
+    spec, day = spec_of(placement), moments(profile_of(remote=remote), DAY)
+    steps = await by_operator(spec, day, recorder)
+    assert_same(steps, await by_up(spec, day, recorder, tmp_path))
+    assert_same(steps, await by_replay(spec, day, recorder))
+    # The sequence says something: it begins with nothing, and the plan follows the demand and is held meanwhile.
+    assert (steps[0].plan, steps[0].ready_by_tier) == (None, {"light": 0, "heavy": 0})
+    calm, busy, blind, last = (steps[number].plan for number in (9, 19, 27, -1))
+    assert calm and busy and blind and last
+    assert calm.quality < busy.quality
+    assert blind.demand_rps == busy.demand_rps
+    assert steps[-1].conditions["ProfileFresh"] == ("False", "Stale")
+    assert steps[-1].conditions["PlanApplied"] == ("True", "Applied")
+
+
+@virtual
+async def test_they_rest_and_wake_alike(recorder: Recorder, tmp_path: Path) -> None:
+    spec = spec_of("Shared", gpus={"max": 1, "idleAfter": "20s"})
+    rest = [
+        replace(moment, idle_s=EVERY_S * number) for number, moment in enumerate(moments(profile_of(), [Phase(30)]))
+    ]
+    [woken] = moments(profile_of(), [Phase(1, 1)])
+    day = [*rest, *[replace(woken, arrivals={"auto": 2, LARGE: 0})] * 6]
+    steps = await by_operator(spec, day, recorder)
+    assert_same(steps, await by_up(spec, day, recorder, tmp_path))
+    assert_same(steps, await by_replay(spec, day, recorder))
+    assert [step.conditions["Idle"][1] for step in (steps[3], steps[29], steps[30])] == ["InUse", "NoRequest", "Waking"]
+    assert steps[-1].conditions["Ready"] == ("True", "Serving")
+
+
+@virtual
+async def test_operator_and_replay_try_a_new_profile_alike(recorder: Recorder) -> None:
+    spec = spec_of("Shared", rollout={"canary": 0.1, "for": "60s"})
+    old, new = profile_of(), profile_of(source="measured again")
+    counted = {profile.hash: GOOD for profile in (old, new)}
+    day = [*moments(old, [Phase(10, 2)]), *moments(new, [Phase(40, 2, changes={"counted": counted})])]
+    steps = await by_operator(spec, day, recorder)
+    assert_same(steps, await by_replay(spec, day, recorder))
+    assert [step.conditions["ProfileRollout"][1] for step in (steps[9], steps[20], steps[-1])] == [
+        "InForce",
+        "Comparing",
+        "TakenOver",
+    ]
+    assert steps[20].canary and not steps[-1].canary
+
+
+@virtual
+async def test_operator_and_replay_take_of_a_pool_alike(recorder: Recorder) -> None:
+    spec = spec_of("Dedicated", gpus={"max": GPUS, "pool": "all"})
+    day = [
+        replace(moment, pool_gpus=3 if number < 20 else 2)
+        for number, moment in enumerate(moments(profile_of(), [Phase(40, 4)]))
+    ]
+    steps = await by_operator(spec, day, recorder)
+    assert_same(steps, await by_replay(spec, day, recorder))
+    assert [sum(step.workers_by_tier.values()) for step in (steps[19], steps[-1])] == [3, 2]
 
 
 @pytest.mark.parametrize("placement", ["Shared", "Dedicated"])
-async def test_operator_up_and_replay_take_the_same_step(placement: str) -> None:
-    by_operator = await decisions(operator, placement)
-    assert by_operator == await decisions(up, placement)
-    assert by_operator == await decisions(replay, placement)
-    # The sequence says something: it begins with nothing, and the plan follows the demand and is held meanwhile.
-    plans = [decided.plan for decided in by_operator]
-    assert plans[0] is None
-    assert by_operator[0].ready_by_tier == {"light": 0, "heavy": 0}
-    calm, busy, blind, after = plans[9], plans[17], plans[22], plans[-1]
-    assert calm
-    assert busy
-    assert blind
-    assert after
-    assert calm.quality < busy.quality
-    assert after.quality < busy.quality
-    assert blind.demand_rps == busy.demand_rps
-    assert all(sum(decided.replicas_by_tiers.values()) <= GPUS for decided in by_operator)
-    assert {sum(decided.workers_by_tier.values()) for decided in by_operator} == {GPUS}
+@virtual
+async def test_an_operator_that_is_started_anew_comes_to_the_same_step(placement: str, recorder: Recorder) -> None:
+    day, restart_at = [Phase(10, 2), Phase(37, 3, 2, changes={"ratios": SLOW})], 22
+    spec = spec_of(placement)
+    steady = await by_operator(spec, moments(profile_of(), day), recorder)
+    killed = await by_operator(spec, moments(profile_of(), day, restart_at=restart_at), recorder)
+    assert_same(steady[:restart_at], killed[:restart_at])
+    before, held = steady[restart_at - 1], killed[restart_at]
+    assert before.plan and held.plan and held.plan.routes_like(before.plan)
+    assert (held.target, held.workers_by_tier) == (None, before.workers_by_tier)
+    assert held.conditions["CapacitySufficient"][0] == "Unknown"
+    assert unnumbered(steady[-1]) == unnumbered(killed[-1])
+
+
+def unnumbered(step: Decided) -> Decided:
+    """Return a step whose plan has no generation: until the demand is known again, there may be plans between."""
+    assert step.plan is not None
+    return replace(step, plan=step.plan.numbered(0))

@@ -57,26 +57,33 @@ class ControlLoop:
 
     async def run(self) -> None:
         """Take steps for ever: every few seconds, and when a worker became ready or ended."""
-        # On one machine the budget is the workers that were asked for, and all of them are there to be used.
-        count = sum(not place.remote for place in self.workers.places)
-        # With `idleAfter` they all go all the same: only what users write may not ask for both.
-        gpus = Gpus(min=count, max=count).model_copy(update={"idle_after": self.spec.gpus.idle_after})
-        each = self.spec.worker.model_copy(update={"gpus_per_worker": 1})  # what is counted here are places
-        spec = self.spec.model_copy(update={"gpus": gpus, "mode": "Auto", "worker": each})
-        every_s = parse_duration_s(spec.plan_every)
+        every_s = parse_duration_s(self.spec.plan_every)
         async with httpx.AsyncClient(timeout=_PROBE_S) as http:
             while True:
                 self.changed.clear()
-                decision = decide(await self._observe(http, spec), self._memory)
-                self._memory = decision.memory
-                self.workers.apply(decision.replicas or {})
-                self._publish(decision)
+                decision = await self.step(http)
                 try:
                     # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the event.
                     async with asyncio.timeout(_pause_s(decision, every_s)):
                         await self.changed.wait()
                 except TimeoutError:
                     continue
+
+    async def step(self, http: httpx.AsyncClient) -> Decision:
+        """Observe, decide and act, once."""
+        decision = decide(await self._observe(http, self._spec_here()), self._memory)
+        self._memory = decision.memory
+        self.workers.apply(decision.replicas or {})
+        self._publish(decision)
+        return decision
+
+    def _spec_here(self) -> ServiceSpec:
+        # On one machine the budget is the workers that were asked for, and all of them are there to be used.
+        count = sum(not place.remote for place in self.workers.places)
+        # With `idleAfter` they all go all the same: only what users write may not ask for both.
+        gpus = Gpus(min=count, max=count).model_copy(update={"idle_after": self.spec.gpus.idle_after})
+        each = self.spec.worker.model_copy(update={"gpus_per_worker": 1})  # what is counted here are places
+        return self.spec.model_copy(update={"gpus": gpus, "mode": "Auto", "worker": each})
 
     async def _observe(self, http: httpx.AsyncClient, spec: ServiceSpec) -> Snapshot:
         urls = [worker.url for worker in self.workers.addresses()]
