@@ -133,6 +133,7 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
         create_app(worker, settings.secret.get_secret_value() if settings.secret else None, traces),
         log_config=None,
         access_log=False,
+        http="h11",  # the fast parser, where it is installed, bounds neither headers nor trailers
         timeout_keep_alive=keep_alive.SERVER_S,
         timeout_graceful_shutdown=10,
     )
