@@ -136,6 +136,17 @@ async def test_images_come_as_every_client_sends_them(
     assert (answer.status_code, bench.edit.images) == (200, images), answer.text
 
 
+@pytest.mark.parametrize("text", ["42", "true", "1e3", "null", '"a"'])
+@pytest.mark.parametrize("path", ["edits", "variations"])
+async def test_what_is_text_stays_text_in_a_form_whatever_it_looks_like(bench: Bench, path: str, text: str) -> None:
+    fields = dict.fromkeys(("prompt", "user", "safety_identifier", "negative_prompt", "style"), text)
+    answer = await bench.post(path, **form(("image", PNG), **fields, n="1", seed="7"))
+    assert answer.status_code == 200, answer.text
+    [job] = bench.transport.jobs
+    assert (job.params.prompt, job.params.negative_prompt, job.client) == (text, text, f"user:{text}")
+    assert answer.headers["x-hadis-ignored"] == "style"
+
+
 @pytest.mark.parametrize(
     ("request_", "status", "message"),
     [
