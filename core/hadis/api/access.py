@@ -67,7 +67,8 @@ class Access(Fields):
     trusted_proxies: tuple[Network, ...] = Field(
         (),
         max_length=64,
-        description="Networks of proxies whose X-Forwarded-For, -Proto, -Host, -Prefix are believed.",
+        description="Networks of proxies whose X-Forwarded-For, -Proto, -Host, -Port, -Prefix are believed, and what "
+        "Forwarded says of proto and host.",
     )
     metrics_from: tuple[Network, ...] = Field(
         _ANYWHERE, max_length=64, description="Networks from which /metrics needs no key, where there are keys."
