@@ -172,6 +172,7 @@ class Gateway:
                 batch=batch,
                 trace=self.new_trace(arrived),
                 canary=canary,
+                saved_first=request.saves_images,
             )
             for i in range(request.n)
         ]
@@ -183,6 +184,22 @@ class Gateway:
     def progress_shown(self, request_id: str, jobs: list[Job]) -> AbstractContextManager[None]:
         """Let who knows a request's id ask how far its jobs are, if the id is not in use."""
         return _listed(self.jobs_by_request, request_id, jobs)
+
+    @contextlib.contextmanager
+    def delivering(self, jobs: list[Job]) -> Iterator[None]:
+        """Count images that are to be saved by whether they were: an answer that cannot be given is none."""
+        lost: ServeError | None = None
+        try:
+            yield
+        except ServeError as error:
+            lost = None if error.code == refusals.client_gone().code else error
+            raise
+        except Exception:
+            lost = ServeError(500, "internal_error", "the image was made, and lost")
+            raise
+        finally:
+            for job in jobs:
+                self.dispatcher.saved(job, lost)
 
     async def make(self, jobs: list[Job], disconnected: asyncio.Task[None]) -> list[Answer]:
         """Submit a request's jobs and return all answers, or none."""

@@ -128,6 +128,11 @@ class GenerateRequest(Fields):
         return (self.response_format or _FORMATS.get(self.model)) == "url"
 
     @property
+    def saves_images(self) -> bool:
+        """Whether its images are saved before it is answered."""
+        return self.wants_links and not self.stream
+
+    @property
     def preference(self) -> Preference | None:
         """The tier of the plan that `quality` asks for."""
         return "light" if self.quality == "low" else "heavy" if self.quality in _HIGH else None

@@ -30,11 +30,12 @@ async def accept(request: Request, content: bytes, arrived: float) -> Response:
     gateway: Gateway = request.app.state.gateway
     with gateway.reading():
         body = gateway.models.with_size_made(validated(JobRequest, read_fields(content), gateway.strict))
+        base_url = public_url(request)
     visitor, key = visitor_of(request), request.headers.get("idempotency-key")
     record = await jobs.create(
         body,
         visitor.client(body.end_user),
-        public_url(request),
+        base_url,
         arrived,
         key,
         batch=visitor.batch,
