@@ -14,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hadis_router.dispatch.answer import ServeError
 
 REQUEST_ID = "x-request-id"
-LEAST_UNGUESSABLE = 16
-"""Characters of an id by which a request's progress is told: whoever knows it is taken to have sent the request."""
 _HEADER = REQUEST_ID.encode()
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._:=+@-]{1,128}")
+_UUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
+"""What ids look like that are made here, and those of clients that nobody guesses."""
 _SLASHES = re.compile(r"//+")
 
 
@@ -54,9 +54,9 @@ def request_id_of(request: Request) -> str:
 
 
 def check_unguessable(request_id: str) -> None:
-    """Raise ServeError 400 for an id that others could guess, or that no request can have."""
-    if len(request_id) < LEAST_UNGUESSABLE or not _SAFE_ID.fullmatch(request_id.encode(errors="replace")):
-        words = f"progress is told by an X-Request-Id of {LEAST_UNGUESSABLE} to 128 letters, digits and . _ : = + @ -"
+    """Raise ServeError 400 for an id that others could guess: whoever knows one is taken to have sent the request."""
+    if not _UUID.fullmatch(request_id):
+        words = "progress is told by an X-Request-Id that the router made, or that is a UUID"
         raise ServeError(400, "invalid_value", f"request_id: {words}", param="request_id")
 
 
