@@ -26,7 +26,7 @@ from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.stats import EndedJob
 from hadis_router.dispatch.trace import JobTrace, no_trace
 from hadis_router.http.access import AccessControl
-from hadis_router.http.capabilities import able_tiers, wanted_size
+from hadis_router.http.capabilities import able_tiers, wanted_size, without_effect
 from hadis_router.http.client_use import ClientUse
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
@@ -37,6 +37,8 @@ from hadis_router.http.retries import Retries
 from hadis_router.http.scorers import PromptScorer, Scorers
 
 _Listed = TypeVar("_Listed")
+_SEED_BITS = 52
+"""Of a request that names none: with those of its further images it is a number that JavaScript reads exactly."""
 
 
 class Gateway:
@@ -145,6 +147,7 @@ class Gateway:
         forced = self.models.forced_tier(request.model)
         candidates = self.models.candidates(forced)
         able = able_tiers(request, candidates, forced is not None)
+        request.ignoring((*request.ignored, *without_effect(request, able)))
         size = wanted_size(request, able)
         canary = forced is None and self.dispatcher.lanes.next_is_canary()
         scorer = self._scorers.of(canary=canary)
@@ -154,7 +157,7 @@ class Gateway:
         if loop.time() >= deadline:
             raise refusals.expired(self.slo_s)
         if seed is None:
-            seed = secrets.randbits(63)
+            seed = secrets.randbits(_SEED_BITS)
         return [
             Job(
                 id=uuid.uuid4().hex,
