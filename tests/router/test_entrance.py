@@ -60,6 +60,24 @@ async def test_a_faults_answer_and_log_say_the_id(
     assert "request its-own: the router has a fault: RuntimeError: a fault" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "line"),
+    [
+        ("POST", PATH, "request its-own: POST '/v1/images/generations': 200"),
+        ("POST", "/v1/hadis/jobs", "request its-own: POST '/v1/hadis/jobs': 202"),
+        ("GET", "/v1/hadis/images/secret", "request its-own: GET '/v1/hadis/images': 404"),
+        ("GET", "/v1/a%0Ab", r"request its-own: GET '/v1/a\nb': 404"),
+    ],
+)
+async def test_every_answer_is_logged_by_its_requests_id_where_that_is_wanted(
+    profile: Profile, caplog: pytest.LogCaptureFixture, method: str, path: str, line: str
+) -> None:
+    caplog.set_level(logging.DEBUG, "hadis_router")
+    async with served(profile, Instant()) as client:
+        await client.request(method, path, json={"prompt": "a"}, headers={"x-request-id": "its-own"})
+    assert line in caplog.messages
+
+
 async def test_a_failed_image_is_logged_by_its_requests_id(profile: Profile, caplog: pytest.LogCaptureFixture) -> None:
     workers = Instant()
     workers.failing_seed = 7

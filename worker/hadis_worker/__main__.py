@@ -42,6 +42,7 @@ def main() -> int:
         print(f"hadis_worker: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log.setLevel(settings.log_level.upper())  # of the libraries' lines some hold keys
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each probe of an endpoint
     return asyncio.run(_serve(settings, models, listener, traced=traced))
 

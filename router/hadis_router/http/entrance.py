@@ -5,6 +5,7 @@ It is ASGI, not a handler, so that answers to what has no handler say the id too
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 
@@ -13,7 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hadis_router.dispatch.answer import ServeError
 
+log = logging.getLogger(__name__)
+
 REQUEST_ID = "x-request-id"
+_PLACES, _LONGEST_PLACE = 4, 64
 _HEADER = REQUEST_ID.encode()
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._:=+@-]{1,128}")
 _UUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
@@ -42,6 +46,9 @@ class Entrance:
                 # That of a router which this one asked is there already.
                 others = [pair for pair in message.get("headers", ()) if pair[0] != _HEADER]
                 message["headers"] = [*others, (_HEADER, request_id)]
+                if log.isEnabledFor(logging.DEBUG):
+                    said = request_id.decode(), scope["method"], _place(scope["path"])
+                    log.debug("request %s: %s %s: %d", *said, message["status"])
             await send(message)
 
         await self._app(scope, receive, send_with_id)
@@ -65,6 +72,11 @@ def _id_of(scope: Scope) -> bytes:
         if name == _HEADER and _SAFE_ID.fullmatch(value):
             return bytes(value)
     return uuid.uuid4().hex.encode()
+
+
+def _place(path: str) -> str:
+    """Return a path as logs may have it: without the ends by which images and jobs are had."""
+    return repr("/".join(path.split("/")[:_PLACES])[:_LONGEST_PLACE])
 
 
 def _plain(path: str, root_path: str) -> str:

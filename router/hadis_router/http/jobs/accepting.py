@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 
 from fastapi import Request, Response
 
 from hadis_router.http.access import visitor_of
+from hadis_router.http.entrance import request_id_of
 from hadis_router.http.front_door import RETRY
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.jobs.record import JobRequest
 from hadis_router.http.jobs.service import Jobs
 from hadis_router.http.links.public_url import public_url
 from hadis_router.http.request_body import read_fields, validated
+
+log = logging.getLogger(__name__)
 
 _PREFERENCE = "respond-async"
 
@@ -41,6 +45,7 @@ async def accept(request: Request, content: bytes, arrived: float) -> Response:
         batch=visitor.batch,
         retry=bool(request.scope.get(RETRY)),
     )
+    log.debug("request %s: it is %s", request_id_of(request), record.id)
     headers = {"location": record.url}
     if prefers_job(request.headers):
         headers["preference-applied"] = _PREFERENCE
