@@ -145,6 +145,19 @@ async def test_trailers_are_no_headers_and_many_small_chunks_are_a_body() -> Non
 
 
 @virtual
+async def test_trailers_do_not_count_towards_the_next_headers() -> None:
+    protocol, wire = connect()
+    for _ in range(3):
+        protocol.data_received(CHUNKED)
+        protocol.data_received(b"0\r\nx: " + b"a" * 20_000)
+        protocol.data_received(b"\r\n\r\n")
+        protocol.data_received(b"GET / HTTP/1.1\r\nx: " + b"a" * 20_000)
+        protocol.data_received(b"\r\n\r\n")
+        await asyncio.sleep(1)
+    assert wire.closed_at is None and wire.sent.count(b" 200 ") == 6
+
+
+@virtual
 async def test_a_body_that_pauses_ends_the_connection() -> None:
     protocol, wire = connect()
     protocol.data_received(HEAD + b"a")

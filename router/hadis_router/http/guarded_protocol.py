@@ -129,7 +129,7 @@ class GuardedProtocol(HalfCloseProtocol):
     def on_message_complete(self) -> None:
         """End a request."""
         if not self.transport.is_closing():
-            self._phase = _Phase.SERVING
+            self._phase, self._head_bytes = _Phase.SERVING, 0
             super().on_message_complete()
 
     def pause_writing(self) -> None:
