@@ -12,6 +12,7 @@ import random
 
 import aiohttp
 from hadis.kube.client import ApiError, Kube
+from hadis.protocol import keep_alive
 from hadis.protocol.labels import SERVICE
 
 from hadis_operator import metrics
@@ -48,7 +49,8 @@ class Controller:
 
         Between two runs the caches go on to be filled; what is remembered of services is not.
         """
-        async with aiohttp.ClientSession() as self._http:
+        connector = aiohttp.TCPConnector(keepalive_timeout=keep_alive.CLIENT_ELSEWHERE_S)  # Prometheus is not ours
+        async with aiohttp.ClientSession(connector=connector) as self._http:
             try:
                 for service in self.cache.services:
                     self._wake(service)

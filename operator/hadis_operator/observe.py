@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from hadis.api.images_api import check_aliases
 from hadis.api.resources import ServiceSpec
@@ -13,7 +14,7 @@ from hadis.planning.rollout import Rollout
 from hadis.planning.sizes import read_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import read_ratios
-from hadis.protocol.address import http_url
+from hadis.protocol.address import http_url, worker_name
 from hadis.protocol.labels import POOL, REMOTE, REVISION, read_gpus, resident_tiers
 
 from hadis_operator.children import Children
@@ -76,12 +77,13 @@ def snapshot_of(
 ) -> Snapshot:
     """Return the snapshot; groups are named by their pods' revision. `children` is None where there is no profile."""
     tiers, remote = (tuple(profile.tiers), profile.slots) if isinstance(profile, Profile) else ((), {})
+    workers = tuple(worker_of(pod, tiers, remote) for pod in worker_pods)
     return Snapshot(
         now_s=now_s,
         spec=spec,
         profile=profile,
-        reading=reading,
-        workers=tuple(worker_of(pod, tiers, remote) for pod in worker_pods),
+        reading=_by_address(reading, workers) if isinstance(reading, DemandReading) else reading,
+        workers=workers,
         groups=tuple(groups_of(children, deployments, tiers, remote)),
         routers=routers,
         late_s=late_s,
@@ -90,6 +92,13 @@ def snapshot_of(
         child_problem=child_problem,
         candidate=candidate,
     )
+
+
+def _by_address(reading: DemandReading, workers: Iterable[Worker]) -> DemandReading:
+    """Return a reading that knows workers by their addresses, as the planner does; routers tell their names."""
+    addresses = {worker_name(worker.url): worker.url for worker in workers}
+    ratios = {addresses.get(name, name): ratio for name, ratio in reading.worker_ratios.items()}
+    return replace(reading, worker_ratios=ratios)
 
 
 def problem_of_routers(

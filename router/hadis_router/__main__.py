@@ -30,6 +30,7 @@ def main() -> int:
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:
         settings = RouterSettings()
+        logging.getLogger("hadis_router").setLevel(settings.log_level.upper())
         manifest = read_manifest(settings.manifest)
         keys = _keys(settings, manifest)
         scorer = DifficultyScorer(manifest.profile.spec.difficulty)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from hadis.protocol.batch_request import MOST_BATCH_BYTES
 from pydantic import Field, SecretStr, model_validator
@@ -40,6 +40,9 @@ class RouterSettings(JobSettings, LinkSettings, BaseSettings):
     )
     max_connections: int = Field(
         MOST_CONNECTIONS, ge=1, description="Most connections of clients; requests on those beyond get 503."
+    )
+    log_level: Literal["debug", "info", "warning"] = Field(
+        "info", description="Of its log; debug has a line per answer, with the request's id."
     )
     page: bool = Field(True, description="Serve the page at /.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest body of a request.")

@@ -10,7 +10,8 @@ from documents import plan_document, profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.protocol.address import worker_name
 from hadis.protocol.labels import EVERY_TIER, REMOTE, REVISION
 from hadis_operator import children
 from hadis_operator.children import Children
@@ -55,6 +56,16 @@ def test_workers_have_the_tiers_of_their_pool_that_the_profile_knows(profile: Pr
     )
     assert (snapshot.now_s, snapshot.spec, snapshot.profile, snapshot.reading) == (5.0, SPEC, profile, NOT_READ)
     assert (snapshot.routers, snapshot.late_s) == (2, 60.0)
+
+
+def test_workers_that_routers_name_are_known_by_their_addresses(profile: Profile) -> None:
+    url = "http://10.0.0.1:8100"
+    for told in (worker_name(url), url):  # a router of the version before tells the address
+        reading = DemandReading(5.0, {}, worker_ratios={told: 3.0, "worker-gone": 2.0})
+        pods = [pod_view(pod_object("p", pool=EVERY_TIER, ready=True))]
+        snapshot = snapshot_of(5.0, SPEC, profile, None, reading, (), pods, routers=2, late_s=60.0)
+        assert isinstance(snapshot.reading, DemandReading)
+        assert snapshot.reading.worker_ratios == {url: 3.0, "worker-gone": 2.0}
 
 
 REFUSED = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}

@@ -52,6 +52,10 @@ def bearer(key: str) -> dict[str, str]:
         ("/", {}, False, True),
         ("/page/page.js", {}, False, True),
         ("/metrics", {}, False, True),
+        ("/metrics", {"x-forwarded-for": "10.0.0.8"}, False, False),
+        ("/metrics", {"forwarded": "for=10.0.0.8"}, False, False),
+        ("/metrics", {"hadis-secret": SECRET}, False, True),
+        ("/metrics", bearer("shop-key"), False, True),
     ],
 )
 def test_who_may_come_in(tmp_path: Path, path: str, headers: dict[str, str], forwarded: bool, admitted: bool) -> None:
@@ -67,6 +71,32 @@ def test_who_may_come_in(tmp_path: Path, path: str, headers: dict[str, str], for
 
 def test_without_keys_everybody_may(tmp_path: Path) -> None:
     assert control(tmp_path, keys=False).admit(IMAGES, {}, "10.0.0.7", False).client("ann") == "user:ann"
+
+
+@pytest.mark.parametrize(
+    ("host", "said", "admitted"),
+    [
+        ("10.244.1.7", None, True),
+        ("100.64.3.1", None, True),
+        ("fd00::7", None, True),
+        ("127.0.0.1", None, True),
+        ("203.0.113.9", None, False),
+        ("2001:db8::7", None, False),
+        (None, None, False),
+        ("10.9.0.1", "203.0.113.9", False),
+        ("10.9.0.1", "10.244.1.7", True),
+    ],
+)
+def test_metrics_are_for_private_networks_by_default(
+    tmp_path: Path, host: str | None, said: str | None, admitted: bool
+) -> None:
+    access = control(tmp_path, {"trustedProxies": ["10.9.0.0/16"]})
+    headers = {} if said is None else {"x-forwarded-for": said}
+    if admitted:
+        access.admit("/metrics", headers, host, False)
+    else:
+        with pytest.raises(ServeError):
+            access.admit("/metrics", headers, host, False)
 
 
 def test_metrics_are_for_the_networks_that_are_named(tmp_path: Path) -> None:

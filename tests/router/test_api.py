@@ -421,6 +421,8 @@ async def test_status_says_which_tiers_are_out_of_date_and_which_workers_slow(pr
         for model in ("light", "heavy") * 10:
             await asyncio.gather(*(post(client, prompt="a", model=model) for _ in range(2)))
         status = (await client.get("/v1/hadis/status")).json()
+        metrics = (await client.get("/metrics")).text
+    assert f'hadis_router_worker_time_ratio{{worker="{worker_name("http://w1")}"}}' in metrics
     assert status["tiers"] == {
         "light": {"time_ratio": pytest.approx(1.5, rel=0.2), "stale": True},
         "heavy": {"time_ratio": pytest.approx(1.0, rel=0.2), "stale": False},
@@ -429,4 +431,4 @@ async def test_status_says_which_tiers_are_out_of_date_and_which_workers_slow(pr
         (worker_name("http://w0"), False),
         (worker_name("http://w1"), True),
     ]
-    assert "http://" not in json.dumps(status), "addresses are the service's own affair"
+    assert "http://" not in json.dumps(status) + metrics, "addresses are the service's own affair"

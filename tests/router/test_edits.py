@@ -136,6 +136,17 @@ async def test_images_come_as_every_client_sends_them(
     assert (answer.status_code, bench.edit.images) == (200, images), answer.text
 
 
+@pytest.mark.parametrize("text", ["42", "true", "1e3", "null", '"a"'])
+@pytest.mark.parametrize("path", ["edits", "variations"])
+async def test_what_is_text_stays_text_in_a_form_whatever_it_looks_like(bench: Bench, path: str, text: str) -> None:
+    fields = dict.fromkeys(("prompt", "user", "safety_identifier", "negative_prompt", "style"), text)
+    answer = await bench.post(path, **form(("image", PNG), **fields, n="1", seed="7"))
+    assert answer.status_code == 200, answer.text
+    [job] = bench.transport.jobs
+    assert (job.params.prompt, job.params.negative_prompt, job.client) == (text, text, f"user:{text}")
+    assert answer.headers["x-hadis-ignored"] == "style"
+
+
 @pytest.mark.parametrize(
     ("request_", "status", "message"),
     [
@@ -225,6 +236,34 @@ async def test_an_edit_goes_to_the_tiers_that_can_make_it(
         assert not transport.jobs
     else:
         assert answer.headers["x-hadis-tiers"].split(",") == tiers
+
+
+REFERENCES, SHARES = {"images": 16, "strength": False}, {"images": 1}
+
+
+@pytest.mark.parametrize(
+    ("light", "heavy", "path", "fields", "headers", "ignored"),
+    [
+        (SHARES, REFERENCES, "edits", {"strength": "0.5"}, {}, None),
+        (SHARES, REFERENCES, "edits", {"strength": "0.5", "model": "heavy"}, {}, "strength"),
+        (REFERENCES, REFERENCES, "edits", {"strength": "0.5", "style": "1"}, {}, "style,strength"),
+        (REFERENCES, REFERENCES, "edits", {"strength": "0.5", "stream": "true"}, {}, "strength"),
+        (REFERENCES, REFERENCES, "edits", {}, {}, None),
+        (REFERENCES, REFERENCES, "variations", {}, {}, None),
+        (None, REFERENCES, "edits", {"strength": "0.5"}, {}, None),
+        (SHARES, SHARES, "edits", {"input_fidelity": "7"}, {"prefer": "respond-async"}, "input_fidelity,prefer"),
+        (SHARES, SHARES, "variations", {}, {"prefer": "wait=9, respond-async"}, "prefer"),
+    ],
+)
+async def test_what_has_no_effect_on_an_edit_is_named(
+    light: Any, heavy: Any, path: str, fields: dict[str, str], headers: dict[str, str], ignored: str | None
+) -> None:
+    transport = Instant()
+    app = make_app(profile_of(light, heavy), transport)
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0)
+        answer = await Bench(app, transport).post(path, **form(("image", PNG), **fields), headers=headers)
+    assert (answer.status_code, answer.headers.get("x-hadis-ignored")) == (200, ignored), answer.text
 
 
 async def test_models_say_what_they_edit(bench: Bench) -> None:

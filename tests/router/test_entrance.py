@@ -60,6 +60,24 @@ async def test_a_faults_answer_and_log_say_the_id(
     assert "request its-own: the router has a fault: RuntimeError: a fault" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "line"),
+    [
+        ("POST", PATH, "request its-own: POST '/v1/images/generations': 200"),
+        ("POST", "/v1/hadis/jobs", "request its-own: POST '/v1/hadis/jobs': 202"),
+        ("GET", "/v1/hadis/images/secret", "request its-own: GET '/v1/hadis/images': 404"),
+        ("GET", "/v1/a%0Ab", r"request its-own: GET '/v1/a\nb': 404"),
+    ],
+)
+async def test_every_answer_is_logged_by_its_requests_id_where_that_is_wanted(
+    profile: Profile, caplog: pytest.LogCaptureFixture, method: str, path: str, line: str
+) -> None:
+    caplog.set_level(logging.DEBUG, "hadis_router")
+    async with served(profile, Instant()) as client:
+        await client.request(method, path, json={"prompt": "a"}, headers={"x-request-id": "its-own"})
+    assert line in caplog.messages
+
+
 async def test_a_failed_image_is_logged_by_its_requests_id(profile: Profile, caplog: pytest.LogCaptureFixture) -> None:
     workers = Instant()
     workers.failing_seed = 7
@@ -153,12 +171,12 @@ async def test_pages_of_allowed_origins_may_call(profile: Profile, origins: list
         assert answers[0].headers["access-control-expose-headers"] == "*"
 
 
-@pytest.mark.parametrize("guessable", ["short", "fifteen-letters", "a" * 129, "a b c d e f g h i", "ü" * 20])
+@pytest.mark.parametrize("guessable", ["short", "of-sixteen-letters", "a" * 32 + "%0a", "a" * 36, "0" * 128, "ü" * 32])
 async def test_progress_is_told_to_who_knows_an_id_that_nobody_guesses(profile: Profile, guessable: str) -> None:
     async with served(profile, Instant()) as client:
         answer = await client.get(f"/v1/hadis/progress/{guessable}")
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "request_id")
-    assert "16 to 128" in answer.json()["error"]["message"]
+    assert "or that is a UUID" in answer.json()["error"]["message"]
 
 
 async def test_progress_is_told_by_the_id_that_the_router_made(profile: Profile, monkeypatch: Any) -> None:

@@ -27,7 +27,7 @@ from test_api import PLAN, Instant, LengthScorer
 from test_edits import MASK, PNG
 
 PATH = "/v1/images/generations"
-MINE = "mine-and-no-one-elses"
+MINE = "5f0c3f6e-1f0a-4a52-9d7c-0d6d1d5f7a11"
 WORKERS = tuple(WorkerAddress(f"http://w{i}", ("light", "heavy")) for i in range(2))
 
 

@@ -29,7 +29,9 @@ class Visit:
     def __init__(self, app: Any) -> None:
         self.app = app
 
-    async def post(self, body: bytes, client: str = "a", **headers: str) -> tuple[int, dict[str, str], Any]:
+    async def post(
+        self, body: bytes, client: str = "a", path: str = "/v1/images/generations", **headers: str
+    ) -> tuple[int, dict[str, str], Any]:
         sent: list[Any] = []
         messages = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -42,7 +44,7 @@ class Visit:
         fields = {"content-type": "application/json", "content-length": str(len(body)), **headers}
         fields["authorization"] = f"Bearer {client}"
         raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
-        scope = {"type": "http", "method": "POST", "path": "/v1/images/generations", "headers": raw}
+        scope = {"type": "http", "method": "POST", "path": path, "headers": raw}
         await self.app({**scope, "query_string": b"", "http_version": "1.1", "client": ("10.0.0.7", 1)}, receive, send)
         told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return sent[0]["status"], told, json.loads(b"".join(part["body"] for part in sent[1:]) or b"null")
@@ -121,7 +123,9 @@ async def test_images_in_flight_are_bounded_and_given_back(profile: Profile) -> 
         gateway.use = ClientUse(lambda client: ClientLimits(images_in_flight=3))
         first = asyncio.create_task(visit.post(BODY))
         await asyncio.sleep(1)
-        status, _, document = await visit.post(BODY)  # two and two
+        status, headers, document = await visit.post(BODY)  # two and two
+        told = {name: value for name, value in headers.items() if name.startswith("x-ratelimit")}
+        assert told == {"x-ratelimit-limit-images-in-flight": "3", "x-ratelimit-remaining-images-in-flight": "1"}
         assert (status, document["error"]["code"]) == (429, "too_many_in_flight")
         status, _, document = await visit.post(b'{"prompt": "a", "n": 4}')  # at any time
         assert (status, document["error"]["param"]) == (400, "n")
@@ -140,6 +144,29 @@ def test_refusals_are_told_at_once_up_to_a_rate_and_then_later_but_never_too_lat
     assert pace.delay_s("b", 0.0) == 0.0
     assert max(pace.delay_s("a", 0.0) for _ in range(1000)) == LONGEST_S
     assert pace.delay_s("a", BURST / RATE_PER_S + LONGEST_S) == 0.0
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1/images/generations", 400), ("/v1/images/edits", 400), ("/v1/hadis/jobs", 400), ("/v1/x", 404), ("/", 405)],
+)
+async def test_floods_of_faults_are_told_of_at_a_pace_per_client(profile: Profile, path: str, status: int) -> None:
+    app = make_app(profile, Instant())
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0)
+        visit, clock = Visit(app), asyncio.get_running_loop().time
+        began = clock()
+        for count, took_s in ((BURST, 0.0), (5, 5 / RATE_PER_S)):
+            for _ in range(count):
+                assert (await visit.post(b"{}", path=path))[0] == status
+            assert clock() - began == pytest.approx(took_s, abs=0.05)
+        began = clock()
+        await visit.post(b"{}", client="b", path=path)
+        assert clock() == began
+        for _ in range(BURST):
+            await visit.post(b'{"prompt": "a"}')
+        assert clock() == began, "what is answered waits for nothing"
 
 
 def test_the_pace_and_the_retries_are_kept_in_bounded_memory() -> None:

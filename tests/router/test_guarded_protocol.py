@@ -109,6 +109,54 @@ def test_headers_that_are_too_large_are_refused_at_once(part: int, line: bytes) 
     send()
 
 
+CHUNKED = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n"
+
+
+@pytest.mark.parametrize("part", [1000, 200_000])
+@pytest.mark.parametrize(
+    "more", [b"0\r\n" + b"x: a\r\n" * 80_000, b"0\r\nx: " + b"a" * 500_000, b"1;x=" + b"a" * 500_000]
+)
+def test_trailers_and_what_else_stands_beside_a_body_are_bounded_like_headers(part: int, more: bytes) -> None:
+    @virtual
+    async def send() -> None:
+        protocol, wire = connect()
+        protocol.data_received(CHUNKED)
+        sent = 0
+        while wire.closed_at is None and sent < len(more):
+            protocol.data_received(more[sent : sent + part])
+            sent += part
+        assert b" 431 " in wire.sent and b"the trailers are larger" in wire.sent
+        assert sent <= LIMITS.head_bytes + 2 * part
+
+    send()
+
+
+@virtual
+async def test_trailers_are_no_headers_and_many_small_chunks_are_a_body() -> None:
+    protocol, wire = connect()
+    protocol.data_received(CHUNKED)
+    for _ in range(LIMITS.head_bytes // 4):
+        protocol.data_received(b"1;x\r\na\r\n")
+    protocol.data_received(b"0\r\nhadis-secret: a\r\n\r\n")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert wire.sent[9:12] == b"200"
+    assert all(name != b"hadis-secret" for name, _ in protocol.headers)
+
+
+@virtual
+async def test_trailers_do_not_count_towards_the_next_headers() -> None:
+    protocol, wire = connect()
+    for _ in range(3):
+        protocol.data_received(CHUNKED)
+        protocol.data_received(b"0\r\nx: " + b"a" * 20_000)
+        protocol.data_received(b"\r\n\r\n")
+        protocol.data_received(b"GET / HTTP/1.1\r\nx: " + b"a" * 20_000)
+        protocol.data_received(b"\r\n\r\n")
+        await asyncio.sleep(1)
+    assert wire.closed_at is None and wire.sent.count(b" 200 ") == 6
+
+
 @virtual
 async def test_a_body_that_pauses_ends_the_connection() -> None:
     protocol, wire = connect()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
+import time
 import tracemalloc
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +17,7 @@ from hadis.planning.profile import Profile
 from hadis_router.http import events
 from hadis_router.http.request_body import read_request
 from test_api import Instant
+from test_edits import PNG
 from test_request_fields import served
 
 PATH = "/v1/images/generations"
@@ -205,7 +209,7 @@ PATHS = [
     ("GET", "/" * 60_000, 200),
     ("GET", "/v1/hadis/progress/" + "x" * 60_000, 400),
     ("GET", "/v1/hadis/progress/" + "%0a" * 20, 400),
-    ("GET", "/v1/hadis/progress/" + "x" * 128, 200),
+    ("GET", "/v1/hadis/progress/" + "f" * 32, 200),
     ("GET", "/v1/hadis/front?" + "a=b&" * 10_000, 200),
     ("BREW", PATH, 405),
     ("DELETE", "/v1/models/auto", 405),
@@ -224,3 +228,113 @@ async def test_paths_that_are_meant_to_harm(
     if status != 200:
         assert answer.json()["error"]["message"]
         assert len(answer.content) < 2_000
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    """Return a part of a JPEG's header."""
+    return bytes((0xFF, marker)) + struct.pack(">H", len(data) + 2) + data
+
+
+def form(*parts: bytes, prompt: bytes = b"a", end: bytes = b"--b--\r\n") -> bytes:
+    """Return a form of a prompt and further parts, each with its headers."""
+    prompted = b'content-disposition: form-data; name="prompt"\r\n\r\n' + prompt
+    return b"".join(b"--b\r\n" + part + b"\r\n" for part in (prompted, *parts)) + end
+
+
+def image(data: bytes, name: bytes = b"image[]") -> bytes:
+    return b'content-disposition: form-data; name="%s"; filename="a"\r\n\r\n' % name + data
+
+
+FORM = {"content-type": "multipart/form-data; boundary=b"}
+MOST_CPU_S = 1.0
+"""Of a request by the CPU's time, which other processes do not lengthen."""
+SIZE = 24_000_000
+NO_ORIENTATION = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 5_440) + b"\0\1\0\1\0\0\0\1\0\0\0\0" * 5_440
+JPEG = b"\xff\xd8"
+TINY = segment(0xE1, b"")
+URL = b"data:image/png;base64,"
+
+EDITS: dict[str, tuple[Callable[[], bytes], int, str]] = {
+    "a JPEG of tiny segments": (lambda: form(image(JPEG + TINY * (SIZE // 4))), 400, "damaged"),
+    "many JPEGs of tiny segments": (lambda: form(*[image(JPEG + TINY * (SIZE // 64))] * 15), 400, "damaged"),
+    "a JPEG of EXIF data without an orientation": (
+        lambda: form(image(JPEG + segment(0xE1, NO_ORIENTATION) * (SIZE // 65_536))),
+        400,
+        "damaged",
+    ),
+    "a JPEG of padding": (lambda: form(image(JPEG + b"\xff" * SIZE)), 400, "damaged"),
+    "a JPEG without markers": (lambda: form(image(JPEG + b"\xff\xe0\0\2" + b"a" * SIZE)), 400, "damaged"),
+    "a WebP of nothing": (lambda: form(image(b"RIFF\0\0\0\0WEBP" + b"a" * SIZE)), 400, "damaged"),
+    "a mask of tiny segments": (
+        lambda: form(image(PNG), image(JPEG + TINY * (SIZE // 4), b"mask")),
+        400,
+        "mask: its file is damaged",
+    ),
+    "what is nearly a boundary": (lambda: form(image(b"\r\n--a" * (SIZE // 5))), 400, "is no PNG"),
+    "headers of a part without end": (lambda: form(b"x: a\r\n" * (SIZE // 6)), 400, "the form cannot be read"),
+    "a long header of a part": (lambda: form(b"x: " + b"a" * SIZE), 400, "the form cannot be read"),
+    "many parts": (lambda: form(*[image(b"")] * (SIZE // 80)), 400, "more than 64 parts"),
+    "a long field": (
+        lambda: form(image(PNG), prompt=b"a" * SIZE),
+        400,
+        "prompt: String should have at most 32000",
+    ),
+    "a form without end": (lambda: form(image(PNG), end=b"--b"), 400, "image: is missing"),
+    "base64 that is none": (lambda: b'{"prompt":"a","image":"' + b"=" * SIZE + b'"}', 400, "is no base64"),
+    "an image in base64 of tiny segments": (
+        lambda: b'{"prompt":"a","image":"' + URL + b64encode(JPEG + TINY * (SIZE // 6)) + b'"}',
+        400,
+        "damaged",
+    ),
+    "images in images": (
+        lambda: b'{"prompt":"a","images":' + b"[" * 60_000 + b"]" * 60_000 + b"}",
+        400,
+        "recursion limit",
+    ),
+    "many images": (lambda: b'{"prompt":"a","images":[' + b'"aaaa",' * 1_900 + b'"a"]}', 400, "images."),
+    "an image in objects": (
+        lambda: b'{"prompt":"a","image":' + b'{"image_url":' * 90 + b"{" + b"}" * 91 + b"}",
+        400,
+        "data: URL",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+async def test_an_edit_that_is_meant_to_harm(profile: Profile, name: str) -> None:
+    body, status, words = EDITS[name]
+    content = body()
+    async with served(profile, Instant()) as client:
+        began = time.process_time()
+        headers = JSON if content.startswith(b"{") else FORM
+        answer = await client.post("/v1/images/edits", content=content, headers=headers)
+        assert time.process_time() - began < MOST_CPU_S
+    assert (answer.status_code, words in answer.text) == (status, True), answer.text[:500]
+    assert len(answer.content) < 2_000
+
+
+JOBS: dict[str, tuple[bytes, dict[str, str], int]] = {
+    "a long webhook": (with_prompt(webhook="http://" + "a" * 900_000), {}, 400),
+    "a webhook that is no URL": (with_prompt(webhook="http://[::1"), {}, 400),
+    "a webhook of a port that is none": (with_prompt(webhook="http://a:99999999999"), {}, 400),
+    "a webhook at a file": (with_prompt(webhook="file:///etc/passwd"), {}, 400),
+    "a webhook with a user": (with_prompt(webhook="http://a@b@c\\d"), {}, 400),
+    "a list for the webhook": (with_prompt(webhook=["http://a"] * 1_000), {}, 400),
+    "a long key": (with_prompt(), {"idempotency-key": "x" * 30_000}, 400),
+    "a key of other bytes": (with_prompt(), {"idempotency-key": "\xff\xfe"}, 202),
+    "many preferences": (with_prompt(), {"prefer": "a;b," * 7_000}, 202),
+    "images": (with_prompt(images=["data:image/png;base64," + "A" * 900_000]), {}, 400),
+    "a stream": (with_prompt(stream=True), {}, 400),
+}
+
+
+@pytest.mark.parametrize("name", JOBS)
+async def test_a_job_that_is_meant_to_harm(profile: Profile, name: str) -> None:
+    content, more, status = JOBS[name]
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in (JSON | more).items()]
+    async with served(profile, Instant()) as client:
+        began = time.process_time()
+        answer = await client.request("POST", "/v1/hadis/jobs", content=content, headers=headers)
+        assert time.process_time() - began < MOST_CPU_S
+    assert answer.status_code == status, answer.text[:500]
+    assert len(answer.content) < 2_000

@@ -133,6 +133,7 @@ async def test_a_job_has_the_deadline_of_any_request() -> None:
         ({"stream": True}, 400, "invalid_value"),
         ({"webhook": "https://hooks.example/x"}, 400, "invalid_webhook"),
         ({"n": 0}, 400, "invalid_value"),
+        ({"images": ["data:image/png;base64,"]}, 400, "invalid_value"),
     ],
 )
 async def test_what_is_refused_is_no_job(body: dict[str, Any], status: int, code: str) -> None:

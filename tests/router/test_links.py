@@ -6,16 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from hadis.planning.profile import Profile
 from hadis.protocol.secret import HEADER
-from hadis_router.http.links.service import ImageLinks
+from hadis_router.dispatch.answer import ServeError
+from hadis_router.http.links.proxy_headers import asked_for
+from hadis_router.http.links.service import ImageLinks, links_of
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.links.store import MemoryImages, StoredImage
 from hadis_router.http.store_metrics import StoreCounts
+from pydantic import SecretStr
 from test_api import IMAGE, Instant, make_app, post
 from test_forwarding import running
 from virtual import virtual
@@ -106,6 +110,36 @@ async def test_links_begin_where_the_client_reaches_the_service(
         assert (await client.get(url.removeprefix(base))).content == IMAGE
 
 
+PROXY = ("https", "ex.com", "")
+"""What a request says itself: scheme, host and prefix."""
+
+
+@pytest.mark.parametrize(
+    ("headers", "url"),
+    [
+        ({}, "https://ex.com"),
+        ({"x-forwarded-port": "8443"}, "https://ex.com:8443"),
+        ({"x-forwarded-port": "8443, 443"}, "https://ex.com:8443"),
+        ({"x-forwarded-port": "443"}, "https://ex.com"),
+        ({"x-forwarded-port": "80"}, "https://ex.com"),
+        ({"x-forwarded-port": "port"}, "https://ex.com"),
+        ({"x-forwarded-port": "8443", "x-forwarded-host": "a.example:9000"}, "https://a.example:9000"),
+        ({"x-forwarded-port": "8443", "x-forwarded-host": "[2001:db8::1]"}, "https://[2001:db8::1]:8443"),
+        ({"x-forwarded-prefix": "sub"}, "https://ex.com/sub"),
+        ({"x-forwarded-prefix": "/sub/"}, "https://ex.com/sub"),
+        ({"x-forwarded-prefix": "/"}, "https://ex.com"),
+        ({"x-forwarded-proto": "HTTP"}, "http://ex.com"),
+        ({"forwarded": "for=192.0.2.60;proto=HTTP;host=a.example"}, "http://a.example"),
+        ({"forwarded": 'Host="a.example:8443" ; proto=http, host=inner;proto=https'}, "http://a.example:8443"),
+        ({"forwarded": r'for="[2001:db8::1]";host="a\.example"'}, "https://a.example"),
+        ({"forwarded": 'host="a.example'}, "https://ex.com"),
+        ({"forwarded": "host=a.example", "x-forwarded-host": "b.example"}, "https://b.example"),
+    ],
+)
+def test_proxies_say_the_address_in_either_form(headers: dict[str, str], url: str) -> None:
+    assert asked_for(headers, *PROXY) == url
+
+
 @pytest.mark.parametrize(
     ("shown", "base"),
     [({}, "http://router:8080"), ({HEADER: "a-guess"}, "http://router:8080"), ({HEADER: "secret"}, "https://told")],
@@ -178,6 +212,16 @@ async def test_the_oldest_images_make_room_and_say_so() -> None:
     await store.put(b"new", StoredImage(b"x", "image/png"))
     assert len(store._images) == 1, "those that have ended make room too"
     assert store.counts == StoreCounts(stored=5, stored_bytes=5, evicted=2, expired=2)
+
+
+async def test_an_image_that_a_bucket_deleted_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = LinkSettings(s3_bucket="b", s3_access_key_id="a", s3_secret_access_key=SecretStr("s"))
+    links = links_of(bucket, None)
+    for name in ("put", "get"):
+        monkeypatch.setattr(links._store, name, AsyncMock(return_value=None))
+    (link,) = await links.save("http://r", [IMAGE], "png")
+    with pytest.raises(ServeError, match="the store has deleted it"):
+        await links.image(link.url.rpartition("/")[2])
 
 
 async def test_a_link_leads_to_its_image_at_every_router(profile: Profile) -> None:

@@ -17,6 +17,7 @@ from hadis.api.access import ClientLimits
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis_router.app import create_app
+from hadis_router.http import events
 from hadis_router.http.client_use import ClientUse
 from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.keys import KeyRing
@@ -43,10 +44,20 @@ async def asking(app: FastAPI, sender: str = "10.0.0.7") -> AsyncIterator[httpx.
 
 
 @pytest.fixture
-def keyed(profile: Profile, tmp_path: Path) -> FastAPI:
-    """A router below `/ai` whose clients have a key, and that pages of another origin may call."""
+def workers() -> Instant:
+    return Instant()
+
+
+@pytest.fixture
+def keyed(profile: Profile, workers: Instant, tmp_path: Path) -> FastAPI:
+    """A router below `/ai` whose clients have keys, and that pages of another origin may call."""
     path = tmp_path / "keys"
-    path.write_text(f"sha256:{hashlib.sha256(b'shop-key').hexdigest()} name=shop\n")
+    path.write_text(
+        "".join(
+            f"sha256:{hashlib.sha256(b'%b-key' % name).hexdigest()} name={name.decode()}\n"
+            for name in (b"shop", b"other")
+        )
+    )
 
     async def states() -> AsyncIterator[RunState]:
         yield RunState(PLAN, (WorkerAddress("http://w0", ("light", "heavy")),))
@@ -54,7 +65,7 @@ def keyed(profile: Profile, tmp_path: Path) -> FastAPI:
 
     manifest = make_manifest(profile, corsOrigins=[PAGE])
     links = LinkSettings(root_path="/ai")
-    return create_app(manifest, states, LengthScorer(), Instant(), links=links, keys=KeyRing(path))
+    return create_app(manifest, states, LengthScorer(), workers, links=links, keys=KeyRing(path))
 
 
 async def ask(client: httpx.AsyncClient, path: str, **headers: str) -> httpx.Response:
@@ -75,6 +86,25 @@ async def test_a_refusal_at_the_door_has_an_id_that_pages_of_other_origins_may_r
     assert refused.headers["access-control-allow-origin"] == PAGE
     assert 'hadis_router_failures_total{code="invalid_api_key",outcome="invalid"} 1.0' in metrics
     assert keyed.state.gateway.dispatcher.recent.totals["invalid"] == {"invalid_api_key": 1}
+
+
+async def test_of_clients_with_keys_each_is_told_the_progress_of_its_own_requests_alone(
+    keyed: FastAPI, workers: Instant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_UNKNOWN_S", 0.0)
+    workers.gate = asyncio.Event()
+    async with asking(keyed) as client:
+        made = asyncio.create_task(client.post(IMAGES, json=BODY, headers={**KEY, "x-request-id": ID}))
+        await until(lambda: bool(workers.jobs))
+        other = await client.get(f"/v1/hadis/progress/{ID}", headers={"authorization": "Bearer other-key"})
+        nobody = await client.get("/v1/hadis/progress/x", headers=KEY)
+        own = asyncio.create_task(client.get(f"/v1/hadis/progress/{ID}", headers=KEY))
+        for _ in range(100):
+            await asyncio.sleep(0)  # until it is told
+        workers.gate.set()
+        assert (await made).status_code == 200
+        assert other.text == nobody.text == "event: end\ndata: {}\n\n"
+        assert "event: progress" in (await own).text
 
 
 async def test_links_need_no_key_and_jobs_do(keyed: FastAPI) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from hadis.planning.profile import Profile
+from hadis_router.dispatch import refusals
 from hadis_router.dispatch.stats import EndedJob, RecentJobs
 from test_api import PLAN, Instant, make_app, post
 from virtual import virtual
@@ -131,6 +132,78 @@ async def test_a_body_that_does_not_come_whole_counts_too(profile: Profile) -> N
         await router.app({**scope, "query_string": b"", "client": ("10.0.0.7", 1)}, receive, send)
         status = await router.status()
     assert status["unanswered"]["invalid"] == {"body_unfinished": 1}
+
+
+class Away:
+    """A store that takes nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def __call__(self, *_: Any) -> None:
+        raise self._error
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("fields", "answered", "unanswered"),
+    [
+        ({}, 2, {}),
+        ({"response_format": "url"}, 0, {"refused": {"store_away": 2}}),
+        ({"response_format": "url", "stream": True}, 2, {}),
+    ],
+)
+async def test_images_that_were_made_and_could_not_be_saved_were_not_answered(
+    profile: Profile, fields: dict[str, Any], answered: int, unanswered: dict[str, dict[str, int]]
+) -> None:
+    async with Router(profile) as router:
+        router.app.state.links._store.put = Away(refusals.store_away())
+        answer = await post(router.client, prompt="a", n=2, **fields)
+        status, counters = await router.status(), await router.counters()
+    assert answer.status_code == (200 if answered else 503)
+    assert {how: codes for how, codes in status["unanswered"].items() if codes} == unanswered
+    assert status["attainment"] == (1.0 if answered else 0.0)
+    assert counters[f'objective_images_total{{in_time="{"true" if answered else "false"}"}}'] == 2.0
+    assert len([name for name in counters if name.startswith("objective")]) == 1, "each image counts once"
+
+
+@virtual
+@pytest.mark.parametrize("part", ["links", "jobs"])
+async def test_a_job_whose_result_could_not_be_saved_was_not_answered(profile: Profile, part: str) -> None:
+    async with Router(profile) as router:
+        state = router.app.state
+        if part == "links":
+            state.links._store.put = Away(refusals.store_away())
+        body = {"prompt": "a", "response_format": "url"}
+        job = await router.client.post("/v1/hadis/jobs", json=body)
+        if part == "jobs":
+            state.jobs._store.save = Away(refusals.store_away())
+        await asyncio.sleep(1)
+        status, kept = await router.status(), (await router.client.get(job.json()["url"])).json()
+    assert (status["unanswered"]["refused"], status["attainment"]) == ({"store_away": 1}, 0.0)
+    assert (kept["status"], kept["error"] and kept["error"]["code"]) == (
+        ("failed", "store_away") if part == "links" else ("queued", None)
+    )
+
+
+@virtual
+async def test_what_fails_in_an_unknown_way_after_the_image_was_made_failed(profile: Profile) -> None:
+    async with Router(profile) as router:
+        router.app.state.links._store.put = Away(KeyError("a"))
+        with pytest.raises(KeyError):
+            await post(router.client, prompt="a", response_format="url")
+        assert (await router.status())["unanswered"]["failed"] == {"internal_error": 1}
+
+
+@virtual
+@pytest.mark.parametrize("path", ["images/generations", "hadis/jobs"])
+async def test_a_host_that_makes_no_link_is_refused_before_an_image_is_made(profile: Profile, path: str) -> None:
+    async with Router(profile) as router:
+        body, headers = {"prompt": "a", "response_format": "url"}, {"host": "a!b"}
+        refused = await router.client.post(f"/v1/{path}", json=body, headers=headers)
+        status = await router.status()
+    assert refused.json()["error"]["code"] == "invalid_host"
+    assert (status["unanswered"]["invalid"], router.workers.jobs) == ({"invalid_host": 1}, [])
 
 
 @virtual

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import typing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -73,6 +74,12 @@ IGNORED = [
     ({"style": "vivid"}, "style"),
     ({"moderation": "low", "complexity": "high"}, "moderation,complexity"),
     ({"prompt_extend": True, "sampler": {"a": [1]}}, "prompt_extend,sampler"),
+    ({"style": 5, "moderation": ["low"], "complexity": {"a": 1}}, "style,moderation,complexity"),
+    ({"input_fidelity": "high"}, "input_fidelity"),
+    ({"stream": True, "response_format": "url"}, "response_format"),
+    ({"stream": True, "response_format": "b64_json", "partial_images": 1}, None),
+    ({"stream": True, "model": "dall-e-3"}, None),
+    ({"stream": True, "partial_images": 2}, "partial_images"),
     ({"output_compression": 50}, "output_compression"),
     ({"output_compression": 50, "output_format": "webp"}, None),
     ({"partial_images": 2, "keep_light": True}, "partial_images,keep_light"),
@@ -101,7 +108,10 @@ REFUSED = [
     ({"frame_count": 9}, "frame_count: an image here is one frame; leave it out"),
     ({"frame_duration_ms": 200}, "frame_duration_ms: an image here is one frame"),
     ({"svg": {"model": "x"}}, "svg: images here are png, jpeg or webp"),
-    ({"image": "data:image/png;base64,"}, "image: images are made here from a prompt alone"),
+    (
+        {"image": "data:image/png;base64,"},
+        "image: images are made here from a prompt alone; those from images are made by /v1/images/edits",
+    ),
     ({"n": "1"}, "n: Input should be a valid integer"),
     ({"n": True}, "n: Input should be a valid integer"),
     ({"n": 1.0}, "n: Input should be a valid integer"),
@@ -109,7 +119,6 @@ REFUSED = [
     ({"guidance_scale": "7.5", "model": "heavy"}, "guidance_scale: Input should be a valid number"),
     ({"stream": "true"}, "stream: Input should be a valid boolean"),
     ({"explain": 1}, "explain: Input should be a valid boolean"),
-    ({"style": 7}, "style: Input should be a valid string"),
     ({"quality": "best"}, "quality: Input should be 'auto'"),
     ({"user": "a\x00"}, "user: holds U+0000, a control character"),
     ({"negative_prompt": "a\x07b"}, "negative_prompt: holds U+0007, a control character"),
@@ -128,6 +137,13 @@ def test_what_cannot_be_honoured_is_refused_with_words(fields: dict[str, Any], w
     assert refused.value.status == 400
     assert refused.value.message.startswith(words)
     assert refused.value.param == words.split(":")[0]
+
+
+def test_what_is_never_read_is_checked_by_a_strict_service_alone() -> None:
+    body = json.dumps({"prompt": "a", "style": 7}).encode()
+    assert read_request(body).ignored == ("style",)
+    with pytest.raises(ServeError, match="style: Input should be a valid string"):
+        read_request(body, strict=True)
 
 
 async def test_a_strict_service_refuses_what_it_does_not_know_and_nothing_else(profile: Profile) -> None:
@@ -257,6 +273,13 @@ async def test_where_sizes_are_exact_others_are_refused(profile: Profile, fields
         answer = await post(client, prompt="a", **fields)
         assert (answer.status_code, answer.json()["error"]["message"]) == (400, message)
         assert (await post(client, prompt="a", size="32x32")).status_code == 200
+
+
+async def test_seeds_that_nobody_named_are_numbers_that_javascript_reads(profile: Profile, monkeypatch: Any) -> None:
+    monkeypatch.setattr(secrets, "randbits", lambda bits: 2**bits - 1)
+    async with served(profile, Instant()) as client:
+        made = (await post(client, prompt="a", n=10, explain=True)).json()["hadis"]
+    assert all(one["seed"] < 2**53 for one in made)
 
 
 async def test_the_safety_identifier_goes_before_the_user(profile: Profile) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -155,8 +156,8 @@ async def test_listeners_are_counted_before_they_listen(profile: Profile) -> Non
         history = app.state.history
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client:
             history.listeners = events._MOST_LISTENERS
-            assert (await client.get("/v1/hadis/progress/of-no-request-at-all")).status_code == 503
+            assert (await client.get(f"/v1/hadis/progress/{uuid.uuid4()}")).status_code == 503
             history.listeners -= 1
             app.state.gateway.stopping = lambda: True
-            assert (await client.get("/v1/hadis/progress/of-no-request-at-all")).status_code == 200
+            assert (await client.get(f"/v1/hadis/progress/{uuid.uuid4()}")).status_code == 200
             assert history.listeners == events._MOST_LISTENERS - 1

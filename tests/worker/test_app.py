@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -261,7 +262,9 @@ async def test_an_image_that_is_not_made_is_logged_by_its_request(
 ) -> None:
     await bench.ready()
     bench.painter.go.set()
+    caplog.set_level(logging.DEBUG, "hadis_worker")
     assert (await bench.generate(1, negativePrompt="blue", requestId="its-own")).status_code == 200
+    assert "tier t: a batch of 1 for requests its-own" in caplog.messages
     assert caplog.messages[-1] == "tier t: no image for requests its-own: tier t takes no negative prompt"
 
 

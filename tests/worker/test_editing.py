@@ -246,7 +246,7 @@ def test_what_a_tier_cannot_edit_it_says(model: str, edit: dict[str, Any], messa
 
 def test_images_that_are_references_are_taken_together_and_batches_made_one_at_a_time(tiny: TinyModels) -> None:
     bench = Bench(tiny_tier(tiny.get("flux2"), size="64x64"))
-    assert bench.editors.ability.model_dump() == {"images": 16, "masks": False}
+    assert bench.editors.ability.model_dump() == {"images": 16, "masks": False, "strength": False}
     other = picture("green", "black", side=64)
     one, both = bench.edit([RED, other], {"images": (0,)})[0], bench.edit([RED, other], {"images": (0, 1)})[0]
     after_red, after_other = (bench.edit([RED, other], {"images": (i,)}, {"images": (1,)}) for i in (0, 1))

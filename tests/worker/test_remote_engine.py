@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 from collections.abc import Sequence
 from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -371,3 +373,35 @@ def test_batches_that_cannot_be_made_are_refused_and_so_is_a_url_that_is_none() 
         engine.generate(GenerateBatch(tier="t", jobs=jobs_of(1, size="64x64")))
     with pytest.raises(LoadError, match=r"tier t: remote\.url: "):
         RemoteEngine([remote_tier(url="http://engine:port/v1")])
+
+
+def test_batches_share_connections() -> None:
+    connections = []
+    body = json.dumps({"data": [{"b64_json": base64.b64encode(picture()).decode()}]}).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            connections.append(self.client_address)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        engine = RemoteEngine([remote_tier(url=f"http://127.0.0.1:{server.server_port}/v1")])
+        for _ in range(3):
+            [(result, image)] = engine.generate(GenerateBatch(tier="t", jobs=jobs_of(1)))
+            assert (result.error, image is None) == (None, False)
+        assert engine._http is not None
+        engine._loop.run_until_complete(engine._http.aclose())
+        server.shutdown()
+    assert len(connections) == 1

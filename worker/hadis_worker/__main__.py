@@ -21,6 +21,9 @@ from hadis_worker.libraries import import_libraries
 from hadis_worker.settings import Models, SettingsError, WorkerSettings, read_models
 
 if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
     from hadis_worker.batches import BatchEngine
 
 log = logging.getLogger("hadis_worker")
@@ -39,6 +42,7 @@ def main() -> int:
         print(f"hadis_worker: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log.setLevel(settings.log_level.upper())  # of the libraries' lines some hold keys
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each probe of an endpoint
     return asyncio.run(_serve(settings, models, listener, traced=traced))
 
@@ -78,10 +82,24 @@ def _load_remote(models: Models) -> BatchEngine:
     return RemoteEngine.load(models)
 
 
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """Return how a worker's application is served."""
+    import uvicorn
+    from hadis.protocol import keep_alive
+
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        http="h11",  # the fast parser, where it is installed, bounds neither headers nor trailers
+        timeout_keep_alive=keep_alive.SERVER_S,
+        timeout_graceful_shutdown=10,
+    )
+
+
 async def _serve(settings: WorkerSettings, models: Models, listener: socket.socket, *, traced: bool) -> int:
     # Late, so that bad settings are reported at once.
     import uvicorn
-    from hadis.protocol import keep_alive
     from hadis.protocol.tracing import make_provider
 
     from hadis_worker.app import create_app
@@ -129,14 +147,8 @@ async def _serve(settings: WorkerSettings, models: Models, listener: socket.sock
     loop = asyncio.get_running_loop()
     traces = make_provider("hadis-worker") if traced else None
     worker = WorkerService(tuple(t.name for t in models.tiers), load, settings.thread_count, lambda: server.fail())
-    config = uvicorn.Config(
-        create_app(worker, settings.secret.get_secret_value() if settings.secret else None, traces),
-        log_config=None,
-        access_log=False,
-        timeout_keep_alive=keep_alive.SERVER_S,
-        timeout_graceful_shutdown=10,
-    )
-    server = Server(config)
+    app = create_app(worker, settings.secret.get_secret_value() if settings.secret else None, traces)
+    server = Server(server_config(app))
     log.info("listening on %s:%d", *listener.getsockname()[:2])
     await server.serve([listener])
     return server.code

@@ -28,9 +28,9 @@ _STRENGTH, _STRENGTH_MASKED = 0.8, 1.0
 class Editor:
     """Makes edits of one kind."""
 
-    def __init__(self, painter: Painter, most_images: int = 1) -> None:
+    def __init__(self, painter: Painter, most_images: int = 1, *, has_strength: bool = True) -> None:
         """`most_images` is how many an edit may be made from."""
-        self._painter, self.most_images = painter, most_images
+        self._painter, self.most_images, self.has_strength = painter, most_images, has_strength
         self.takes_negative_prompts = painter.takes_negative_prompts
         self.default_negative_prompt = painter.default_negative_prompt
 
@@ -56,7 +56,8 @@ class Editors:
     def ability(self) -> Edits:
         """What a profile says of them."""
         images = max((editor.most_images for editor in (self.plain, self.masked) if editor), default=0)
-        return Edits(images=images, masks=self.masked is not None)
+        strength = self.plain is None or self.plain.has_strength
+        return Edits(images=images, masks=self.masked is not None, strength=strength)
 
 
 NO_EDITORS = Editors()

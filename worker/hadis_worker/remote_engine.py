@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -17,6 +18,7 @@ from typing import Self
 
 import httpx
 from hadis.api.tier import Tier
+from hadis.protocol import keep_alive
 from hadis.protocol.worker import GenerateBatch, WireJob
 from PIL import Image
 
@@ -53,6 +55,10 @@ class RemoteEngine:
         self._tiers, self._keys, self._judge = {tier.name: tier for tier in tiers}, keys or {}, judge
         self._breakers = {tier.name: Breaker() for tier in tiers}
         self._transport, self._ssl = transport, httpx.create_ssl_context()
+        self._http: httpx.AsyncClient | None = None
+        """Of `generate`, whose connections are kept from batch to batch, and so its loop."""
+        self._loop = asyncio.new_event_loop()
+        weakref.finalize(self, self._loop.close)
         for tier in tiers:
             try:
                 httpx.URL(tier.remote.url if tier.remote else "")
@@ -83,7 +89,8 @@ class RemoteEngine:
         where its endpoint would make none of them. Not to be called on an event loop.
         """
         tier, started = self.check(batch), time.perf_counter()
-        size, answers = batch.jobs[0].size or tier.size, asyncio.run(self.fetch(tier, batch.jobs, counter))
+        answers = self._loop.run_until_complete(self.fetch(tier, batch.jobs, counter))
+        size = batch.jobs[0].size or tier.size
         outcomes = [_outcome(tier, size, answer) for answer in answers]
         if batch.discriminate:
             with counter.timed("judge") if counter else contextlib.nullcontext():
@@ -94,17 +101,18 @@ class RemoteEngine:
     async def fetch(self, tier: Tier, jobs: Sequence[WireJob], counter: Steps | None = None) -> list[bytes | Fault]:
         """Return each job's encoded image or its fault; raise BatchCancelled, and EngineUnavailable where all have it.
 
-        Whatever ends it closes the connections.
+        Whatever ends it closes the connections of jobs that have no answer. To be called on one loop alone.
         """
-        async with self._client() as http:
-            endpoint = Endpoint(tier, self._keys.get(tier.name), http)
-            tasks = [asyncio.create_task(endpoint.image(job)) for job in jobs]
-            try:
-                await _finish(tasks, tier.steps, counter)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        if self._http is None:
+            self._http = self._client()
+        endpoint = Endpoint(tier, self._keys.get(tier.name), self._http)
+        tasks = [asyncio.create_task(endpoint.image(job)) for job in jobs]
+        try:
+            await _finish(tasks, tier.steps, counter)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         away = [error for task in tasks if isinstance(error := task.exception(), EngineUnavailable)]
         breaker = self._breakers[tier.name]
         if len(away) == len(tasks):
@@ -150,8 +158,11 @@ class RemoteEngine:
 
     def _client(self) -> httpx.AsyncClient:
         # `Endpoint` limits the whole of an image.
-        limits = httpx.Timeout(None, connect=_CONNECT_S)
-        return httpx.AsyncClient(timeout=limits, transport=self._transport, verify=self._ssl)
+        timeout = httpx.Timeout(None, connect=_CONNECT_S)
+        limits = httpx.Limits(
+            max_connections=100, max_keepalive_connections=20, keepalive_expiry=keep_alive.CLIENT_ELSEWHERE_S
+        )
+        return httpx.AsyncClient(timeout=timeout, limits=limits, transport=self._transport, verify=self._ssl)
 
 
 async def _finish(tasks: Sequence[asyncio.Task[bytes | Fault]], steps: int, counter: Steps | None) -> None:

@@ -137,6 +137,7 @@ class WorkerService:
         if self.busy:
             raise BusyError("a batch is running; a worker takes one at a time")
         tier = self._engine.check(batch)
+        log.debug("tier %s: a batch of %d for %s", batch.tier, len(batch.jobs), batch.requests)
         steps = Steps(len(batch.jobs), batch.jobs[0].steps or tier.steps)
         self._running = asyncio.get_running_loop().run_in_executor(self._pool, self._make, self._engine, batch, steps)
         self._running.add_done_callback(self._made)

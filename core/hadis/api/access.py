@@ -30,7 +30,11 @@ Network = Annotated[
         "write a network, as 10.0.0.0/8 or 2001:db8::/32, whose address has only zeros after the prefix",
     ),
 ]
-_ANYWHERE = ("0.0.0.0/0", "::/0")
+_PRIVATE = (
+    *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
+    *("fc00::/7", "fe80::/10", "::1/128"),
+)
+"""Those of clusters' pods, and of one machine."""
 
 
 class Keys(Fields):
@@ -67,8 +71,12 @@ class Access(Fields):
     trusted_proxies: tuple[Network, ...] = Field(
         (),
         max_length=64,
-        description="Networks of proxies whose X-Forwarded-For, -Proto, -Host, -Prefix are believed.",
+        description="Networks of proxies whose X-Forwarded-For, -Proto, -Host, -Port, -Prefix are believed, and what "
+        "Forwarded says of proto and host.",
     )
     metrics_from: tuple[Network, ...] = Field(
-        _ANYWHERE, max_length=64, description="Networks from which /metrics needs no key, where there are keys."
+        _PRIVATE,
+        max_length=64,
+        description="Networks from which /metrics needs no key, where there are keys, but not through a proxy that is "
+        "not trusted. Default: private ones.",
     )

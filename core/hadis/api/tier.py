@@ -31,6 +31,9 @@ class Edits(Fields):
 
     images: int = Field(ge=0, le=MOST_EDIT_IMAGES, description="Most images that an edit may have; 0: it edits none.")
     masks: bool = Field(False, description="Whether a mask may say what is made anew (inpainting).")
+    strength: bool = Field(
+        True, description="Whether a `strength` has an effect; not where the tier looks at images beside the prompt."
+    )
 
 
 _WITH_ITEMS = ("components", "loras", "quantization")

@@ -6,3 +6,6 @@ theirs for 60 to 90 seconds.
 
 SERVER_S = 120
 CLIENT_S = 60.0
+"""Of clients of our own servers."""
+CLIENT_ELSEWHERE_S = 3.0
+"""Of clients of other people's: uvicorn's and Node's own default is 5 s."""

@@ -179,6 +179,12 @@ class Dispatcher:
             self._leave_for_good(job)
         self._count(job, "cancelled" if error is None else error.code)
 
+    def saved(self, job: Job, error: ServeError | None = None) -> None:
+        """Count a job whose image was to be saved first, if it has one; `error`: why it could not be."""
+        if job.unsaved is not None:
+            path, job.unsaved, job.lost = job.unsaved, None, error
+            self._count(job, path if error is None else error.code)
+
     def progress(self, job: Job) -> JobProgress:
         """Return how far an admitted job is."""
         outlook, worker = self._outlook(), self._runner.worker_of(job)
@@ -245,7 +251,11 @@ class Dispatcher:
             job.stands_in_for.take_light_image(image, job)
             return
         job.answer(image, path, asyncio.get_running_loop().time())
-        self._ended(job, path)
+        if job.saved_first:
+            job.unsaved = path
+            self._leave_for_good(job)
+        else:
+            self._ended(job, path)
 
     def _fail(self, job: Job, error: ServeError) -> None:
         """End a job without the image that it waits for: with the light one where it has one, else with the error."""

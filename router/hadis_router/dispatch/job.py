@@ -130,6 +130,8 @@ class Job:
     trace: JobTrace = NO_TRACE
     canary: bool = False
     """Whether a new profile that is tried decides on it."""
+    saved_first: bool = False
+    """Whether its image counts once it is saved: `Dispatcher.saved` is told."""
 
     stage: Stage = Stage.NEW
     tier_reason: TierReason = TierReason.PLANNED
@@ -140,6 +142,10 @@ class Job:
     stand_in: Job | None = None
     """Makes a light image while a heavy batch that this job runs in gets late."""
     stands_in_for: Job | None = None
+    unsaved: ServingPath | None = None
+    """The path of its answer, while its image is to be saved."""
+    lost: ServeError | None = None
+    """Why its image could not be saved."""
 
     # What follows is absent while the stage is NEW.
     admission: Admission = field(init=False, repr=False)
@@ -159,6 +165,8 @@ class Job:
     @property
     def outcome(self) -> Outcome:
         """What its client sees of it; it must be done."""
+        if self.lost is not None:
+            return self.lost.outcome
         if self.future.cancelled():
             return "cancelled"
         error = self.future.exception()

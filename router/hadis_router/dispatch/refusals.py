@@ -92,7 +92,8 @@ def too_many_requests(per_minute: int, wait_s: float) -> ServeError:
 
 def too_many_in_flight(limit: int) -> ServeError:
     """Return the refusal of a client that has as many images in flight as it may."""
-    return ServeError(429, "too_many_in_flight", f"you may have {limit} images in flight", IN_FLIGHT_S)
+    message = f"you may have {limit} images in flight; x-ratelimit-remaining-images-in-flight says how many are left"
+    return ServeError(429, "too_many_in_flight", message, IN_FLIGHT_S)
 
 
 def expired(slo_s: float) -> ServeError:

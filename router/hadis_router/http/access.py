@@ -24,6 +24,7 @@ from hadis_router.http.links.service import PATH as LINKS
 VISITOR = "hadis.visitor"
 """In the scope of a request: who sends it."""
 PRIORITY = "x-hadis-priority"
+_OF_PROXIES = ("x-forwarded-for", "forwarded")
 _OPEN = ("/", "/healthz", "/readyz", "/openapi.json")
 """Without a key: they tell nothing of the service's work, and probes and browsers have none."""
 
@@ -79,7 +80,11 @@ class AccessControl:
         ours, token = self.is_ours(headers), bearer_token(headers)
         address = self._address(headers, host, forwarded)
         key = self.keys.find(token) if self.keys and token else None
-        if self.keys is not None and key is None and not (self._is_open(path, address) or (ours and not forwarded)):
+        if (
+            self.keys is not None
+            and key is None
+            and not (self._is_open(path, headers, host) or (ours and not forwarded))
+        ):
             raise _not_admitted(token)
         return Visitor(address, key, headers, forwarded)
 
@@ -95,9 +100,11 @@ class AccessControl:
             images_in_flight=(key and key.images_in_flight) or of_all.images_in_flight,
         )
 
-    def _is_open(self, path: str, address: str | None) -> bool:
+    def _is_open(self, path: str, headers: Mapping[str, str], host: str | None) -> bool:
         if path == "/metrics":
-            return _within(address, self._metrics_from)
+            # Through a proxy whose word is not taken, anybody may come from its address.
+            known = self.trusts(host) or not any(name in headers for name in _OF_PROXIES)
+            return known and _within(self._address(headers, host, forwarded=False), self._metrics_from)
         # Who has a link was given it by a client, and nobody guesses one.
         return path in _OPEN or path.startswith(("/page/", LINKS))
 

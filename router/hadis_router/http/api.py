@@ -19,7 +19,7 @@ from hadis_router.http.gateway import Gateway
 from hadis_router.http.image_answers import answer_body, answer_headers, request_headers
 from hadis_router.http.images import GenerateRequest
 from hadis_router.http.jobs.accepting import accept, prefers_job
-from hadis_router.http.links.answers import links_to
+from hadis_router.http.links.answers import base_of_links, links_to
 from hadis_router.http.request_body import check_content_type, read_request
 from hadis_router.http.status import status_document
 from hadis_router.http.streaming import stream_images
@@ -87,6 +87,8 @@ async def respond(gateway: Gateway, request: Request, body: GenerateRequest, arr
     """Return the answer to a request that was read; raise ServeError. `arrived` is loop time."""
     visitor, request_id = visitor_of(request), request_id_of(request)
     batch = visitor.batch
+    with gateway.reading():
+        base_url = base_of_links(request, body)
     body = gateway.models.with_size_made(body)
     if not request.scope.get(RETRY):
         gateway.metrics.arrived(body.n, body.size)
@@ -96,12 +98,13 @@ async def respond(gateway: Gateway, request: Request, body: GenerateRequest, arr
         stream = await stream_images(gateway, body, jobs, disconnected, request_id)
         stream.headers.update(request_headers(body, jobs[0].params.seed))
         return stream
-    try:
-        with gateway.progress_shown(request_id, jobs):
-            answers = await gateway.make(jobs, disconnected)
-    finally:
-        disconnected.cancel()
-    links = await links_to(request, body, answers)
+    with gateway.delivering(jobs):
+        try:
+            with gateway.progress_shown(request_id, jobs):
+                answers = await gateway.make(jobs, disconnected)
+        finally:
+            disconnected.cancel()
+        links = await links_to(request, body, base_url, answers)
     if sum(len(answer.image) for answer in answers) > _LARGE_BYTES:
         content = await asyncio.to_thread(answer_body, body, answers, links)
     else:

@@ -41,6 +41,12 @@ def able_tiers(request: GenerateRequest, tiers: Sequence[Tier], forced: bool) ->
     return taking
 
 
+def without_effect(request: GenerateRequest, tiers: Iterable[Tier]) -> tuple[str, ...]:
+    """Return the names of fields that a request sent and that none of the tiers which can make it looks at."""
+    sent = request.edit is not None and "strength" in request.model_fields_set
+    return ("strength",) if sent and all(tier.edits and not tier.edits.strength for tier in tiers) else ()
+
+
 def all_sizes(tiers: Iterable[Tier]) -> list[str]:
     """Return every size that some tier makes, the first ones first."""
     return list(dict.fromkeys(size for tier in tiers for size in tier.all_sizes))

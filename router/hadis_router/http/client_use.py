@@ -53,14 +53,20 @@ class ClientUse:
                 self._full_at.popitem(last=False)
 
     def headers(self, client: str, now: float) -> Headers:
-        """Return what a client is told of its limit of requests; nothing where it has none."""
-        limit = self._limits_of(client).requests_per_minute
-        if limit is None:
-            return []
+        """Return what a client is told of its limits; nothing of one that it does not have."""
+        limits = self._limits_of(client)
+        headers: Headers = []
+        if limits.requests_per_minute is not None:
+            headers += self._of_requests(limits.requests_per_minute, client, now)
+        if (most := limits.images_in_flight) is not None:
+            left = max(0, most - self._images[client])
+            headers += _headers("images-in-flight", limit=str(most), remaining=str(left))
+        return headers
+
+    def _of_requests(self, limit: int, client: str, now: float) -> Headers:
         until_full_s = max(0.0, self._full_at.get(client, now) - now)
         remaining = max(0, math.floor(limit * (1 - until_full_s / _MINUTE_S) + 1e-6))
-        values = {"limit": str(limit), "remaining": str(remaining), "reset": f"{until_full_s:.3f}s"}
-        return [(f"x-ratelimit-{name}-requests".encode(), value.encode()) for name, value in values.items()]
+        return _headers("requests", limit=str(limit), remaining=str(remaining), reset=f"{until_full_s:.3f}s")
 
     def take(self, client: str, images: Sequence[asyncio.Future[Any]]) -> None:
         """Count images as in flight, each until it has ended; raise ServeError 429 where they are too many.
@@ -82,3 +88,7 @@ class ClientUse:
         self._images[client] -= 1
         if not self._images[client]:
             del self._images[client]
+
+
+def _headers(of: str, **values: str) -> Headers:
+    return [(f"x-ratelimit-{name}-{of}".encode(), value.encode()) for name, value in values.items()]

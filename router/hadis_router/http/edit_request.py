@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from hadis.protocol.worker import LEAST_STRENGTH
 from pydantic import AfterValidator, Field, PrivateAttr
@@ -101,14 +101,21 @@ def _from_form(content_type: str, body: bytes) -> tuple[dict[str, Any], list[byt
     return _typed((name, text) for name, text in form.fields if not _is_input(name)), images, next(iter(masks), None)
 
 
+def _is_value(annotation: Any) -> bool:
+    return not {bool, int, float}.isdisjoint((annotation, *get_args(annotation)))
+
+
+_VALUES = {name for name, field in EditRequest.model_fields.items() if _is_value(field.annotation)}
+"""The fields that are numbers or truths: another's text may look like one, and stays text."""
+
+
 def _is_input(name: str) -> bool:
     return name == "mask" or _IMAGES.fullmatch(name) is not None
 
 
 def _typed(fields: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Return a form's fields as JSON data: numbers and truths are text there. An empty field is absent."""
-    texts = {name for name, field in EditRequest.model_fields.items() if field.annotation in (str, str | None)}
-    return {name: text if name in texts else _value(text) for name, text in fields if text or name == "prompt"}
+    return {name: _value(text) if name in _VALUES else text for name, text in fields if text or name == "prompt"}
 
 
 def _value(text: str) -> Any:

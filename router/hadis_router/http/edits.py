@@ -18,6 +18,7 @@ from hadis_router.http.described_answers import IMAGES, errors
 from hadis_router.http.edit_request import EditRequest, VariationRequest, read_edit
 from hadis_router.http.forwarding import age_s, forward
 from hadis_router.http.image_bodies import HeldBody, held_body
+from hadis_router.http.jobs.accepting import prefers_job
 
 router = APIRouter()
 _FORM, _JSON = "multipart/form-data", "application/json"
@@ -78,7 +79,11 @@ async def _answer(kind: type[EditRequest], request: Request, body: HeldBody) -> 
         if content_type.partition(";")[0].strip().lower() not in (_FORM, _JSON):
             raise ServeError(415, "invalid_content_type", f"content-type is {content_type!r}; send {_FORM} or {_JSON}")
     read = await _read(kind, request, body, content_type, arrived)
-    return read if isinstance(read, Response) else await respond(gateway, request, read, arrived)
+    if isinstance(read, Response):
+        return read
+    if prefers_job(request.headers):  # a job keeps no images
+        read.ignoring((*read.ignored, "prefer"))
+    return await respond(gateway, request, read, arrived)
 
 
 async def _read(

@@ -5,6 +5,7 @@ It is ASGI, not a handler, so that answers to what has no handler say the id too
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 
@@ -13,11 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hadis_router.dispatch.answer import ServeError
 
+log = logging.getLogger(__name__)
+
 REQUEST_ID = "x-request-id"
-LEAST_UNGUESSABLE = 16
-"""Characters of an id by which a request's progress is told: whoever knows it is taken to have sent the request."""
+_PLACES, _LONGEST_PLACE = 4, 64
 _HEADER = REQUEST_ID.encode()
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._:=+@-]{1,128}")
+_UUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
+"""What ids look like that are made here, and those of clients that nobody guesses."""
 _SLASHES = re.compile(r"//+")
 
 
@@ -42,6 +46,9 @@ class Entrance:
                 # That of a router which this one asked is there already.
                 others = [pair for pair in message.get("headers", ()) if pair[0] != _HEADER]
                 message["headers"] = [*others, (_HEADER, request_id)]
+                if log.isEnabledFor(logging.DEBUG):
+                    said = request_id.decode(), scope["method"], _place(scope["path"])
+                    log.debug("request %s: %s %s: %d", *said, message["status"])
             await send(message)
 
         await self._app(scope, receive, send_with_id)
@@ -54,9 +61,9 @@ def request_id_of(request: Request) -> str:
 
 
 def check_unguessable(request_id: str) -> None:
-    """Raise ServeError 400 for an id that others could guess, or that no request can have."""
-    if len(request_id) < LEAST_UNGUESSABLE or not _SAFE_ID.fullmatch(request_id.encode(errors="replace")):
-        words = f"progress is told by an X-Request-Id of {LEAST_UNGUESSABLE} to 128 letters, digits and . _ : = + @ -"
+    """Raise ServeError 400 for an id that others could guess: whoever knows one is taken to have sent the request."""
+    if not _UUID.fullmatch(request_id):
+        words = "progress is told by an X-Request-Id that the router made, or that is a UUID"
         raise ServeError(400, "invalid_value", f"request_id: {words}", param="request_id")
 
 
@@ -65,6 +72,11 @@ def _id_of(scope: Scope) -> bytes:
         if name == _HEADER and _SAFE_ID.fullmatch(value):
             return bytes(value)
     return uuid.uuid4().hex.encode()
+
+
+def _place(path: str) -> str:
+    """Return a path as logs may have it: without the ends by which images and jobs are had."""
+    return repr("/".join(path.split("/")[:_PLACES])[:_LONGEST_PLACE])
 
 
 def _plain(path: str, root_path: str) -> str:

@@ -12,11 +12,12 @@ from fastapi import APIRouter, Request, Response
 
 from hadis_router.dispatch import refusals
 from hadis_router.http import sse
+from hadis_router.http.access import visitor_of
 from hadis_router.http.api import gateway_of
 from hadis_router.http.entrance import check_unguessable
 from hadis_router.http.forwarding import forward_reading
 from hadis_router.http.gateway import Gateway
-from hadis_router.http.progress import job_under_way, progress_of
+from hadis_router.http.progress import job_under_way, jobs_shown, progress_of
 from hadis_router.http.status import status_document
 
 router = APIRouter(include_in_schema=False)
@@ -91,8 +92,9 @@ async def events(request: Request) -> Response:
 @router.get("/v1/hadis/progress/{request_id}")
 async def progress(request: Request, request_id: str) -> Response:
     """Send how far the request with this X-Request-Id is, until it is answered."""
-    check_unguessable(request_id)
-    gateway = gateway_of(request)
+    gateway, visitor = gateway_of(request), visitor_of(request)
+    if gateway.access.keys is None:
+        check_unguessable(request_id)
     if (elsewhere := await forward_reading(gateway, request, request_id)) is not None:
         return elsewhere
     history: History = request.app.state.history
@@ -100,10 +102,10 @@ async def progress(request: Request, request_id: str) -> Response:
 
     async def stream() -> AsyncIterator[bytes]:
         waited = 0.0
-        while request_id not in gateway.jobs_by_request and waited < _UNKNOWN_S and not gateway.stopping():
+        while not jobs_shown(gateway, request_id, visitor) and waited < _UNKNOWN_S and not gateway.stopping():
             waited += _PROGRESS_EVERY_S
             await asyncio.sleep(_PROGRESS_EVERY_S)
-        while (jobs := gateway.jobs_by_request.get(request_id)) and not gateway.stopping():
+        while (jobs := jobs_shown(gateway, request_id, visitor)) and not gateway.stopping():
             if (job := job_under_way(jobs)) is not None:
                 yield sse.event("progress", progress_of(gateway, job))
             await asyncio.sleep(_PROGRESS_EVERY_S)

@@ -63,7 +63,7 @@ class FrontDoor:
             return
         scope[VISITOR] = visitor
         if not wants_images:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _paced(send, gateway, visitor))
             return
         messages = await _all_of(receive) if _is_small(headers) else []
         body = b"".join(message.get("body", b"") for message in messages)
@@ -111,6 +111,7 @@ class _Visit:
 
     def watched(self, send: Send) -> Send:
         """Return what sends an answer, a refusal in its time."""
+        send = _paced(send, self._gateway, self._visitor)
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -120,8 +121,6 @@ class _Visit:
                 if message["status"] in _REFUSED:
                     images = self._images or self._asked_for()[0]
                     self._gateway.retries.refused(self._attempt, images, now)
-                    if message["status"] == 429 and not self._visitor.forwarded:
-                        await asyncio.sleep(self._gateway.refusal_pace.delay_s(self._client, now))
             await send(message)
 
         return sending
@@ -133,6 +132,18 @@ class _Visit:
         except ServeError:
             return 1, AUTO
         return request.n, request.size
+
+
+def _paced(send: Send, gateway: Gateway, visitor: Visitor) -> Send:
+    """Return what sends an answer, and one for a fault of its client later where many came before it."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start" and 400 <= message["status"] < 500 and not visitor.forwarded:
+            now = asyncio.get_running_loop().time()
+            await asyncio.sleep(gateway.refusal_pace.delay_s(visitor.client(None), now))
+        await send(message)
+
+    return sending
 
 
 def _known_by(headers: Mapping[str, str], body: bytes) -> bytes:

@@ -26,7 +26,7 @@ from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.stats import EndedJob
 from hadis_router.dispatch.trace import JobTrace, no_trace
 from hadis_router.http.access import AccessControl
-from hadis_router.http.capabilities import able_tiers, wanted_size
+from hadis_router.http.capabilities import able_tiers, wanted_size, without_effect
 from hadis_router.http.client_use import ClientUse
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
@@ -37,6 +37,8 @@ from hadis_router.http.retries import Retries
 from hadis_router.http.scorers import PromptScorer, Scorers
 
 _Listed = TypeVar("_Listed")
+_SEED_BITS = 52
+"""Of a request that names none: with those of its further images it is a number that JavaScript reads exactly."""
 
 
 class Gateway:
@@ -145,6 +147,7 @@ class Gateway:
         forced = self.models.forced_tier(request.model)
         candidates = self.models.candidates(forced)
         able = able_tiers(request, candidates, forced is not None)
+        request.ignoring((*request.ignored, *without_effect(request, able)))
         size = wanted_size(request, able)
         canary = forced is None and self.dispatcher.lanes.next_is_canary()
         scorer = self._scorers.of(canary=canary)
@@ -154,7 +157,7 @@ class Gateway:
         if loop.time() >= deadline:
             raise refusals.expired(self.slo_s)
         if seed is None:
-            seed = secrets.randbits(63)
+            seed = secrets.randbits(_SEED_BITS)
         return [
             Job(
                 id=uuid.uuid4().hex,
@@ -172,6 +175,7 @@ class Gateway:
                 batch=batch,
                 trace=self.new_trace(arrived),
                 canary=canary,
+                saved_first=request.saves_images,
             )
             for i in range(request.n)
         ]
@@ -183,6 +187,22 @@ class Gateway:
     def progress_shown(self, request_id: str, jobs: list[Job]) -> AbstractContextManager[None]:
         """Let who knows a request's id ask how far its jobs are, if the id is not in use."""
         return _listed(self.jobs_by_request, request_id, jobs)
+
+    @contextlib.contextmanager
+    def delivering(self, jobs: list[Job]) -> Iterator[None]:
+        """Count images that are to be saved by whether they were: an answer that cannot be given is none."""
+        lost: ServeError | None = None
+        try:
+            yield
+        except ServeError as error:
+            lost = None if error.code == refusals.client_gone().code else error
+            raise
+        except Exception:
+            lost = ServeError(500, "internal_error", "the image was made, and lost")
+            raise
+        finally:
+            for job in jobs:
+                self.dispatcher.saved(job, lost)
 
     async def make(self, jobs: list[Job], disconnected: asyncio.Task[None]) -> list[Answer]:
         """Submit a request's jobs and return all answers, or none."""

@@ -38,6 +38,7 @@ class ConnectionLimits:
     head_s: float = 10.0
     """From a connection's beginning, or the first byte of a further request, to the end of its headers."""
     head_bytes: int = 32 * 1024
+    """Of headers, and of what stands between two parts of a body or after it: sizes of chunks, and trailers."""
     body_pause_s: float = 10.0
     """Between two parts of a body."""
     body_s: float = 60.0
@@ -63,6 +64,8 @@ class GuardedProtocol(HalfCloseProtocol):
         """As uvicorn's."""
         super().__init__(*args, **kwargs)
         self._phase, self._phase_since, self._head_bytes = _Phase.HEAD, 0.0, 0
+        self._body_came = False
+        """Whether the bytes that came last held a part of a body."""
         self._body_part_at = 0.0
         self._unread_since: float | None = None
         """Since when what was sent is unread; None where little or nothing is."""
@@ -85,11 +88,12 @@ class GuardedProtocol(HalfCloseProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, and count those of a head that is not whole: the parser keeps them."""
+        """Take bytes, and count those of a head or of trailers that are not whole: the parser keeps them."""
         if self.transport.is_closing():
             return
+        self._body_came, in_body = False, self._phase is _Phase.BODY
         super().data_received(data)
-        if self._phase is _Phase.HEAD:
+        if self._phase is _Phase.HEAD or (in_body and self._phase is _Phase.BODY and not self._body_came):
             self._head_bytes += len(data)
             self._check_head()
 
@@ -98,6 +102,11 @@ class GuardedProtocol(HalfCloseProtocol):
         super().on_message_begin()
         if self._phase is not _Phase.HEAD:
             self._phase, self._phase_since = _Phase.HEAD, self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header. Trailers are left out: uvicorn would add them, without bound, to the headers as served."""
+        if self._phase is not _Phase.BODY:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Go on with the body, unless the head is too large: then nothing is served."""
@@ -114,13 +123,13 @@ class GuardedProtocol(HalfCloseProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
         if not self.transport.is_closing():
-            self._body_part_at = self.loop.time()
+            self._body_part_at, self._body_came, self._head_bytes = self.loop.time(), True, 0
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request."""
         if not self.transport.is_closing():
-            self._phase = _Phase.SERVING
+            self._phase, self._head_bytes = _Phase.SERVING, 0
             super().on_message_complete()
 
     def pause_writing(self) -> None:
@@ -135,7 +144,8 @@ class GuardedProtocol(HalfCloseProtocol):
 
     def _check_head(self) -> None:
         if self._head_bytes > self.limits.head_bytes:
-            self._end(431, "headers_too_large", f"the headers are larger than {self.limits.head_bytes} bytes")
+            part = "headers" if self._phase is _Phase.HEAD else "trailers"
+            self._end(431, "headers_too_large", f"the {part} are larger than {self.limits.head_bytes} bytes")
 
     def _check(self) -> None:
         """End the connection where a deadline has passed; look again later."""

@@ -21,6 +21,8 @@ MOST_CHARACTERS = 32_000
 _SEEDS = 2**63
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SIZE = re.compile("auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
+MOST_PARTIAL_IMAGES = 1
+"""The light image: beyond it there is none to send."""
 _HIGH = ("high", "xhigh", "max", "hd")
 
 
@@ -56,7 +58,12 @@ def _refused(words: str, *values: str) -> BeforeValidator:
 
 Text = Annotated[str, AfterValidator(_has_no_controls)]
 _OneFrame = Annotated[None, _refused("an image here is one frame; leave it out")]
-_NoImage = Annotated[None, _refused("images are made here from a prompt alone; leave it out")]
+_NoImage = Annotated[
+    None,
+    _refused(
+        "images are made here from a prompt alone; those from images are made by /v1/images/edits, while you wait"
+    ),
+]
 _NO_ANIMATIONS_OR_DRAWINGS = "images here are png, jpeg or webp; write one of these"
 
 
@@ -128,6 +135,11 @@ class GenerateRequest(Fields):
         return (self.response_format or _FORMATS.get(self.model)) == "url"
 
     @property
+    def saves_images(self) -> bool:
+        """Whether its images are saved before it is answered."""
+        return self.wants_links and not self.stream
+
+    @property
     def preference(self) -> Preference | None:
         """The tier of the plan that `quality` asks for."""
         return "light" if self.quality == "low" else "heavy" if self.quality in _HIGH else None
@@ -158,14 +170,14 @@ class GenerateRequest(Fields):
         return "image_generation"
 
 
+NEVER_READ = ("style", "moderation", "complexity", "input_fidelity")
+"""Fields that are known and change nothing, whatever they hold."""
 WITHOUT_EFFECT: Mapping[str, Callable[[GenerateRequest], bool]] = {
-    "style": lambda request: True,
-    "moderation": lambda request: True,
-    "complexity": lambda request: True,
+    **dict.fromkeys(NEVER_READ, lambda request: True),
+    "response_format": lambda request: request.stream and request.response_format == "url",
     "output_compression": lambda request: request.output_format == "png",
-    "partial_images": lambda request: not request.stream,
+    "partial_images": lambda request: not request.stream or request.partial_images > MOST_PARTIAL_IMAGES,
     "keep_light": lambda request: not request.explain,
-    "input_fidelity": lambda request: True,
 }
 """Fields that are known, and when they change nothing."""
 

@@ -18,6 +18,11 @@ from hadis.protocol.worker import MOST_PIXELS
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.edit import EditInputs
 
+_MOST_READS = 10_000
+"""Of one header: four for each part of it, of which files have some hundred at most. They take some 10 ms."""
+_EXIF_BYTES = 256 * 1024
+"""From a file's beginning, where EXIF data stand; each 64 KiB that may be such take some milliseconds."""
+
 
 def edit_inputs(images: Sequence[bytes], mask: bytes | None, strength: float | None) -> EditInputs:
     """Return what an edit is made from; raise ServeError 400 for what is no image, too many or too large."""
@@ -37,7 +42,7 @@ def _size(data: bytes, field: str) -> tuple[int, int]:
     if not _is_image(data):
         raise wrong(field, "is no PNG, JPEG or WebP image")
     try:
-        width, height = imagesize.get(BytesIO(data))
+        width, height = imagesize.get(_Header(data))
     except Exception:  # it raises whatever its reading of a broken header comes to
         width = height = 0
     if width < 1 or height < 1:
@@ -45,6 +50,21 @@ def _size(data: bytes, field: str) -> tuple[int, int]:
     if width * height > MOST_PIXELS:
         raise wrong(field, f"has more than {MOST_PIXELS // 1_000_000} million pixels; send a smaller one")
     return width, height
+
+
+class _Header(BytesIO):
+    """A file whose header may be large, but not of as many parts as fit into it: each is read by Python."""
+
+    _reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return bytes; raise ValueError for a header without end."""
+        self._reads += 1
+        if self._reads > _MOST_READS:
+            raise ValueError
+        if size is not None and size > 64 and self.tell() > _EXIF_BYTES:
+            return b""
+        return super().read(size)
 
 
 def _is_image(data: bytes) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from hadis.api.tier import Tier
 from hadis.planning.sizes import AUTO, size_name
+from hadis.protocol.address import worker_name
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
@@ -156,7 +157,7 @@ class _Gauges:
             "hadis_router_worker_time_ratio", "Time of a worker's batches through its peers'.", labels=["worker"]
         )
         for url, ratio in self._dispatcher.worker_ratios.items():
-            by_worker.add_metric([url], ratio)
+            by_worker.add_metric([worker_name(url)], ratio)
         yield from (by_tier, by_worker)
 
     def _values(self) -> Iterator[tuple[str, str, float]]:

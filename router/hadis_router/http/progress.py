@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from hadis_router.dispatch.job import Job, Stage
+from hadis_router.http.access import Visitor
 from hadis_router.http.gateway import Gateway
+
+
+def jobs_shown(gateway: Gateway, request_id: str, visitor: Visitor) -> Sequence[Job]:
+    """Return the jobs of a request that is under way, as far as they are a visitor's business.
+
+    Of clients with keys each is told of its own requests alone; the parts of the service, which have none, of all.
+    """
+    jobs = gateway.jobs_by_request.get(request_id, ())
+    return [job for job in jobs if visitor.key is None or job.client == visitor.key.client]
 
 
 def job_under_way(jobs: Sequence[Job]) -> Job | None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hadis_router.dispatch.answer import ServeError
-from hadis_router.http.images import MOST_CHARACTERS, WITHOUT_EFFECT, GenerateRequest
+from hadis_router.http.images import MOST_CHARACTERS, NEVER_READ, WITHOUT_EFFECT, GenerateRequest
 
 _UTF8 = ("utf-8", "utf8", "us-ascii", "ascii")
 _MOST_NAMED, _LONGEST_NAME, _LONGEST_MESSAGE = 16, 64, 300
@@ -49,13 +49,13 @@ def read_fields(body: bytes) -> dict[str, Any]:
 def validated(kind: type[_Request], fields: Mapping[str, Any], strict: bool) -> _Request:
     """Return the request that fields are; raise ServeError 400 that names the field.
 
-    `strict` refuses unknown fields, which are ignored otherwise.
+    `strict` refuses unknown fields, and wrong values of those that are never read; both are ignored otherwise.
     """
     unknown = [name for name in fields if name not in kind.model_fields]
     if strict and unknown:
         raise _invalid(unknown[0], f"unknown field{_hint(unknown[0], kind)}")
     try:
-        request = kind.read(dict(fields))
+        request = kind.read({name: value for name, value in fields.items() if strict or name not in NEVER_READ})
     except ValueError as error:
         name, _, words = str(error).splitlines()[0].partition(": ")
         raise _invalid(name, words) from None
@@ -81,7 +81,8 @@ def _document(body: bytes) -> dict[str, Any]:
 
 def _ignored(request: GenerateRequest, fields: Mapping[str, Any], unknown: list[str]) -> tuple[str, ...]:
     """Return the names of fields that have no effect, as a header can hold them."""
-    names = unknown + [name for name, ineffective in WITHOUT_EFFECT.items() if name in fields and ineffective(request)]
+    known = [name for name in WITHOUT_EFFECT if name in fields and name not in unknown]
+    names = unknown + [name for name in known if WITHOUT_EFFECT[name](request)]
     shown = [_UNSAFE.sub("?", name[:_LONGEST_NAME]) for name in names[:_MOST_NAMED]]
     return (*shown, "...") if len(names) > _MOST_NAMED else tuple(shown)
 

@@ -44,7 +44,8 @@ def _editor(tier: Tier, painter: DiffusersPainter, *, masked: bool) -> Editor | 
     except Exception as error:  # each pipeline has its own for what it cannot do
         log.info("tier %s takes no %s: %s", tier.name, "masks" if masked else "images", plain(error))
         return None
-    return Editor(editing, 1 if editing.has_strength else _most_images(tier, editing))
+    most_images = 1 if editing.has_strength else _most_images(tier, editing)
+    return Editor(editing, most_images, has_strength=editing.has_strength)
 
 
 def _pipeline(pipeline: Any, *, masked: bool) -> Any:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 
 from fastapi import Request, Response
 
 from hadis_router.http.access import visitor_of
+from hadis_router.http.entrance import request_id_of
 from hadis_router.http.front_door import RETRY
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.jobs.record import JobRequest
 from hadis_router.http.jobs.service import Jobs
 from hadis_router.http.links.public_url import public_url
 from hadis_router.http.request_body import read_fields, validated
+
+log = logging.getLogger(__name__)
 
 _PREFERENCE = "respond-async"
 
@@ -30,16 +34,18 @@ async def accept(request: Request, content: bytes, arrived: float) -> Response:
     gateway: Gateway = request.app.state.gateway
     with gateway.reading():
         body = gateway.models.with_size_made(validated(JobRequest, read_fields(content), gateway.strict))
+        base_url = public_url(request)
     visitor, key = visitor_of(request), request.headers.get("idempotency-key")
     record = await jobs.create(
         body,
         visitor.client(body.end_user),
-        public_url(request),
+        base_url,
         arrived,
         key,
         batch=visitor.batch,
         retry=bool(request.scope.get(RETRY)),
     )
+    log.debug("request %s: it is %s", request_id_of(request), record.id)
     headers = {"location": record.url}
     if prefers_job(request.headers):
         headers["preference-applied"] = _PREFERENCE

@@ -22,6 +22,11 @@ class JobRequest(GenerateRequest):
         None, max_length=2000, description="URL that is told when the job has ended, where the service allows its host."
     )
 
+    @property
+    def saves_images(self) -> bool:
+        """Always: with the job's result."""
+        return True
+
 
 class JobRecord(BaseModel):
     """What is kept of a job, but for its result."""

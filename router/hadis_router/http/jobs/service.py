@@ -28,7 +28,7 @@ from hadis_router.http.jobs.record import JobRecord, JobRequest, new_id
 from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.jobs.store import Idempotency, JobStore, MemoryJobs
 from hadis_router.http.jobs.webhook import Webhooks
-from hadis_router.http.links.service import ImageLinks
+from hadis_router.http.links.service import ImageLinks, Link
 
 log = logging.getLogger(__name__)
 
@@ -208,20 +208,26 @@ class Jobs:
             await self._store.let_go(run.record.id)
 
     async def _make(self, run: _Run) -> JobRecord:
-        """Return the record of a job that has ended, kept with its result."""
-        record, request = run.record, run.record.request
+        """Return the record of a job that has ended, kept with its result; raise ServeError where it cannot be."""
+        result, ended = None, self._ended(run.record, "succeeded").model_copy(update={"progress": 1.0})
         try:
-            answers = await self._gateway.answers(run.jobs, run.cancelled)
-            links = []
-            if request.wants_links:
-                images = [answer.image for answer in answers]
-                links = await self._links.save(record.base_url, images, request.output_format)
-            result = await asyncio.to_thread(answer_body, request, answers, links)
+            with self._gateway.delivering(run.jobs):
+                result = await self._result(run)
+                await self._store.save(ended, result)
         except ServeError as error:
-            return await self._end(record, None if run.cancelled.done() else error)
-        ended = self._ended(record, "succeeded").model_copy(update={"progress": 1.0})
-        await self._store.save(ended, result)
+            if result is not None:
+                raise
+            return await self._end(run.record, None if run.cancelled.done() else error)
         return ended
+
+    async def _result(self, run: _Run) -> bytes:
+        """Return the images body of a job, whose links are kept."""
+        request, links = run.record.request, list[Link]()
+        answers = await self._gateway.answers(run.jobs, run.cancelled)
+        if request.wants_links:
+            images = [answer.image for answer in answers]
+            links = await self._links.save(run.record.base_url, images, request.output_format)
+        return await asyncio.to_thread(answer_body, request, answers, links)
 
     async def _end(self, record: JobRecord, error: ServeError | None) -> JobRecord:
         """Return the record of a job that failed, or that was cancelled, kept."""

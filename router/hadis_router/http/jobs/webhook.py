@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 import aiohttp
+from hadis.protocol import keep_alive
 
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.jobs.record import JobRecord
@@ -39,7 +40,10 @@ class Webhooks:
         self._hosts, self._clock = settings.webhook_hosts, clock
         secret = settings.webhook_secret
         self._key = secret_bytes(secret.get_secret_value()) if secret else b""
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(keepalive_timeout=keep_alive.CLIENT_ELSEWHERE_S),
+            timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
+        )
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self.counts = {"delivered": 0, "failed": 0}
         """How many jobs were told of, and of how many that was in vain."""

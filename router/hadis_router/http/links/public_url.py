@@ -14,6 +14,7 @@ from fastapi import Request
 
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.access import visitor_of
+from hadis_router.http.links.proxy_headers import asked_for
 from hadis_router.http.links.settings import LinkSettings
 
 PUBLIC_URL = "hadis-public-url"
@@ -34,11 +35,8 @@ def public_url(request: Request) -> str:
     if told and visitor_of(request).forwarded:
         url = told
     else:
-        trusted = request.app.state.gateway.access.trusts(sender)
-        scheme = (trusted and _first(headers.get("x-forwarded-proto"))) or request.scope["scheme"]
-        host = (trusted and _first(headers.get("x-forwarded-host"))) or headers.get("host", "")
-        prefix = (trusted and _first(headers.get("x-forwarded-prefix"))) or settings.root_path
-        url = f"{scheme}://{host}{prefix.rstrip('/')}"
+        by_proxies = headers if request.app.state.gateway.access.trusts(sender) else {}
+        url = asked_for(by_proxies, request.scope["scheme"], headers.get("host", ""), settings.root_path)
     if not _VALID.fullmatch(url):
         raise ServeError(400, "invalid_host", f"Host and X-Forwarded headers make {url[:100]!r}, which is no http URL")
     return url
@@ -64,8 +62,3 @@ class SubPath:
         if scope["type"] == "http" and f"{scope['path']}/".startswith(f"{self._root_path}/"):
             scope = {**scope, "path": scope["path"][len(self._root_path) :] or "/"}
         await self._app(scope, receive, send)
-
-
-def _first(value: str | None) -> str:
-    """Return what the outermost of several proxies said."""
-    return (value or "").split(",")[0].strip()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
@@ -16,6 +17,9 @@ from hadis_router.dispatch import refusals
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.links.store import StoredImage
 from hadis_router.http.store_metrics import StoreCounts
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +30,23 @@ class S3Images:
     """Images in a bucket."""
 
     shared = True
+    gone = "the store has deleted it before the link expired, as its lifecycle rule says; ask for it again"
 
     def __init__(self, settings: LinkSettings) -> None:
         """`settings` must name a bucket and its keys."""
-        assert settings.s3_bucket is not None and settings.s3_secret_access_key is not None
+        assert settings.s3_bucket is not None and settings.s3_access_key_id is not None
+        assert settings.s3_secret_access_key is not None
         self.counts = StoreCounts()
+        config: S3Config = {
+            "region": settings.s3_region,
+            "access_key_id": settings.s3_access_key_id,
+            "secret_access_key": settings.s3_secret_access_key.get_secret_value(),
+        }
+        if settings.s3_endpoint is not None:
+            config["endpoint"] = settings.s3_endpoint
         self._store = S3Store(
             settings.s3_bucket,
-            endpoint=settings.s3_endpoint,
-            region=settings.s3_region,
-            access_key_id=settings.s3_access_key_id,
-            secret_access_key=settings.s3_secret_access_key.get_secret_value(),
+            config=config,
             client_options={"allow_http": True, "timeout": _TIMEOUT, "connect_timeout": _TIMEOUT},
             retry_config={"max_retries": 2, "retry_timeout": _TIMEOUT},
         )

@@ -73,7 +73,7 @@ class ImageLinks:
             raise _gone(f"the link has expired, as all do after {lived}; ask for the image again")
         image = await self._store.get(token.image)
         if image is None:
-            raise _gone("newer images took its place before the link expired; ask for it again, and fetch it at once")
+            raise _gone(self._store.gone)
         return image, left_s
 
 

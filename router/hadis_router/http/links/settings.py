@@ -26,7 +26,8 @@ class LinkSettings(BaseModel):
         None,
         pattern=PUBLIC_URL,
         description="URL by which clients reach the service, for links to images; default: what a trusted proxy says "
-        "in X-Forwarded-Proto, -Host and -Prefix (`access.trustedProxies`), else the request's Host.",
+        "in X-Forwarded-Proto, -Host, -Port and -Prefix, or in Forwarded (`access.trustedProxies`), else the request's "
+        "Host.",
     )
     root_path: Annotated[str, _WithoutSlash] = Field(
         "", pattern=f"^$|{SUB_PATH}", description="Sub-path of the service behind a proxy, for example /images."

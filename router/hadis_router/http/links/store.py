@@ -22,6 +22,8 @@ class ImageStore(Protocol):
 
     shared: bool
     """Whether every router of the service reads what one of them put."""
+    gone: str
+    """Why an image is not there any more although its link lives."""
     counts: StoreCounts
 
     async def put(self, image_id: bytes, image: StoredImage) -> None:
@@ -35,6 +37,7 @@ class MemoryImages:
     """Images in memory, each for `lives_s` seconds and as long as there is room."""
 
     shared = False
+    gone = "newer images took its place before the link expired; ask for it again, and fetch it at once"
 
     def __init__(self, max_bytes: int, max_count: int, lives_s: float) -> None:
         """Start empty."""
