@@ -40,6 +40,7 @@ from hadis.planning.fleet import (
 )
 from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
 from hadis.planning.idle import followed_rest, resting_workers
+from hadis.planning.objectives import criterion
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
@@ -81,6 +82,8 @@ class Decision:
 def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Decision:
     """Return what to do about one service now."""
     profile = snapshot.profile
+    if not isinstance(profile, Problem):
+        profile = criterion(snapshot.spec.objective).refusal(profile) or profile
     if isinstance(snapshot.reading, DemandReading):
         snapshot = replace(snapshot, reading=believed(snapshot.reading, snapshot.now_s))
     conditions = [profile_condition(profile)]

@@ -75,6 +75,10 @@ class Solver:
             allocation, demand_rps, f"{reason}, for {demand_rps:.3g} requests/s on {self._gpus(gpus)} GPUs"
         )
 
+    def routing_reason(self, row: int) -> str:
+        """Return why a row is the one for GPUs that are there, in words for people."""
+        return self.criterion.routing_reason(acceptable=bool(self._reaches[row]))
+
     def _gpus(self, workers: int) -> int:
         return workers * self._gpus_per_worker
 
