@@ -8,12 +8,15 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint, PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
 from hadis.cli import make_app
 from hadis.cli.load import LoadRun, SentRequest, arrivals, parse_rps, summary
+from hadis.cli.status import consumption_facts
+from hadis.planning.plan import Plan
 from packaging.requirements import Requirement
 from rich.console import Console
 from test_house import declared, plain
@@ -117,6 +120,27 @@ def test_a_command_whose_extra_is_missing_says_what_to_install_and_starts_nothin
     assert (plan[0], plan[2]) == (0, "")
     assert shown[0] == 0
     assert "Needs the profiler: pip install 'hadis[profiler]'." in shown[1]
+
+
+@pytest.mark.parametrize("command", ["plan", "up"])
+def test_an_objective_that_refuses_the_profile_is_one_line(command: str, tmp_path: Path) -> None:
+    manifest = tmp_path / "service.yaml"
+    profile = (SCENES.parent / "scenes/profile.yaml").read_text()
+    service = SCENES.read_text().replace("optimize: Quality", "optimize: Energy\n    quality: 0.2")
+    manifest.write_text(f"{service}\n---\n{profile}")
+    result = CliRunner().invoke(make_app(command), [command, str(manifest)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("hadis: optimize Energy needs the joules of each batch")
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_status_tells_energy_and_money_where_they_are_known() -> None:
+    plan = Plan("light", "light", 0.0, 0.0, (), 1.0, 30.0, 0.1, 0.1)
+    assert consumption_facts(plan, None) == []
+    priced = replace(plan, joules_per_image=41.96, money_per_image=0.0012345)
+    money = "0.00123 per image, 1.6 per hour of the GPUs that are ready"
+    assert consumption_facts(priced, 1.6) == [("energy", "42 J per image predicted"), ("money", money)]
+    assert consumption_facts(plan, 1.6) == [("money", "1.6 per hour of the GPUs that are ready")]
 
 
 @pytest.mark.parametrize(("installed", "missing"), [("router", "worker"), ("worker", "router")])
