@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import random
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -128,7 +129,9 @@ def test_an_objective_that_refuses_the_profile_is_one_line(command: str, tmp_pat
     profile = (SCENES.parent / "scenes/profile.yaml").read_text()
     service = SCENES.read_text().replace("optimize: Quality", "optimize: Energy\n    quality: 0.2")
     manifest.write_text(f"{service}\n---\n{profile}")
-    result = CliRunner().invoke(make_app(command), [command, str(manifest)])
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # which would stop `hadis up` too
+        port = ["--port", str(taken.getsockname()[1])] if command == "up" else []
+        result = CliRunner().invoke(make_app(command), [command, str(manifest), *port])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("hadis: optimize Energy needs the joules of each batch")
     assert result.stderr.count("\n") == 1

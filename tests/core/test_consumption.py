@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -41,3 +42,15 @@ def test_the_price_of_an_endpoint_is_not_known() -> None:
     plan = plan_of(profile, gpuPrice=0.9)
     assert plan.heavy == "frugal"
     assert plan.money_per_image is None
+
+
+def test_the_power_of_a_batch_is_between_those_that_were_measured() -> None:
+    points = [{"batch": 1, "seconds": 1.0, "joules": 100.0}, {"batch": 3, "seconds": 2.0, "joules": 600.0}]
+    profile = profile_of({}, [{**tier(name, 0.1, None), "latency": points} for name in JOULES])
+    assert profile.power_w("light", 1) == 100.0
+    assert profile.power_w("light", 2) == pytest.approx(350 / 1.5)
+    assert profile.power_w("light", 3) == profile.power_w("light", 9) == 300.0
+    unknown = profile_of(
+        {}, [{**tier(name, 0.1, None), "latency": [points[0], {"batch": 3, "seconds": 2.0}]} for name in JOULES]
+    )
+    assert unknown.power_w("light", 1) == math.inf
