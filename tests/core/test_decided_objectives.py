@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 from hadis.api.optimize import Optimize
 from hadis.api.resources import Objective, ServiceSpec
-from hadis.planning.decide import Decision
+from hadis.api.rollout import RolloutSpec
+from hadis.planning.decide import Decision, decide
 from hadis.planning.objectives import CRITERIA, Criterion
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.queueing import Array
-from hadis.planning.snapshot import Problem
+from hadis.planning.snapshot import DemandReading, Problem
 from hadis.planning.table import Table
 from hadis.protocol.labels import EVERY_TIER
 from numpy.typing import NDArray
@@ -129,6 +130,19 @@ def test_energy_refuses_a_profile_that_does_not_tell_it(batches: tuple[int, ...]
     assert (status, reason) == ("False", "EnergyUnknown")
     assert "does not have of heavy; measure on a GPU" in message
     assert "write Cost" in message
+
+
+def test_a_new_profile_that_the_objective_refuses_is_not_tried() -> None:
+    spec = spec_of(optimize="Energy", quality=WANTED).model_copy(update={"rollout": RolloutSpec()})
+    old, new = profile_of({**JOULES}), profile_of({**JOULES, "heavy": None})
+    service = Service(old, spec)
+    service.step(0.0, 0.0, group_of(EVERY_TIER, TIERS, 8))
+    reading = DemandReading(2.0, {"router": 2.0})
+    seen = service.snapshot(2.0, reading, group_of(EVERY_TIER, TIERS, 8))
+    for candidate, told in ((new, "EnergyUnknown"), (profile_of({**JOULES, "light": 21.0}), "Comparing")):
+        decision = decide(replace(seen, candidate=candidate), service.memory)
+        assert (decision.canary is None) is (candidate is new)
+        assert conditions(decision)["ProfileRollout"][1] == told
 
 
 def test_money_takes_the_fewest_gpus_and_says_so() -> None:

@@ -227,10 +227,12 @@ def _try_candidate(
         return None, replace(memory, canary_plan=None)
     groups = reading.groups if isinstance(reading, DemandReading) else {}
     rollout = advance(memory.rollout, spec.rollout, profile, candidate, groups, snapshot.now_s)
-    rows = None if plan is None else on_cascade(candidate, plan.light, plan.heavy)
+    why_not = criterion(spec.objective).refusal(candidate)
+    rows = None if plan is None or why_not else on_cascade(candidate, plan.light, plan.heavy)
     if plan is not None and rows is None and rollout.verdict == "Comparing":
         text = f"the new profile has no rows of {plan.headline.partition(',')[0]}, which serves now"
-        rollout = replace(rollout, reason="OtherCascade", message=text)
+        why_not = why_not or Problem("OtherCascade", text)
+        rollout = replace(rollout, reason=why_not.reason, message=why_not.message)
     memory = replace(memory, rollout=rollout)
     if rollout.verdict != "Comparing" or rows is None or not any(ready.values()):
         return None, replace(memory, canary_plan=None)
