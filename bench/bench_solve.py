@@ -66,7 +66,10 @@ def profile_of(rows: list[Row], seconds: tuple[float, ...]) -> Profile:
             "name": f"tier-{i}",
             "model": "none",
             "steps": 1,
-            "latency": [{"batch": b, "seconds": one if b == 1 else 0.9 * b * one} for b in BATCHES],
+            "latency": [
+                {"batch": b, "seconds": s, "joules": 300 * s}
+                for b, s in ((b, one if b == 1 else 0.9 * b * one) for b in BATCHES)
+            ],
         }
         for i, one in enumerate(seconds)
     ]
@@ -117,7 +120,7 @@ def main() -> None:
     for name, profile, slo, gpus, most_rps, calls, refine in cases():
         for shared, optimize in itertools.product((True, False), Optimize):
             median = float(np.median([row.quality for row in profile.configurations]))
-            objective = Objective(latency=slo, optimize=optimize, quality=median)
+            objective = Objective(latency=slo, optimize=optimize, quality=median, gpu_price=1.0)
             solver = Solver(profile, objective, shared=shared, tuning=Tuning(refine=refine))
             timed_ms(solver, gpus, most_rps, 20, follow=True)  # numpy's first calls are slow
             taken = timed_ms(solver, gpus, most_rps, calls, follow=True)

@@ -24,9 +24,11 @@ class OperatorSettings(BaseSettings):
         env_prefix="HADIS_OPERATOR_", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    router_image: str = "hadis-router:latest"
-    worker_image: str = "hadis-worker:latest"
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    router_image: str = Field("hadis-router:latest", description="Image of the routers.")
+    worker_image: str = Field("hadis-worker:latest", description="Image of the workers.")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        "IfNotPresent", description="When nodes pull these images."
+    )
     image_pull_secrets: list[str] = Field([], description="JSON list of names of Secrets in the services' namespaces.")
     propagated_labels: list[str] = Field(
         [],

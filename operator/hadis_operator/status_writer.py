@@ -10,6 +10,7 @@ from hadis.api.conditions import Condition, with_times
 from hadis.api.crd import GROUP, VERSION
 from hadis.api.status import CHANGES_KEPT, DemandStatus, FetchStatus, PlanChangeStatus, PlanStatus, ServiceStatus
 from hadis.kube.client import ApiError, Kube
+from hadis.planning.consumption import money_per_hour
 from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan
 from hadis.planning.rollout import CONDITION as ROLLOUT
@@ -56,8 +57,10 @@ class StatusWriter:
         if decision.planned:
             gpus = gpu_counts(snapshot)
             status = status_of(status, decision, gpus)
-            status = status.model_copy(update={"workers": gpus["existing"], "selector": gpu_workers(self._name)})
-            metrics.record(self._namespace, self._name, decision, gpus)
+            money = money_per_hour(snapshot.spec, gpus["existing"])
+            held = {"workers": gpus["existing"], "selector": gpu_workers(self._name), "money_per_hour": money}
+            status = status.model_copy(update=held)
+            metrics.record(self._namespace, self._name, decision, gpus, money)
             if decision.plan is not None:
                 status = await self._with_change(service, decision.plan, status)
         await self._write_if_new(service, status)

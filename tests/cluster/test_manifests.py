@@ -17,6 +17,7 @@ BASIC = {"username": KEY, "password": KEY}
     [
         ({"gpus": {"min": 5, "max": 2}}, "min must not be over max"),
         ({"objective": {"latency": "4s", "optimize": "Cost"}}, "write objective.quality"),
+        ({"objective": {"latency": "4s", "optimize": "Money", "quality": 25}}, "write objective.gpuPrice"),
         ({"objective": {"latency": "soon"}}, "spec.objective.latency"),
         ({"objective": {"latency": "4s", "attainment": 1.0}}, "attainment"),
         ({"api": {"modelAliases": {"auto": "light"}}}, "auto always means that the plan decides"),

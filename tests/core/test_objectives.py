@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from documents import profile_document
 from hadis.api.resources import CascadeProfile, Objective, Optimize
-from hadis.planning.objectives import CRITERIA, Candidate, Cost, Criterion, Quality, criterion
+from hadis.planning.objectives import CRITERIA, Candidate, Cost, Criterion, Energy, Money, Quality, criterion
 from hadis.planning.placement import placement
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
@@ -56,7 +56,7 @@ def profile_of(joules: dict[str, float | None], tiers: list[dict[str, Any]] | No
 
 
 @dataclass(frozen=True)
-class Energy(Criterion):
+class Thrift(Criterion):
     """The least energy per image that reaches a quality: an objective that is not in the product."""
 
     quality: float
@@ -78,8 +78,8 @@ class Energy(Criterion):
 @pytest.fixture
 def energy() -> Iterator[Objective]:
     """The objective as a manifest would say it. An enum takes no new member at run time, so a string stands for one."""
-    name = cast(Optimize, "Energy")
-    CRITERIA[name] = lambda objective: Energy(objective.quality or 0.0)
+    name = cast(Optimize, "Thrift")
+    CRITERIA[name] = lambda objective: Thrift(objective.quality or 0.0)
     yield Objective(latency="4s", quality=WANTED).model_copy(update={"optimize": name})
     del CRITERIA[name]
 
@@ -166,16 +166,21 @@ def test_scaling_takes_an_objective_that_it_does_not_know(energy: Objective) -> 
     assert frugal.resize(2.0, sparing, 5)["heavy"] == 0
 
 
+def asked(optimize: str) -> Objective:
+    return Objective.model_validate({"latency": "4s", "optimize": optimize, "quality": WANTED, "gpuPrice": 0.8})
+
+
 def test_every_objective_of_the_api_has_a_criterion() -> None:
     assert set(CRITERIA) == set(Optimize)
     assert criterion(Objective(latency="4s", quality=WANTED)) == Quality()
-    assert criterion(Objective(latency="4s", optimize="Cost", quality=WANTED)) == Cost(WANTED)
+    for kind in (Cost, Energy, Money):
+        assert criterion(asked(kind.__name__)) == kind(WANTED)
 
 
 @pytest.mark.parametrize("optimize", Optimize)
 def test_values_are_as_routing_and_scaling_need_them(optimize: Optimize) -> None:
     table = Table(profile_of({**JOULES}), 4.0)
-    rule = criterion(Objective(latency="4s", optimize=optimize, quality=WANTED))
+    rule = criterion(asked(optimize))
     values, good = rule.values(table), rule.acceptable(table)
     assert np.isfinite(values).all()
     assert (values > 0).all()
@@ -199,7 +204,10 @@ def candidate(value: float, acceptable: bool = True, gpus: int = 4) -> Candidate
         (Cost(25), candidate(24, gpus=5), candidate(26, acceptable=False), True),
         (Cost(25), candidate(26, acceptable=False), candidate(26, acceptable=False), False),
         (Cost(25), candidate(26, acceptable=False), candidate(27, acceptable=False), True),
-        (Energy(25), candidate(200), candidate(100, acceptable=False), True),
+        (Energy(25), candidate(199.5), candidate(200), False),
+        (Energy(25), candidate(100), candidate(200), True),
+        (Money(25), candidate(24, gpus=3), candidate(20, gpus=4), True),
+        (Thrift(25), candidate(200), candidate(100, acceptable=False), True),
     ],
 )
 def test_which_plan_is_better(rule: Criterion, new: Candidate, current: Candidate, better: bool) -> None:

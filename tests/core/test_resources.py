@@ -66,6 +66,8 @@ def profile(**spec: Any) -> dict[str, Any]:
         (service(objective={"latency": "0s"}), "spec.objective.latency: write a time from 1ms"),
         (service(objective={"latency": "6s", "attainment": 1}), "spec.objective.attainment"),
         (service(objective={"latency": "6s", "optimize": "Cost"}), "needs a quality"),
+        (service(objective={"latency": "6s", "optimize": "Energy"}), "needs a quality"),
+        (service(objective={"latency": "6s", "optimize": "Money", "quality": 20}), "write objective.gpuPrice"),
         (service(queue={"weights": {"user:ann": 0}}), "spec.queue.weights.user:ann"),
         (service(queue={"weights": {"user:ann": -1}}), "spec.queue.weights.user:ann"),
         (service(queue={"weights": {"user:ann": "lots"}}), "valid number"),

@@ -131,6 +131,9 @@ def _rules(node: Schema, path: str) -> Iterator[str]:
         yield f"- `{path}`: {rule['message']}"
     for name, part in node.get("properties", {}).items():
         yield from _rules(part, f"{path}.{name}".lstrip("."))
+    for inner, at in ((node.get("items"), "[]"), (node.get("additionalProperties"), ".*")):
+        if isinstance(inner, dict):
+            yield from _rules(inner, path + at)
 
 
 # HTTP
@@ -231,7 +234,8 @@ def _variables(model: type[BaseSettings]) -> Iterator[tuple[str, str, str, str]]
     schema, prefix = model.model_json_schema(), model.model_config.get("env_prefix", "")
     for name, part in _resolved(schema, {})["properties"].items():
         required = name in schema.get("required", [])
-        yield f"`{prefix}{name.upper()}`", _type(part), _default(part, required), part.get("description", "")
+        variable = f"{prefix}{name.upper()}" if name in model.model_fields else name  # an alias has no prefix
+        yield f"`{variable}`", _type(part), _default(part, required), part.get("description", "")
 
 
 # Command line

@@ -15,7 +15,8 @@ from hadis.planning.plan import Plan, TierPlan
 from hadis.protocol.run_state import RunState
 from hadis_router.app import create_app
 
-_PLAN = Plan("light", "heavy", 0.0, 0.0, (TierPlan("light", 1, 4), TierPlan("heavy", 1, 4)), 1.0, 25.0, 1.0, 2.0)
+_TIERS = TierPlan("light", 1, 4), TierPlan("heavy", 1, 4)
+_PLAN = Plan("light", "heavy", 0.0, 0.0, _TIERS, 1.0, 25.0, 1.0, 2.0, joules_per_image=9.0, money_per_image=0.001)
 _SERVICE = {
     "apiVersion": API_VERSION,
     "kind": "DiffusionService",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_kube import FakeCluster, Request
 from hadis.api.conditions import condition
-from hadis.api.resources import ServiceSpec
+from hadis.api.resources import Objective, ServiceSpec
 from hadis.api.status import CHANGES_KEPT
 from hadis.kube.client import ApiError
 from hadis.planning.decide import Decision
@@ -19,6 +19,7 @@ from hadis_operator.observe import memory_of
 from hadis_operator.status_writer import StatusWriter
 from hadis_operator.views import ServiceView
 from kube_objects import NAME, NAMESPACE, service_object
+from prometheus_client import REGISTRY
 
 PATH = f"/apis/hadis.dev/v1alpha1/namespaces/{NAMESPACE}/diffusionservices/{NAME}"
 EVENTS = f"/api/v1/namespaces/{NAMESPACE}/events"
@@ -67,10 +68,10 @@ class Writing:
         assert service is not None
         return service
 
-    async def write(self, decision: Decision = DECIDED) -> list[Request]:
+    async def write(self, decision: Decision = DECIDED, snapshot: Snapshot = SNAPSHOT) -> list[Request]:
         """Write, and return the requests."""
         self.cluster.kube.requests.clear()
-        await self.writer.write(self.service, SNAPSHOT, decision)
+        await self.writer.write(self.service, snapshot, decision)
         return list(self.cluster.kube.requests)
 
     async def patch(self, decision: Decision = DECIDED) -> dict[str, Any]:
@@ -96,6 +97,28 @@ async def test_a_plan_is_written_unrounded_and_read_back() -> None:
     assert status.workers == 2
     assert status.selector == "hadis.dev/service=images,hadis.dev/component=worker,!hadis.dev/remote"
     assert (status.demand.forecast_rps, status.observed_generation) == (1.23, 1)
+
+
+async def test_energy_and_money_are_told_where_they_are_known() -> None:
+    writing = Writing()
+    objective = Objective(latency="4s", gpu_price=0.8)
+    priced = replace(SNAPSHOT, spec=SNAPSHOT.spec.model_copy(update={"objective": objective}))
+    known = replace(LIGHT, joules_per_image=20.0, money_per_image=0.001)
+    names = ("plan_image_joules", "plan_image_money", "money_per_hour")
+
+    def gauges() -> list[float | None]:
+        labels = {"namespace": NAMESPACE, "service": NAME}
+        return [REGISTRY.get_sample_value(f"hadis_operator_{name}", labels) for name in names]
+
+    await writing.write(replace(DECIDED, plan=known), priced)
+    status = writing.service.status
+    assert status.plan.active == known
+    assert status.money_per_hour == 1.6  # of two GPUs, one of which is not ready yet
+    assert gauges() == [20.0, 0.001, 1.6]
+    writing.now_s = 60.0
+    await writing.write()
+    assert writing.service.status.money_per_hour is None
+    assert gauges() == [None, None, None]
 
 
 async def test_nothing_is_written_when_nothing_is_new() -> None:

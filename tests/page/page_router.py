@@ -51,7 +51,8 @@ class PageRouter:
 
     def start(self) -> None:
         """Serve."""
-        spec = {"profile": "two", "objective": {"latency": "8s"}, "gpus": {"max": 2}, "queue": {"limit": self.limit}}
+        objective = {"latency": "8s", "gpuPrice": 0.8}
+        spec = {"profile": "two", "objective": objective, "gpus": {"max": 2}, "queue": {"limit": self.limit}}
         service = DiffusionService.read(
             {"apiVersion": API_VERSION, "kind": "DiffusionService", "metadata": {"name": "two"}, "spec": spec}
         )

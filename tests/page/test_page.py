@@ -161,6 +161,15 @@ def test_a_slow_worker_is_said_in_words_beside_what_it_runs(page: Page, router: 
     expect(workers).to_have_text(["1: light", re.compile(f"^2: light, {slow}$")])
 
 
+def test_energy_and_money_are_told_where_they_are_known(page: Page, router: PageRouter) -> None:
+    money = page.locator("#facts div", has=page.locator("dt", has_text="money")).locator("dd")
+    expect(money).to_have_text(["– per image, 1.6 per hour"])
+    assert page.locator("#facts dt", has_text="energy").count() == 0
+    router.plan = replace(DEFERS, joules_per_image=41.96, money_per_image=0.0012345)
+    expect(money).to_have_text(["0.00123 per image, 1.6 per hour"])
+    expect(page.locator("#facts div", has_text="energy predicted")).to_contain_text("42 J per image")
+
+
 def test_workers_that_are_missing_load_and_shared_ones_do_not(page: Page, router: PageRouter) -> None:
     tiers = (TierPlan("light", 1, 4), TierPlan("heavy", 2, 4))
     router.plan = replace(DEFERS, tiers=tiers)

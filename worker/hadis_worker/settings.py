@@ -30,13 +30,17 @@ class WorkerSettings(BaseSettings):
     manifest: Path = Field(description="File with the DiffusionService and its CascadeProfile.")
     tiers: Annotated[tuple[str, ...], NoDecode] = Field((), description="Tiers to load, with commas; none: all.")
     models: Path | None = Field(None, description="Folder that relative model paths start from; none: the manifest's.")
-    host: str = "127.0.0.1"
-    port: int = Field(8100, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8100, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
     threads: int = Field(
         0, ge=0, le=1024, description="Threads that torch computes with; 0: OMP_NUM_THREADS, else one per CPU."
     )
-    omp_num_threads: str = Field("", validation_alias="OMP_NUM_THREADS", description="As OpenMP reads it.")
-    device: Literal["auto", "cuda", "cpu"] = "auto"
+    omp_num_threads: str = Field(
+        "", validation_alias="OMP_NUM_THREADS", description="As OpenMP reads it: of a list, the first number counts."
+    )
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        "auto", description="Where models compute; auto: on the GPU, where there is one."
+    )
     compile_cache: Path | None = Field(
         None, description="Folder that workers share compiled models in; none: torch's own."
     )

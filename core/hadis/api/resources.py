@@ -6,7 +6,6 @@ The same documents serve Kubernetes and `hadis up`. Quality is a distance: lower
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
@@ -16,6 +15,8 @@ from hadis.api.cascades import MOST_CELLS, Cascade
 from hadis.api.difficulty import Difficulty as Difficulty
 from hadis.api.fields import Duration, Fields, Name, Positive, PositiveDuration, Share, between, parse_duration_s
 from hadis.api.images_api import ImagesApi
+from hadis.api.optimize import OBJECTIVES, needs_of_objectives
+from hadis.api.optimize import Optimize as Optimize
 from hadis.api.pipeline import InsidePath
 from hadis.api.prometheus import MetricsSource
 from hadis.api.rollout import RolloutSpec
@@ -43,30 +44,11 @@ class Metadata(Fields):
     annotations: dict[str, str] = {}
 
 
-class Optimize(StrEnum):
-    """What is optimised within the latency objective; `hadis.planning.objectives` says what each means for plans."""
-
-    QUALITY = "Quality"
-    COST = "Cost"
-
-    @property
-    def needs_quality(self) -> bool:
-        """Whether the objective must name a quality to reach."""
-        return self is not Optimize.QUALITY
-
-
-_NEED_QUALITY = [optimize.value for optimize in Optimize if optimize.needs_quality]
-
-
 class Objective(Fields):
     """What to reach: a latency objective, and what to optimise under it."""
 
     rules = (
-        Rule(
-            f"!(self.optimize in {_NEED_QUALITY}) || has(self.quality)",
-            lambda objective: not objective.optimize.needs_quality or objective.quality is not None,
-            f"optimize: {' or '.join(_NEED_QUALITY)} needs a quality to reach; write objective.quality",
-        ),
+        *needs_of_objectives(),
         Rule(
             "!has(self.firstImage) || duration(self.firstImage) >= duration(self.latency)",
             lambda objective: (
@@ -76,10 +58,7 @@ class Objective(Fields):
             "firstImage must not be shorter than latency",
         ),
     )
-    optimize: Optimize = Field(
-        Optimize.QUALITY,
-        description="Quality: the best that the GPUs allow. Cost: the fewest GPUs that reach `quality`.",
-    )
+    optimize: Optimize = Field(Optimize.QUALITY, description=OBJECTIVES)
     latency: PositiveDuration = Field(description="Latency objective from request to image, for example 30s.")
     first_image: PositiveDuration | None = Field(
         None,
@@ -88,7 +67,10 @@ class Objective(Fields):
     )
     attainment: float = Field(0.99, ge=0.5, lt=1, description="Share of the requests that must meet the latency.")
     quality: float | None = Field(
-        None, gt=0, description="The quality (a distance, lower is better) to reach; Cost needs one."
+        None, gt=0, description="The quality (a distance, lower is better) to reach; all but Quality need one."
+    )
+    gpu_price: Positive | None = Field(
+        None, description="Money per hour of one GPU, in any currency; what images and GPUs cost is told in it."
     )
 
 

@@ -56,6 +56,9 @@ class ServiceStatus(Fields):
     plan: PlanStatus = Field(default_factory=PlanStatus, description="The plans in force.")
     demand: DemandStatus = Field(default_factory=DemandStatus, description="The demand as the operator reads it.")
     gpus: str = Field("", description="GPUs ready / existing / allowed.")
+    money_per_hour: float | None = Field(
+        None, description="Money per hour of the GPUs that workers hold, with `objective.gpuPrice`."
+    )
     workers: int = Field(0, description="GPUs that workers hold, as the scale subresource tells them.")
     selector: str = Field("", description="Selector of their pods, for autoscalers that read the scale subresource.")
     wanted_by_tier: dict[str, int] = Field(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any
 
 import typer
+from rich.markup import escape
+
+from hadis.cli.extras import missing_extras
 
 _ANY_WORDS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -27,15 +30,11 @@ def make_app(only: str | None = None) -> typer.Typer:
     app.callback()(lambda: None)
     entries = sorted(entry_points(group="hadis.commands"), key=lambda e: e.name)
     for entry in [e for e in entries if e.name == only] or entries:
-        try:
-            command = entry.load()
-        except ModuleNotFoundError as error:
-            extra = _missing_extra(entry, error)
-            if extra is None:
-                raise
-            explain = f"Needs the {extra}: pip install 'hadis[{extra}]'."
-            app.command(entry.name, help=explain, context_settings=_ANY_WORDS)(_missing(entry.name, extra))
+        if extras := missing_extras(entry):
+            explain = escape(f"Needs {_how_to_install(extras)}.")  # else the extra is taken for markup
+            app.command(entry.name, help=explain, context_settings=_ANY_WORDS)(_missing(entry.name, extras))
             continue
+        command = entry.load()
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=entry.name)
         else:
@@ -43,19 +42,13 @@ def make_app(only: str | None = None) -> typer.Typer:
     return app
 
 
-def _missing_extra(entry: EntryPoint, error: ModuleNotFoundError) -> str | None:
-    """Return the extra without which a command cannot be loaded; None where the fault is ours.
-
-    Each component's package is hadis_EXTRA, so an entry point's module tells its extra.
-    """
-    package, missing = entry.module.split(".")[0], error.name or ""
-    ours = missing.split(".")[0] in ("hadis", package) and missing != package
-    return package.removeprefix("hadis_") if package != "hadis" and not ours else None
+def _how_to_install(extras: tuple[str, ...]) -> str:
+    return f"the {' and the '.join(extras)}: pip install 'hadis[{','.join(extras)}]'"
 
 
-def _missing(name: str, extra: str) -> Callable[[], Any]:
+def _missing(name: str, extras: tuple[str, ...]) -> Callable[[], Any]:
     def command() -> None:
-        raise fail(f"{name} needs the {extra}: pip install 'hadis[{extra}]'")
+        raise fail(f"{name} needs {_how_to_install(extras)}")
 
     return command
 

@@ -12,6 +12,7 @@ from hadis.api.manifest import ManifestError, read_manifest
 from hadis.cli import fail
 from hadis.cli.tables import LOWER_IS_BETTER, columns, console
 from hadis.planning.fleet import is_shared
+from hadis.planning.objectives import criterion
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
 from hadis.planning.solve import Solver
@@ -30,6 +31,8 @@ def plan(
     except ManifestError as error:
         raise fail(str(error)) from None
     spec, profile = documents.service.spec, Profile(documents.profile)
+    if (problem := criterion(spec.objective).refusal(profile)) is not None:
+        raise fail(problem.message)
     each, bounds = spec.worker.gpus_per_worker, spec.worker_bounds
     solver = Solver(profile, spec.objective, shared=is_shared(spec, profile), gpus_per_worker=each)
     table = columns("rps", "<plan", "GPUs", "batch", "quality", "latency", caption=_CAPTION)

@@ -11,7 +11,7 @@ from rich.table import Table
 from hadis.cli.client import DEFAULT_URL, Key, Url, fetch_status
 from hadis.cli.plan import gpus_of
 from hadis.cli.tables import LOWER_IS_BETTER, console, facts
-from hadis.planning.plan import read_plan
+from hadis.planning.plan import Plan, read_plan
 
 
 def status(
@@ -41,6 +41,7 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
         lines += [
             ("workers by tier", counts),
             ("quality", f"{plan.quality:.4g} predicted ({LOWER_IS_BETTER})"),
+            *consumption_facts(plan, document.get("money_per_hour")),
             ("why", plan.reason),
         ]
     lines += [
@@ -57,6 +58,14 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
         within = f"within {document['slo_s']:g} s"
         lines.append((within, f"{document['attainment']:.1%} (asked {document['asked_attainment']:.0%})"))
     return lines
+
+
+def consumption_facts(plan: Plan, money_per_hour: float | None) -> list[tuple[str, str]]:
+    """Return what images and GPUs consume, as far as it is known."""
+    known = ((plan.money_per_image, "per image"), (money_per_hour, "per hour of the GPUs that are ready"))
+    money = ", ".join(f"{value:.3g} {words}" for value, words in known if value is not None)
+    joules = [] if plan.joules_per_image is None else [("energy", f"{plan.joules_per_image:.3g} J per image predicted")]
+    return joules + ([("money", money)] if money else [])
 
 
 def _ended(ended_rps: dict[str, dict[str, float]]) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from hadis.cli.gpus import assign, list_devices, threads_per_worker
 from hadis.cli.local_workers import LocalWorkers, Place
 from hadis.cli.processes import Child, ChildRefused, Component
 from hadis.planning.fleet import is_shared
+from hadis.planning.objectives import criterion
 from hadis.planning.profile import Profile
 from hadis.protocol.address import http_url
 from hadis.protocol.api_keys import api_keys
@@ -47,7 +48,10 @@ def up(
     try:
         read = read_manifest(manifest)
         count = workers if workers is not None else max(1, read.service.spec.worker_bounds.max)
-        if not Profile(read.profile).local_tiers:
+        profile = Profile(read.profile)
+        if (problem := criterion(read.service.spec.objective).refusal(profile)) is not None:
+            raise ValueError(problem.message)
+        if not profile.local_tiers:
             count = 0
         api_keys(read.profile.spec.tiers, os.environ)  # else each worker would refuse its settings
         devices = assign(list_devices(os.environ), count, read.service.spec.worker.gpus_per_worker)

@@ -39,6 +39,7 @@ from hadis.planning.fleet import (
 )
 from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
 from hadis.planning.idle import followed_rest, resting_workers
+from hadis.planning.objectives import criterion
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
@@ -80,6 +81,8 @@ class Decision:
 def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Decision:
     """Return what to do about one service now."""
     profile = snapshot.profile
+    if not isinstance(profile, Problem):
+        profile = criterion(snapshot.spec.objective).refusal(profile) or profile
     if isinstance(snapshot.reading, DemandReading):
         snapshot = replace(snapshot, reading=believed(snapshot.reading, snapshot.now_s))
     conditions = [profile_condition(profile)]
@@ -226,10 +229,12 @@ def _try_candidate(
         return None, replace(memory, canary_plan=None)
     groups = reading.groups if isinstance(reading, DemandReading) else {}
     rollout = advance(memory.rollout, spec.rollout, profile, candidate, groups, snapshot.now_s)
-    rows = None if plan is None else on_cascade(candidate, plan.light, plan.heavy)
+    why_not = criterion(spec.objective).refusal(candidate)
+    rows = None if plan is None or why_not else on_cascade(candidate, plan.light, plan.heavy)
     if plan is not None and rows is None and rollout.verdict == "Comparing":
         text = f"the new profile has no rows of {plan.headline.partition(',')[0]}, which serves now"
-        rollout = replace(rollout, reason="OtherCascade", message=text)
+        why_not = why_not or Problem("OtherCascade", text)
+        rollout = replace(rollout, reason=why_not.reason, message=why_not.message)
     memory = replace(memory, rollout=rollout)
     if rollout.verdict != "Comparing" or rows is None or not any(ready.values()):
         return None, replace(memory, canary_plan=None)

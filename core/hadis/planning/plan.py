@@ -50,6 +50,13 @@ class Plan:
     feasible: bool = Field(default=True, description="Whether the plan keeps up with the demand within the objective.")
     reason: str = Field(default="", description="Why this plan, in words a person can act on.")
     generation: int = Field(default=0, description="Grows with each plan that routes differently.")
+    joules_per_image: float | None = Field(
+        default=None, description="Predicted energy per image, where the profile has that of batches."
+    )
+    money_per_image: float | None = Field(
+        default=None,
+        description="Predicted money per image, with `objective.gpuPrice`: of the time in which GPUs work for it.",
+    )
 
     @property
     def gpus(self) -> int:

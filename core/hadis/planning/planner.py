@@ -132,7 +132,7 @@ class Planner:
         each = self._gpus_per_worker
         loads = [f"{sum(on_gpus) * each:.3g} of {gpus * each} GPUs' time"] if on_gpus else []
         loads += [f"{part:.3g} of {count} slots of {tier}" for tier, count, part in of_tier if tier in remote and part]
-        why = "best quality" if route.keeps_up else "too few GPUs are ready"
+        why = self._solver.routing_reason(route.row) if route.keeps_up else "too few GPUs are ready"
         reason = f"{why}: {demand_rps:.3g} requests/s take {', '.join(loads) or 'nothing'}"
         return self._solver.plan_of(allocation, demand_rps, reason, feasible=route.keeps_up)
 

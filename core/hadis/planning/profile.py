@@ -93,6 +93,18 @@ class Profile:
         joules = next(point.joules for point in self._points[tier, None] if point.batch == batch)
         return math.inf if joules is None else joules
 
+    def power_w(self, tier: str, batch: int) -> float:
+        """Return the watts that a batch of a tier's first image size draws, energy being linear between measured ones.
+
+        They are infinite where they are not known.
+        """
+        points = self._points[tier, None]
+        joules = [math.inf if point.joules is None else point.joules for point in points]
+        if math.inf in joules:
+            return math.inf
+        batch = min(batch, points[-1].batch)
+        return float(np.interp(batch, [p.batch for p in points], joules)) / _interpolated_s(points, batch)
+
     @cached_property
     def _points(self) -> dict[tuple[str, str | None], tuple[BatchLatency, ...]]:
         """By tier and image size; None is the tier's first."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from hadis.planning.objectives import criterion
 from hadis.planning.plan import Plan
 from hadis.planning.snapshot import Problem, Snapshot
 
 
 def shortfall(snapshot: Snapshot, target: Plan | None) -> Problem | None:
     """Return why the target cannot be what the spec asks for; None where nothing stands in its way."""
-    objective = snapshot.spec.objective
     if target is not None and not target.feasible:
         return Problem("TooFewGpus", target.reason)
-    if target is not None and objective.optimize.needs_quality and target.quality > (objective.quality or 0.0):
-        text = f"objective.quality {objective.quality:g} is not reached; the best on {snapshot.gpus.max} GPUs is"
-        return Problem("QualityNotReached", f"{text} {target.quality:.4g}")
-    return _no_cascade(snapshot)
+    missing = criterion(snapshot.spec.objective).shortfall(target, snapshot.gpus.max) if target is not None else None
+    return missing or _no_cascade(snapshot)
 
 
 def _no_cascade(snapshot: Snapshot) -> Problem | None:

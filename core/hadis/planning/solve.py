@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hadis.api.fields import parse_duration_s
+from hadis.planning.consumption import image_joules, image_money
 from hadis.planning.objectives import Candidate, criterion
 from hadis.planning.placement import MOST_GPUS, Allocation, fewest, placement
 from hadis.planning.plan import Plan, TierPlan
@@ -41,7 +42,7 @@ class Solver:
         gpus_per_worker: int = 1,
     ) -> None:
         """Prepare the arrays."""
-        self._gpus_per_worker = gpus_per_worker
+        self._gpus_per_worker, self._gpu_price = gpus_per_worker, objective.gpu_price
         self._slo_s, self._tuning = parse_duration_s(objective.latency), tuning
         self.table = cached_table(profile, self._slo_s, refine=tuning.refine)
         self.criterion = criterion(objective)
@@ -74,6 +75,10 @@ class Solver:
         return self.plan_of(
             allocation, demand_rps, f"{reason}, for {demand_rps:.3g} requests/s on {self._gpus(gpus)} GPUs"
         )
+
+    def routing_reason(self, row: int) -> str:
+        """Return why a row is the one for GPUs that are there, in words for people."""
+        return self.criterion.routing_reason(acceptable=bool(self._reaches[row]))
 
     def _gpus(self, workers: int) -> int:
         return workers * self._gpus_per_worker
@@ -161,6 +166,8 @@ class Solver:
             heavy_latency_s=allocation.heavy_latency_s,
             feasible=feasible,
             reason=reason,
+            joules_per_image=image_joules(self.table, allocation.row),
+            money_per_image=image_money(self.table, allocation.row, self._gpu_price, self._gpus_per_worker),
         )
 
 

@@ -11,6 +11,11 @@ def cpu_count() -> int:
 
 
 def omp_threads(value: str | None) -> int | None:
-    """Return the threads that a value of OMP_NUM_THREADS asks for; None where it is no whole number over 0."""
-    text = (value or "").strip()
-    return int(text) if text.isascii() and text.isdigit() and int(text) > 0 else None
+    """Return the threads that a value of OMP_NUM_THREADS asks for; None where it is none that OpenMP takes.
+
+    OpenMP takes a list with a number for each level of nesting: we compute at the first.
+    """
+    levels = [level.strip() for level in (value or "").split(",")]
+    if not all(level.isascii() and level.isdigit() and int(level) > 0 for level in levels):
+        return None
+    return int(levels[0])

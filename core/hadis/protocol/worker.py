@@ -38,7 +38,9 @@ class EditKey(NamedTuple):
 class WireEdit(Fields):
     """What an image is made from; images and mask are named by the number of their part, from 0."""
 
-    images: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, max_length=MOST_EDIT_IMAGES)
+    images: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        min_length=1, max_length=MOST_EDIT_IMAGES, description="What it is made from."
+    )
     mask: int | None = Field(None, ge=0, description="Where it is fully transparent, the first image is made anew.")
     strength: float | None = Field(None, ge=LEAST_STRENGTH, le=1, description="Share of the steps that are made.")
 
@@ -56,25 +58,25 @@ class WireEdit(Fields):
 class WireJob(Fields):
     """One image to make. None means: as the tier's profile says."""
 
-    id: str
+    id: str = Field(description="Name of the job in the answer.")
     request_id: str | None = Field(None, max_length=128, description="The id of its request, for logs.")
-    prompt: str
-    negative_prompt: str | None = None
-    seed: int = Field(ge=0, lt=2**63)
-    size: str | None = None
-    steps: int | None = Field(None, ge=1, le=1000)
-    guidance: float | None = Field(None, ge=0, le=100)
-    format: Format = "png"
-    compression: int = Field(90, ge=0, le=100)
-    edit: WireEdit | None = None
+    prompt: str = Field(description="What to draw.")
+    negative_prompt: str | None = Field(None, description="What not to draw.")
+    seed: int = Field(ge=0, lt=2**63, description="Of the noise that the image begins from.")
+    size: str | None = Field(None, description="Width x height of the image, in pixels.")
+    steps: int | None = Field(None, ge=1, le=1000, description="Denoising steps.")
+    guidance: float | None = Field(None, ge=0, le=100, description="Scale of guidance.")
+    format: Format = Field("png", description="Format of the image's file.")
+    compression: int = Field(90, ge=0, le=100, description="Quality of jpeg and webp.")
+    edit: WireEdit | None = Field(None, description="What the image is made from, where that is not the prompt alone.")
 
 
 class GenerateBatch(Fields):
     """Jobs that one tier makes in one batch: their size, steps, guidance and kind of edit are alike."""
 
-    tier: str
-    jobs: Annotated[tuple[WireJob, ...], Field(min_length=1, max_length=1024)]
-    discriminate: bool = False
+    tier: str = Field(description="Name of the tier that makes them.")
+    jobs: Annotated[tuple[WireJob, ...], Field(min_length=1, max_length=1024, description="The images to make.")]
+    discriminate: bool = Field(False, description="Say how confident the discriminator is in each image.")
     _inputs: tuple[bytes, ...] = PrivateAttr(())
 
     @property

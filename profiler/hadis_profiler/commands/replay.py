@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 from hadis.api.fields import parse_duration_s
+from hadis.api.optimize import Optimize
 from hadis.api.resources import ServiceSpec
 from hadis.cli.tables import LOWER_IS_BETTER, console, facts
 from hadis.planning.fleet import is_shared
@@ -19,11 +20,14 @@ from rich.table import Table
 
 from hadis_profiler.commands.trace_options import (
     AttainmentOption,
+    GpuPriceOption,
+    OptimizeOption,
     ProfileOption,
     PromptsOption,
     SizesOption,
     SloOption,
     TraceOption,
+    consumed,
     one_line,
     read_inputs,
 )
@@ -33,6 +37,7 @@ from hadis_profiler.replay.log import Log
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import POLICIES
 from hadis_profiler.replay.quality import Summary
+from hadis_profiler.replay.run import Aim
 from hadis_profiler.replay.simulate import Outcome, Ran
 
 _WORLD = "What goes otherwise than the profile says"
@@ -78,6 +83,11 @@ def replay_command(
     ] = None,
     change_cost: Annotated[str, typer.Option(help="Time a dedicated GPU takes to change its tier.")] = "5s",
     attainment: AttainmentOption = 0.99,
+    optimize: OptimizeOption = Optimize.QUALITY,
+    quality: Annotated[
+        float | None, typer.Option(min=0, help="Quality to reach (a distance, lower is better), but for Quality.")
+    ] = None,
+    gpu_price: GpuPriceOption = None,
     seed: Annotated[int, typer.Option(help="Of whatever is drawn: prompts, policies, disturbances.")] = 0,
     speed: SpeedOption = None,
     noise: NoiseOption = "0",
@@ -111,9 +121,8 @@ def replay_command(
             throttle=throttle or (), lose=lose or (), burst=burst or (), drift=drift, routers=routers,
         )  # fmt: skip
         mix = read_clients(clients, weights)
-        inputs = replace(
-            read_inputs(profile, trace, prompts, slo, attainment, seed, sizes), disturbances=disturbances, clients=mix
-        )
+        read = read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, Aim(optimize, quality, gpu_price))
+        inputs = replace(read, disturbances=disturbances, clients=mix)
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": gpus}, "objective": {"latency": slo}})
         shared = placement == "shared" if placement else is_shared(spec, inputs.profile)
         change_s = 0.0 if shared else parse_duration_s(change_cost)
@@ -124,7 +133,7 @@ def replay_command(
         if timeline and plot:
             title = f"{policy}, {gpus} GPUs, SLO {slo}: quality {summary.quality:.2f}"
             timeline.draw(plot, title, parse_duration_s(slo))
-    console().print(_table(summary, ran))
+    console().print(_table(summary, ran, None if gpu_price is None else gpus * gpu_price))
 
 
 @contextlib.contextmanager
@@ -147,7 +156,7 @@ def _progress(trace: Path, log: Log | None) -> Iterator[Callable[[Outcome], None
         yield take
 
 
-def _table(s: Summary, ran: Ran) -> Table:
+def _table(s: Summary, ran: Ran, hour_money: float | None) -> Table:
     lines = {
         "requests": f"{s.requests}",
         "quality": f"{s.quality:.4g} ({LOWER_IS_BETTER})",
@@ -159,6 +168,7 @@ def _table(s: Summary, ran: Ran) -> Table:
         "forwarded": f"{ran.forwarded} requests, by routers that do not own their queue",
         "speed": f"{ran.virtual_s:.0f} s in {ran.wall_s:.1f} s: {ran.virtual_s / ran.wall_s:.0f} times real time",
     }
+    lines |= consumed(s, ran, hour_money)
     told_apart = (s.clients if any(s.clients) else {}) | (s.sizes if len(s.sizes) > 1 else {})
     for name, served in told_apart.items():
         lines[name] = (

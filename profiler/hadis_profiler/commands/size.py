@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from hadis.api.optimize import Optimize
 from hadis.api.resources import ServiceSpec
 from hadis.cli import fail
 from hadis.cli.tables import LOWER_IS_BETTER, columns, console
@@ -14,16 +15,21 @@ from hadis.planning.fleet import is_shared
 
 from hadis_profiler.commands.trace_options import (
     AttainmentOption,
+    GpuPriceOption,
+    OptimizeOption,
     ProfileOption,
     PromptsOption,
     SizesOption,
     SloOption,
     TraceOption,
+    consumed,
     one_line,
     read_inputs,
 )
 from hadis_profiler.replay.plot import draw_sizes
 from hadis_profiler.replay.quality import Summary
+from hadis_profiler.replay.run import Aim
+from hadis_profiler.replay.simulate import Ran
 
 
 def size_command(
@@ -35,6 +41,8 @@ def size_command(
     max_gpus: Annotated[int, typer.Option(min=1, max=4096, help="Look no further than this.")] = 256,
     attainment: AttainmentOption = 0.99,
     sizes: SizesOption = None,
+    optimize: OptimizeOption = Optimize.QUALITY,
+    gpu_price: GpuPriceOption = None,
     seed: Annotated[int, typer.Option(help="Of drawn prompts and sizes.")] = 0,
     plot: Annotated[
         Path | None, typer.Option(help="Write a picture of quality and violations against GPUs here.")
@@ -46,30 +54,36 @@ def size_command(
     --quality 0.11
     """
     with one_line():
-        inputs = read_inputs(profile, trace, prompts, slo, attainment, seed, sizes)
+        aim = Aim(optimize, quality or None, gpu_price)
+        inputs = read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, aim)
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": 1}, "objective": {"latency": slo}})
         shared = is_shared(spec, inputs.profile)
         with console(stderr=True).status("replaying") as status:
-            seen: dict[int, Summary] = {}
+            seen: dict[int, tuple[Summary, Ran]] = {}
 
             def enough(gpus: int) -> bool:
                 if gpus not in seen:
                     status.update(f"replaying on {gpus} GPUs")
-                    seen[gpus] = inputs.run("hadis", gpus, shared, 0.0, seed, lambda o: None)[0]
-                return seen[gpus].quality <= quality and seen[gpus].violations <= 1 - attainment
+                    seen[gpus] = inputs.run("hadis", gpus, shared, 0.0, seed, lambda o: None)
+                return good(seen[gpus][0])
+
+            def good(s: Summary) -> bool:
+                return s.quality <= quality and s.violations <= 1 - attainment
 
             fewest = fewest_gpus(enough, max_gpus)
-        rows = [(n, s.quality, s.violations) for n, s in sorted(seen.items())]
+        rows = [(n, s.quality, s.violations) for n, (s, _) in sorted(seen.items())]
         if plot:
             draw_sizes(plot, rows, quality, 1 - attainment)
     table = columns("GPUs", "quality", "violations", "p99", "enough", caption=f"quality: {LOWER_IS_BETTER}")
-    for n, s in sorted(seen.items()):
-        good = s.quality <= quality and s.violations <= 1 - attainment
-        table.add_row(str(n), f"{s.quality:.4g}", f"{s.violations:.2%}", f"{s.p99_s:.2f} s", "yes" if good else "no")
+    for n, (s, _) in sorted(seen.items()):
+        enough_here = "yes" if good(s) else "no"
+        table.add_row(str(n), f"{s.quality:.4g}", f"{s.violations:.2%}", f"{s.p99_s:.2f} s", enough_here)
     console().print(table)
     if fewest is None:
         raise fail(f"{max_gpus} GPUs do not reach quality {quality:g} within {slo}; ask for less, or raise --max-gpus")
-    console().print(f"{fewest} GPU{'s' * (fewest > 1)}" + (f"; picture: {plot}" if plot else ""))
+    told = consumed(*seen[fewest], None if gpu_price is None else fewest * gpu_price)
+    extra = [f"{name}: {text}" for name, text in told.items()] + ([f"picture: {plot}"] if plot else [])
+    console().print("; ".join([f"{fewest} GPU{'s' * (fewest > 1)}", *extra]))
 
 
 def fewest_gpus(enough: Callable[[int], bool], most: int) -> int | None:

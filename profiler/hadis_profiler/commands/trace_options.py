@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +11,16 @@ from typing import Annotated
 import typer
 from hadis.api.fields import parse_duration_s
 from hadis.api.manifest import ManifestError, read_profile
+from hadis.api.optimize import Optimize
+from hadis.api.resources import Objective
 from hadis.cli import fail
+from hadis.planning.objectives import criterion
 from hadis.planning.profile import Profile
 
 from hadis_profiler.replay.inputs import InputError, drawn_prompts, read_prompts
-from hadis_profiler.replay.run import Inputs
+from hadis_profiler.replay.quality import Summary
+from hadis_profiler.replay.run import Aim, Inputs
+from hadis_profiler.replay.simulate import Ran
 from hadis_profiler.replay.sizes import read_sizes
 
 ProfileOption = Annotated[Path, typer.Option("--profile", help="YAML with a CascadeProfile.")]
@@ -32,6 +38,12 @@ SizesOption = Annotated[
         "takes its time in proportion to its pixels.",
     ),
 ]
+OptimizeOption = Annotated[
+    Optimize, typer.Option("--optimize", case_sensitive=False, help="What to optimise within the SLO.")
+]
+GpuPriceOption = Annotated[
+    float | None, typer.Option("--gpu-price", min=0.000001, help="Money per GPU hour, to tell what images cost.")
+]
 AttainmentOption = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of requests within the SLO.")]
 
 
@@ -45,11 +57,35 @@ def one_line() -> Iterator[None]:
 
 
 def read_inputs(
-    profile: Path, trace: Path, prompts: Path | None, slo: str, attainment: float, seed: int, sizes: str | None
+    profile: Path,
+    trace: Path,
+    prompts: Path | None,
+    slo: str,
+    attainment: float,
+    seed: int,
+    sizes: str | None,
+    aim: Aim,
 ) -> Inputs:
     """Return what options say of a replay; raise ValueError, or what the readers raise, for what is wrong."""
     found = Profile(read_profile(profile))
     some = read_prompts(prompts, found) if prompts else drawn_prompts(found, seed)
     if parse_duration_s(slo) <= 0:
         raise ValueError(f"--slo {slo}: must be longer than nothing")
-    return Inputs(found, some, trace, slo, attainment, sizes=read_sizes(sizes))
+    objective = Objective.read({"latency": slo, "attainment": attainment, **aim.fields})
+    if (problem := criterion(objective).refusal(found)) is not None:
+        raise ValueError(problem.message)
+    return Inputs(found, some, trace, slo, attainment, sizes=read_sizes(sizes), aim=aim)
+
+
+def consumed(s: Summary, ran: Ran, hour_money: float | None) -> dict[str, str]:
+    """Return what an image took in energy and money, as far as it is known; `hour_money` is that of all GPUs per hour.
+
+    Money is that of all GPUs for the whole trace, idle or not.
+    """
+    answered = s.requests * (1 - s.unanswered)
+    told = {}
+    if answered and math.isfinite(ran.joules):
+        told["energy"] = f"{ran.joules / answered:.3g} J per image"
+    if answered and hour_money is not None:
+        told["money"] = f"{hour_money * ran.virtual_s / 3600 / answered:.3g} per image, {hour_money:g} per hour"
+    return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Protocol
@@ -32,7 +33,7 @@ class TableTransport:
         self._ends: dict[str, asyncio.Event] = {}
         """By worker, set when its last batch ended."""
         self._lost: set[str] = set()
-        self.busy_s, self.calls, self.batches = 0.0, 0, 0
+        self.busy_s, self.joules, self.calls, self.batches = 0.0, 0.0, 0, 0
 
     async def generate(
         self,
@@ -54,14 +55,15 @@ class TableTransport:
         loop = asyncio.get_running_loop()
         factor = self._factors.draw(worker_number(url), tier, loop.time())
         seconds = self._profile.latency_s(tier, len(jobs), discriminate, jobs[0].params.size) * factor
-        self.busy_s += seconds
+        power_w = self._profile.power_w(tier, len(jobs))
+        self._worked(seconds, power_w)
         end = self._ends[url] = asyncio.Event()
         timer = loop.call_later(seconds, end.set)
         on_progress(_TAKEN)
         try:
             await asyncio.wait_for(end.wait(), timeout_s if seconds > timeout_s else None)
         except asyncio.CancelledError:
-            self.busy_s -= timer.when() - loop.time()
+            self._worked(loop.time() - timer.when(), power_w)
             timer.cancel()
             end.set()
             raise
@@ -75,6 +77,11 @@ class TableTransport:
             (JobResult(id=j.id, confidence=known[j.params.seed] if discriminate else None, service_s=seconds), _IMAGE)
             for j in jobs
         ]
+
+    def _worked(self, seconds: float, power_w: float) -> None:
+        """Count what a batch takes; below 0: what it took less, because it was cancelled."""
+        self.busy_s += seconds
+        self.joules += seconds * power_w if math.isfinite(power_w) else math.inf
 
     def lose(self, url: str) -> None:
         """Let a worker die, with the batch that it runs."""

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from hadis.api.fields import parse_duration_s
+from hadis.api.optimize import Optimize
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
 from hadis.planning.tuning import Tuning
@@ -23,6 +25,22 @@ from hadis_profiler.replay.sizes import SizeMix
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What to optimise within the latency objective, as a service's `objective` says it."""
+
+    optimize: Optimize = Optimize.QUALITY
+    quality: float | None = None
+    gpu_price: float | None = None
+    """Money per GPU hour."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of an objective; those that are None are left out."""
+        told = {"optimize": self.optimize.value, "quality": self.quality, "gpuPrice": self.gpu_price}
+        return {name: value for name, value in told.items() if value is not None}
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What one replay needs, read and checked."""
 
@@ -35,6 +53,7 @@ class Inputs:
     disturbances: Disturbances = Disturbances()
     clients: ClientMix = ClientMix()
     sizes: SizeMix = SizeMix()
+    aim: Aim = Aim()
 
     @cached_property
     def end_s(self) -> float:
@@ -60,7 +79,7 @@ class Inputs:
             {
                 "profile": profile.resource.metadata.name,
                 "gpus": {"min": gpus, "max": gpus},  # a GPU that is there costs the same when it idles
-                "objective": {"latency": self.slo, "attainment": self.attainment},
+                "objective": {"latency": self.slo, "attainment": self.attainment, **self.aim.fields},
                 "placement": "Shared" if shared else "Dedicated",
             }
         )

@@ -95,6 +95,8 @@ class Ran:
     batches: int
     forwarded: int
     """Requests that a router forwarded to another one."""
+    joules: float
+    """Energy of all batches; infinite where the profile does not tell that of each."""
 
 
 def replay(
@@ -116,7 +118,7 @@ def replay(
     workers = setting.gpus + sum(setting.profile.slots.values())
     busy = run.transport.busy_s / (workers * end_s) if end_s else 0.0
     return Ran(time.perf_counter() - began, end_s, busy, run.transport.calls, run.transport.batches,
-               run.routers.forwarded)  # fmt: skip
+               run.routers.forwarded, run.transport.joules)  # fmt: skip
 
 
 def snapshot_of(

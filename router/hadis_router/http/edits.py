@@ -48,12 +48,21 @@ def _several(one: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_EDIT_IMAGES}
 
 
+def _described(schema: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return a schema whose description begins with a sentence."""
+    return schema | {"description": f"{text}. {schema.get('description', '')}".strip()}
+
+
+_IMAGE, _IMAGES = "The image to begin from", "The images to begin from, or the one"
+_MASK = "Where it is fully transparent, the first image is made anew"
 _EDIT = _document(
     EditRequest,
-    {"image": {"anyOf": [_FILE, _several(_FILE)]}, "mask": _FILE},
-    {"images": _several(_REFERENCE), "mask": _REFERENCE},
+    {"image": _described({"anyOf": [_FILE, _several(_FILE)]}, _IMAGES), "mask": _described(_FILE, _MASK)},
+    {"images": _described(_several(_REFERENCE), _IMAGES), "mask": _described(_REFERENCE, _MASK)},
 )
-_VARIATION = _document(VariationRequest, {"image": _FILE}, {"image": _REFERENCE})
+_VARIATION = _document(
+    VariationRequest, {"image": _described(_FILE, _IMAGE)}, {"image": _described(_REFERENCE, _IMAGE)}
+)
 _ANSWERS = IMAGES | errors({**ERRORS, 415: {"description": "The body is declared as neither a form nor JSON"}})
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
+from hadis.planning.consumption import money_per_hour
 from hadis.planning.fleet import is_shared
 from hadis.planning.pareto import Front
 from hadis.planning.profile import Profile
@@ -64,6 +65,7 @@ class Gateway:
         self.max_body_bytes, self.stopping = max_body_bytes, stopping
         self.strict, self.models = spec.api.strict, Models(profile.tiers, spec.api)
         self.front = Front(profile, spec.objective, shared=is_shared(spec, profile))
+        self._spec = spec
         self.peers = peers
         self.peer_client = PeerClient(max(self.slo_s, dispatcher.first_worker.hold_s or 0.0), secret)
         self.access, self.use = access, ClientUse(access.limits_of)
@@ -76,6 +78,12 @@ class Gateway:
         """Jobs under way by their request's id, for those who ask for its progress."""
         self.owner_by_request: dict[str, str] = {}
         """For requests that were forwarded: the router that they are at."""
+
+    @property
+    def money_per_hour(self) -> float | None:
+        """Money per hour of the GPUs of the workers that are ready; None without a price."""
+        local = sum(not self.profile.slots.keys() >= set(worker.tiers) for worker in self.dispatcher.workers)
+        return money_per_hour(self._spec, local * self._spec.worker.gpus_per_worker)
 
     def take_state(self, state: RunState) -> None:
         """Follow what the source of plans and workers says."""

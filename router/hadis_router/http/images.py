@@ -75,14 +75,16 @@ class GenerateRequest(Fields):
 
     model_config = ConfigDict(alias_generator=None, extra="ignore", strict=True)
 
-    prompt: Annotated[Text, AfterValidator(says_something)] = Field(max_length=MOST_CHARACTERS)
+    prompt: Annotated[Text, AfterValidator(says_something)] = Field(
+        max_length=MOST_CHARACTERS, description="What to draw."
+    )
     model: str = Field(
         AUTO_MODEL,
         max_length=63,
         description="auto lets the plan decide; a tier's name forces that tier. The service's `modelAliases` are names "
         "too; by default dall-e-3, gpt-image-1 and other models of OpenAI's are auto.",
     )
-    n: int = Field(1, ge=1, le=10)
+    n: int = Field(1, ge=1, le=10, description="Images to make.")
     size: Annotated[str, AfterValidator(_is_size)] = Field(
         "auto",
         max_length=16,
@@ -94,7 +96,9 @@ class GenerateRequest(Fields):
         description="url: an http URL, which lives until `expires_at`. Default: url for the model names dall-e-2 and "
         "dall-e-3, as their clients expect, and b64_json for any other.",
     )
-    output_format: Annotated[Format, _refused(_NO_ANIMATIONS_OR_DRAWINGS, "gif", "svg")] = "png"
+    output_format: Annotated[Format, _refused(_NO_ANIMATIONS_OR_DRAWINGS, "gif", "svg")] = Field(
+        "png", description="Format of the images' files."
+    )
     output_compression: int = Field(90, ge=0, le=100, description="Quality of jpeg and webp.")
     quality: Literal["auto", "standard", "medium", "low", "high", "xhigh", "max", "hd"] = Field(
         "auto",
@@ -104,7 +108,7 @@ class GenerateRequest(Fields):
         Literal["auto", "opaque"], _refused("images here are opaque; write opaque or auto", "transparent")
     ] = Field("auto", description="Every image is opaque.")
     style: str | None = Field(None, description="Ignored.")
-    moderation: str | None = Field(None, description="Ignored: a tier's `safetyChecker` decides.")
+    moderation: str | None = Field(None, description="Ignored: a tier's `safety` decides.")
     complexity: str | None = Field(None, description="Ignored.")
     frame_count: _OneFrame = Field(None, description="Refused.")
     frame_duration_ms: _OneFrame = Field(None, description="Refused.")
@@ -114,10 +118,18 @@ class GenerateRequest(Fields):
     mask: _NoImage = Field(None, description="Refused.")
     safety_identifier: Text | None = Field(None, max_length=512, description="As `user`, and goes before it.")
     user: Text | None = Field(None, max_length=512, description="Whose share the request is of, without an API key.")
-    negative_prompt: Text | None = Field(None, max_length=MOST_CHARACTERS)
+    negative_prompt: Text | None = Field(
+        None,
+        max_length=MOST_CHARACTERS,
+        description='What not to draw, by tiers that take it; "": nothing. Default: the tier\'s own.',
+    )
     seed: int | None = Field(None, ge=0, lt=_SEEDS, description="Image i has the seed `seed + i`.")
-    num_inference_steps: int | None = Field(None, ge=1, le=1000)
-    guidance_scale: float | None = Field(None, ge=0, le=100)
+    num_inference_steps: int | None = Field(
+        None, ge=1, le=1000, description="Denoising steps, for a `tunable` tier that `model` names. Default: its own."
+    )
+    guidance_scale: float | None = Field(
+        None, ge=0, le=100, description="Scale of guidance, for such a tier. Default: its own."
+    )
     stream: bool = Field(False, description="Send images as server-sent events, as soon as each is made.")
     partial_images: int = Field(
         0,

@@ -178,3 +178,7 @@ class _Gauges:
             yield "plan_generation", "Generation of the plan in force.", plan.generation
             yield "plan_direct_ratio", "Share of prompts that go straight to the heavy tier.", plan.direct_ratio
             yield "plan_deferral_ratio", "Share of light images that the heavy tier makes again.", plan.deferral_ratio
+            if plan.joules_per_image is not None:
+                yield "plan_image_joules", "Predicted energy per image, where it is known.", plan.joules_per_image
+            if plan.money_per_image is not None:
+                yield "plan_image_money", "Predicted money per image, where it is known.", plan.money_per_image

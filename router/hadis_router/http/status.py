@@ -39,6 +39,7 @@ def status_document(gateway: Gateway) -> dict[str, Any]:
         "held": len(dispatcher.first_worker),
         "plan": asdict(plan) if plan else None,
         "plan_gpu_s": gpu_s if math.isfinite(gpu_s) else None,
+        "money_per_hour": gateway.money_per_hour,
         "thresholds": {"difficulty": difficulty, "confidence": confidence},
         "queues": dispatcher.queued,
         "queued_s": dispatcher.queued_s,

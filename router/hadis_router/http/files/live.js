@@ -9,6 +9,8 @@ const MEANINGS = {
   within: "The share of the last minute's images that came within the latency objective. Refused and failed ones count as missed; cancelled ones do not count.",
   "p50, p95": "Half of the last minute's images took no longer than the first, nineteen of twenty no longer than the second.",
   "quality predicted": "The distance (FID) of the images to a reference that the plan should give. Lower is better.",
+  "energy predicted": "What GPUs take for an image while they work for it, as the profile measured it.",
+  money: "Per image: the time in which GPUs work for it, at the service's price. Per hour: all GPUs that are ready, idle ones too.",
   "time per batch": "What batches really take, beside what the profile says. Plans reckon with it.",
 };
 
@@ -51,6 +53,8 @@ function showFacts(status) {
   fact("straight to heavy", plan ? percent(plan.direct_ratio) : "–");
   fact("drawn again", plan ? percent(plan.deferral_ratio) : "–");
   fact("quality predicted", precise(plan?.quality));
+  if (plan && plan.joules_per_image !== null) fact("energy predicted", `${precise(plan.joules_per_image)} J per image`);
+  if (status.money_per_hour !== null) fact("money", `${precise(plan?.money_per_image)} per image, ${precise(status.money_per_hour)} per hour`);
   fact("workers busy", `${busy} of ${status.workers.length}`);
   fact("waiting", waiting.join(", ") || "nothing");
   fact("time per batch", batchTimes(status.tiers), "wide lines");
