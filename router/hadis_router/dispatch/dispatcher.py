@@ -411,8 +411,7 @@ class Dispatcher:
                 self._retry(job, batch.tier, failed=True)
 
     def _await_heavy(self, job: Job, heavy: str) -> None:
-        if job.on_light is not None:
-            job.on_light()
+        job.show_light_image()
         self._deadlines.watch_deferral(job, self._estimates.latency_s(heavy, 1, image_size=job.params.size))
         self._put(job, heavy)
 

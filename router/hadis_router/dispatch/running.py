@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hadis.protocol.previews import Preview
 from hadis.protocol.worker import Progress, named_requests
 
 from hadis_router.dispatch.estimates import Estimates
@@ -117,8 +118,11 @@ class Runner:
         """Run a batch to its end; the owner gets every job in it back, whatever happens, except on cancellation."""
         loop, batch, worker = asyncio.get_running_loop(), run.batch, run.batch.worker
 
-        def advance(progress: Progress) -> None:
-            worker.advance(progress, batch.expected_s, loop.time())
+        def advance(told: Progress | Preview) -> None:
+            if isinstance(told, Preview):
+                batch.jobs[told.job].take_preview(told)
+            else:
+                worker.advance(told, batch.expected_s, loop.time())
 
         try:
             results = await self._transport.generate(
