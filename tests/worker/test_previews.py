@@ -17,6 +17,7 @@ from hadis.api.tier import Tier
 from hadis.protocol.worker import GenerateBatch, WireEdit, WireJob
 from hadis_worker.engine import Engine
 from hadis_worker.previews.colours import Colours, Decoding, Sample, fit
+from hadis_worker.previews.drawn import drawn_decodings
 from hadis_worker.previews.previewer import Previewer, number_due
 from hadis_worker.previews.watch import LatentsWatch
 from hadis_worker.settings import Models
@@ -197,6 +198,17 @@ def test_latents_of_another_kind_are_not_drawn() -> None:
         assert colours.draw(np.zeros(shape, np.float32), 16, 16) is None
     assert colours.draw(np.full((4, 8, 8), np.nan, np.float32), 16, 16) is None
     assert fit([], ()) is None
+
+
+def test_a_vae_of_half_precision_is_learnt_from_in_full_and_left_as_it_was() -> None:
+    seen = set[torch.dtype]()
+    vae = diffusers.AutoencoderKL(norm_num_groups=8, block_out_channels=(8,), force_upcast=True).half().eval()
+    vae.encoder.register_forward_pre_hook(lambda _, inputs: seen.add(inputs[0].dtype))
+    own = Decoding(np.zeros((4, 32, 32), np.float32), np.zeros((32, 32, 3), np.float32))
+    assert len(drawn_decodings(SimpleNamespace(vae=vae, _execution_device="cpu"), own)) == 8
+    assert (seen, vae.dtype) == ({torch.float32}, torch.float16)
+    assert drawn_decodings(SimpleNamespace(vae=vae.half(), _execution_device="nowhere"), own) == []
+    assert vae.dtype == torch.float16
 
 
 def test_nothing_is_seen_before_a_safety_checker_has_looked() -> None:

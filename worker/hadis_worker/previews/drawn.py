@@ -16,7 +16,7 @@ from hadis_worker.previews.colours import Decoding
 from hadis_worker.previews.watch import on_cpu
 
 log = logging.getLogger(__name__)
-_IMAGES, _SHAPES = 16, 3
+_IMAGES, _SHAPES = 8, 3
 _LONGEST = 256
 """Pixels of a side; where the tier's images are smaller, their shorter one."""
 
