@@ -22,7 +22,7 @@ from hadis.protocol.parts import CONTENT_TYPE
 from hadis.protocol.previews import HEADER, Preview, encode_preview
 from hadis.protocol.worker import JobResult, encode_answer
 from hadis_router.dispatch.job import Job
-from hadis_router.dispatch.partials import Partial, Partials
+from hadis_router.dispatch.partials import Partial, Partials, previews_of
 from hadis_router.dispatch.transport import OnProgress, Result, WorkerGone
 from test_api import IMAGE, PLAN, Instant, make_app
 from test_edits import PNG
@@ -41,7 +41,7 @@ class Previewing(Instant):
     ) -> list[Result]:
         """Return one picture per job."""
         for i, job in enumerate(jobs):
-            for number in range(self.too_many or job.previews(judged=discriminate)):
+            for number in range(self.too_many or previews_of(job, judged=discriminate)):
                 told(Preview(i, "32x32", f"{tier} {number}".encode()))
         await asyncio.sleep(0)
         return await super().generate(url, tier, jobs, discriminate, timeout_s, told)

@@ -18,7 +18,7 @@ from hadis.protocol.worker import GenerateBatch, WireEdit, WireJob
 from hadis_worker.engine import Engine
 from hadis_worker.previews.colours import Colours, Decoding, Sample, fit
 from hadis_worker.previews.drawn import drawn_decodings
-from hadis_worker.previews.previewer import Previewer, number_due
+from hadis_worker.previews.previewer import PreviewCount, Previewer, number_due
 from hadis_worker.previews.watch import LatentsWatch
 from hadis_worker.settings import Models
 from hadis_worker.steps import Preview, Steps
@@ -207,8 +207,19 @@ def test_a_vae_of_half_precision_is_learnt_from_in_full_and_left_as_it_was() -> 
     own = Decoding(np.zeros((4, 32, 32), np.float32), np.zeros((32, 32, 3), np.float32))
     assert len(drawn_decodings(SimpleNamespace(vae=vae, _execution_device="cpu"), own)) == 8
     assert (seen, vae.dtype) == ({torch.float32}, torch.float16)
-    assert drawn_decodings(SimpleNamespace(vae=vae.half(), _execution_device="nowhere"), own) == []
-    assert vae.dtype == torch.float16
+
+
+def test_a_vae_that_cannot_be_learnt_from_leaves_a_tier_without_previews(caplog: pytest.LogCaptureFixture) -> None:
+    scheduler, vae = SimpleNamespace(step=lambda *_: (torch.zeros(1, 4, 2, 2),)), SimpleNamespace(decode=lambda z: z)
+    scheduler.config = SimpleNamespace()
+    previewer, watch = Previewer(SimpleNamespace(scheduler=scheduler, vae=vae)), LatentsWatch()
+    call: Any = SimpleNamespace(previews=(PreviewCount("a", 3),), prompts=("p",), counter=KeptSteps(1, 4))
+    with previewer.learning(), previewer.watching(call, watch):
+        vae.decode(scheduler.step(None, None, None)[0])
+        previewer.learn(watch, np.zeros((1, 16, 16, 3), np.float32))
+    assert caplog.messages[0].startswith("no previews of SimpleNamespace: AttributeError: ")
+    previewer.show(watch, call, 1, 4)
+    assert not call.counter.kept
 
 
 def test_nothing_is_seen_before_a_safety_checker_has_looked() -> None:

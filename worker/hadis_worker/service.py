@@ -34,7 +34,7 @@ class RunningBatch:
     batch: GenerateBatch
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """Yield the parts of the answer as they come: what is done so far, not too often, and then the rest."""
+        """Yield the parts of the answer as they come: what is done and seen so far, not too often; then the rest."""
         told = None
         while not self.answer.done():
             if (progress := self.steps.progress) != told:

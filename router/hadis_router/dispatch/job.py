@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from hadis.protocol.previews import Preview
 from hadis.protocol.worker import EditKey, Format, JobResult, Progress, WireJob
 
 from hadis_router.dispatch.answer import Answer, Attempt, Outcome, ServeError, ServingPath
 from hadis_router.dispatch.edit import EditInputs
-from hadis_router.dispatch.partials import Partial, Partials
 from hadis_router.dispatch.trace import NO_TRACE, JobTrace
+
+if TYPE_CHECKING:
+    from hadis_router.dispatch.partials import Partials
 
 Preference = Literal["light", "heavy"]
 """The tier of the plan that a client prefers, by its request's `quality`."""
@@ -184,20 +185,6 @@ class Job:
         """Whether a light image is kept while the heavy one is waited for."""
         return self.tier_reason is TierReason.DEFERRED
 
-    def previews(self, *, judged: bool) -> int:
-        """Return how many previews its next batch may make; `judged`: whether a discriminator looks at the image."""
-        if self.partials is None:
-            return 0
-        chosen = self.forced_tier is not None or self.preference is not None
-        may_be_deferred = judged and self.tier_reason is TierReason.PLANNED and not chosen
-        return self.partials.previews(may_be_deferred=may_be_deferred)
-
-    def take_preview(self, preview: Preview) -> None:
-        """Show a preview of the batch that it runs in."""
-        if self.partials is not None and not self.done:
-            made_by: Literal["light", "heavy"] = "light" if self.tier == self.cascade[0] else "heavy"
-            self.partials.add(Partial(preview.image, preview.size, made_by))
-
     def may_go_to(self, tier: str) -> bool:
         """Return whether a tier can make the image, and the client named no other."""
         return self.forced_tier in (None, tier) and (self.able_tiers is None or tier in self.able_tiers)
@@ -230,11 +217,6 @@ class Job:
     def defer(self, light_image: bytes, cascade: tuple[str, str]) -> None:
         """Keep the light image while the heavy tier of a cascade makes another."""
         self.tier_reason, self.light_image, self.cascade = TierReason.DEFERRED, light_image, cascade
-
-    def show_light_image(self) -> None:
-        """Show the light image that is kept while the heavy tier makes another."""
-        if self.partials is not None and self.light_image is not None:
-            self.partials.add(Partial(self.light_image, self.attempts[-1].size, "light"))
 
     def make_stand_in(self, light: str, future: asyncio.Future[Answer]) -> Job:
         """Return a job of the light tier that makes an image for this one."""

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from hadis.protocol.previews import Preview
+
+from hadis_router.dispatch.job import Job, TierReason
+
 
 @dataclass(frozen=True, slots=True)
 class Partial:
@@ -37,3 +41,24 @@ class Partials:
         if self._shown < self._most:
             self._shown += 1
             self._show(self._shown - 1, partial)
+
+
+def previews_of(job: Job, *, judged: bool) -> int:
+    """Return how many previews a job's next batch may make; `judged`: whether a discriminator looks at its image."""
+    if job.partials is None:
+        return 0
+    chosen = job.forced_tier is not None or job.preference is not None
+    may_be_deferred = judged and job.tier_reason is TierReason.PLANNED and not chosen
+    return job.partials.previews(may_be_deferred=may_be_deferred)
+
+
+def show_preview(job: Job, preview: Preview) -> None:
+    """Show a preview of the batch that a job runs in."""
+    if job.partials is not None and not job.done:
+        job.partials.add(Partial(preview.image, preview.size, "light" if job.tier == job.cascade[0] else "heavy"))
+
+
+def show_light_image(job: Job) -> None:
+    """Show the light image of a job that is kept while the heavy tier makes another."""
+    if job.partials is not None and job.light_image is not None:
+        job.partials.add(Partial(job.light_image, job.attempts[-1].size, "light"))

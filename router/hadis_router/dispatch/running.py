@@ -17,6 +17,7 @@ from hadis.protocol.worker import Progress, named_requests
 
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.partials import show_preview
 from hadis_router.dispatch.trace import join
 from hadis_router.dispatch.transport import Result, Transport, WorkerBusy, WorkerGone
 from hadis_router.dispatch.workers import RemoteWorker
@@ -120,7 +121,7 @@ class Runner:
 
         def advance(told: Progress | Preview) -> None:
             if isinstance(told, Preview):
-                batch.jobs[told.job].take_preview(told)
+                show_preview(batch.jobs[told.job], told)
             else:
                 worker.advance(told, batch.expected_s, loop.time())
 

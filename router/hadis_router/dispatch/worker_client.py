@@ -14,6 +14,7 @@ from hadis.protocol.worker import AnswerReader
 
 from hadis_router.dispatch.edit import batch_of
 from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.partials import previews_of
 from hadis_router.dispatch.trace import headers_of
 from hadis_router.dispatch.transport import OnProgress, Result, WorkerBusy, WorkerGone
 
@@ -56,7 +57,7 @@ class HttpTransport:
         content_type, pieces = encode_batch(batch)
         limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
         headers = {**self._headers, "content-type": content_type, **headers_of([job.trace for job in jobs])}
-        headers |= preview_headers([job.previews(judged=discriminate) for job in jobs])
+        headers |= preview_headers([previews_of(job, judged=discriminate) for job in jobs])
 
         async def ask() -> aiohttp.ClientResponse:
             body = pieces[0] if len(pieces) == 1 else _sent(pieces)

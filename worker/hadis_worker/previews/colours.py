@@ -54,7 +54,10 @@ class Colours:
 
 
 def fit(samples: Sequence[Sample], others: Sequence[Decoding]) -> Colours | None:
-    """Return the map that fits some images of a pipeline, and `others`; None where their latents have no places."""
+    """Return the map that fits some images of a pipeline, and `others`; None where their latents have no places.
+
+    Raises ValueError where they differ in their channels.
+    """
     decoded = [
         (grid, pixels)
         for code, pixels in (*(decoding for _, decoding in samples), *others)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -15,21 +14,16 @@ from PIL import Image, ImageDraw
 from hadis_worker.previews.colours import Decoding
 from hadis_worker.previews.watch import on_cpu
 
-log = logging.getLogger(__name__)
 _IMAGES, _SHAPES = 8, 3
 _LONGEST = 256
 """Pixels of a side; where the tier's images are smaller, their shorter one."""
 
 
 def drawn_decodings(pipeline: Any, like: Decoding) -> list[Decoding]:
-    """Return drawn images as a pipeline's VAE encodes and decodes them, `like` its own; none where it cannot."""
+    """Return drawn images as a pipeline's VAE encodes and decodes them, `like` its own; raise what the VAE raises."""
     side, rng = min(_LONGEST, *like.pixels.shape[:2]), random.Random(0)
-    try:
-        with torch.inference_mode(), _in_full_precision(pipeline.vae):
-            return [_decoding(pipeline, _drawn(rng, side), of_frames=like.code.ndim == 4) for _ in range(_IMAGES)]
-    except Exception as error:  # VAEs are of every kind, and an image without previews is an image
-        log.info("previews are learnt from the first images alone: %s: %s", type(error).__name__, error)
-        return []
+    with torch.inference_mode(), _in_full_precision(pipeline.vae):
+        return [_decoding(pipeline, _drawn(rng, side), of_frames=like.code.ndim == 4) for _ in range(_IMAGES)]
 
 
 def _drawn(rng: random.Random, side: int) -> Image.Image:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ from hadis_worker.steps import Preview
 if TYPE_CHECKING:
     from hadis_worker.pipelines import Call
 
+log = logging.getLogger(__name__)
 _MOST_SAMPLES = 8
 """Images that the map is learnt from; one of 1024 x 1024 pixels has thousands of places."""
 
@@ -59,7 +61,10 @@ class Previewer:
         finally:
             self._samples = None
         if samples:
-            self._colours = fit(samples, drawn_decodings(self._pipeline, samples[0].decoding))
+            try:
+                self._colours = fit(samples, drawn_decodings(self._pipeline, samples[0].decoding))
+            except Exception as error:  # VAEs are of every kind, and a tier without previews makes images
+                log.warning("no previews of %s: %s: %s", type(self._pipeline).__name__, type(error).__name__, error)
 
     @contextlib.contextmanager
     def watching(self, call: Call, watch: LatentsWatch) -> Iterator[None]:
