@@ -35,11 +35,14 @@ class Previewing(Instant):
     """Workers that show as many previews as a job has, or `too_many`: the tier and the number of each."""
 
     too_many = 0
+    largest = 0
+    """Jobs in a batch."""
 
     async def generate(
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
     ) -> list[Result]:
         """Return one picture per job."""
+        self.largest = max(self.largest, len(jobs))
         for i, job in enumerate(jobs):
             for number in range(self.too_many or previews_of(job, judged=discriminate)):
                 told(Preview(i, "32x32", f"{tier} {number}".encode()))
@@ -118,11 +121,13 @@ async def test_a_worker_that_shows_too_much_is_cut_short(profile: Profile, plan:
 
 
 async def test_images_of_one_request_are_numbered_each(profile: Profile) -> None:
-    async with serving(Previewing(), DIRECT, profile) as official:
-        stream = await official.images.generate(prompt="a", n=2, stream=True, partial_images=2)
+    workers = Previewing()
+    async with serving(workers, PLAN, profile) as official:
+        stream = await official.images.generate(prompt="a", model="light", n=5, stream=True, partial_images=2)
         events: list[Any] = [event async for event in stream]
+    assert workers.largest > 1, "some share a batch"
     partial = [(event.index, event.partial_image_index) for event in events if hasattr(event, "partial_image_index")]
-    assert sorted(partial) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert sorted(partial) == [(i, number) for i in range(5) for number in range(2)]
 
 
 async def test_the_official_client_streams_an_edit_with_previews() -> None:
