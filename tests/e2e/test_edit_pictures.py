@@ -1,4 +1,4 @@
-"""The official client edits pictures with the example models: over HTTP, through a router, the cascade and a worker."""
+"""The official client edits pictures, and sees them in the making: over HTTP, by the cascade of the example models."""
 
 from __future__ import annotations
 
@@ -79,6 +79,18 @@ def levels(made: Any) -> Any:
     return np.asarray(Image.open(BytesIO(base64.b64decode(made.data[0].b64_json))), np.int16)
 
 
+def see_in_the_making(stream: Any, name: str) -> None:
+    """Check what a stream shows before its image."""
+    *partial, completed = stream
+    assert 1 <= len(partial) <= 3
+    assert [event.type for event in partial] == [f"{name}.partial_image"] * len(partial)
+    assert [event.partial_image_index for event in partial] == list(range(len(partial)))
+    assert completed.type == f"{name}.completed"
+    pictures = [Image.open(BytesIO(base64.b64decode(event.b64_json))) for event in (*partial, completed)]
+    assert {(picture.format, picture.size) for picture in pictures} == {("PNG", (32, 32))}
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures), "each is another"
+
+
 def use(url: str, folder: Path) -> None:
     """Do as an application does, with the client that blocks."""
     source, mask = folder / "in.png", folder / "mask.png"
@@ -105,6 +117,10 @@ def use(url: str, folder: Path) -> None:
         varied = client.images.create_variation(image=source, n=2)
         assert varied.data
         assert len(varied.data) == 2
+        with source.open("rb") as image:
+            edit = {"image": image, "prompt": prompt, "model": HEAVY, "extra_body": {"num_inference_steps": 50}}
+            see_in_the_making(client.images.edit(**edit, stream=True, partial_images=3), "image_edit")  # type: ignore[call-overload]
+        see_in_the_making(client.images.generate(prompt=prompt, stream=True, partial_images=1), "image_generation")
         with pytest.raises(openai.BadRequestError, match="mask: has no transparent pixels"):
             client.images.edit(image=source, mask=source, prompt=prompt)
 

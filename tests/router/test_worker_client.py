@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fake_workers import make_job
 from hadis.protocol.parts import CONTENT_TYPE
+from hadis.protocol.previews import Preview
 from hadis.protocol.worker import JobResult, Progress, encode_answer, encode_progress
 from hadis_router.dispatch.edit import EditInputs
 from hadis_router.dispatch.transport import WorkerBusy, WorkerGone
@@ -60,10 +61,10 @@ async def calling(worker: StubWorker) -> AsyncIterator[tuple[HttpTransport, str]
 
 
 async def test_progress_comes_before_the_results() -> None:
-    worker, told = StubWorker(), list[Progress]()
+    worker, told = StubWorker(), list[Progress | Preview]()
 
-    def note(progress: Progress) -> None:
-        told.append(progress)
+    def note(what: Progress | Preview) -> None:
+        told.append(what)
         worker.go.set()
 
     async with calling(worker) as (transport, url):

@@ -18,6 +18,7 @@ from hadis_worker.discriminator import Discriminator
 from hadis_worker.engine import Engine
 from hadis_worker.errors import BatchCancelled, BatchError, LoadError, UnknownTierError
 from hadis_worker.pipelines import Call, Painted, Pixels
+from hadis_worker.previews.previewer import Previewer
 from hadis_worker.settings import Models
 from hadis_worker.steps import Steps
 from PIL import Image
@@ -30,6 +31,7 @@ class FakePainter:
 
     takes_negative_prompts = True
     default_negative_prompt: str | None = None
+    previewer = Previewer(None)
 
     def __init__(self, before: Callable[[Call, Pixels], None]) -> None:
         self.before = before

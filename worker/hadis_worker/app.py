@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from hadis.protocol.batch_request import MOST_BATCH_BYTES, decode_batch
 from hadis.protocol.parts import CONTENT_TYPE
+from hadis.protocol.previews import HEADER, read_counts
 from hadis.protocol.tracing import end_traces
 from hadis.protocol.worker import GenerateBatch
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -31,7 +32,7 @@ _BODY = {
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Parts with the steps done so far, a JSON part with every result, then a part for each image",
+        "description": "Parts with the steps done so far and previews, a JSON part with every result, a part per image",
         "content": {CONTENT_TYPE: {}},
     },
     400: {"description": "Something in the batch is wrong; the message says what"},
@@ -71,6 +72,7 @@ def create_app(worker: WorkerService, secret: str | None = None, traces: TracerP
                 return _error(413, f"the body is larger than {MOST_BATCH_BYTES} bytes")
         try:
             batch = decode_batch(request.headers.get("content-type", ""), bytes(body))
+            batch = batch.with_previews(read_counts(request.headers.get(HEADER), len(batch.jobs)))
         except ValueError as error:
             return _error(400, "; ".join(str(error).splitlines()))
         try:

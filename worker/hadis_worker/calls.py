@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hadis.api.pipeline import width_height
 from hadis.api.tier import Tier
-from hadis.protocol.worker import WireJob
+from hadis.protocol.worker import GenerateBatch, WireJob
 
 from hadis_worker.pipelines import Call, Painter
+from hadis_worker.previews.previewer import PreviewCount
+from hadis_worker.steps import Steps
 
 
 def negative_of(job: WireJob, painter: Painter) -> str | None:
@@ -32,3 +35,10 @@ def call_of(tier: Tier, jobs: Sequence[WireJob], painter: Painter) -> Call:
         steps=first.steps or tier.steps,
         guidance=tier.guidance if first.guidance is None else first.guidance,
     )
+
+
+def told(call: Call, batch: GenerateBatch, jobs: Sequence[WireJob], counter: Steps | None) -> Call:
+    """Return the call for some jobs of a batch that tells `counter` its steps, and their previews."""
+    counts = batch.previews
+    previews = tuple(PreviewCount(job.id, counts.get(job.id, 0)) for job in jobs) if counts else ()
+    return replace(call, counter=counter, previews=previews)

@@ -24,7 +24,7 @@ from PIL import Image
 
 from hadis_worker import company
 from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
-from hadis_worker.calls import call_of, negative_of
+from hadis_worker.calls import call_of, negative_of, told
 from hadis_worker.discriminator import load_judge
 from hadis_worker.editing import NO_EDITORS, Editors, Work, works_of
 from hadis_worker.errors import BatchCancelled, LoadError
@@ -78,7 +78,8 @@ class Engine:
         engine = cls(models.tiers, painters, discriminator, device)
         log.info("models took %.2f s", time.perf_counter() - started)
         for tier in models.tiers:
-            engine.warm_up(tier)
+            with painters[tier.name].previewer.learning():
+                engine.warm_up(tier)
             engine._editors[tier.name] = load_editors(tier, painters[tier.name])
         return engine
 
@@ -164,7 +165,7 @@ class Engine:
                 outcomes |= {job.id: fault for job in jobs}
                 continue
             for part in self._together(tier, jobs):
-                call = work.call(replace(call_of(tier, part, painter), counter=counter), part)
+                call = work.call(told(call_of(tier, part, painter), batch, part, counter), part)
                 made = self._halving(batch, part, painter, call)
                 outcomes |= {job.id: outcome for job, outcome in zip(part, made, strict=True)}
         return outcomes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from hadis_worker.arguments import GUIDER, call_settings
 from hadis_worker.edit_call import Edit, edit_arguments
+from hadis_worker.previews.previewer import PreviewCount, Previewer
+from hadis_worker.previews.watch import LatentsWatch
 from hadis_worker.speed.caching import check_guidance
 from hadis_worker.steps import Steps
 from hadis_worker.tokens import text_limits, truncated_tokens
@@ -36,12 +39,15 @@ class Call:
     """Told of every step, and may stop the call there."""
     edit: Edit | None = None
     """What the images are made from, where that is more than text."""
+    previews: tuple[PreviewCount, ...] = ()
+    """One per prompt; empty where no image has any."""
 
     def part(self, part: slice) -> Call:
         """Return the call for some of the prompts."""
         negatives = None if self.negative_prompts is None else self.negative_prompts[part]
         edit = self.edit and self.edit.part(part)
-        return replace(self, prompts=self.prompts[part], negative_prompts=negatives, seeds=self.seeds[part], edit=edit)
+        call = replace(self, prompts=self.prompts[part], negative_prompts=negatives, seeds=self.seeds[part], edit=edit)
+        return replace(call, previews=self.previews[part])
 
 
 @dataclass(frozen=True)
@@ -97,11 +103,13 @@ class DiffusersPainter:
         cache = tier.speed.cache
         self._one_at_a_time = cache is not None and cache.depends_on_company
         self._keeps_state = cache is not None or tier.speed.offload != "none"
+        self.previewer = Previewer(pipeline if checker is None else None)
 
     def editing(self, make: Callable[[Any], Any]) -> DiffusersPainter:
         """Return one of edits, by what `make` makes of this one's pipeline; raise LoadError and what that raises."""
         painter = DiffusersPainter(make(self._pipeline), self._tier, self._checker, self._pipeline)
         painter._one_at_a_time |= not painter.has_strength
+        painter.previewer = self.previewer.of(painter._pipeline)
         return painter
 
     @property
@@ -133,11 +141,14 @@ class DiffusersPainter:
         if call.negative_prompts is not None:
             arguments["negative_prompt"] = list(call.negative_prompts)
         arguments |= edit_arguments(call.edit, call.steps, self._settings.accepts)
+        watch = LatentsWatch()
         if call.counter is not None:
-            arguments |= _step_callback(call, call.counter, self._settings.accepts, before, of)
+            show = functools.partial(self.previewer.show, watch, call)
+            arguments |= _step_callback(call, call.counter, show, self._settings.accepts, before, of)
         given = {name: value for name, value in arguments.items() if name in self._settings.accepts}
         try:
-            output = self._pipeline(**given, **self._settings.fixed, **self._guide(call.guidance))
+            with self.previewer.watching(call, watch):
+                output = self._pipeline(**given, **self._settings.fixed, **self._guide(call.guidance))
         except BaseException:
             if self._keeps_state:
                 # A pipeline does so when it ends; one that did not would leave its steps to the next call.
@@ -153,6 +164,7 @@ class DiffusersPainter:
         filtered = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
         if self._checker is not None:
             filtered = self._checker.filtered(pixels)
+        self.previewer.learn(watch, pixels)
         return Painted(pixels, filtered, truncated_tokens(call.prompts, self._text_limits))
 
     def _guide(self, guidance: float | None) -> dict[str, float]:
@@ -180,15 +192,22 @@ def _joined(parts: Sequence[Painted]) -> Painted:
 
 
 def _step_callback(
-    call: Call, counter: Steps, accepts: Collection[str], before: int, of: int
+    call: Call,
+    counter: Steps,
+    show: Callable[[int, int], None],
+    accepts: Collection[str],
+    before: int,
+    of: int,
 ) -> dict[str, Callable[..., Any]]:
     """Return the argument by which a pipeline tells each step, in the one of `of` calls with `before` calls before it.
 
-    Some (PixArt) have only the argument of older diffusers.
+    `show` gets the steps that are done and all of this call. Some (PixArt) have only the argument of older diffusers.
     """
 
     def note(step: int, steps: int) -> None:
-        counter.count(of * len(call.prompts), before * steps + min(step + 1, steps), of * steps)
+        done = min(step + 1, steps)
+        counter.count(of * len(call.prompts), before * steps + done, of * steps)
+        show(done, steps)
 
     def count(pipeline: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         # Some schedulers (Heun, PNDM) take more timesteps than the steps that they were told.

@@ -16,6 +16,7 @@ from hadis_worker.encode import encode_all
 from hadis_worker.errors import BatchCancelled, BusyError, EngineUnavailable, NotReadyError
 from hadis_worker.gpu import Gpu, GpuReading
 from hadis_worker.metrics import WorkerMetrics
+from hadis_worker.previews.sending import preview_part
 from hadis_worker.steps import Steps
 
 log = logging.getLogger(__name__)
@@ -30,14 +31,18 @@ class RunningBatch:
 
     steps: Steps
     answer: asyncio.Future[bytes]
+    batch: GenerateBatch
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """Yield the parts of the answer as they come: what is done so far, not too often, and then the rest."""
+        """Yield the parts of the answer as they come: what is done and seen so far, not too often; then the rest."""
         told = None
         while not self.answer.done():
             if (progress := self.steps.progress) != told:
                 yield encode_progress(progress)
                 told = progress
+            for number, job in enumerate(self.batch.jobs if self.batch.previews else ()):
+                if not self.answer.done() and (part := await preview_part(self.steps, number, job)):
+                    yield part
             await asyncio.wait({self.answer}, timeout=_PROGRESS_EVERY_S)
         yield self.answer.result()
 
@@ -145,7 +150,7 @@ class WorkerService:
         self._answers.add(answer)
         answer.add_done_callback(self._answered)
         answer.add_done_callback(lambda task: on_end(steps, _why_empty(task)))
-        return RunningBatch(steps, answer)
+        return RunningBatch(steps, answer, batch)
 
     def _made(self, _: asyncio.Future[Made]) -> None:
         self._running = None

@@ -1,4 +1,4 @@
-"""The steps of a running batch: counted where they are made, read and stopped from the event loop.
+"""The steps of a running batch: counted and shown where they are made, read and stopped from the event loop.
 
 A thread cannot be stopped from outside, but a pipeline calls back after every step: there a batch that nobody waits
 for any more ends.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hadis.protocol.worker import Progress
+from PIL import Image
 
 from hadis_worker.errors import BatchCancelled
 
@@ -26,6 +27,16 @@ class TimedPart:
     ended_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a job's image looks like after some of its steps."""
+
+    number: int
+    """Of the job's previews, from 1."""
+    draw: Callable[[], Image.Image | None]
+    """Returns the image, of the final size, or None where it cannot be told; takes milliseconds."""
+
+
 class Steps:
     """The steps of one batch. Its images may be made by several calls of the pipeline, one after the other."""
 
@@ -34,6 +45,8 @@ class Steps:
         self._images, self._steps = images, steps
         self._made, self._done = 0, 0
         self._cancelled = threading.Event()
+        self._previews: dict[str, Preview] = {}
+        self._shown: dict[str, int] = {}
         self.parts: list[TimedPart] = []
         """What was made beside the steps: the images' confidences (judge), and their files (encode)."""
 
@@ -52,6 +65,16 @@ class Steps:
             raise BatchCancelled
         images_made = self._made * steps + images * min(done, steps)  # in parts of `steps`, for whole numbers
         self._done = images_made * self._steps // (steps * self._images)
+
+    def show(self, job_id: str, preview: Preview) -> None:
+        """Have a job's preview sent, in place of one that was not yet; none comes twice where a call is repeated."""
+        if preview.number > self._shown.get(job_id, 0):
+            self._shown[job_id] = preview.number
+            self._previews[job_id] = preview
+
+    def take_preview(self, job_id: str) -> Preview | None:
+        """Return a job's newest preview, if it was not taken before."""
+        return self._previews.pop(job_id, None)
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:

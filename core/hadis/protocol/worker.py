@@ -1,13 +1,14 @@
 """What router and worker say to each other: `POST /generate` and its `multipart/mixed` answer.
 
-While the batch runs come parts that tell its progress, the first one as soon as the worker has taken it. Then comes a
-JSON part, one result per job, and one part per image, already encoded, in the order of the results that have an image.
+While the batch runs come parts that tell its progress, the first one as soon as the worker has taken it, and previews
+(`previews.py`). Then comes a JSON part, one result per job, and one part per image, already encoded, in the order of
+the results that have an image.
 How parts are framed says `parts.py`, and `batch_request.py` what a batch's body is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, TypeAdapter
@@ -15,6 +16,7 @@ from pydantic import Field, PrivateAttr, TypeAdapter
 from hadis.api.fields import Fields
 from hadis.api.tier import MOST_EDIT_IMAGES
 from hadis.protocol.parts import END, PartReader, part
+from hadis.protocol.previews import Preview, decode_preview
 
 _PROGRESS_TYPE = "application/vnd.hadis.progress+json"
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -78,6 +80,7 @@ class GenerateBatch(Fields):
     jobs: Annotated[tuple[WireJob, ...], Field(min_length=1, max_length=1024, description="The images to make.")]
     discriminate: bool = Field(False, description="Say how confident the discriminator is in each image.")
     _inputs: tuple[bytes, ...] = PrivateAttr(())
+    _previews: tuple[int, ...] = PrivateAttr(())
 
     @property
     def inputs(self) -> tuple[bytes, ...]:
@@ -88,6 +91,17 @@ class GenerateBatch(Fields):
         """Return the batch with its inputs."""
         batch = self.model_copy()
         batch._inputs = inputs
+        return batch
+
+    @property
+    def previews(self) -> Mapping[str, int]:
+        """How many previews its jobs have at most, by id; they are no part of its JSON."""
+        return {job.id: count for job, count in zip(self.jobs, self._previews, strict=False) if count}
+
+    def with_previews(self, counts: tuple[int, ...]) -> Self:
+        """Return the batch whose jobs have so many previews each, in their order."""
+        batch = self.model_copy()
+        batch._previews = counts
         return batch
 
     @property
@@ -166,12 +180,14 @@ class AnswerReader:
         self._reader = PartReader()
         self._parts: list[bytes] = []
 
-    def feed(self, data: bytes) -> list[Progress]:
-        """Take the next bytes; return the progress that they complete. Raises ValueError or KeyError for nonsense."""
-        told = []
+    def feed(self, data: bytes) -> list[Progress | Preview]:
+        """Take the next bytes; return what they tell before the results. Raises ValueError or KeyError for nonsense."""
+        told: list[Progress | Preview] = []
         for media_type, body in self._reader.feed(data):
             if media_type == _PROGRESS_TYPE:
                 told.append(Progress.model_validate_json(body))
+            elif (preview := decode_preview(media_type, body)) is not None:
+                told.append(preview)
             else:
                 self._parts.append(body)
         return told

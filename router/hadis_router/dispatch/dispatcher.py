@@ -29,6 +29,7 @@ from hadis_router.dispatch.gate import Gate
 from hadis_router.dispatch.job import Job, JobProgress, Stage, TierReason
 from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.partials import show_light_image
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.results import Answered, Deferred, Failed, Unmade, read_result
 from hadis_router.dispatch.running import Batch, Runner
@@ -421,8 +422,7 @@ class Dispatcher:
                 self._retry(job, batch.tier, failed=True)
 
     def _await_heavy(self, job: Job, heavy: str) -> None:
-        if job.on_light is not None:
-            job.on_light()
+        show_light_image(job)
         self._deadlines.watch_deferral(job, self._estimates.latency_s(heavy, 1, image_size=job.params.size))
         self._put(job, heavy)
 

@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from hadis.protocol.worker import EditKey, Format, JobResult, Progress, WireJob
 
 from hadis_router.dispatch.answer import Answer, Attempt, Outcome, ServeError, ServingPath
 from hadis_router.dispatch.edit import EditInputs
 from hadis_router.dispatch.trace import NO_TRACE, JobTrace
+
+if TYPE_CHECKING:
+    from hadis_router.dispatch.partials import Partials
 
 Preference = Literal["light", "heavy"]
 """The tier of the plan that a client prefers, by its request's `quality`."""
@@ -125,8 +127,8 @@ class Job:
     """The id of its request, for logs."""
     batch: bool = False
     """Whether it is of the priority class `batch`: admitted only where there is room to spare."""
-    on_light: Callable[[], None] | None = None
-    """Called when `light_image` is kept and the heavy tier makes another."""
+    partials: Partials | None = None
+    """What its client is shown before the answer, if that is more than nothing."""
     trace: JobTrace = NO_TRACE
     canary: bool = False
     """Whether a new profile that is tried decides on it."""

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hadis.protocol.previews import Preview
 from hadis.protocol.worker import Progress, named_requests
 
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.partials import show_preview
 from hadis_router.dispatch.trace import join
 from hadis_router.dispatch.transport import Result, Transport, WorkerBusy, WorkerGone
 from hadis_router.dispatch.workers import RemoteWorker
@@ -117,8 +119,11 @@ class Runner:
         """Run a batch to its end; the owner gets every job in it back, whatever happens, except on cancellation."""
         loop, batch, worker = asyncio.get_running_loop(), run.batch, run.batch.worker
 
-        def advance(progress: Progress) -> None:
-            worker.advance(progress, batch.expected_s, loop.time())
+        def advance(told: Progress | Preview) -> None:
+            if isinstance(told, Preview):
+                show_preview(batch.jobs[told.job], told)
+            else:
+                worker.advance(told, batch.expected_s, loop.time())
 
         try:
             results = await self._transport.generate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from hadis.protocol.previews import Preview
 from hadis.protocol.worker import JobResult, Progress
 
 from hadis_router.dispatch.job import Job
@@ -12,8 +13,8 @@ from hadis_router.dispatch.job import Job
 Result = tuple[JobResult, bytes | None]
 """What became of one job, and its image unless that is an error."""
 
-OnProgress = Callable[[Progress], None]
-"""Told when the worker has taken the batch, and then now and then how many steps are done."""
+OnProgress = Callable[[Progress | Preview], None]
+"""Told when the worker has taken the batch, and then now and then how many steps are done, and what they show."""
 
 
 class WorkerBusy(Exception):

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import aiohttp
 from hadis.protocol import keep_alive
 from hadis.protocol.batch_request import encode_batch
+from hadis.protocol.previews import Preview, preview_headers
 from hadis.protocol.secret import as_bearer
 from hadis.protocol.worker import AnswerReader
 
 from hadis_router.dispatch.edit import batch_of
 from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.partials import previews_of
 from hadis_router.dispatch.trace import headers_of
 from hadis_router.dispatch.transport import OnProgress, Result, WorkerBusy, WorkerGone
 
@@ -55,6 +57,7 @@ class HttpTransport:
         content_type, pieces = encode_batch(batch)
         limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
         headers = {**self._headers, "content-type": content_type, **headers_of([job.trace for job in jobs])}
+        headers |= preview_headers([previews_of(job, judged=discriminate) for job in jobs])
 
         async def ask() -> aiohttp.ClientResponse:
             body = pieces[0] if len(pieces) == 1 else _sent(pieces)
@@ -69,8 +72,10 @@ class HttpTransport:
                     raise WorkerGone(f"status {answer.status}: {content[:200].decode(errors='replace')}")
                 reader = AnswerReader()
                 async for data in answer.content.iter_any():
-                    for progress in reader.feed(data):
-                        on_progress(progress)
+                    for told in reader.feed(data):
+                        if isinstance(told, Preview) and told.job >= len(jobs):
+                            raise ValueError(f"a preview of job {told.job} of {len(jobs)}")
+                        on_progress(told)
                 return _in_order(reader.results(), jobs)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError, KeyError) as error:
             raise WorkerGone(f"{type(error).__name__}: {error}") from None

@@ -135,7 +135,7 @@ class GenerateRequest(Fields):
         0,
         ge=0,
         le=3,
-        description="With stream, above 0: send the light image too while the heavy tier makes another.",
+        description="With stream: send up to so many images before the answer, previews of its steps among them.",
     )
     explain: bool = Field(False, description="Say in the body, under `hadis`, what each image went through.")
     keep_light: bool = Field(False, description="With explain: the light image too, where the heavy tier made another.")

@@ -1,4 +1,4 @@
-"""Images that are sent as they come (`stream: true`): each answer and, on request, light images before it."""
+"""Images that are sent as they come (`stream: true`): each answer and, on request, partial images before it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.responses import StreamingResponse
 
 from hadis_router.dispatch.answer import Answer, ServeError
 from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.partials import Partial, Partials
 from hadis_router.http import sse
 from hadis_router.http.errors import envelope
 from hadis_router.http.gateway import Gateway
@@ -33,10 +34,11 @@ _NO_TOKENS = {
 
 
 class _ImageEvent(NamedTuple):
-    """An image that can be sent: of which job, and whether it is its light image or its answer."""
+    """An image that can be sent: of which job, and which of its partial images; else it is its answer."""
 
     job_index: int
-    kind: Literal["partial_image", "completed"]
+    partial_index: int | None = None
+    partial: Partial | None = None
 
 
 async def stream_images(
@@ -51,11 +53,10 @@ async def stream_images(
     What fails later is an `error` event. Comments keep proxies from closing the connection, and say how far the jobs
     are: official clients skip them, while an event of a type that they do not know would be an image without pixels.
     """
-    # Two images per job at most, and the end, which is None.
-    ready: asyncio.Queue[_ImageEvent | None] = asyncio.Queue(2 * len(jobs) + 1)
+    # Of each job its partial images and its answer, at most, and the end, which is None.
+    ready: asyncio.Queue[_ImageEvent | None] = asyncio.Queue((request.partial_images + 1) * len(jobs) + 1)
     for i, job in enumerate(jobs):
-        if request.partial_images:
-            job.on_light = partial(ready.put_nowait, _ImageEvent(i, "partial_image"))
+        job.partials = Partials(request.partial_images, partial(_put_partial, ready, i))
         job.future.add_done_callback(partial(_put_completed, ready, i))
     try:
         gateway.submit(jobs)
@@ -110,33 +111,34 @@ async def _events(
             await everything
 
 
+def _put_partial(ready: asyncio.Queue[_ImageEvent | None], index: int, number: int, shown: Partial) -> None:
+    ready.put_nowait(_ImageEvent(index, number, shown))
+
+
 def _put_completed(ready: asyncio.Queue[_ImageEvent | None], index: int, future: asyncio.Future[Answer]) -> None:
     """Announce an answer; a job without one is left to `everything`, which raises its error."""
     if not future.cancelled() and future.exception() is None:
-        ready.put_nowait(_ImageEvent(index, "completed"))
+        ready.put_nowait(_ImageEvent(index))
 
 
 def _encode(request: GenerateRequest, job: Job, event: _ImageEvent) -> bytes:
     """Return an image's event in OpenAI's form; `index` is ours, for requests of several images."""
-    answer = job.future.result() if event.kind == "completed" else None
-    image = answer.image if answer else job.light_image
-    size = answer.size if answer else job.attempts[0].size
-    assert image is not None
-    name = f"{request.event}.{event.kind}"
+    image: Answer | Partial = event.partial or job.future.result()
+    name = f"{request.event}.{'completed' if isinstance(image, Answer) else 'partial_image'}"
     document: dict[str, Any] = {
         "type": name,
-        "b64_json": base64.b64encode(image).decode(),
+        "b64_json": base64.b64encode(image.image).decode(),
         "created_at": int(time.time()),
-        "size": size or request.size,
-        "quality": made_quality(request.quality, answer.path if answer else "light"),
+        "size": image.size or request.size,
+        "quality": made_quality(request.quality, image.path if isinstance(image, Answer) else image.made_by),
         "background": "opaque",
         "output_format": request.output_format,
         "index": event.job_index,
     }
-    if answer is None:
-        document["partial_image_index"] = 0
+    if isinstance(image, Partial):
+        document["partial_image_index"] = event.partial_index
     else:
         document["usage"] = _NO_TOKENS
         if request.explain:
-            document["hadis"] = explain(request, answer)
+            document["hadis"] = explain(request, image)
     return sse.event(name, document)

@@ -1,0 +1,1 @@
+"""Previews: what images look like before all their steps are made."""
