@@ -26,9 +26,10 @@ from hadis_operator import children, observe
 from hadis_operator.cache import Cache
 from hadis_operator.children.common import Owner
 from hadis_operator.settings import OperatorSettings
-from hadis_profiler.replay import simulate
-from hadis_profiler.replay.fleet import observe_workers
+from hadis_profiler.replay import control as replay_control
+from hadis_profiler.replay.fleet import Pod, groups_of, observe_pods
 from hadis_profiler.replay.policies import Hadis
+from hadis_profiler.replay.setting import Setting
 
 GPUS, EVERY_S = 4, 2.0
 PROFILE = Profile(CascadeProfile.read(profile_document()))
@@ -191,16 +192,19 @@ def _running(workers: LocalWorkers, group: str) -> int:
 
 @asynccontextmanager
 async def replay(spec: ServiceSpec) -> AsyncIterator[tuple[Observe, Decide]]:
-    """The replay: simulated workers, of which some change their tier."""
-    setting = simulate.Setting(PROFILE, spec)
-    groups = tiers_by_pool(PROFILE.tiers, shared=is_shared(spec, PROFILE))
+    """The replay: simulated pods."""
+    setting = Setting(PROFILE, spec)
+    groups = {group.name: group for group in groups_of(spec, PROFILE)}
 
     async def look(situation: Situation) -> Snapshot:
-        names = {g: [f"{g}-{i}" for i in range(count)] for g, (count, _) in situation.workers.items()}
-        changing = {name for g, (_, ready) in situation.workers.items() for name in names[g][ready:]}
-        group_of = {name: group for group, each in names.items() for name in each}
-        seen = observe_workers(groups, group_of, changing)
-        return simulate.snapshot_of(situation.at_s, setting, reading_of(situation, routers=1), *seen)
+        asked = {group: count for group, (count, _) in situation.workers.items() if count}
+        pods = [
+            Pod(f"{group}-{i}", groups[group], url=f"{group}-{i}", ready=i < ready)
+            for group, (count, ready) in situation.workers.items()
+            for i in range(count)
+        ]
+        seen = observe_pods(groups.values(), asked, (), pods)
+        return replay_control.snapshot_of(situation.at_s, setting, reading_of(situation, routers=1), *seen)
 
     yield look, Hadis(PROFILE, Tuning(), EVERY_S).decide
 

@@ -224,6 +224,8 @@ class Memory:
     """What outlives a step. After a restart, plan, ratios, mix and workers come from the status; the rest is learnt."""
 
     demand: Demand = Demand()
+    reading: DemandReading | None = None
+    """The last one."""
     plan: Plan | None = None
     """The plan that routes."""
     target: Plan | None = None

@@ -32,6 +32,12 @@ SizesOption = Annotated[
         "takes its time in proportion to its pixels.",
     ),
 ]
+GpusPerWorkerOption = Annotated[
+    int,
+    typer.Option(
+        "--gpus-per-worker", min=1, max=64, help="GPUs that each worker takes, for a profile measured on that many."
+    ),
+]
 AttainmentOption = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of requests within the SLO.")]
 
 
@@ -42,6 +48,12 @@ def one_line() -> Iterator[None]:
         yield
     except (InputError, ManifestError, ValueError, OSError) as error:
         raise fail(str(error).replace("\n", "; ")) from None
+
+
+def check_gpus(option: str, gpus: int, each: int) -> None:
+    """Raise ValueError where some GPUs are not enough for one worker, which takes so many each."""
+    if gpus < each:
+        raise ValueError(f"--{option} {gpus}: each worker takes {each} (--gpus-per-worker); write {each} or more")
 
 
 def read_inputs(

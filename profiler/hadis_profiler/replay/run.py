@@ -18,7 +18,8 @@ from hadis_profiler.replay.inputs import ScoredPrompts, read_trace
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Making
 from hadis_profiler.replay.quality import Judge, Summary
-from hadis_profiler.replay.simulate import Outcome, Ran, Setting, replay
+from hadis_profiler.replay.setting import Setting
+from hadis_profiler.replay.simulate import Outcome, Ran, replay
 from hadis_profiler.replay.sizes import SizeMix
 
 
@@ -35,6 +36,7 @@ class Inputs:
     disturbances: Disturbances = Disturbances()
     clients: ClientMix = ClientMix()
     sizes: SizeMix = SizeMix()
+    gpus_per_worker: int = 1
 
     @cached_property
     def end_s(self) -> float:
@@ -62,6 +64,7 @@ class Inputs:
                 "gpus": {"min": gpus, "max": gpus},  # a GPU that is there costs the same when it idles
                 "objective": {"latency": self.slo, "attainment": self.attainment},
                 "placement": "Shared" if shared else "Dedicated",
+                "worker": {"gpusPerWorker": self.gpus_per_worker},
             }
         )
         named = POLICIES[policy](Making(profile, slo_s, seed, tuning, plan_every_s))
@@ -75,7 +78,7 @@ class Inputs:
 
         arrivals = read_trace(self.trace, len(self.prompts), self.stretch)
         if self.disturbances != Disturbances():
-            self.disturbances.check(list(profile.tiers), gpus, self.end_s)
+            self.disturbances.check(list(profile.tiers), spec.worker_bounds.max, self.end_s)
             by_difficulty = self.prompts.difficulty.argsort(kind="stable").tolist()
             arrivals = disturbed_arrivals(arrivals, self.disturbances, by_difficulty, self.end_s, seed)
         setting = Setting(
