@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import random
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -270,6 +271,9 @@ def test_size_finds_and_draws(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "GPUs; picture" in result.output
     assert plot.stat().st_size > 10_000
+    two = CliRunner().invoke(make_app(), [*words, "--quality", "21", "--gpus-per-worker", "2"])
+    fewest, by_twos = (int(re.findall(r"^(\d+) GPUs?", output, re.M)[-1]) for output in (result.output, two.output))
+    assert by_twos == 2 * fewest, "of workers that are as fast, and take two each"
     mix = "1024x1024=0.6,1536x1024=0.4"
     result = CliRunner().invoke(make_app(), [*words, "--quality", "5", "--max-gpus", "4", "--sizes", mix])
     assert result.exit_code == 2

@@ -200,6 +200,8 @@ class Lowered:
     followed_since_s: float | None = None
     gpus: int = 1
     """GPUs that each of its workers takes."""
+    again: int | None = None
+    """The count that they have followed to, where it was lowered once more since: that is the former one then."""
 
 
 @dataclass(frozen=True)

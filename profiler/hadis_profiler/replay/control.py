@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from hadis.planning.decide import Decision
+from hadis.planning.gpu_budget import settles_in_s
 from hadis.planning.plan import Plan
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import mean_ratios, mean_worker_ratios
@@ -83,7 +84,8 @@ class Control:
         loop = asyncio.get_running_loop()
         due_s = loop.time() + self._policy.every_s
         while True:
-            if not await self._woken(due_s):
+            until_s = min(due_s, loop.time() + settles_in_s(self._memory.lowered, loop.time()))
+            if not await self._woken(until_s) and until_s == due_s:
                 due_s += self._policy.every_s
                 self._reading = self._read(loop.time())
             self._news.clear()

@@ -84,20 +84,23 @@ class Epochs:
         """
         gpus = snapshot.spec.worker_bounds.max
         ready = sum(worker.ready for worker in snapshot.workers)
-        arrivals = sum(snapshot.reading.series.values()) if isinstance(snapshot.reading, DemandReading) else 0.0
-        plan = self._choose(snapshot.now_s, arrivals, ready or gpus)
+        if isinstance(snapshot.reading, DemandReading):
+            self._estimate(snapshot.now_s, sum(snapshot.reading.series.values()))
+        plan = self._choose(ready or gpus)
         counts = dict.fromkeys(self._profile.tiers, 0) | {tier.tier: tier.count for tier in plan.tiers}
         counts[plan.heavy] += gpus - sum(counts.values())
         shared = is_shared(snapshot.spec, self._profile)
         replicas = on_gpus(snapshot, counts, shared=shared).targets
         return Decision(memory, (), planned=True, plan=plan if ready else None, replicas=replicas)
 
-    def _choose(self, now_s: float, arrivals_total: float, gpus: int) -> Plan:
+    def _estimate(self, now_s: float, arrivals_total: float) -> None:
         before_s, before = self._last
         if now_s > before_s:
             latest = (arrivals_total - before) / (now_s - before_s)
             self._rate = EWMA * latest + (1 - EWMA) * self._rate if before_s else latest
             self._last = now_s, arrivals_total
+
+    def _choose(self, gpus: int) -> Plan:
         demand = self._rate * OVER_PROVISION
         loads = [self._load(row, sizes, demand) for row, sizes in zip(self._rows, self._batches, strict=True)]
         whole = [max(1, int(np.ceil(a - 1e-9))) * (a > 0) + int(np.ceil(b - 1e-9)) for a, b in loads]
