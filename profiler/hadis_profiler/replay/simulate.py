@@ -1,6 +1,9 @@
 """One replay: a trace through the router's Dispatcher on a virtual clock, under a policy.
 
-Only two things are not the live ones: the clock (looptime jumps over every wait) and the transport (a latency table).
+Dispatcher, routers' view of each other and control step are the live ones. What stands in for the rest: the clock
+(looptime jumps over every wait), workers (`transport`, a latency table), pods and their controllers, which are never
+late (`fleet`), and what carries readings and plans between routers and the control step (`control`). There is no HTTP,
+and a prompt is its scores.
 """
 
 from __future__ import annotations
