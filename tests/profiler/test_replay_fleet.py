@@ -77,7 +77,8 @@ def test_pods_follow_the_decision_within_the_budget(profile: Profile, each: int,
         }
         pods = Counter(worker.group for worker in after.workers if not worker.terminating)
         assert all(pods[g.name] == g.replicas for g in after.groups)
-        assert sum(worker.gpus for worker in after.workers) <= gpus
+        assert {worker.gpus for worker in after.workers} == {each}
+        assert len(after.workers) * each <= gpus
         waiting = sum(worker.unschedulable is not None for worker in after.workers)
         assert waiting <= len(lose), "who is within the budget finds a GPU"
 
