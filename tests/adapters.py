@@ -24,14 +24,16 @@ from hadis.planning.fleet import is_shared
 from hadis.planning.gpu_pool import Member, Pool, decide_in_pool
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import profiles_in_force
-from hadis.planning.snapshot import DemandReading, Memory, Snapshot
+from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
 from hadis.planning.tuning import Tuning
 from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION, tiers_by_pool
 from hadis_operator.gpu_pools import GpuPools
 from hadis_operator.reconciler import Reconciler
 from hadis_operator.settings import OperatorSettings
-from hadis_profiler.replay import policies, simulate
-from hadis_profiler.replay.fleet import observe_workers
+from hadis_profiler.replay import control as replay_control
+from hadis_profiler.replay import policies
+from hadis_profiler.replay.fleet import Pod, groups_of, observe_pods
+from hadis_profiler.replay.setting import Setting
 from kube_objects import NAME, NAMESPACE, pod_object
 from moments import ROUTERS, Moment, metrics_text, reading_of, status_document
 
@@ -232,18 +234,23 @@ class ReplayAdapter:
         before, rollout = self.memory.profile_hash, self.memory.rollout
         profile, candidate = profiles_in_force(moment.profile, known, self.spec.rollout, before, rollout)
         ready = self.fleet.ready(number, moment)
-        setting, reading = simulate.Setting(profile, self.spec), reading_of(asyncio.get_running_loop().time(), moment)
-        seen = observe_workers(*self._groups(profile, ready))
-        snapshot = simulate.snapshot_of(asyncio.get_running_loop().time(), setting, reading, *seen)
+        setting, reading = Setting(profile, self.spec), reading_of(asyncio.get_running_loop().time(), moment)
+        seen = self._seen(profile, ready)
+        snapshot = replay_control.snapshot_of(asyncio.get_running_loop().time(), setting, reading, *seen)
         quiet = reading.quiet if isinstance(reading, DemandReading) else None
         decision = self._decide(replace(snapshot, candidate=candidate, quiet=quiet), moment)
         self.memory = decision.memory
         self.fleet.follow(decision.replicas or {}, number, ready)
 
-    def _groups(self, profile: Profile, ready: Mapping[str, bool]) -> tuple[Any, Any, Any, Any]:
-        groups = tiers_by_pool(profile.tiers, shared=is_shared(self.spec, profile), remote=profile.slots)
-        group_of = {name: group for group, each in self.fleet.made.items() for name in each}
-        return groups, group_of, {name for name in ready if not ready[name]}, profile.slots
+    def _seen(self, profile: Profile, ready: Mapping[str, bool]) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
+        groups = {group.name: group for group in groups_of(self.spec, profile)}
+        asked = {name: len(each) for name, each in self.fleet.made.items() if each}
+        pods = [
+            Pod(name, groups[group], url=name, ready=ready[name])
+            for group, each in self.fleet.made.items()
+            for name in each
+        ]
+        return observe_pods(groups.values(), asked, (), pods)
 
     def _decide(self, snapshot: Snapshot, moment: Moment) -> Decision:
         assert isinstance(snapshot.profile, Profile)

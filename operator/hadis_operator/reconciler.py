@@ -13,6 +13,7 @@ from hadis.kube.client import Kube
 from hadis.planning.conditions import unplanned_conditions
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
+from hadis.planning.gpu_budget import settles_in_s
 from hadis.planning.gpu_pool import decide_in_pool
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import profiles_in_force
@@ -100,7 +101,8 @@ class Reconciler:
         await self._tell(service, snapshot, decision)
         if problem != snapshot.child_problem:
             return 0.0  # the next step tells it
-        return max(0.0, self._due_s(spec) - asyncio.get_running_loop().time())
+        due_in_s = max(0.0, self._due_s(spec) - asyncio.get_running_loop().time())
+        return min(due_in_s, settles_in_s(decision.memory.lowered, self._now_s()))
 
     async def _tell(self, service: ServiceView, snapshot: Snapshot, decision: Decision) -> None:
         pods = self._cache.pods(*self._label, "worker")

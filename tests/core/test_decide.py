@@ -89,6 +89,22 @@ def test_the_generation_grows_only_when_the_plan_routes_differently(profile: Pro
     assert busy[-1].quality > 21
 
 
+@pytest.mark.parametrize(
+    ("queued_s", "fleet"), [(6.0, shared_fleet(4)), (2.0, shared_fleet(4)), (6.0, dedicated_fleet(2, 2))]
+)
+def test_a_missed_reading_moves_no_plan(profile: Profile, queued_s: float, fleet: Fleet) -> None:
+    placement = "Shared" if len(fleet[0]) == 1 else "Dedicated"
+    service = Service(profile, make_spec(placement=placement, gpus={"min": 4, "max": 4}))
+    for t in range(30):
+        last = service.step(2.0 * t, 8.0 * t, fleet, heavy=queued_s)
+    for t in range(30, 60):
+        held = service.step(2.0 * t, None, fleet)
+        assert (held.plan, held.workers_by_tier, held.replicas) == (last.plan, last.workers_by_tier, last.replicas)
+    groups, workers = fleet
+    fewer = service.step(120.0, None, (groups, workers[:-1]))
+    assert routed(fewer).tiers != routed(last).tiers, "who is gone is seen all the same"
+
+
 def test_a_queue_makes_the_plan_ask_for_less(profile: Profile) -> None:
     calm, behind = Service(profile), Service(profile)
     for t in range(30):

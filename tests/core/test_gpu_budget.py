@@ -13,6 +13,7 @@ from hadis.planning.gpu_budget import (
     may_add,
     next_replicas,
     remember_lowered,
+    settles_in_s,
     still_lowered,
 )
 from hadis.planning.snapshot import Lowered, Memory, Problem, Snapshot, Worker, WorkerGroup
@@ -125,6 +126,29 @@ def test_a_lower_count_is_believed_when_controllers_have_said_so_for_some_time()
     assert still_lowered(seen(A, now_s=100.1 + SETTLE_S), memory) == {}
     # Not steadily: the time begins anew.
     assert still_lowered(seen(behind, now_s=100.5), memory) == {"a": Lowered(5)}
+
+
+def test_who_is_lowered_step_by_step_is_believed_step_by_step() -> None:
+    memory = Memory(lowered={"a": Lowered(5, followed_since_s=100.0)})
+    lower = replace(A, replicas=1)  # its controllers have not even seen that
+    lowered = remember_lowered([A], {"a": 1}, memory.lowered)
+    assert lowered == {"a": Lowered(5, followed_since_s=100.0, again=2)}
+    again = replace(memory, lowered=lowered)
+    assert still_lowered(seen(lower, now_s=100 + SETTLE_S), again) == lowered
+    assert still_lowered(seen(lower, now_s=100.1 + SETTLE_S), again) == {"a": Lowered(2)}
+    assert remember_lowered([lower], {"a": 0}, lowered) == lowered, "until then the most that it was asked for since"
+    # Those that had followed create more once again: they had not.
+    assert still_lowered(seen(replace(lower, created=3), now_s=100.5), again) == {"a": Lowered(5)}
+    # Before they followed at all, nothing has begun.
+    assert remember_lowered([A], {"a": 1}, {"a": Lowered(5)}) == {"a": Lowered(5)}
+
+
+def test_a_step_is_due_when_a_lower_count_is_believed() -> None:
+    lowered = {"a": Lowered(5), "b": Lowered(3, followed_since_s=100.0), "c": Lowered(3, followed_since_s=50.0)}
+    assert SETTLE_S - 0.4 < settles_in_s(lowered, 100.4) < SETTLE_S - 0.3
+    memory = Memory(lowered={"b": lowered["b"]})
+    assert still_lowered(seen(replace(A, name="b"), now_s=100.4 + settles_in_s(lowered, 100.4)), memory) == {}
+    assert settles_in_s(lowered, 200.0) == settles_in_s({}, 0.0) == float("inf")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hadis.cli import make_app
 from hadis_profiler.replay.clients import read_clients
 from hadis_profiler.replay.disturbances import (
     BatchFactors,
+    Blind,
     Burst,
     Disturbances,
     Loss,
@@ -35,6 +36,7 @@ def test_each_text_says_what_it_says() -> None:
         throttle=["100..200x1.6"],
         lose=["4@120"],
         burst=["100@150..165.5"],
+        blind=["100..200", "250..251.5"],
         routers=4,
     )
     assert read == Disturbances(
@@ -45,8 +47,10 @@ def test_each_text_says_what_it_says() -> None:
         throttles=(Throttle(100.0, 200.0, 1.6),),
         losses=(Loss(4, 120.0),),
         bursts=(Burst(100.0, 150.0, 165.5),),
+        blind=(Blind(100.0, 200.0), Blind(250.0, 251.5)),
         routers=4,
     )
+    assert [read.blind_at(at) for at in (99.9, 100, 199.9, 200, 251)] == [False, True, True, False, True]
 
 
 def test_factors_multiply_by_tier_worker_and_time() -> None:
@@ -106,6 +110,11 @@ def test_a_burst_arrives_on_top_in_order_and_drift_brings_the_harder_half() -> N
         ("--burst", "100@150..165", "the trace ends at 1 s"),
         ("--burst", "-5@0..1", "100@150..165"),
         ("--burst", "1e9@0..1", "100@150..165"),
+        ("--blind", "100", "100..200"),
+        ("--blind", "200..100", "must end after it begins"),
+        ("--blind", "100..200", "the trace ends at 1 s"),
+        ("--gpus-per-worker", "8", "--gpus 4: each worker takes 8 (--gpus-per-worker); write 8 or more"),
+        ("--gpus-per-worker", "0", "--gpus-per-worker"),
         ("--routers", "0", "--routers"),
         ("--clients", "50:-1", "must be numbers over 0"),
         ("--clients", "0:1", "must be numbers over 0"),

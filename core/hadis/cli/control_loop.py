@@ -18,6 +18,7 @@ from hadis.api.status import CHANGES_KEPT
 from hadis.cli.local_workers import LocalWorkers
 from hadis.cli.processes import is_ready
 from hadis.planning.decide import Decision, decide
+from hadis.planning.gpu_budget import settles_in_s
 from hadis.planning.idle import told_idle
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
@@ -64,7 +65,8 @@ class ControlLoop:
                 decision = await self.step(http)
                 try:
                     # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the event.
-                    async with asyncio.timeout(_pause_s(decision, every_s)):
+                    settles_s = settles_in_s(decision.memory.lowered, asyncio.get_running_loop().time())
+                    async with asyncio.timeout(min(settles_s, _pause_s(decision, every_s))):
                         await self.changed.wait()
                 except TimeoutError:
                     continue

@@ -43,7 +43,7 @@ from hadis.planning.objectives import criterion
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
-from hadis.planning.readings import believed
+from hadis.planning.readings import believed, last_known
 from hadis.planning.rollout import Canary, advance, canary_of, on_cascade, rollout_condition
 from hadis.planning.sizes import arrivals_by_size, followed_mix, with_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
@@ -111,7 +111,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     if _holds(memory):
         plan, wanted = memory.plan, sum((memory.workers_by_tier or {}).values())
     else:
-        plan, wanted, memory = _choose(snapshot, planner, memory, ready, forecast_rps)
+        plan, wanted, memory = _choose(last_known(snapshot, memory), planner, memory, ready, forecast_rps)
     canary, memory = _try_candidate(snapshot, profile, memory, ready, planner, tuning)
     desired = resting_workers(memory.workers_by_tier or {}, snapshot, profile, memory.rest, shared=shared)
     wanted = 0 if memory.rest.idle else max(wanted, sum(desired.values()))
@@ -150,7 +150,7 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
         by_size = arrivals_by_size(memory.by_size, reading, tuning)
         mix = followed_mix(profile, memory.mix, by_size)
         learnt = {tier: ratios for tier, ratios in reading.ratios.items() if tier in profile.tiers}
-        memory = replace(memory, ratios=followed(memory.ratios, learnt), by_size=by_size, mix=mix)
+        memory = replace(memory, reading=reading, ratios=followed(memory.ratios, learnt), by_size=by_size, mix=mix)
     plan = memory.plan if memory.plan and {memory.plan.light, memory.plan.heavy} <= set(profile.tiers) else None
     known = memory.workers_by_tier or replicas_by_tier(snapshot.groups, profile)
     known = {tier: count for tier, count in known.items() if tier not in profile.slots}

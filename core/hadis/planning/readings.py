@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from hadis.planning.snapshot import DemandReading, Problem
+from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.planning.speeds import Ratios
 
 MOST_COUNT = 2.0**53
@@ -30,6 +30,17 @@ def believed(reading: DemandReading, now_s: float) -> DemandReading | Problem:
         return problem
     by_worker = {url: ratio for url, ratio in reading.worker_ratios.items() if is_ratio(ratio)}
     return replace(reading, ratios=usable_ratios(reading.ratios), worker_ratios=by_worker)
+
+
+def last_known(snapshot: Snapshot, memory: Memory) -> Snapshot:
+    """Return the snapshot with the last reading where there is none now.
+
+    What waited and who was slow then is taken to be so still: as empty queues and usual speeds, a missed reading would
+    move the plan.
+    """
+    if isinstance(snapshot.reading, DemandReading) or memory.reading is None:
+        return snapshot
+    return replace(snapshot, reading=memory.reading)
 
 
 def count_problem(name: str, value: float) -> Problem | None:

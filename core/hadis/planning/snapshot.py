@@ -200,6 +200,8 @@ class Lowered:
     followed_since_s: float | None = None
     gpus: int = 1
     """GPUs that each of its workers takes."""
+    again: int | None = None
+    """The count that they have followed to, where it was lowered once more since: that is the former one then."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,8 @@ class Memory:
     """What outlives a step. After a restart, plan, ratios, mix and workers come from the status; the rest is learnt."""
 
     demand: Demand = Demand()
+    reading: DemandReading | None = None
+    """The last one."""
     plan: Plan | None = None
     """The plan that routes."""
     target: Plan | None = None

@@ -21,12 +21,14 @@ from rich.table import Table
 from hadis_profiler.commands.trace_options import (
     AttainmentOption,
     GpuPriceOption,
+    GpusPerWorkerOption,
     OptimizeOption,
     ProfileOption,
     PromptsOption,
     SizesOption,
     SloOption,
     TraceOption,
+    check_gpus,
     consumed,
     one_line,
     read_inputs,
@@ -66,6 +68,12 @@ BurstOption = Annotated[
     list[str] | None,
     typer.Option(help="Requests/s on top of the trace, and when: 100@150..165.", rich_help_panel=_WORLD),
 ]
+BlindOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Seconds in which no router can be read, so that the plan is held: 100..200.", rich_help_panel=_WORLD
+    ),
+]
 DriftOption = Annotated[
     bool, typer.Option("--drift", help="Prompts get harder towards the end.", rich_help_panel=_WORLD)
 ]
@@ -76,6 +84,7 @@ def replay_command(
     trace: TraceOption,
     gpus: Annotated[int, typer.Option(min=1, max=4096, help="GPUs.")],
     slo: SloOption,
+    gpus_per_worker: GpusPerWorkerOption = 1,
     prompts: PromptsOption = None,
     policy: Annotated[str, typer.Option(help=f"Who plans: {', '.join(POLICIES)}.")] = "hadis",
     placement: Annotated[
@@ -96,6 +105,7 @@ def replay_command(
     throttle: ThrottleOption = None,
     lose: LoseOption = None,
     burst: BurstOption = None,
+    blind: BlindOption = None,
     drift: DriftOption = False,
     routers: Annotated[
         int,
@@ -118,11 +128,16 @@ def replay_command(
             raise ValueError(f"--policy {policy}: there are {', '.join(POLICIES)}")
         disturbances = read_disturbances(
             speed=speed or (), noise=noise, slow_batches=slow_batches or (), slow_workers=slow_workers or (),
-            throttle=throttle or (), lose=lose or (), burst=burst or (), drift=drift, routers=routers,
+            throttle=throttle or (), lose=lose or (), burst=burst or (), blind=blind or (), drift=drift,
+            routers=routers,
         )  # fmt: skip
         mix = read_clients(clients, weights)
-        read = read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, Aim(optimize, quality, gpu_price))
-        inputs = replace(read, disturbances=disturbances, clients=mix)
+        check_gpus("gpus", gpus, gpus_per_worker)
+        aim = Aim(optimize, quality, gpu_price)
+        inputs = replace(
+            read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, aim),
+            disturbances=disturbances, clients=mix, gpus_per_worker=gpus_per_worker,
+        )  # fmt: skip
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": gpus}, "objective": {"latency": slo}})
         shared = placement == "shared" if placement else is_shared(spec, inputs.profile)
         change_s = 0.0 if shared else parse_duration_s(change_cost)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,12 +17,14 @@ from hadis.planning.fleet import is_shared
 from hadis_profiler.commands.trace_options import (
     AttainmentOption,
     GpuPriceOption,
+    GpusPerWorkerOption,
     OptimizeOption,
     ProfileOption,
     PromptsOption,
     SizesOption,
     SloOption,
     TraceOption,
+    check_gpus,
     consumed,
     one_line,
     read_inputs,
@@ -37,6 +40,7 @@ def size_command(
     trace: TraceOption,
     slo: SloOption,
     quality: Annotated[float, typer.Option(min=0, help="Quality to reach (a distance, lower is better).")],
+    gpus_per_worker: GpusPerWorkerOption = 1,
     prompts: PromptsOption = None,
     max_gpus: Annotated[int, typer.Option(min=1, max=4096, help="Look no further than this.")] = 256,
     attainment: AttainmentOption = 0.99,
@@ -54,14 +58,18 @@ def size_command(
     --quality 0.11
     """
     with one_line():
+        check_gpus("max-gpus", max_gpus, gpus_per_worker)
         aim = Aim(optimize, quality or None, gpu_price)
-        inputs = read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, aim)
+        inputs = replace(
+            read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, aim), gpus_per_worker=gpus_per_worker
+        )
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": 1}, "objective": {"latency": slo}})
         shared = is_shared(spec, inputs.profile)
         with console(stderr=True).status("replaying") as status:
             seen: dict[int, tuple[Summary, Ran]] = {}
 
-            def enough(gpus: int) -> bool:
+            def enough(workers: int) -> bool:
+                gpus = workers * gpus_per_worker
                 if gpus not in seen:
                     status.update(f"replaying on {gpus} GPUs")
                     seen[gpus] = inputs.run("hadis", gpus, shared, 0.0, seed, lambda o: None)
@@ -70,7 +78,7 @@ def size_command(
             def good(s: Summary) -> bool:
                 return s.quality <= quality and s.violations <= 1 - attainment
 
-            fewest = fewest_gpus(enough, max_gpus)
+            workers = fewest_workers(enough, max_gpus // gpus_per_worker)
         rows = [(n, s.quality, s.violations) for n, (s, _) in sorted(seen.items())]
         if plot:
             draw_sizes(plot, rows, quality, 1 - attainment)
@@ -79,15 +87,16 @@ def size_command(
         enough_here = "yes" if good(s) else "no"
         table.add_row(str(n), f"{s.quality:.4g}", f"{s.violations:.2%}", f"{s.p99_s:.2f} s", enough_here)
     console().print(table)
-    if fewest is None:
+    if workers is None:
         raise fail(f"{max_gpus} GPUs do not reach quality {quality:g} within {slo}; ask for less, or raise --max-gpus")
+    fewest = workers * gpus_per_worker
     told = consumed(*seen[fewest], None if gpu_price is None else fewest * gpu_price)
     extra = [f"{name}: {text}" for name, text in told.items()] + ([f"picture: {plot}"] if plot else [])
     console().print("; ".join([f"{fewest} GPU{'s' * (fewest > 1)}", *extra]))
 
 
-def fewest_gpus(enough: Callable[[int], bool], most: int) -> int | None:
-    """Return the fewest GPUs that are enough, by doubling and halving; None where `most` are not."""
+def fewest_workers(enough: Callable[[int], bool], most: int) -> int | None:
+    """Return the fewest workers that are enough, by doubling and halving; None where `most` are not."""
     high = 1
     while not enough(high):
         if high == most:

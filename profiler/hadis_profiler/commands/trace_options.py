@@ -44,6 +44,12 @@ OptimizeOption = Annotated[
 GpuPriceOption = Annotated[
     float | None, typer.Option("--gpu-price", min=0.000001, help="Money per GPU hour, to tell what images cost.")
 ]
+GpusPerWorkerOption = Annotated[
+    int,
+    typer.Option(
+        "--gpus-per-worker", min=1, max=64, help="GPUs that each worker takes, for a profile measured on that many."
+    ),
+]
 AttainmentOption = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of requests within the SLO.")]
 
 
@@ -54,6 +60,12 @@ def one_line() -> Iterator[None]:
         yield
     except (InputError, ManifestError, ValueError, OSError) as error:
         raise fail(str(error).replace("\n", "; ")) from None
+
+
+def check_gpus(option: str, gpus: int, each: int) -> None:
+    """Raise ValueError where some GPUs are not enough for one worker, which takes so many each."""
+    if gpus < each:
+        raise ValueError(f"--{option} {gpus}: each worker takes {each} (--gpus-per-worker); write {each} or more")
 
 
 def read_inputs(

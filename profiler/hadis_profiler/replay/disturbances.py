@@ -48,6 +48,13 @@ class Loss(NamedTuple):
     at_s: float
 
 
+class Blind(NamedTuple):
+    """No router can be read from one second to another."""
+
+    start_s: float
+    end_s: float
+
+
 class Burst(NamedTuple):
     """So many requests per second arrive on top of the trace from one second to another."""
 
@@ -69,22 +76,28 @@ class Disturbances:
     throttles: tuple[Throttle, ...] = ()
     losses: tuple[Loss, ...] = ()
     bursts: tuple[Burst, ...] = ()
+    blind: tuple[Blind, ...] = ()
     drift: bool = False
     """Whether prompts get harder: at the end of the trace all are of the harder half."""
     routers: int = 1
 
-    def check(self, tiers: Sequence[str], gpus: int, end_s: float) -> None:
-        """Raise ValueError for what does not fit a profile's tiers, so many GPUs, or a trace that ends at `end_s`."""
+    def check(self, tiers: Sequence[str], workers: int, end_s: float) -> None:
+        """Raise ValueError for what does not fit a profile's tiers, so many workers, or a trace ending at `end_s`."""
         for tier in self.speed:
             if tier and tier not in tiers:
                 raise ValueError(f"--speed {tier}=...: there is no tier {tier!r}; there are {', '.join(tiers)}")
         for option, count in (("slow-workers", self.slow_workers), ("lose", self.losses)):
-            if (total := sum(each.workers for each in count)) > gpus:
-                raise ValueError(f"--{option}: {total} workers, but there are {gpus}; name at most {gpus}")
+            if (total := sum(each.workers for each in count)) > workers:
+                raise ValueError(f"--{option}: {total} workers, but there are {workers}; name at most {workers}")
         spans = [("throttle", t.start_s) for t in self.throttles] + [("burst", b.start_s) for b in self.bursts]
+        spans += [("blind", b.start_s) for b in self.blind]
         for option, at_s in (*spans, *(("lose", loss.at_s) for loss in self.losses)):
             if at_s > end_s:
                 raise ValueError(f"--{option}: begins at {at_s:g} s, but the trace ends at {end_s:.0f} s")
+
+    def blind_at(self, now_s: float) -> bool:
+        """Return whether no router can be read at a time."""
+        return any(span.start_s <= now_s < span.end_s for span in self.blind)
 
 
 def read_disturbances(
@@ -96,6 +109,7 @@ def read_disturbances(
     throttle: Sequence[str] = (),
     lose: Sequence[str] = (),
     burst: Sequence[str] = (),
+    blind: Sequence[str] = (),
     drift: bool = False,
     routers: int = 1,
 ) -> Disturbances:
@@ -108,6 +122,7 @@ def read_disturbances(
         throttles=tuple(_read_throttle(text) for text in throttle),
         losses=tuple(_read_loss(text) for text in lose),
         bursts=tuple(_read_burst(text) for text in burst),
+        blind=tuple(_read_blind(text) for text in blind),
         drift=drift,
         routers=routers,
     )
@@ -147,6 +162,10 @@ def _read_loss(text: str) -> Loss:
 def _read_burst(text: str) -> Burst:
     rps, start, end = _match("burst", text, f"{_NUMBER}@{_NUMBER}\\.\\.{_NUMBER}", "100@150..165")
     return Burst(_number("burst", text, rps, 0, _MOST_RPS, "100@150..165"), *_span("burst", text, start, end))
+
+
+def _read_blind(text: str) -> Blind:
+    return Blind(*_span("blind", text, *_match("blind", text, f"{_NUMBER}\\.\\.{_NUMBER}", "100..200")))
 
 
 def _match(option: str, text: str, pattern: str, example: str) -> tuple[str, ...]:

@@ -1,269 +1,193 @@
-"""The simulated workers: a latency table in place of GPUs, and tiers that take time to change."""
+"""The simulated machines: pods that take time to end and to start, in place of a cluster's."""
 
 from __future__ import annotations
 
 import asyncio
-import math
+import itertools
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from hadis.api.resources import ServiceSpec
+from hadis.planning.fleet import is_shared
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Worker, WorkerGroup
-from hadis.protocol.labels import EVERY_TIER
+from hadis.planning.snapshot import Problem, Worker, WorkerGroup
+from hadis.protocol.labels import tiers_by_pool
 from hadis.protocol.run_state import WorkerAddress
-from hadis.protocol.worker import JobResult, Progress
-from hadis_router.dispatch.job import Job
-from hadis_router.dispatch.transport import OnProgress, Result, WorkerBusy, WorkerGone
 
-from hadis_profiler.replay.disturbances import BatchFactors
-from hadis_profiler.replay.inputs import ScoredPrompts
+from hadis_profiler.replay.transport import TableTransport, worker_name
 
-_IMAGE = b"i"
-_TAKEN = Progress(done=0, steps=1)
-
-
-class TableTransport:
-    """A worker for every address: takes as long as the profile says times a factor, and knows each confidence."""
-
-    def __init__(self, profile: Profile, prompts: ScoredPrompts, factors: BatchFactors) -> None:
-        """Keep the tables; a job's seed is its prompt's index."""
-        self._profile, self._confidence = profile, dict(zip(profile.tiers, prompts.confidence.tolist(), strict=True))
-        self._factors = factors
-        self._ends: dict[str, asyncio.Event] = {}
-        """By worker, set when its last batch ended."""
-        self._lost: set[str] = set()
-        self.busy_s, self.joules, self.calls, self.batches = 0.0, 0.0, 0, 0
-
-    async def generate(
-        self,
-        url: str,
-        tier: str,
-        jobs: Sequence[Job],
-        discriminate: bool,
-        timeout_s: float,
-        on_progress: OnProgress,
-    ) -> list[Result]:
-        """Sleep for the batch's time and return a result per job.
-
-        Cancelling it frees the worker at once; a caller that gives up after `timeout_s` leaves it busy.
-        """
-        self.calls += 1
-        if self.busy(url):
-            raise WorkerBusy(url)
-        self.batches += 1
-        loop = asyncio.get_running_loop()
-        factor = self._factors.draw(worker_number(url), tier, loop.time())
-        seconds = self._profile.latency_s(tier, len(jobs), discriminate, jobs[0].params.size) * factor
-        power_w = self._profile.power_w(tier, len(jobs))
-        self._worked(seconds, power_w)
-        end = self._ends[url] = asyncio.Event()
-        timer = loop.call_later(seconds, end.set)
-        on_progress(_TAKEN)
-        try:
-            await asyncio.wait_for(end.wait(), timeout_s if seconds > timeout_s else None)
-        except asyncio.CancelledError:
-            self._worked(loop.time() - timer.when(), power_w)
-            timer.cancel()
-            end.set()
-            raise
-        except TimeoutError:
-            raise WorkerGone(f"no answer within {timeout_s:g} s") from None
-        if url in self._lost:
-            timer.cancel()
-            raise WorkerGone(f"{url} is lost")
-        known = self._confidence[tier]
-        return [
-            (JobResult(id=j.id, confidence=known[j.params.seed] if discriminate else None, service_s=seconds), _IMAGE)
-            for j in jobs
-        ]
-
-    def _worked(self, seconds: float, power_w: float) -> None:
-        """Count what a batch takes; below 0: what it took less, because it was cancelled."""
-        self.busy_s += seconds
-        self.joules += seconds * power_w if math.isfinite(power_w) else math.inf
-
-    def lose(self, url: str) -> None:
-        """Let a worker die, with the batch that it runs."""
-        self._lost.add(url)
-        if url in self._ends:
-            self._ends[url].set()
-
-    def busy(self, url: str) -> bool:
-        """Return whether a worker runs a batch."""
-        return url in self._ends and not self._ends[url].is_set()
-
-    async def until_free(self, url: str) -> None:
-        """Wait for the end of the batch that a worker runs."""
-        if url in self._ends:
-            await self._ends[url].wait()
-
-
-def worker_name(number: int) -> str:
-    """Return the address of the worker of a number."""
-    return f"w{number}"
-
-
-def worker_number(url: str) -> int:
-    """Return the number in an address that `worker_name` made."""
-    return int(url[1:])
-
-
-def observe_workers(
-    groups: Mapping[str, tuple[str, ...]],
-    group_of: Mapping[str, str],
-    changing: Container[str],
-    remote: Container[str] = (),
-) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
-    """Return groups (with their tiers) and workers (with their groups) as the control step sees them.
-
-    `remote` are the groups of tiers that endpoints make.
-    """
-    counts = Counter(group_of.values())
-    found = (
-        WorkerGroup(
-            name, tiers, replicas=counts[name], created=counts[name], exists=counts[name] > 0, remote=name in remote
-        )
-        for name, tiers in groups.items()
-    )
-    workers = (
-        Worker(url, group, groups[group], ready=url not in changing, url=url, remote=group in remote)
-        for url, group in group_of.items()
-    )
-    return tuple(found), tuple(workers)
-
-
-class SlotFleet:
-    """Workers of the tiers that endpoints make: as many as there are slots, always there."""
-
-    def __init__(self, slots: Mapping[str, int], first: int) -> None:
-        """Number them from `first` on."""
-        tiers = [tier for tier, count in slots.items() for _ in range(count)]
-        self.tier_of = {worker_name(first + i): tier for i, tier in enumerate(tiers)}
-        self.tiers = tuple(slots)
-
-    @property
-    def addresses(self) -> list[WorkerAddress]:
-        """Return them as routers know them."""
-        return [WorkerAddress(url, (tier,)) for url, tier in self.tier_of.items()]
-
-
-class Fleet(Protocol):
-    """The simulated machines: observed and moved by the control step, published to the routers."""
-
-    def observe(self) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
-        """Return the groups and the workers as the control step sees them."""
-
-    def apply(self, workers_by_tier: Mapping[str, int]) -> None:
-        """Move workers towards what is desired."""
-
-    def lose(self, count: int) -> None:
-        """Lose so many workers for good, those of the highest numbers first, with the batches that they run."""
-
-
+_NO_GPU = Problem("Unschedulable", "no GPU is free")
 Publish = Callable[[Sequence[WorkerAddress]], None]
 """Gives every router the workers that are ready."""
 
 
-class SharedFleet:
-    """Workers that keep every tier: nothing to change."""
+def groups_of(spec: ServiceSpec, profile: Profile) -> tuple[WorkerGroup, ...]:
+    """Return the groups that a spec asks for, as they are before there is any pod."""
+    pools = tiers_by_pool(profile.tiers, shared=is_shared(spec, profile), remote=profile.slots)
+    each = spec.worker.gpus_per_worker
+    return tuple(
+        WorkerGroup(name, tiers, exists=False, remote=name in profile.slots, gpus=1 if name in profile.slots else each)
+        for name, tiers in pools.items()
+    )
 
-    def __init__(
-        self, publish: Publish, transport: TableTransport, tiers: Sequence[str], gpus: int, slots: SlotFleet
-    ) -> None:
-        """Publish all of them; `tiers` are those that GPUs make."""
-        self._publish_to, self._transport, self._tiers, self._slots = publish, transport, tuple(tiers), slots
-        self._names = [worker_name(i) for i in range(gpus)]
-        self._publish()
 
-    def observe(self) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
-        """Return the groups and the workers as the control step sees them."""
-        return self._seen
+@dataclass(eq=False)
+class Pod:
+    """One pod; it has an address while it has the GPUs of a worker, or a slot of an endpoint."""
 
-    def apply(self, workers_by_tier: Mapping[str, int]) -> None:
-        """Do nothing: any worker may run any tier."""
+    name: str
+    group: WorkerGroup
+    url: str = ""
+    ready: bool = False
+    terminating: bool = False
+    start: asyncio.TimerHandle | None = None
 
-    def lose(self, count: int) -> None:
-        """Lose so many workers for good, those of the highest numbers first, with the batches that they run."""
-        self._names, lost = self._names[: len(self._names) - count], self._names[len(self._names) - count :]
-        self._publish()
-        for name in lost:
-            self._transport.lose(name)
-
-    def _publish(self) -> None:
-        slots = self._slots
-        self._seen = observe_workers(
-            {EVERY_TIER: self._tiers} | {tier: (tier,) for tier in slots.tiers},
-            dict.fromkeys(self._names, EVERY_TIER) | slots.tier_of,
-            (),
-            slots.tiers,
+    def view(self) -> Worker:
+        """Return it as the control step sees it."""
+        group = self.group
+        return Worker(
+            self.name,
+            group.name,
+            group.tiers,
+            ready=self.ready and not self.terminating,
+            terminating=self.terminating,
+            unschedulable=None if self.url else _NO_GPU,
+            url=self.url,
+            remote=group.remote,
+            gpus=group.gpus,
         )
-        self._publish_to([*(WorkerAddress(name, self._tiers) for name in self._names), *slots.addresses])
 
 
-class DedicatedFleet:
-    """Workers of one tier each. A change ends the batch that runs and then takes `change_s`.
+def observe_pods(
+    groups: Iterable[WorkerGroup], replicas: Mapping[str, int], rescaled: Container[str], pods: Sequence[Pod]
+) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
+    """Return groups and workers as the control step sees them, nothing of it late.
 
-    A GPU changes its tier in place, as if its old pod ended and its new one began in one: so the budget, which no
-    moment of this exceeds, is not in the way, and workers follow what is desired.
+    `replicas` is what each group is asked for now; `rescaled` are those that were ever asked for anything else.
+    """
+    created = Counter(pod.group.name for pod in pods if not pod.terminating)
+    seen = (
+        replace(
+            group,
+            replicas=replicas.get(group.name, 0),
+            created=created[group.name],
+            exists=group.name in replicas,
+            as_made=group.name in replicas and group.name not in rescaled,
+        )
+        for group in groups
+    )
+    return tuple(seen), tuple(pod.view() for pod in pods)
+
+
+class Fleet:
+    """The pods of every group, as Deployments keep them: the control step observes them, and says how many there are.
+
+    One that ends finishes its batch, and holds its GPUs until then. One that begins takes the first that are free,
+    waits where there are none, and is ready `start_s` seconds later.
     """
 
     def __init__(
         self,
-        publish: Publish,
+        groups: Sequence[WorkerGroup],
+        workers: int,
+        start_s: float,
         transport: TableTransport,
-        counts: Mapping[str, int],
-        change_s: float,
-        slots: SlotFleet,
+        publish: Publish,
+        changed: Callable[[], None],
     ) -> None:
-        """Start with these tiers, which GPUs make, loaded."""
-        self._publish_to, self._transport, self._change_s, self._slots = publish, transport, change_s, slots
-        tiers = [tier for tier, count in counts.items() for _ in range(count)]
-        self._tier = {worker_name(i): tier for i, tier in enumerate(tiers)}
-        self._all_tiers = tuple(counts)
-        self._changing: dict[str, asyncio.Task[None]] = {}
-        self._publish()
+        """Begin without a pod, on the GPUs of so many workers; `changed` is called when one is ready, gone or lost."""
+        self._groups, self._start_s = {group.name: group for group in groups}, start_s
+        self._transport, self._publish_to, self._changed = transport, publish, changed
+        self._gpus = [worker_name(i) for i in range(workers)]
+        self._slots = map(worker_name, itertools.count(workers))
+        self._numbers = itertools.count()
+        self._pods: list[Pod] = []
+        self._ending: set[asyncio.Task[None]] = set()
+        self._replicas: dict[str, int] = {}
+        self._rescaled: set[str] = set()
+        self._published: list[WorkerAddress] = []
 
     def observe(self) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
         """Return the groups and the workers as the control step sees them."""
-        slots = self._slots
-        groups = {tier: (tier,) for tier in (*self._all_tiers, *slots.tiers)}
-        return observe_workers(groups, self._tier | slots.tier_of, self._changing, slots.tiers)
+        return observe_pods(self._groups.values(), self._replicas, self._rescaled, self._pods)
 
-    def apply(self, workers_by_tier: Mapping[str, int]) -> None:
-        """Change as few workers as needed, idle ones first; those that change already are counted as done."""
-        have = Counter(self._tier.values())
-        by_gpu = {tier: count for tier, count in workers_by_tier.items() if tier in self._all_tiers}
-        short = [tier for tier, count in by_gpu.items() for _ in range(count - have[tier])]
-        for tier in short:
-            over = [u for u, t in self._tier.items() if u not in self._changing and have[t] > workers_by_tier.get(t, 0)]
-            if not over:
-                break
-            url = min(over, key=self._transport.busy)
-            have[self._tier[url]] -= 1
-            self._tier[url] = tier
-            have[tier] += 1
-            self._changing[url] = asyncio.ensure_future(self._change(url))
-        if short:
-            self._publish()
+    def begin(self, replicas: Mapping[str, int]) -> None:
+        """Have so many pods of each group, ready at once: the replay of a service that runs already."""
+        start_s, self._start_s = self._start_s, 0.0
+        self.apply(replicas)
+        self._start_s = start_s
+
+    def apply(self, replicas: Mapping[str, int]) -> None:
+        """Ask each group for so many pods. Those that are not ready end first, then those that run no batch."""
+        for name, count in replicas.items():
+            if not count and name not in self._replicas:
+                continue  # no Deployment is made for nothing
+            if self._replicas.setdefault(name, count) != count:
+                self._rescaled.add(name)
+                self._replicas[name] = count
+            pods = [pod for pod in self._pods if pod.group.name == name and not pod.terminating]
+            for pod in sorted(pods, key=lambda p: (p.ready, self._transport.busy(p.url)))[: max(0, len(pods) - count)]:
+                self._end(pod)
+            self._pods += [self._make(name) for _ in range(count - len(pods))]
+        self._schedule()
 
     def lose(self, count: int) -> None:
-        """Lose so many workers for good, those of the highest numbers first, with the batches that they run."""
-        lost = sorted(self._tier, key=worker_number)[len(self._tier) - count :]
-        for url in lost:
-            del self._tier[url]
-            if url in self._changing:
-                self._changing.pop(url).cancel()
-        self._publish()
+        """Lose the GPUs of so many workers for good, those of the highest numbers first, with the batches that run."""
+        self._gpus, lost = self._gpus[: len(self._gpus) - count], self._gpus[len(self._gpus) - count :]
+        for pod in [pod for pod in self._pods if pod.url in lost]:
+            self._remove(pod)
+            if not pod.terminating:
+                self._pods.append(self._make(pod.group.name))
+        self._schedule()
         for url in lost:
             self._transport.lose(url)
 
-    async def _change(self, url: str) -> None:
-        await self._transport.until_free(url)
-        await asyncio.sleep(self._change_s)
-        del self._changing[url]
+    def _make(self, group: str) -> Pod:
+        return Pod(f"{group}-{next(self._numbers)}", self._groups[group])
+
+    def _end(self, pod: Pod) -> None:
+        pod.terminating = True
+        if self._transport.busy(pod.url):
+            task = asyncio.ensure_future(self._finish(pod))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        else:
+            self._remove(pod)
+
+    async def _finish(self, pod: Pod) -> None:
+        await self._transport.until_free(pod.url)
+        if pod in self._pods:  # nor lost meanwhile
+            self._remove(pod)
+            self._schedule()
+
+    def _remove(self, pod: Pod) -> None:
+        self._pods.remove(pod)
+        if pod.start:
+            pod.start.cancel()
+        self._changed()
+
+    def _schedule(self) -> None:
+        """Give what is free to the pods that wait longest, and tell routers who is ready."""
+        taken = {pod.url for pod in self._pods}
+        free = (url for url in self._gpus if url not in taken)
+        for pod in self._pods:
+            if pod.url or not (url := next(self._slots if pod.group.remote else free, "")):
+                continue
+            pod.url = url
+            if self._start_s:
+                pod.start = asyncio.get_running_loop().call_later(self._start_s, self._started, pod)
+            else:
+                pod.ready = True
         self._publish()
 
+    def _started(self, pod: Pod) -> None:
+        pod.ready = True
+        self._publish()
+        self._changed()
+
     def _publish(self) -> None:
-        ready = (WorkerAddress(u, (t,)) for u, t in self._tier.items() if u not in self._changing)
-        self._publish_to([*ready, *self._slots.addresses])
+        ready = [WorkerAddress(p.url, p.group.tiers) for p in self._pods if p.ready and not p.terminating]
+        if ready != self._published:
+            self._published = ready
+            self._publish_to(ready)

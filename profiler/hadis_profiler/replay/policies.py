@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from hadis.api.shares import heavy_share, light_share
 from hadis.planning.decide import Decision, decide
+from hadis.planning.fleet import is_shared, on_gpus
 from hadis.planning.pareto import pareto_front
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Snapshot
 from hadis.planning.tuning import Tuning
 
-from hadis_profiler.replay.simulate import Policy
+from hadis_profiler.replay.control import Policy
 
 PLAN_EVERY_S = 1.0
 """Period of our own control step: it takes about a millisecond, and thresholds follow at once."""
@@ -43,6 +44,8 @@ class Named:
 class Hadis:
     """This project: the live control step."""
 
+    wakes = True
+
     def __init__(self, profile: Profile, tuning: Tuning, every_s: float) -> None:
         """Decide as the operator and `hadis up` do, by what `profile` says."""
         self.every_s = every_s
@@ -60,6 +63,8 @@ class Epochs:
     DiffServe: a request that just missed a batch waits for that one, then for its own.
     """
 
+    wakes = False
+
     def __init__(
         self, profile: Profile, slo_s: float, rows: list[Row], *, every_s: float = EPOCH_S, light_sees_all: bool = False
     ) -> None:
@@ -73,21 +78,29 @@ class Epochs:
         self._rate, self._last = 0.0, (0.0, 0.0)
 
     def decide(self, snapshot: Snapshot, memory: Memory) -> Decision:
-        """Return the plan of this epoch and its own counts: these rules do not charge for a change."""
-        gpus = snapshot.spec.gpus.max
+        """Return the plan of this epoch and its own counts: these rules do not charge for a change.
+
+        They ask for new workers while old ones end: those wait for their GPUs.
+        """
+        gpus = snapshot.spec.worker_bounds.max
         ready = sum(worker.ready for worker in snapshot.workers)
-        arrivals = sum(snapshot.reading.series.values()) if isinstance(snapshot.reading, DemandReading) else 0.0
-        plan = self._choose(snapshot.now_s, arrivals, ready or gpus)
+        if isinstance(snapshot.reading, DemandReading):
+            self._estimate(snapshot.now_s, sum(snapshot.reading.series.values()))
+        plan = self._choose(ready or gpus)
         counts = dict.fromkeys(self._profile.tiers, 0) | {tier.tier: tier.count for tier in plan.tiers}
         counts[plan.heavy] += gpus - sum(counts.values())
-        return Decision(memory, (), planned=True, plan=plan if ready else None, workers_by_tier=counts)
+        shared = is_shared(snapshot.spec, self._profile)
+        replicas = on_gpus(snapshot, counts, shared=shared).targets
+        return Decision(memory, (), planned=True, plan=plan if ready else None, replicas=replicas)
 
-    def _choose(self, now_s: float, arrivals_total: float, gpus: int) -> Plan:
+    def _estimate(self, now_s: float, arrivals_total: float) -> None:
         before_s, before = self._last
         if now_s > before_s:
             latest = (arrivals_total - before) / (now_s - before_s)
             self._rate = EWMA * latest + (1 - EWMA) * self._rate if before_s else latest
             self._last = now_s, arrivals_total
+
+    def _choose(self, gpus: int) -> Plan:
         demand = self._rate * OVER_PROVISION
         loads = [self._load(row, sizes, demand) for row, sizes in zip(self._rows, self._batches, strict=True)]
         whole = [max(1, int(np.ceil(a - 1e-9))) * (a > 0) + int(np.ceil(b - 1e-9)) for a, b in loads]

@@ -20,7 +20,8 @@ from hadis_profiler.replay.inputs import ScoredPrompts, read_trace
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Making
 from hadis_profiler.replay.quality import Judge, Summary
-from hadis_profiler.replay.simulate import Outcome, Ran, Setting, replay
+from hadis_profiler.replay.setting import Setting
+from hadis_profiler.replay.simulate import Outcome, Ran, replay
 from hadis_profiler.replay.sizes import SizeMix
 
 
@@ -54,6 +55,7 @@ class Inputs:
     clients: ClientMix = ClientMix()
     sizes: SizeMix = SizeMix()
     aim: Aim = Aim()
+    gpus_per_worker: int = 1
 
     @cached_property
     def end_s(self) -> float:
@@ -81,6 +83,7 @@ class Inputs:
                 "gpus": {"min": gpus, "max": gpus},  # a GPU that is there costs the same when it idles
                 "objective": {"latency": self.slo, "attainment": self.attainment, **self.aim.fields},
                 "placement": "Shared" if shared else "Dedicated",
+                "worker": {"gpusPerWorker": self.gpus_per_worker},
             }
         )
         named = POLICIES[policy](Making(profile, slo_s, seed, tuning, plan_every_s))
@@ -94,7 +97,7 @@ class Inputs:
 
         arrivals = read_trace(self.trace, len(self.prompts), self.stretch)
         if self.disturbances != Disturbances():
-            self.disturbances.check(list(profile.tiers), gpus, self.end_s)
+            self.disturbances.check(list(profile.tiers), spec.worker_bounds.max, self.end_s)
             by_difficulty = self.prompts.difficulty.argsort(kind="stable").tolist()
             arrivals = disturbed_arrivals(arrivals, self.disturbances, by_difficulty, self.end_s, seed)
         setting = Setting(
