@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hadis.kube.client import key
+from hadis.kube.client import Object, key
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Problem
 from hadis.protocol.labels import SERVICE
@@ -19,7 +19,6 @@ from hadis_operator.differences import differs, restricted
 from hadis_operator.views import (
     ChildView,
     DeploymentView,
-    Object,
     PodView,
     ProfileView,
     ServiceView,

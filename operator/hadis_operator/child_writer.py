@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from hadis.kube.client import ApiError, Kube
+from hadis.kube.client import ApiError, Kube, Object
 from hadis.planning.conditions import CONTESTED
 from hadis.planning.snapshot import Problem
 
@@ -19,7 +19,7 @@ from hadis_operator.children.common import Manifest
 from hadis_operator.differences import Path, differences
 from hadis_operator.field_managers import MANAGER, other_manager, owns, readable
 from hadis_operator.references import references
-from hadis_operator.views import Object, owner_uid
+from hadis_operator.views import owner_uid
 
 _PATHS = {
     "ConfigMap": "/api/v1/namespaces/{}/configmaps",

@@ -11,11 +11,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from hadis.api.conditions import Condition
 from hadis.api.crd import GROUP, VERSION
+from hadis.api.times import rfc3339
 from hadis.kube.client import ApiError, Kube
 
 from hadis_operator import metrics
@@ -145,4 +145,4 @@ class Recorder:
 
 def now() -> str:
     """Return the time as Kubernetes writes it (RFC 3339)."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339(time.time())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hadis.kube.client import Object
+
 from hadis_operator.differences import Path
-from hadis_operator.views import Object
 
 MANAGER = "hadis-operator"
 

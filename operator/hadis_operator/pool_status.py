@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 
 from hadis.api.crd import GROUP, VERSION
-from hadis.kube.client import ApiError, Kube
+from hadis.kube.client import ApiError, Kube, Object
 
 from hadis_operator import metrics
 from hadis_operator.cache import Cache
 from hadis_operator.gpu_pools import GpuPools
-from hadis_operator.views import Object
 
 log = logging.getLogger(__name__)
 

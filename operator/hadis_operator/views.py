@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from hadis.api.gpu_pool import GpuPoolSpec
 from hadis.api.profile_status import ProfileStatus
 from hadis.api.resources import CascadeProfile, ServiceSpec
-from hadis.api.status import ServiceStatus
+from hadis.api.status import ServiceStatus, read_status
+from hadis.api.times import unix_s
+from hadis.kube.client import Object
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem
 from hadis.protocol.fetch import FETCH
 from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION, read_gpus
 
-Object = dict[str, Any]
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
@@ -151,22 +151,6 @@ def gpu_pool_view(item: Object) -> int | Problem:
         return GpuPoolSpec.read(item.get("spec") or {}).gpus
     except ValueError as error:
         return Problem("PoolInvalid", f"GpuPool {item['metadata']['name']}: {error}")
-
-
-def read_status(document: Mapping[str, Any]) -> ServiceStatus:
-    """Return a status; parts that an operator of another version wrote in another form are left out."""
-    try:
-        return ServiceStatus.read(document)
-    except ValueError:
-        return ServiceStatus.read({name: value for name, value in document.items() if _readable(name, value)})
-
-
-def _readable(name: str, value: object) -> bool:
-    try:
-        ServiceStatus.read({name: value})
-    except ValueError:
-        return False
-    return True
 
 
 def profile_view(item: Object, former: ProfileView | None = None) -> ProfileView:
@@ -319,4 +303,4 @@ def config_maps(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unix_s(text: str | None) -> float | None:
-    return datetime.fromisoformat(text).timestamp() if text else None
+    return unix_s(text) if text else None

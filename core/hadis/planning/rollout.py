@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
@@ -163,14 +163,6 @@ def canary_of(stable: Profile, candidate: Profile, share: float, plan: Plan) -> 
         difficulty=candidate.resource.spec.difficulty,
         confidence_quantiles=candidate.tiers[plan.light].confidence_quantiles,
     )
-
-
-def read_canary(document: Any) -> Canary:
-    """Return the canary in a document; raise ValueError for one of another form."""
-    return _CANARY.validate_python(document)
-
-
-_CANARY = TypeAdapter(Canary)
 
 
 def rollout_condition(rollout: Rollout, candidate: Profile | None) -> Condition:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from hadis.api.times import rfc3339
 from hadis.kube.client import ApiError, Kube
 
 from hadis_operator import metrics
@@ -208,7 +210,7 @@ class Elector:
                 log.warning("event not written: %s", error)
 
     def _event(self, text: str) -> dict[str, Any]:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = rfc3339(time.time())
         return {
             "apiVersion": "v1",
             "kind": "Event",
