@@ -163,7 +163,7 @@ async def up(spec: ServiceSpec) -> AsyncIterator[tuple[Observe, Decide]]:
     def answer(request: httpx.Request) -> httpx.Response:
         group = next(w.group for w in workers.observe()[1] if 9000 + int(w.name) == request.url.port)
         left[group] -= 1
-        return httpx.Response(200, json={"ready": left[group] >= 0, "draining": False, "busy": False})
+        return httpx.Response(200, json={"tiers": [], "ready": left[group] >= 0, "busy": False})
 
     async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         workers = LocalWorkers(groups, places, tasks, print, lambda: None, child=Idle)
