@@ -221,7 +221,11 @@ class Rest:
 
 @dataclass(frozen=True)
 class Memory:
-    """What outlives a step. After a restart, plan, ratios, mix and workers come from the status; the rest is learnt."""
+    """What outlives a step.
+
+    After a restart, plan, workers, ratios, mix, hash, rollout, and of `rest` whether it is idle or waking and how long a
+    start takes, come from the status; what else there is is learnt anew.
+    """
 
     demand: Demand = Demand()
     plan: Plan | None = None
