@@ -24,8 +24,8 @@ from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
 from hadis.api.conditions import Condition, condition
+from hadis.api.difficulty import Difficulty
 from hadis.api.fields import parse_duration_s
-from hadis.api.resources import Difficulty
 from hadis.api.rollout import RolloutSpec
 from hadis.api.tier import TierSettings
 from hadis.planning.comparison import GroupCounts, regression
