@@ -34,7 +34,7 @@ def status(
 
 
 def _facts(router: RouterStatus) -> list[tuple[str, str]]:
-    plan, within = router.plan, f"within {router.slo_s:g} s"
+    plan = router.plan
     lines = [("idle", router.idle)] if router.idle else []
     lines += [("plan", f"{plan.headline} (generation {plan.generation})" if plan else "none yet")]
     if plan:
@@ -54,6 +54,7 @@ def _facts(router: RouterStatus) -> list[tuple[str, str]]:
     if p50_s is not None and p95_s is not None:
         lines.append(("latency", f"p50 {p50_s:.2f} s, p95 {p95_s:.2f} s of {router.slo_s:g} s"))
     if router.attainment is not None:
+        within = f"within {router.slo_s:g} s"
         lines.append((within, f"{router.attainment:.1%} (asked {router.asked_attainment:.0%})"))
     return lines
 
