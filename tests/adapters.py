@@ -198,7 +198,7 @@ class UpAdapter:
         def answer(request: httpx.Request) -> httpx.Response:
             if request.url.host != "router":
                 name = str((request.url.port or 0) - 9000)
-                return httpx.Response(200, json={"ready": ready[name], "draining": False, "busy": False})
+                return httpx.Response(200, json={"tiers": [], "ready": ready[name], "busy": False})
             if moment.arrivals is None:
                 raise httpx.ConnectError("nobody listens")
             return httpx.Response(200, json=status_document(moment))
@@ -234,11 +234,12 @@ class ReplayAdapter:
         before, rollout = self.memory.profile_hash, self.memory.rollout
         profile, candidate = profiles_in_force(moment.profile, known, self.spec.rollout, before, rollout)
         ready = self.fleet.ready(number, moment)
-        setting, reading = Setting(profile, self.spec), reading_of(asyncio.get_running_loop().time(), moment)
+        setting = Setting(profile, self.spec.model_copy(update={"rollout": None}))
+        reading = reading_of(asyncio.get_running_loop().time(), moment)
         seen = self._seen(profile, ready)
         snapshot = replay_control.snapshot_of(asyncio.get_running_loop().time(), setting, reading, *seen)
         quiet = reading.quiet if isinstance(reading, DemandReading) else None
-        decision = self._decide(replace(snapshot, candidate=candidate, quiet=quiet), moment)
+        decision = self._decide(replace(snapshot, spec=self.spec, candidate=candidate, quiet=quiet), moment)
         self.memory = decision.memory
         self.fleet.follow(decision.replicas or {}, number, ready)
 

@@ -17,7 +17,8 @@ from hadis_operator.children.common import Manifest
 from hadis_operator.children.worker import service_name
 from hadis_operator.deletion_cost import cost_changes, idle_pods
 from hadis_operator.service_secret import ServiceSecret
-from hadis_operator.views import DELETION_COST, DeploymentView, owner_uid
+from hadis_operator.views import owner_uid
+from hadis_operator.workload_views import DELETION_COST, DeploymentView
 
 
 class Applier:
@@ -46,8 +47,7 @@ class Applier:
         if self._listed:
             return
         for cached, kind in (("deployments", "Deployment"), ("pods", "Pod")):
-            listing = await self._kube.get(self._writer.path(kind), labelSelector=f"{SERVICE}={self._label}")
-            for item in listing["items"]:
+            for item in await self._kube.list_items(self._writer.path(kind), labelSelector=f"{SERVICE}={self._label}"):
                 self._cache.saw(cached, None, item)
         self._listed = True
 

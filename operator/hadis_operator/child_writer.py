@@ -18,8 +18,10 @@ from hadis_operator.cache import Cache
 from hadis_operator.children.common import Manifest
 from hadis_operator.differences import Path, differences
 from hadis_operator.field_managers import MANAGER, other_manager, owns, readable
+from hadis_operator.read_views import managed_fields
 from hadis_operator.references import references
-from hadis_operator.views import Object, owner_uid
+from hadis_operator.views import owner_uid
+from hadis_operator.workload_views import deployment_view
 
 _PATHS = {
     "ConfigMap": "/api/v1/namespaces/{}/configmaps",
@@ -102,7 +104,7 @@ class ChildWriter:
 
         await self.attempt(kind, name, document, write)
 
-    async def change(self, kind: str, name: str, patch: Object) -> None:
+    async def change(self, kind: str, name: str, patch: Manifest) -> None:
         """Merge a patch into an object that the service owns; one that is gone meanwhile is no error."""
 
         async def write() -> None:
@@ -127,7 +129,7 @@ class ChildWriter:
 
         await self.attempt(kind, name, {}, write)
 
-    async def attempt(self, kind: str, name: str, content: Object, write: Callable[[], Awaitable[None]]) -> None:
+    async def attempt(self, kind: str, name: str, content: Manifest, write: Callable[[], Awaitable[None]]) -> None:
         """Write to an object, unless the same was written just now; keep what was met.
 
         Raises ApiError only where the API server cannot be asked at all.
@@ -161,36 +163,37 @@ class ChildWriter:
 
     async def _check_owner(self, path: str, document: Manifest) -> None:
         """Raise NameTaken where an object of that name is there and not the service's."""
-        known = self._cache.document(document)
-        if known is None:
+        owner = self._cache.owner(document)
+        if owner is None:
             try:
-                known = await self._kube.get(path)
+                item = await self._kube.get(path)
             except ApiError as error:
                 if error.status != 404:
                     raise
                 return
-            if owner_uid(known) == owner_uid(document):
-                self._cache.saw("deployments" if document["kind"] == "Deployment" else "others", "MODIFIED", known)
-        check_owner(known, document)
+            owner = owner_uid(item)
+            if owner == owner_uid(document):
+                self._cache.saw("deployments" if document["kind"] == "Deployment" else "others", "MODIFIED", item)
+        check_owner(owner, document)
 
     async def _hand_over_count(self, path: str, document: Manifest) -> None:
         """Before a count is left out that we own, have another manager own it as it is.
 
         Else nobody would, and the API server would set the default, 1, until an autoscaler sets another.
         """
-        if self._cache.document(document) is None:
+        if not self._cache.knows(document):
             return
         item = await self._kube.get(path)
-        if not owns(item, MANAGER, _COUNT):
+        if not owns(managed_fields(item), MANAGER, _COUNT):
             return
         count = {part: document[part] for part in ("apiVersion", "kind")} | {
             "metadata": {"name": document["metadata"]["name"]},
-            "spec": {"replicas": item["spec"]["replicas"]},
+            "spec": {"replicas": deployment_view(item).replicas},
         }
         metrics.WRITES.labels("Deployment").inc()
         await self._kube.apply(path, count, _SCALE_MANAGER)
 
-    async def _contest(self, path: str, which: str, content: Object) -> Problem:
+    async def _contest(self, path: str, which: str, content: Manifest) -> Problem:
         """Return who undoes our writes to an object."""
         try:
             item = await self._kube.get(path)
@@ -199,13 +202,13 @@ class ChildWriter:
                 raise
             return Problem(CONTESTED, f"{which} is deleted again and again; it is made again ever more seldom")
         field = next(differences(content, item), ())
-        what = readable(field) or "fields that HADIS writes"
-        text = f"{which}: {other_manager(item, field)} changes {what} again and again; it is put right ever more seldom"
+        what, who = readable(field) or "fields that HADIS writes", other_manager(managed_fields(item), field)
+        text = f"{which}: {who} changes {what} again and again; it is put right ever more seldom"
         return Problem(CONTESTED, f"{text}: have it leave that alone")
 
 
-def check_owner(item: Object, document: Manifest) -> None:
-    """Raise NameTaken where an object is not of the service that a document of it names as its owner."""
-    if owner_uid(item) != owner_uid(document):
+def check_owner(owner: str, document: Manifest) -> None:
+    """Raise NameTaken where the owner of an object is not the service that a document of it names."""
+    if owner != owner_uid(document):
         text = "is there already and not of this service, and is left alone: delete it, or name the DiffusionService"
         raise NameTaken(f"{text} otherwise")

@@ -89,8 +89,8 @@ class Controller:
     async def _resync(self, namespace: str) -> None:
         try:
             for kind, path in (("deployments", "/apis/apps/v1"), ("pods", "/api/v1")):
-                listed = await self._kube.get(f"{path}/namespaces/{namespace}/{kind}", labelSelector=SERVICE)
-                self.cache.replace(kind, namespace, listed["items"])
+                listed = await self._kube.list_items(f"{path}/namespaces/{namespace}/{kind}", labelSelector=SERVICE)
+                self.cache.replace(kind, namespace, listed)
         except (ApiError, TimeoutError) as error:
             log.warning("resync of %s: %s", namespace, error)
         except Exception:  # the services go on with what their watches tell

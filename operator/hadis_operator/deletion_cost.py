@@ -12,7 +12,7 @@ from hadis.protocol.worker import WorkerStatus
 
 from hadis_operator.bounded import read_bounded
 from hadis_operator.children import worker
-from hadis_operator.views import PodView
+from hadis_operator.workload_views import PodView
 
 _IDLE = "-1"
 """Below 0, what a pod without the annotation costs."""

@@ -11,22 +11,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from hadis.api.conditions import Condition
 from hadis.api.crd import GROUP, VERSION
+from hadis.api.times import rfc3339
 from hadis.kube.client import ApiError, Kube
 
 from hadis_operator import metrics
-from hadis_operator.field_managers import MANAGER
+from hadis_operator.children.event import event
 
 log = logging.getLogger(__name__)
 _SAME_EVERY_S = 60.0
 _BURST, _REFILL_S = 10.0, 30.0
 """New events that may come at once, and the seconds after which there may be one more."""
 _MOST_KNOWN = 64
-_LONGEST = 1000
 _GOOD = {"Ready": "True", "Degraded": "False", "Valid": "True"}
 """The conditions whose changes are told, with their status while all is well."""
 
@@ -115,34 +114,15 @@ class Recorder:
 
     async def _create(self, uid: str, message: Message) -> None:
         metrics.WRITES.labels("Event").inc()
-        written = await self._kube.create(self._path, self._document(uid, message))
+        involved = {"apiVersion": f"{GROUP}/{VERSION}", "kind": self._kind, "name": self._name, "uid": uid}
+        involved["namespace"] = self._namespace
+        document = event(self._name[:40], involved, message.type, message.reason, message.text, now())
+        written = await self._kube.create(self._path, document)
         self._told[message] = _Told(written["metadata"]["name"], self._clock())
         while len(self._told) > _MOST_KNOWN:
             self._told.popitem(last=False)
 
-    def _document(self, uid: str, message: Message) -> dict[str, Any]:
-        at = now()
-        return {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{self._name[:40]}.", "namespace": self._namespace},
-            "involvedObject": {
-                "apiVersion": f"{GROUP}/{VERSION}",
-                "kind": self._kind,
-                "name": self._name,
-                "namespace": self._namespace,
-                "uid": uid,
-            },
-            "source": {"component": MANAGER},
-            "reason": message.reason,
-            "message": message.text[:_LONGEST],
-            "type": message.type,
-            "count": 1,
-            "firstTimestamp": at,
-            "lastTimestamp": at,
-        }
-
 
 def now() -> str:
     """Return the time as Kubernetes writes it (RFC 3339)."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339(time.time())

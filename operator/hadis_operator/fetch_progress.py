@@ -12,7 +12,7 @@ from hadis.protocol.fetch import FETCH, FetchProgress
 
 from hadis_operator.bounded import read_bounded
 from hadis_operator.children.worker import PORT
-from hadis_operator.views import PodView
+from hadis_operator.workload_views import PodView
 
 _TIMEOUT = aiohttp.ClientTimeout(total=1.0)
 _MOST_BYTES = 64 * 1024

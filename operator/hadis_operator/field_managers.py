@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from hadis_operator.differences import Path
-from hadis_operator.views import Object
+from hadis_operator.read_views import ManagedFields
 
 MANAGER = "hadis-operator"
 
 
-def owns(item: Object, manager: str, path: Path) -> bool:
+def owns(managed: Iterable[ManagedFields], manager: str, path: Path) -> bool:
     """Return whether a manager that applies owns a field of an object."""
-    return any(
-        entry.get("manager") == manager and entry.get("operation") == "Apply" and _has(entry.get("fieldsV1"), path)
-        for entry in _entries(item)
-    )
+    return any(each.manager == manager and each.applied and path in each.fields for each in managed)
 
 
-def other_manager(item: Object, path: Path) -> str:
+def other_manager(managed: Iterable[ManagedFields], path: Path) -> str:
     """Return who owns a field in our place; where nobody does, who else wrote to the object last."""
-    others = [entry for entry in _entries(item) if entry.get("manager") != MANAGER]
-    owners = [entry for entry in others if _has(entry.get("fieldsV1"), path)]
-    latest = max(owners or others, key=lambda entry: entry.get("time", ""), default={})
-    return str(latest.get("manager") or "another manager")
+    others = [each for each in managed if each.manager != MANAGER]
+    owners = [each for each in others if path in each.fields]
+    latest = max(owners or others, key=lambda each: each.time, default=None)
+    return (latest.manager if latest else "") or "another manager"
 
 
 def readable(path: Path) -> str:
@@ -33,18 +29,3 @@ def readable(path: Path) -> str:
     for part in path:
         text += f".{part[2:]}" if part.startswith("f:") else f"[{part[3:-1]}]"
     return text.removeprefix(".").replace('"', "").replace("name:", "")
-
-
-def _entries(item: Object) -> Iterator[dict[str, Any]]:
-    """Yield who manages what of an object, its status aside."""
-    for entry in item["metadata"].get("managedFields") or ():
-        if entry.get("subresource") != "status":
-            yield entry
-
-
-def _has(fields: Any, path: Path) -> bool:
-    for part in path:
-        if not isinstance(fields, dict) or part not in fields:
-            return False
-        fields = fields[part]
-    return True

@@ -6,12 +6,13 @@ import logging
 
 import yaml
 from hadis.api.resources import CascadeProfile
-from hadis.kube.client import Kube, Object
+from hadis.kube.client import Kube
 from hadis.planning.profile import Profile
-from hadis.protocol.labels import COMPONENT, SERVICE, label
+from hadis.planning.snapshot import Problem
+from hadis.protocol.labels import SERVICE, label
 
-from hadis_operator.children.common import unpacked
 from hadis_operator.children.worker import PROFILE
+from hadis_operator.read_views import ConfigMapView, config_map_view
 
 log = logging.getLogger(__name__)
 
@@ -33,19 +34,20 @@ class FormerProfiles:
     async def by_hash(self, content: str) -> dict[str, Profile]:
         """Return the profiles that are known, after a look at the ConfigMaps where one with this hash is not yet."""
         if content and content not in self._known and not self._read:
-            listing = await self._kube.get(
-                f"/api/v1/namespaces/{self._namespace}/configmaps", labelSelector=self._selector
-            )
+            path = f"/api/v1/namespaces/{self._namespace}/configmaps"
+            config_maps = map(config_map_view, await self._kube.list_items(path, labelSelector=self._selector))
             self._read = True
-            mounted = [item for item in listing["items"] if item["metadata"]["labels"].get(COMPONENT) == PROFILE]
-            self._known |= {profile.hash: profile for item in mounted if (profile := _profile(item)) is not None}
+            profiles = [_profile(each) for each in config_maps if each.component == PROFILE]
+            self._known |= {profile.hash: profile for profile in profiles if profile is not None}
         return self._known
 
 
-def _profile(config_map: Object) -> Profile | None:
+def _profile(config_map: ConfigMapView) -> Profile | None:
     """Return the profile in a ConfigMap; None where it cannot be read."""
     try:
-        return Profile(CascadeProfile.read(yaml.safe_load(unpacked(config_map))))
-    except (KeyError, ValueError, OSError, yaml.YAMLError) as error:
-        log.warning("ConfigMap %s holds no profile: %s", config_map["metadata"]["name"], error)
+        if isinstance(config_map.text, Problem):
+            raise ValueError(config_map.text.message)
+        return Profile(CascadeProfile.read(yaml.safe_load(config_map.text)))
+    except (ValueError, yaml.YAMLError) as error:
+        log.warning("ConfigMap %s holds no profile: %s", config_map.name, error)
         return None

@@ -19,7 +19,8 @@ from hadis.protocol.labels import POOL, REMOTE, REVISION, read_gpus, resident_ti
 
 from hadis_operator.children import Children
 from hadis_operator.children.worker import PORT, profile_fits
-from hadis_operator.views import DeploymentView, PodView, ServiceView
+from hadis_operator.views import ServiceView
+from hadis_operator.workload_views import DeploymentView, PodView
 
 
 def memory_of(service: ServiceView) -> Memory:

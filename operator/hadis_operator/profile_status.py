@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Collection
-from datetime import UTC, datetime
 from functools import lru_cache
 
 from hadis.api.conditions import condition, with_times
@@ -24,7 +23,7 @@ from hadis.planning.snapshot import Problem
 
 from hadis_operator import metrics
 from hadis_operator.cache import Cache
-from hadis_operator.events import Recorder, changes
+from hadis_operator.events import Recorder, changes, now
 from hadis_operator.views import ProfileView
 
 log = logging.getLogger(__name__)
@@ -100,14 +99,13 @@ def status_of(profile: ProfileView, users: Collection[str]) -> ProfileStatus:
     """Return what the status of a profile should be."""
     former, named = profile.status, tuple(sorted(users)[:MOST_NAMED])
     known = {"observed_generation": profile.generation, "used_by": named, "users": len(users)}
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(profile.content, Problem):
         valid = condition("Valid", False, profile.content.reason, profile.content.message[:_LONGEST])
         contents = {"rows": 0, "tiers": "", "front": None, "content_hash": ""}
     else:
         valid = condition("Valid", True, "Valid", "the planner can use it")
         contents = _contents(profile.content)
-    conditions = with_times((valid,), former.conditions, profile.generation, now)
+    conditions = with_times((valid,), former.conditions, profile.generation, now())
     return ProfileStatus.model_validate(known | contents | {"conditions": conditions})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hadis_operator.children.common import Manifest
-from hadis_operator.views import config_maps
+from hadis_operator.workload_views import config_maps
 
 Reference = tuple[str, str]
 """Kind and name of an object."""

@@ -6,13 +6,13 @@ It is the one child that is not applied from a document: what it holds stands no
 from __future__ import annotations
 
 import asyncio
-import base64
 
 from hadis.kube.client import ApiError, Kube
 from hadis.protocol.secret import make_secret
 
 from hadis_operator.child_writer import check_owner
 from hadis_operator.children.common import SECRET_KEY, Manifest
+from hadis_operator.read_views import secret_view
 
 _LOOK_EVERY_S = 180.0
 
@@ -36,17 +36,15 @@ class ServiceSecret:
         Raises NameTaken for another's of that name, ApiError.
         """
         try:
-            there = await self._kube.get(f"{self._path}/{document['metadata']['name']}")
+            secret = secret_view(await self._kube.get(f"{self._path}/{document['metadata']['name']}"))
         except ApiError as error:
             if error.status != 404:
                 raise
-            there = {}
+            value = None
         else:
-            check_owner(there, document)
-        held = there.get("data", {}).get(SECRET_KEY)
-        if held is None:
+            check_owner(secret.owner, document)
+            value = secret.token
+        if value is None:
             value = self.value or make_secret()
             await self._kube.create(self._path, document | {"stringData": {SECRET_KEY: value}})
-        else:
-            value = base64.b64decode(held).decode()
         self.value, self._seen_at = value, asyncio.get_running_loop().time()

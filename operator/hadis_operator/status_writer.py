@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from hadis.api.conditions import Condition, with_times
 from hadis.api.crd import GROUP, VERSION
-from hadis.api.status import CHANGES_KEPT, DemandStatus, FetchStatus, PlanChangeStatus, PlanStatus, ServiceStatus
+from hadis.api.status import CHANGES_KEPT, DemandStatus, FetchStatus, PlanChange, PlanStatus, ServiceStatus
 from hadis.kube.client import ApiError, Kube
 from hadis.planning.consumption import money_per_hour
 from hadis.planning.decide import Decision
@@ -105,7 +105,7 @@ class StatusWriter:
         if self._clock() - at_s < _EVENT_EVERY_S:
             return status
         self._announced = plan, self._clock()
-        change = PlanChangeStatus(time=now(), summary=plan.headline, reason=plan.reason)
+        change = PlanChange(time=now(), summary=plan.headline, reason=plan.reason)
         await self._events.tell(service.uid, Message("Normal", "PlanChanged", f"{plan.headline}; {plan.reason}"))
         return status.model_copy(update={"changes": (*known, change)[-CHANGES_KEPT:]})
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from hadis.api.gpu_pool import GpuPoolSpec
+from hadis.api.gpu_pool import GpuPoolSpec, GpuPoolStatus
 from hadis.api.profile_status import ProfileStatus
 from hadis.api.resources import CascadeProfile, ServiceSpec
-from hadis.api.status import ServiceStatus
+from hadis.api.status import ServiceStatus, read_status
+from hadis.kube.client import Object
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import WAITING_FOR_QUOTA, Problem
-from hadis.protocol.fetch import FETCH
-from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION, read_gpus
-
-Object = dict[str, Any]
-DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+from hadis.planning.snapshot import Problem
 
 
 @dataclass(frozen=True)
@@ -55,58 +50,17 @@ class ProfileView:
 
 
 @dataclass(frozen=True)
-class DeploymentView:
-    """A Deployment of ours."""
+class GpuPoolView:
+    """A GpuPool."""
 
+    namespace: str
     name: str
-    component: str
-    pool: str
-    revision: str
-    replicas: int
-    created: int
-    """Pods that its controllers count."""
-    observed: bool
-    """Whether its controller has seen the spec as it is."""
-    as_made: bool
-    """Whether its spec was never changed."""
-    deleting: bool
-    refused: Problem | None
-    config_maps: tuple[str, ...]
-    """Names of the ConfigMaps that its pods mount."""
-    owner: str = ""
-    """UID of the DiffusionService that owns it; empty where none does."""
-    remote: bool = False
-    """Whether its pods have an endpoint make their images, and no GPU."""
-    gpus: int = 1
-    """GPUs that each of its pods takes."""
-
-
-@dataclass(frozen=True)
-class PodView:
-    """A pod of ours."""
-
-    name: str
-    component: str
-    pool: str
-    revision: str
-    address: str
-    """Its IP; empty before it has one."""
-    ready: bool
-    """Whether it is ready and stays."""
-    terminating: bool
-    finished: bool
-    """Whether it has ended, so that it holds nothing any more."""
-    started_s: float | None
-    unschedulable: Problem | None
-    unschedulable_since_s: float | None
-    failure: Problem | None
-    deletion_cost: str | None
-    remote: bool = False
-    """Whether an endpoint makes its images, and it has no GPU."""
-    gpus: int = 1
-    """GPUs that it takes."""
-    fetching: bool = False
-    """Whether its models are being fetched, before its worker starts."""
+    gpus: int | Problem
+    """How many it has, or why its spec cannot be read."""
+    status: GpuPoolStatus | None
+    """None where there is none, or one of another form."""
+    listed: frozenset[str]
+    """Names of the services in its status, also where the rest cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -145,28 +99,27 @@ def _pool(spec: Mapping[str, Any]) -> str:
     return str(gpus.get("pool") or "") if isinstance(gpus, Mapping) else ""
 
 
-def gpu_pool_view(item: Object) -> int | Problem:
-    """Return the GPUs of a GpuPool, or why it cannot be read."""
+def gpu_pool_view(item: Object) -> GpuPoolView:
+    """Return the view of a GpuPool."""
+    meta, status = item["metadata"], item.get("status") or {}
     try:
-        return GpuPoolSpec.read(item.get("spec") or {}).gpus
+        gpus: int | Problem = GpuPoolSpec.read(item.get("spec") or {}).gpus
     except ValueError as error:
-        return Problem("PoolInvalid", f"GpuPool {item['metadata']['name']}: {error}")
+        gpus = Problem("PoolInvalid", f"GpuPool {meta['name']}: {error}")
+    return GpuPoolView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        gpus=gpus,
+        status=_pool_status(status) if status else None,
+        listed=frozenset(status.get("services") or ()),
+    )
 
 
-def read_status(document: Mapping[str, Any]) -> ServiceStatus:
-    """Return a status; parts that an operator of another version wrote in another form are left out."""
+def _pool_status(document: Mapping[str, Any]) -> GpuPoolStatus | None:
     try:
-        return ServiceStatus.read(document)
+        return GpuPoolStatus.model_validate(document, extra="ignore")
     except ValueError:
-        return ServiceStatus.read({name: value for name, value in document.items() if _readable(name, value)})
-
-
-def _readable(name: str, value: object) -> bool:
-    try:
-        ServiceStatus.read({name: value})
-    except ValueError:
-        return False
-    return True
+        return None
 
 
 def profile_view(item: Object, former: ProfileView | None = None) -> ProfileView:
@@ -197,78 +150,6 @@ def _profile(item: Object) -> Profile | Problem:
         return Problem("ProfileInvalid", str(error))
 
 
-def deployment_view(item: Object) -> DeploymentView:
-    """Return the view of a Deployment."""
-    meta, spec, status = item["metadata"], item["spec"], item.get("status") or {}
-    labels = meta.get("labels") or {}
-    return DeploymentView(
-        name=meta["name"],
-        component=labels.get(COMPONENT, ""),
-        pool=labels.get(POOL, ""),
-        revision=labels.get(REVISION, ""),
-        replicas=int(spec.get("replicas", 0)),
-        created=int(status.get("replicas", 0)),
-        observed=status.get("observedGeneration", 0) >= meta.get("generation", 0),
-        as_made=meta.get("generation") == 1,
-        deleting="deletionTimestamp" in meta,
-        refused=_refused(meta["name"], status),
-        config_maps=tuple(config_maps(spec)),
-        owner=owner_uid(item),
-        remote=REMOTE in labels,
-        gpus=read_gpus(labels),
-    )
-
-
-def pod_view(item: Object) -> PodView:
-    """Return the view of a pod."""
-    meta, status = item["metadata"], item.get("status") or {}
-    labels, conditions = meta.get("labels") or {}, status.get("conditions") or []
-    terminating = "deletionTimestamp" in meta
-    fetch = _fetch_state(status)
-    waits = next((c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), None)
-    return PodView(
-        name=meta["name"],
-        component=labels.get(COMPONENT, ""),
-        pool=labels.get(POOL, ""),
-        revision=labels.get(REVISION, ""),
-        address=status.get("podIP", ""),
-        ready=not terminating and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
-        terminating=terminating,
-        finished=status.get("phase") in ("Succeeded", "Failed"),
-        # While models are fetched the worker has not begun.
-        started_s=_unix_s(status.get("startTime") if fetch is None else _fetched_at(fetch)),
-        unschedulable=_unschedulable(item, waits),
-        unschedulable_since_s=_unix_s(waits.get("lastTransitionTime")) if waits else None,
-        failure=_failure(meta["name"], status),
-        deletion_cost=(meta.get("annotations") or {}).get(DELETION_COST),
-        remote=REMOTE in labels,
-        gpus=read_gpus(labels),
-        fetching="running" in (fetch or {}).get("state", {}),
-    )
-
-
-def _fetch_state(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the status of the container that fetches models, where a pod has one."""
-    return next((each for each in status.get("initContainerStatuses") or () if each.get("name") == FETCH), None)
-
-
-def _fetched_at(fetch: Mapping[str, Any]) -> str | None:
-    ended = fetch.get("state", {}).get("terminated") or {}
-    return ended.get("finishedAt") if ended.get("exitCode") == 0 else None
-
-
-def _fetch_failure(name: str, fetch: Mapping[str, Any]) -> Problem | None:
-    """Return why models could not be fetched, in the last line that was said of it."""
-    for state in (fetch.get("state", {}), fetch.get("lastState", {})):
-        ended = state.get("terminated") or {}
-        if "running" in state or ended.get("exitCode") == 0:
-            return None
-        if ended:
-            said = (ended.get("message") or ended.get("reason") or "").strip().splitlines()
-            return Problem("FetchFailed", f"pod {name}: {said[-1] if said else 'no reason was told'}")
-    return None
-
-
 def child_view(item: Object) -> ChildView:
     """Return the view of any other object."""
     return ChildView(item["kind"], item["metadata"]["name"], owner_uid(item))
@@ -278,45 +159,3 @@ def owner_uid(item: Object) -> str:
     """Return the UID of the DiffusionService that owns an object; empty where none does."""
     owners = item["metadata"].get("ownerReferences") or []
     return next((str(owner.get("uid", "")) for owner in owners if owner.get("kind") == "DiffusionService"), "")
-
-
-def _unschedulable(item: Object, waits: Mapping[str, Any] | None) -> Problem | None:
-    if waits is None:
-        return None
-    name = item["metadata"]["name"]
-    if waits.get("reason") == "SchedulingGated":
-        gates = ", ".join(gate["name"] for gate in item.get("spec", {}).get("schedulingGates") or [])
-        return Problem(WAITING_FOR_QUOTA, f"pod {name} waits until its scheduling gates are lifted: {gates}")
-    return Problem("Unschedulable", f"pod {name} waits for a node: {waits.get('message', '')}")
-
-
-def _failure(name: str, status: Mapping[str, Any]) -> Problem | None:
-    """Return why a pod cannot become ready by itself."""
-    if (fetch := _fetch_state(status)) is not None and (failure := _fetch_failure(name, fetch)) is not None:
-        return failure
-    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
-        waiting = container.get("state", {}).get("waiting") or {}
-        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return Problem(str(waiting["reason"]), f"pod {name}: {waiting.get('message') or waiting['reason']}")
-    return None
-
-
-def _refused(name: str, status: Mapping[str, Any]) -> Problem | None:
-    """Return why a Deployment may not create its pods, for example over a quota."""
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            text = f"{name}: {condition.get('message', '')}"
-            return Problem("QuotaExceeded" if "quota" in text else "PodsRefused", text)
-    return None
-
-
-def config_maps(spec: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the ConfigMaps that the pods of a Deployment's spec mount."""
-    for volume in spec.get("template", {}).get("spec", {}).get("volumes") or []:
-        for source in (volume, *((volume.get("projected") or {}).get("sources") or ())):
-            if name := (source.get("configMap") or {}).get("name"):
-                yield name
-
-
-def _unix_s(text: str | None) -> float | None:
-    return datetime.fromisoformat(text).timestamp() if text else None

@@ -67,7 +67,7 @@ def main() -> int:
         port=settings.port,
         log_level="warning",
         access_log=False,
-        proxy_headers=False,  # who may say for whom a request is, `address_of` decides
+        proxy_headers=False,  # who may say for whom a request is, `http.access` decides
         timeout_graceful_shutdown=int(settings.drain_s),
     )
     server = uvicorn.Server(config)

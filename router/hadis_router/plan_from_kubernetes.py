@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from typing import TypeVar
 
 from hadis.api.crd import GROUP, VERSION
+from hadis.api.status import ServiceStatus
 from hadis.kube.client import Kube, Object, connect
-from hadis.planning.idle import NO_WORKER_REASONS
-from hadis.planning.plan import Plan, read_plan
-from hadis.planning.rollout import Canary, read_canary
-from hadis.protocol.address import http_url
-from hadis.protocol.labels import COMPONENT, EVERY_TIER, POOL, SERVICE, label, resident_tiers
-from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress
+from hadis.kube.views import EndpointSliceView, endpoint_slice_view, service_status
+from hadis.planning.idle import told_idle
+from hadis.planning.plan import Plan
+from hadis.protocol.labels import COMPONENT, SERVICE, label, resident_tiers
+from hadis.protocol.run_state import RunState, WorkerAddress
 
-log = logging.getLogger(__name__)
+View = TypeVar("View")
 
 
 async def follow_cluster(
@@ -29,29 +27,34 @@ async def follow_cluster(
     """
     kube = Kube(await connect())
     changed = asyncio.Event()
-    services: dict[str, Object] = {}
-    slices: dict[str, Object] = {}
+    services: dict[str, ServiceStatus] = {}
+    slices: dict[str, EndpointSliceView] = {}
 
-    async def follow(cache: dict[str, Object], path: str, **query: str) -> None:
+    async def follow(cache: dict[str, View], view: Callable[[Object], View], path: str, **query: str) -> None:
         async for objects in kube.follow(path, **query):
+            views = {name: view(item) for name, item in objects.items()}
             cache.clear()
-            cache.update(objects)
+            cache.update(views)
             changed.set()
 
     services_path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/diffusionservices"
     slices_path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    selector = f"{COMPONENT},{SERVICE}={label(name)}"
     # Not a TaskGroup: this is a generator, which may be closed while it waits at its yield.
     tasks = [
-        asyncio.create_task(follow(services, services_path, fieldSelector=f"metadata.name={name}")),
-        asyncio.create_task(follow(slices, slices_path, labelSelector=f"{COMPONENT},{SERVICE}={label(name)}")),
+        asyncio.create_task(follow(services, service_status, services_path, fieldSelector=f"metadata.name={name}")),
+        asyncio.create_task(follow(slices, endpoint_slice_view, slices_path, labelSelector=selector)),
     ]
     last: RunState | None = None
     try:
         while True:
             await changed.wait()
             changed.clear()
-            state = state_of(services, slices, tiers, remote)
-            if state is not None and state != last:
+            status = next(iter(services.values()), None)
+            if status is None:  # not seen yet
+                continue
+            state = state_of(status, slices.values(), tiers, remote)
+            if state != last:
                 last = state
                 yield state
     finally:
@@ -62,73 +65,35 @@ async def follow_cluster(
 
 
 def state_of(
-    services: Mapping[str, Object], slices: Mapping[str, Object], tiers: Sequence[str], remote: Collection[str] = ()
-) -> RunState | None:
-    """Return plan and workers by the objects in the cache; None before the service is in it."""
-    service = next(iter(services.values()), None)
-    if service is None:
-        return None
-    status = service.get("status", {})
-    demand = status.get("demand", {})
-    observed, forecast = demand.get("observedRps", 0.0), demand.get("forecastRps", 0.0)
-    changes = tuple(
-        PlanChange(datetime.fromisoformat(change["time"]).timestamp(), change["summary"], change["reason"])
-        for change in status.get("changes", [])
-    )
+    status: ServiceStatus, slices: Iterable[EndpointSliceView], tiers: Sequence[str], remote: Collection[str] = ()
+) -> RunState:
+    """Return plan and workers by the service's status and the EndpointSlices in the cache."""
+    slices = list(slices)
     return RunState(
-        plan=_plan(status, tiers),
-        workers=tuple(_workers(_of(slices, "worker"), tiers, remote)),
-        observed_rps=observed,
-        forecast_rps=forecast,
-        changes=changes,
-        idle=_idle(status),
-        start_s=status.get("startSeconds"),
-        routers=tuple(sorted({url for slice_ in _of(slices, "router") for url in _ready_urls(slice_)})),
-        canary=_canary(status),
+        plan=_known(status.plan.active, tiers),
+        workers=tuple(_workers((each for each in slices if each.component == "worker"), tiers, remote)),
+        observed_rps=status.demand.observed_rps,
+        forecast_rps=status.demand.forecast_rps,
+        changes=status.changes,
+        idle=told_idle(status.conditions),
+        start_s=status.start_seconds,
+        routers=tuple(sorted({url for each in slices if each.component == "router" for url in each.urls})),
+        canary=status.canary,
     )
 
 
-def _idle(status: Mapping[str, Any]) -> str:
-    told = [each for each in status.get("conditions", []) if each["type"] == "Idle"]
-    return next((str(each["message"]) for each in told if each["reason"] in NO_WORKER_REASONS), "")
+def _known(plan: Plan | None, tiers: Sequence[str]) -> Plan | None:
+    """Return a plan of tiers that this router has.
+
+    After a profile is replaced, it may be of tiers that only the routers of the next rollout know.
+    """
+    return plan if plan is not None and {plan.light, plan.heavy} <= set(tiers) else None
 
 
-def _plan(status: Mapping[str, Any], tiers: Sequence[str]) -> Plan | None:
-    document = status.get("plan", {}).get("active")
-    if not document:
-        return None
-    try:
-        plan = read_plan(document)
-    except ValueError as error:
-        log.warning("the status holds no plan that can be read; the last one stays in force: %s", error)
-        return None
-    # After a profile is replaced, the plan may name tiers that only the routers of the next rollout know.
-    return plan if {plan.light, plan.heavy} <= set(tiers) else None
-
-
-def _canary(status: Mapping[str, Any]) -> Canary | None:
-    document = status.get("canary")
-    try:
-        return read_canary(document) if document else None
-    except ValueError as error:
-        log.warning("the new profile is not tried: %s", error)
-        return None
-
-
-def _of(slices: Mapping[str, Object], component: str) -> list[Object]:
-    return [s for s in slices.values() if s["metadata"].get("labels", {}).get(COMPONENT) == component]
-
-
-def _workers(slices: Iterable[Object], tiers: Sequence[str], remote: Collection[str]) -> list[WorkerAddress]:
+def _workers(slices: Iterable[EndpointSliceView], tiers: Sequence[str], remote: Collection[str]) -> list[WorkerAddress]:
     by_url: dict[str, WorkerAddress] = {}
-    for slice_ in slices:
-        resident = resident_tiers(slice_["metadata"]["labels"].get(POOL, EVERY_TIER), tiers, remote)
-        for url in _ready_urls(slice_) if resident else ():
+    for each in slices:
+        resident = resident_tiers(each.pool, tiers, remote)
+        for url in each.urls if resident else ():
             by_url[url] = WorkerAddress(url, resident)
     return [by_url[url] for url in sorted(by_url)]
-
-
-def _ready_urls(slice_: Object) -> list[str]:
-    ports, endpoints = slice_.get("ports") or [], slice_.get("endpoints") or []
-    ready = [endpoint for endpoint in endpoints if endpoint.get("conditions", {}).get("ready")]
-    return [http_url(endpoint["addresses"][0], ports[0]["port"]) for endpoint in ready if ports]

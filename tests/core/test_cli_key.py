@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from documents import router_status
 from hadis.cli import load, make_app
 from hadis.cli.client import headers_of
 from typer.testing import CliRunner
@@ -22,7 +24,8 @@ def door(request: httpx.Request) -> httpx.Response:
         return httpx.Response(401, json={"error": {"message": "send an API key"}})
     numbers = dict.fromkeys(("difficulty", "confidence", "seed", "size", "plan_generation"))
     record: dict[str, Any] = {"path": "light", "attempts": [], "latency_s": 1.0, **numbers}
-    return httpx.Response(200, json={"plan": None, "data": [{"b64_json": ""}], "hadis": [record]})
+    status = json.loads(router_status().json_text())
+    return httpx.Response(200, json=status | {"data": [{"b64_json": ""}], "hadis": [record]})
 
 
 @pytest.fixture

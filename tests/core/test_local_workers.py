@@ -31,7 +31,7 @@ async def four_places(busy: frozenset[int] = frozenset()) -> AsyncIterator[tuple
         if request.headers.get("authorization") != "Bearer secret":
             return httpx.Response(401, json={})
         number = (request.url.port or 0) - 9000
-        return httpx.Response(200, json={"ready": True, "draining": False, "busy": number in busy})
+        return httpx.Response(200, json={"tiers": [], "ready": True, "busy": number in busy, "new": 1})
 
     transport = httpx.MockTransport(status)
     async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(transport=transport) as http:

@@ -1,5 +1,7 @@
 """The custom resources say what is wrong, where, and what to write instead."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from hadis.api.fields import parse_duration_s
 from hadis.api.manifest import ManifestError, read_manifest
 from hadis.api.remote import Remote
 from hadis.api.resources import CascadeProfile, DiffusionService
+from hadis.api.status import PlanChange
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState, WorkerAddress, read_state, write_state
@@ -204,6 +207,25 @@ def test_the_run_file_returns_what_was_written(tmp_path: Path) -> None:
     state = RunState(plan, (WorkerAddress("http://127.0.0.1:1", ("a", "b")),), 1.5)
     write_state(tmp_path / "run.json", state)
     assert read_state(tmp_path / "run.json") == state
+    assert '"directRatio":0.1' in (tmp_path / "run.json").read_text(), "as in a DiffusionService's status"
     (tmp_path / "run.json").write_text('{"plan": {}}')
     with pytest.raises(ValueError, match="no run state"):
+        read_state(tmp_path / "run.json")
+
+
+def test_a_run_file_of_before_is_read(tmp_path: Path) -> None:
+    plan = Plan("a", "b", 0.1, 0.2, (TierPlan("a", 1, 4),), 1.0, 20.0, 0.5, 2.0)
+    document = asdict(RunState(plan, (), 1.5)) | {
+        "changes": [{"at": 1767268800.9, "summary": "a alone", "reason": "why"}],
+        "idle": "",
+    }
+    (tmp_path / "run.json").write_text(json.dumps(document))
+    change = PlanChange(time="2026-01-01T12:00:00Z", summary="a alone", reason="why")
+    assert read_state(tmp_path / "run.json") == RunState(plan, (), 1.5, changes=(change,))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"changes": [3]}', '{"changes": [{"at": "x"}]}'])
+def test_a_file_that_is_no_run_state_is_said_to_be_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ValueError, match=r"run\.json: is no run state: ."):
         read_state(tmp_path / "run.json")

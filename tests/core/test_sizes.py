@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from documents import profile_document
+from documents import profile_document, router_status
 from hadis.api.resources import CascadeProfile, Objective, ServiceSpec
 from hadis.api.tier import TierSettings
 from hadis.cli.control_loop import _read_demand
@@ -20,6 +20,7 @@ from hadis.planning.solve import Solver
 from hadis.planning.speeds import corrected
 from hadis.protocol.address import worker_name
 from hadis.protocol.labels import EVERY_TIER
+from hadis.protocol.router_status import WorkerState
 
 SMALL, LARGE = "32x32", "64x32"
 HALF_LARGE = ((None, 0.5), (LARGE, 0.5))
@@ -181,16 +182,18 @@ def test_larger_images_get_a_lighter_plan() -> None:
 
 
 async def test_on_one_machine_the_router_tells_its_arrivals_by_size() -> None:
-    status = {
-        "arrivals_by_size": {"auto": 3, LARGE: 1, "other": 0},
-        "queued_s": {},
-        "batch_time_ratios": {},
-        "idle_s": 7.5,
-        "workers": [{"name": worker_name("http://w1"), "time_ratio": 3}, {"name": "gone", "time_ratio": 2}],
-    }
+    ratios = {worker_name("http://w1"): 3.0, "gone": 2.0}
+    status = router_status(
+        arrivals_by_size={"auto": 3, LARGE: 1, "other": 0},
+        idle_s=7.5,
+        workers=tuple(
+            WorkerState(name=name, tiers=(), busy=False, tier=None, time_ratio=ratio, slow=False)
+            for name, ratio in ratios.items()
+        ),
+    ).json_text()
 
     def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json=status if request.headers.get("hadis-secret") == "ours" else {})
+        return httpx.Response(200 if request.headers.get("hadis-secret") == "ours" else 401, text=status)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         reading = await _read_demand(http, "http://router", ["http://w0", "http://w1"], "ours")
@@ -202,8 +205,8 @@ async def test_on_one_machine_the_router_tells_its_arrivals_by_size() -> None:
 
 
 async def test_on_one_machine_a_count_that_no_number_holds_is_a_problem() -> None:
-    status = {"arrivals_by_size": {"auto": 10**400}, "queued_s": {}, "batch_time_ratios": {}, "workers": []}
-    answers = httpx.MockTransport(lambda _: httpx.Response(200, json=status))
+    status = router_status(arrivals_by_size={"auto": 10**400}).json_text()
+    answers = httpx.MockTransport(lambda _: httpx.Response(200, text=status))
     async with httpx.AsyncClient(transport=answers) as http:
         assert isinstance(await _read_demand(http, "http://router"), Problem)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+from documents import router_status
+from hadis.api.status import PlanChange
 from hadis.cli import make_app
 from hadis.cli.tables import columns, console, facts
 from hadis.planning.plan import Plan, TierPlan
-from pydantic import TypeAdapter
+from hadis.protocol.router_status import Latency, WorkerState
 from typer.testing import CliRunner, Result
 
 ROOT = Path(__file__).parents[2]
@@ -26,25 +26,24 @@ PLAN = Plan(
     (TierPlan("stable-diffusion-3-5-medium", 2, 4), TierPlan("stable-diffusion-3-5-large", 0, 8)),
     1.0, 0.07114, 1.0, 2.0, reason="best quality: 12.1 requests/s take 14.3 of 16 GPUs' time", generation=123,
 )  # fmt: skip
-STATUS: dict[str, Any] = {
-    "plan": TypeAdapter(Plan).dump_python(PLAN, mode="json"),
-    "workers": [{"busy": True}] * 16,
-    "latency": {"p50_s": 1.5, "p95_s": 3.25},
-    "slo_s": 4.0,
-    "observed_rps": 12.0,
-    "forecast_rps": 14.0,
-    "queues": {tier.tier: 10 for tier in PLAN.tiers},
-    "attainment": 0.84,
-    "asked_attainment": 0.95,
-    "ended_rps": {
+WORKER = WorkerState(name="worker-1", tiers=(), busy=True, tier="a", time_ratio=1.0, slow=False)
+STATUS = router_status(
+    plan=PLAN,
+    workers=(WORKER,) * 16,
+    latency=Latency(p50_s=1.5, p95_s=3.25),
+    observed_rps=12.0,
+    forecast_rps=14.0,
+    queues={tier.tier: 10 for tier in PLAN.tiers},
+    attainment=0.84,
+    ended_rps={
         "answered": {"light": 4.0, "deferred": 2.0},
         "refused": {"over_share": 300.0, "queue_full": 12.0},
         "failed": {},
         "invalid": {},
         "cancelled": {"cancelled": 0.25},
     },
-    "changes": [{"at": 1e9, "summary": PLAN.headline, "reason": PLAN.reason}],
-}
+    changes=(PlanChange(time="2001-09-09T01:46:40Z", summary=PLAN.headline, reason=PLAN.reason),),
+).json_text()
 
 
 def run(words: list[str], columns: int | None) -> Result:
@@ -65,7 +64,7 @@ def run(words: list[str], columns: int | None) -> Result:
 def test_what_is_printed_is_whole(
     words: list[str], wholes: list[str], columns: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = httpx.Response(200, text=json.dumps(STATUS), request=httpx.Request("GET", "http://router"))
+    answer = httpx.Response(200, text=STATUS, request=httpx.Request("GET", "http://router"))
     monkeypatch.setattr(httpx, "get", lambda *args, **options: answer)
     (tmp_path / "trace").write_text("0\n500\n1000\n")
     result = run([*words, "--trace", str(tmp_path / "trace")] if words[0] in ("replay", "size") else words, columns)
@@ -84,7 +83,7 @@ def test_a_tier_without_workers_of_its_own_is_said_in_words() -> None:
 
 
 def test_the_status_says_what_became_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = httpx.Response(200, text=json.dumps(STATUS), request=httpx.Request("GET", "http://router"))
+    answer = httpx.Response(200, text=STATUS, request=httpx.Request("GET", "http://router"))
     monkeypatch.setattr(httpx, "get", lambda *args, **options: answer)
     lines = [" ".join(line.split()) for line in run(["status"], 80).output.splitlines()]
     assert "answered 6.00 per second: light 4.00, deferred 2.00" in lines

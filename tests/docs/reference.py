@@ -62,6 +62,8 @@ def _type(node: Schema) -> str:
         return " or ".join(map(_type, options))
     if "enum" in node or "const" in node:
         return ", ".join(f"`{value}`" for value in node.get("enum", [node.get("const")]))
+    if isinstance(node.get("type"), list):
+        return " or ".join(_type({**node, "type": kind}) for kind in node["type"] if kind != "null")
     kind = str(node.get("format") if node.get("format") == "path" else node.get("type", "any"))
     if kind == "array":
         return f"list of {_type(node.get('items', {}))}"
@@ -97,6 +99,7 @@ def _fields(node: Schema, path: str) -> Iterator[tuple[str, str, str, str]]:
     """Yield (path, type, default, description) of every field below a schema, items of lists and maps included."""
     for name, part in node.get("properties", {}).items():
         inner, at = part, f"{path}{name}"
+        inner = _present(inner)
         while inner.get("type") == "array" and isinstance(inner.get("items"), dict):
             inner, at = inner["items"], f"{at}[]"
         values = inner.get("additionalProperties")
@@ -105,6 +108,12 @@ def _fields(node: Schema, path: str) -> Iterator[tuple[str, str, str, str]]:
         text = part.get("description", "")
         yield f"`{at}`", _type(part), _default(part, name in node.get("required", [])), text
         yield from _fields(inner, f"{at}.")
+
+
+def _present(node: Schema) -> Schema:
+    """Return the schema of a field that may be null for when it is not."""
+    options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
+    return options[0] if len(options) == 1 else node
 
 
 def crds() -> str:
@@ -167,6 +176,16 @@ def _routes(app: FastAPI) -> Iterator[str]:
             answers = [(f"`{code}`", answer["description"]) for code, answer in sorted(route["responses"].items())]
             if answers != _UNDESCRIBED:
                 yield _table(("status", "meaning"), answers)
+            yield from _answer_bodies(route["responses"], models)
+
+
+def _answer_bodies(responses: Mapping[str, Any], models: Schema) -> Iterator[str]:
+    """Yield the fields of answers that are no errors: those have one form, and messages."""
+    for code, answer in sorted(responses.items()):
+        schema = _resolved(answer.get("content", {}).get("application/json", {}).get("schema", {}), models)
+        if code.startswith("2") and (rows := list(_fields(schema, ""))):
+            told = [(field, kind, text) for field, kind, _, text in rows]
+            yield f"Answer with `{code}`: `application/json`.\n\n" + _table(("field", "type", "description"), told)
 
 
 def _resolved(node: Any, models: Schema) -> Any:
@@ -174,7 +193,8 @@ def _resolved(node: Any, models: Schema) -> Any:
     if isinstance(node, dict):
         known = {**models, **node.get("$defs", {})}
         if "$ref" in node:
-            return _resolved(known[node["$ref"].rsplit("/", 1)[1]], known)
+            beside = {key: value for key, value in node.items() if key != "$ref"}
+            return _resolved(known[node["$ref"].rsplit("/", 1)[1]], known) | beside
         return {key: _resolved(value, known) for key, value in node.items() if key != "$defs"}
     return [_resolved(value, models) for value in node] if isinstance(node, list) else node
 

@@ -12,7 +12,7 @@ from hadis.kube.client import ApiError
 from hadis_operator.apply import Applier
 from hadis_operator.children import Children
 from hadis_operator.children.worker import service_name
-from hadis_operator.views import DELETION_COST
+from hadis_operator.workload_views import DELETION_COST
 from kube_objects import NAME, NAMESPACE, child_object, deployment_object, pod_object
 from virtual import virtual
 

@@ -11,6 +11,7 @@ from hadis_operator.cache import Cache
 from kube_objects import (
     NAME,
     NAMESPACE,
+    OWNER_UID,
     child_object,
     deployment_object,
     pod_object,
@@ -151,10 +152,12 @@ def test_an_object_lacks_what_it_has_not(kind: str) -> None:
     cache, _ = cache_with()
     assert cache.lacks(document)
     assert not cache.knows(document)
+    assert cache.owner(document) is None
     more = {**document, "metadata": {**document["metadata"], "managedFields": [], "uid": "u"}}
     cache.saw(where, "ADDED", more)
     assert not cache.lacks(document)
     assert cache.knows(document)
+    assert cache.owner(document) == OWNER_UID
     labels = document["metadata"]["labels"] | {"a": "b"}
     assert cache.lacks({**document, "metadata": {**document["metadata"], "labels": labels}})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fake_http import FakeHttp
 from hadis_operator.deletion_cost import cost_changes, idle_pods
-from hadis_operator.views import DELETION_COST, PodView, pod_view
+from hadis_operator.workload_views import DELETION_COST, PodView, pod_view
 from kube_objects import pod_object
 
 

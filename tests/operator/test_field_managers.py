@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hadis_operator.differences import Path
 from hadis_operator.field_managers import MANAGER, other_manager, owns, readable
+from hadis_operator.read_views import managed_fields
 
 COUNT: Path = ("f:spec", "f:replicas")
 OWNED: dict[str, Any] = {"f:spec": {"f:replicas": {}}}
@@ -29,7 +30,7 @@ def entry(manager: str, fields: Any = OWNED, minute: int = 0, **more: str) -> di
     ],
 )
 def test_the_other_is_who_owns_the_field_or_else_wrote_last(entries: Any, who: str) -> None:
-    assert other_manager({"metadata": {"managedFields": entries}}, COUNT) == who
+    assert other_manager(managed_fields({"metadata": {"managedFields": entries}}), COUNT) == who
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_the_other_is_who_owns_the_field_or_else_wrote_last(entries: Any, who: s
     ],
 )
 def test_a_field_is_ours_where_we_have_applied_it(entries: Any, ours: bool) -> None:
-    assert owns({"metadata": {"managedFields": entries}}, MANAGER, COUNT) is ours
+    assert owns(managed_fields({"metadata": {"managedFields": entries}}), MANAGER, COUNT) is ours
 
 
 def test_paths_are_told_as_people_write_them() -> None:

@@ -121,3 +121,8 @@ async def test_the_status_is_written_when_it_changes() -> None:
     (patch,) = await write()
     assert patch["services"] == {"a": {"wanted": 8, "share": 8, "taken": 5}, "b": None}
     assert await write() == []
+    foreign = {"taken": "many", "services": {"old": 3}, "new": 1}
+    world.cluster.put(pool_object() | {"status": foreign})
+    (patch,) = await write()
+    assert patch["services"] == {"a": {"wanted": 8, "share": 8, "taken": 5}, "old": None}
+    assert await write() == [], "what another version said besides is left alone"

@@ -19,7 +19,8 @@ from hadis_operator.children.common import Owner
 from hadis_operator.observe import fitting, groups_of, memory_of, problem_of_routers, snapshot_of, worker_of
 from hadis_operator.settings import OperatorSettings
 from hadis_operator.status_writer import gpu_counts
-from hadis_operator.views import DeploymentView, deployment_view, pod_view, service_view
+from hadis_operator.views import service_view
+from hadis_operator.workload_views import DeploymentView, deployment_view, pod_view
 from kube_objects import NAME, NAMESPACE, deployment_object, pod_object, service_object
 
 SPEC = ServiceSpec.read(service_object()["spec"])

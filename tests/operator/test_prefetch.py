@@ -12,7 +12,7 @@ from hadis.planning.snapshot import Problem
 from hadis_operator import children
 from hadis_operator.fetch_progress import fetch_status
 from hadis_operator.settings import OperatorSettings
-from hadis_operator.views import pod_view
+from hadis_operator.workload_views import pod_view
 from kube_objects import pod_object
 from test_children import OWNER, make_spec, remote_profile
 

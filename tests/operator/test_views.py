@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from hadis.api.profile_status import ProfileStatus
+from hadis.api.status import read_status
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Problem
-from hadis_operator.views import child_view, deployment_view, pod_view, profile_view, read_status, service_view
+from hadis_operator.views import child_view, profile_view, service_view
+from hadis_operator.workload_views import deployment_view, pod_view
 from kube_objects import (
     OWNER_UID,
     child_object,

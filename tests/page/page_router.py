@@ -13,9 +13,11 @@ from pathlib import Path
 import uvicorn
 from hadis.api.manifest import Manifest
 from hadis.api.resources import API_VERSION, DiffusionService
+from hadis.api.status import PlanChange
+from hadis.api.times import rfc3339
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.protocol.run_state import PlanChange, RunState, WorkerAddress
+from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis.protocol.worker import JobResult
 from hadis_router.app import create_app
 from hadis_router.dispatch.job import Job
@@ -93,7 +95,7 @@ class PageRouter:
         self._loop = asyncio.get_running_loop()
         while True:
             workers = tuple(WorkerAddress(f"http://w{i}", ("light", "heavy")) for i in range(self.workers))
-            changes = (PlanChange(time.time(), "light + heavy", self.plan.reason),)
+            changes = (PlanChange(time=rfc3339(time.time()), summary="light + heavy", reason=self.plan.reason),)
             yield RunState(self.plan, workers, 2.5, 3.0, changes)
             await asyncio.sleep(0.1)
 

@@ -127,6 +127,8 @@ def test_what_runs_moves_by_itself(page: Page, router: PageRouter) -> None:
     expect(page.locator("#facts")).to_contain_text("2.50/s, forecast 3.00")
     router.plan = DEFERS
     expect(page.locator("#changes-list")).to_contain_text("time to spare")
+    for ratio, share in (("straight to heavy", "0%"), ("drawn again", "100%")):
+        expect(page.locator("#facts div", has_text=ratio).locator("dd")).to_have_text(share)
 
 
 def test_a_tier_that_is_off_its_profile_is_said_in_words(page: Page, router: PageRouter) -> None:

@@ -106,7 +106,7 @@ async def test_the_replay_decides_as_the_router_does() -> None:
     for at, prompt in trace:
         await asyncio.sleep(at - loop.time())
         job = Job(str(len(jobs)), ImageParams("", prompt), at, at + 4, loop.create_future(),
-                  difficulty=float(prompts.difficulty[prompt]))  # fmt: skip
+                  difficulty=float(prompts.difficulty[prompt]), client="a")  # fmt: skip
         dispatcher.submit(job)
         jobs.append(job)
     answers = await asyncio.gather(*(job.future for job in jobs))

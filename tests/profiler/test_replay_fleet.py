@@ -118,7 +118,7 @@ async def test_a_pod_ends_after_its_batch_and_the_next_one_starts_on_its_gpu(pro
 
 
 def _job() -> Job:
-    return Job("j", ImageParams(prompt="", seed=0), 0.0, 9.0, asyncio.get_running_loop().create_future())
+    return Job("j", ImageParams(prompt="", seed=0), 0.0, 9.0, asyncio.get_running_loop().create_future(), client="")
 
 
 @pytest.mark.parametrize("placement", ["Shared", "Dedicated"])

@@ -86,7 +86,7 @@ def make_job(
     difficulty: float = 1.0,
     slo_s: float = SLO_S,
     tier: str | None = None,
-    client: str = "",
+    client: str = "a client",
     able: frozenset[str] | None = None,
     size: str | None = None,
 ) -> Job:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
+from documents import router_status
 from hadis.planning.profile import Profile
 from hadis.protocol.worker import Progress
 from hadis_router.app import create_app
@@ -72,17 +73,9 @@ async def test_the_page_can_be_left_out(profile: Profile) -> None:
 
 
 def test_a_point_without_a_plan() -> None:
-    status = {
-        "plan": None,
-        "observed_rps": 0,
-        "forecast_rps": 0,
-        "latency": {"p50_s": None, "p95_s": None},
-        "queues": {"light": 2},
-        "answers": {},
-        "unanswered": {"refused": {"queue_full": 2, "over_share": 1}},
-    }
+    status = router_status(queues={"light": 2}, unanswered={"refused": {"queue_full": 2, "over_share": 1}})
     point = json.loads(json.dumps(events.point_of(status)))
-    assert (point["queued"], point["unanswered"]) == (2, {"refused": 3})
+    assert (point["queued"], point["unanswered"], point["direct"]) == (2, {"refused": 3}, None)
 
 
 class Stepping(Instant):

@@ -17,6 +17,7 @@ from fake_workers import SLO_S, FakeWorkers, make_job, make_plan
 from fastapi import FastAPI
 from hadis.api.manifest import Manifest
 from hadis.api.resources import API_VERSION, DiffusionService
+from hadis.api.status import read_status
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis_router.app import create_app
@@ -218,7 +219,7 @@ async def test_a_router_at_rest_is_ready_holds_requests_and_says_so(profile: Pro
         status = (await client.get("/v1/hadis/status")).json()
         assert (status["idle"], status["held"], status["idle_s"]) == ("no request for 15m", 2, 0.0)
         assert "hadis_router_idle_seconds 0.0" in (await client.get("/metrics")).text
-        states.put_nowait(replace(AT_REST, workers=(WORKER,), idle=""))
+        states.put_nowait(replace(AT_REST, workers=(WORKER,), idle=None))
         answer = await asked
         assert answer.status_code == 200
         assert len(answer.json()["data"]) == 2
@@ -248,14 +249,13 @@ async def test_a_router_that_forwards_waits_as_long_for_the_one_that_holds(profi
 
 
 @pytest.mark.parametrize(
-    ("reason", "status", "idle"), [("NoRequest", "True", "text"), ("Waking", "False", "text"), ("InUse", "False", "")]
+    ("reason", "status", "idle"), [("NoRequest", "True", "text"), ("Waking", "False", "text"), ("InUse", "False", None)]
 )
-def test_the_status_says_why_there_is_no_worker(reason: str, status: str, idle: str) -> None:
+def test_the_status_says_why_there_is_no_worker(reason: str, status: str, idle: str | None) -> None:
     told: Sequence[dict[str, Any]] = [
         {"type": "Ready", "status": "True", "reason": "Idle", "message": "other"},
         {"type": "Idle", "status": status, "reason": reason, "message": "text"},
     ]
     document = {"conditions": told, "startSeconds": 40.0, "plan": {"active": plan_document(make_plan())}}
-    state = state_of({"x": {"status": document}}, {}, ["light", "heavy"])
-    assert state is not None
+    state = state_of(read_status(document), (), ["light", "heavy"])
     assert (state.idle, state.start_s) == (idle, 40.0)

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hadis.api.cascade_profile import CascadeProfile, Configuration
 from hadis.api.cascades import Cascade
-from hadis.api.resources import CascadeProfile, Configuration
 
 
 def compact_document(profile: CascadeProfile) -> dict[str, Any]:

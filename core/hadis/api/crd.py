@@ -13,9 +13,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from hadis.api.cascade_profile import CascadeProfile, ProfileSpec
 from hadis.api.gpu_pool import GpuPool, GpuPoolSpec, GpuPoolStatus
+from hadis.api.metadata import Metadata
 from hadis.api.profile_status import ProfileStatus
-from hadis.api.resources import CascadeProfile, DiffusionService, Metadata, ProfileSpec, ServiceSpec
+from hadis.api.resources import DiffusionService, ServiceSpec
 from hadis.api.status import ServiceStatus
 
 GROUP, VERSION = "hadis.dev", "v1alpha1"

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from hadis.api.fields import Fields
-from hadis.api.resources import Metadata
+from hadis.api.metadata import Metadata
 
 
 class GpuPoolSpec(Fields):

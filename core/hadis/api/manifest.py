@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from hadis.api.cascade_profile import CascadeProfile
 from hadis.api.compact import compact_document
 from hadis.api.images_api import check_aliases
-from hadis.api.resources import CascadeProfile, DiffusionService
+from hadis.api.resources import DiffusionService
 
 GZIP = b"\x1f\x8b"
 MOST_BYTES = 64 * 2**20

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Callable, Mapping
+
+from pydantic import Field, ValidationError
 
 from hadis.api.conditions import Condition
 from hadis.api.fields import Fields
@@ -36,7 +38,7 @@ class FetchStatus(Fields):
     bytes: int = Field(0, description="Bytes that are there.")
 
 
-class PlanChangeStatus(Fields):
+class PlanChange(Fields):
     """A change of plan."""
 
     time: str = Field(description="When (RFC 3339).")
@@ -78,4 +80,23 @@ class ServiceStatus(Fields):
     profile_hash: str = Field("", description="Content hash of the profile that was planned with.")
     rollout: Rollout | None = Field(None, description="How far the last new profile has come; with spec.rollout.")
     canary: Canary | None = Field(None, description="What routers try the new profile by.")
-    changes: tuple[PlanChangeStatus, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")
+    changes: tuple[PlanChange, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")
+
+
+def read_status(
+    document: Mapping[str, object], left_out: Callable[[str, str], None] = lambda part, why: None
+) -> ServiceStatus:
+    """Return a status as an operator of any version wrote it.
+
+    Fields that this version does not know are ignored; `left_out` gets the name of each part of another form, and why.
+    """
+    parts = {}
+    for name, value in document.items():
+        try:
+            ServiceStatus.model_validate({name: value}, extra="ignore")
+        except ValidationError as error:
+            first = error.errors()[0]
+            left_out(name, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        else:
+            parts[name] = value
+    return ServiceStatus.model_validate(parts, extra="ignore")

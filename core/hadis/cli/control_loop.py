@@ -14,7 +14,8 @@ import httpx
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import Gpus, ServiceSpec
-from hadis.api.status import CHANGES_KEPT
+from hadis.api.status import CHANGES_KEPT, PlanChange
+from hadis.api.times import rfc3339
 from hadis.cli.local_workers import LocalWorkers
 from hadis.cli.processes import is_ready
 from hadis.planning.decide import Decision, decide
@@ -23,9 +24,9 @@ from hadis.planning.idle import told_idle
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Snapshot
-from hadis.planning.speeds import read_ratios
 from hadis.protocol.address import worker_name
-from hadis.protocol.run_state import PlanChange, RunState, write_state
+from hadis.protocol.router_status import RouterStatus
+from hadis.protocol.run_state import RunState, write_state
 from hadis.protocol.secret import as_header
 
 _PROBE_S = 2.0
@@ -97,10 +98,9 @@ class ControlLoop:
         plan = decision.plan
         if plan is not None and (self._announced is None or plan.differs_notably(self._announced)):
             self._announced = plan
-            self._changes.append(PlanChange(time.time(), plan.headline, plan.reason))
+            self._changes.append(PlanChange(time=rfc3339(time.time()), summary=plan.headline, reason=plan.reason))
             self.say(f"plan {plan.generation}: {plan.headline}; {plan.reason}", soft_wrap=True)
-        told = next((each for each in decision.conditions if each.type == "Idle"), None)
-        idle = told_idle(told)
+        idle = told_idle(decision.conditions)
         if idle and (self._state is None or idle != self._state.idle):
             self.say(idle, soft_wrap=True)
         state = RunState(
@@ -144,18 +144,21 @@ async def _read_demand(
 ) -> DemandReading | Problem:
     """Return the router's counts of arrivals by size and the work that waits by tier, or that it does not answer."""
     try:
-        status = (await http.get(f"{url}/v1/hadis/status", headers=as_header(secret))).json()
-        series = {size: float(count) for size, count in status["arrivals_by_size"].items()}
-        queued_s = dict(status["queued_s"])
-        ratios = read_ratios(status["batch_time_ratios"])
-        urls = {worker_name(url): url for url in workers}
-        ratios_by_name = {worker["name"]: float(worker["time_ratio"]) for worker in status["workers"]}
-        quiet = Quiet(math.inf if status["idle_s"] is None else float(status["idle_s"]))
-        worker_ratios = {urls[name]: ratio for name, ratio in ratios_by_name.items() if name in urls}
-    except (httpx.HTTPError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
+        answer = (await http.get(f"{url}/v1/hadis/status", headers=as_header(secret))).raise_for_status()
+        status = RouterStatus.read(answer.content)
+    except (httpx.HTTPError, ValueError) as error:
         return Problem("NoRouter", f"the router does not answer: {error!r}")
-    now, sizes = asyncio.get_running_loop().time(), {size: size for size in series}
-    return DemandReading(now, series, queued_s, ratios, worker_ratios, url, sizes, quiet)
+    urls = {worker_name(url): url for url in workers}
+    return DemandReading(
+        at_s=asyncio.get_running_loop().time(),
+        series={size: float(count) for size, count in status.arrivals_by_size.items()},
+        queued_s=status.queued_s,
+        ratios=status.batch_time_ratios,
+        worker_ratios={urls[each.name]: each.time_ratio for each in status.workers if each.name in urls},
+        source=url,
+        sizes={size: size for size in status.arrivals_by_size},
+        quiet=Quiet(math.inf if status.idle_s is None else status.idle_s),
+    )
 
 
 async def greet(url: str, workers: int, say: Callable[..., None], keyed: bool = False) -> None:

@@ -21,7 +21,7 @@ from hadis.cli import fail
 from hadis.cli.client import DEFAULT_URL, Key, Url, fetch_status, headers_of
 from hadis.cli.scenes import random_scene
 from hadis.cli.tables import console
-from hadis.planning.plan import read_plan
+from hadis.protocol.router_status import RouterStatus
 
 _PATHS = ("light", "deferred", "kept-light", "heavy")
 _MOST_IN_FLIGHT = 2000
@@ -87,7 +87,7 @@ def load(
         start, end = parse_rps(rps)
     except ValueError as error:
         raise fail(str(error)) from None
-    run = LoadRun(start, end, minutes * 60, status["slo_s"])
+    run = LoadRun(start, end, minutes * 60, status.slo_s)
     out = console()
     with Live(console=out, refresh_per_second=2, get_renderable=lambda: progress(run), transient=True):
         asyncio.run(_drive(run, url, headers_of(key), user, random.Random(seed)))
@@ -133,9 +133,9 @@ async def _send(run: LoadRun, client: httpx.AsyncClient, at_s: float, body: dict
 async def _watch(run: LoadRun, client: httpx.AsyncClient) -> None:
     while True:
         try:
-            document = (await client.get("/v1/hadis/status")).json()
-            run.plan = read_plan(document["plan"]).headline if document["plan"] else "none"
-        except (httpx.HTTPError, ValueError, KeyError):
+            plan = RouterStatus.read((await client.get("/v1/hadis/status")).content).plan
+            run.plan = plan.headline if plan else "none"
+        except (httpx.HTTPError, ValueError):
             run.plan = "unknown: the router does not say"
         await asyncio.sleep(1)
 

@@ -17,6 +17,7 @@ from hadis.cli.processes import Child, Component
 from hadis.planning.snapshot import Worker, WorkerGroup
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.secret import as_bearer
+from hadis.protocol.worker import WorkerStatus
 
 _PROBE_S = 2.0
 
@@ -154,8 +155,9 @@ class LocalWorkers:
 
 async def _probe(http: httpx.AsyncClient, process: _Process, headers: Mapping[str, str]) -> None:
     try:
-        status = (await http.get(f"{process.place.url}/status", timeout=_PROBE_S, headers=headers)).json()
-        ready, busy = bool(status["ready"]) and not status["draining"], bool(status["busy"])
-    except (httpx.HTTPError, ValueError, KeyError):
+        answer = await http.get(f"{process.place.url}/status", timeout=_PROBE_S, headers=headers)
+        status = WorkerStatus.model_validate_json(answer.raise_for_status().content, extra="ignore")
+        ready, busy = status.ready and not status.draining, status.busy
+    except (httpx.HTTPError, ValueError):
         ready, busy = False, False
     process.ready, process.busy = ready and not process.terminating, busy

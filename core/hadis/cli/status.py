@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from hadis.cli.client import DEFAULT_URL, Key, Url, fetch_status
+from hadis.api.status import PlanChange
+from hadis.api.times import unix_s
+from hadis.cli.client import DEFAULT_URL, Key, Url, fetch_status, fetch_status_json
 from hadis.cli.plan import gpus_of
 from hadis.cli.tables import LOWER_IS_BETTER, console, facts
-from hadis.planning.plan import Plan, read_plan
+from hadis.planning.plan import Plan
+from hadis.protocol.router_status import RouterStatus
 
 
 def status(
@@ -20,43 +24,40 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print the router's status document as it is.")] = False,
 ) -> None:
     """Show the plan, demand, workers, queue lengths and SLO attainment of a running router."""
-    document = fetch_status(url, key)
     out = console()
     if as_json:
-        out.print_json(data=document)
+        out.print_json(fetch_status_json(url, key))
         return
-    out.print(facts(_facts(document)))
-    if document["changes"]:
-        out.print(_changes(document["changes"][-5:]))
+    router = fetch_status(url, key)
+    out.print(facts(_facts(router)))
+    if router.changes:
+        out.print(_changes(router.changes[-5:]))
 
 
-def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
-    plan = read_plan(document["plan"]) if document["plan"] else None
-    busy = sum(worker["busy"] for worker in document["workers"])
-    latency = document["latency"]
-    lines = [("idle", document["idle"])] if document.get("idle") else []
+def _facts(router: RouterStatus) -> list[tuple[str, str]]:
+    plan = router.plan
+    lines = [("idle", router.idle)] if router.idle else []
     lines += [("plan", f"{plan.headline} (generation {plan.generation})" if plan else "none yet")]
     if plan:
         counts = ", ".join(f"{t.tier}: {gpus_of(t, plan)}, in batches of {t.batch}" for t in plan.tiers)
         lines += [
             ("workers by tier", counts),
             ("quality", f"{plan.quality:.4g} predicted ({LOWER_IS_BETTER})"),
-            *consumption_facts(plan, document.get("money_per_hour")),
+            *consumption_facts(plan, router.money_per_hour),
             ("why", plan.reason),
         ]
     lines += [
-        ("demand", f"{document['observed_rps']:.2f} requests/s, forecast {document['forecast_rps']:.2f}"),
-        ("workers", f"{len(document['workers'])}, of them {busy} busy"),
-        ("queues", ", ".join(f"{tier} {n}" for tier, n in document["queues"].items())),
-        *_ended(document["ended_rps"]),
+        ("demand", f"{router.observed_rps:.2f} requests/s, forecast {router.forecast_rps:.2f}"),
+        ("workers", f"{len(router.workers)}, of them {sum(worker.busy for worker in router.workers)} busy"),
+        ("queues", ", ".join(f"{tier} {n}" for tier, n in router.queues.items())),
+        *_ended(router.ended_rps),
     ]
-    if latency["p50_s"] is not None:
-        lines.append(
-            ("latency", f"p50 {latency['p50_s']:.2f} s, p95 {latency['p95_s']:.2f} s of {document['slo_s']:g} s")
-        )
-    if document["attainment"] is not None:
-        within = f"within {document['slo_s']:g} s"
-        lines.append((within, f"{document['attainment']:.1%} (asked {document['asked_attainment']:.0%})"))
+    p50_s, p95_s = router.latency.p50_s, router.latency.p95_s
+    if p50_s is not None and p95_s is not None:
+        lines.append(("latency", f"p50 {p50_s:.2f} s, p95 {p95_s:.2f} s of {router.slo_s:g} s"))
+    if router.attainment is not None:
+        within = f"within {router.slo_s:g} s"
+        lines.append((within, f"{router.attainment:.1%} (asked {router.asked_attainment:.0%})"))
     return lines
 
 
@@ -68,7 +69,7 @@ def consumption_facts(plan: Plan, money_per_hour: float | None) -> list[tuple[st
     return joules + ([("money", money)] if money else [])
 
 
-def _ended(ended_rps: dict[str, dict[str, float]]) -> list[tuple[str, str]]:
+def _ended(ended_rps: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str]]:
     """Return what became of the last minute's images, by reason; answered ones also where there are none."""
     lines = []
     for outcome, by_reason in ended_rps.items():
@@ -79,8 +80,8 @@ def _ended(ended_rps: dict[str, dict[str, float]]) -> list[tuple[str, str]]:
     return lines
 
 
-def _changes(changes: list[dict[str, Any]]) -> Table:
-    at = (time.strftime("%H:%M:%S", time.localtime(change["at"])) for change in changes)
-    table = facts(zip(at, (f"{change['summary']}\n{change['reason']}" for change in changes), strict=True))
+def _changes(changes: Sequence[PlanChange]) -> Table:
+    at = (time.strftime("%H:%M:%S", time.localtime(unix_s(change.time))) for change in changes)
+    table = facts(zip(at, (f"{change.summary}\n{change.reason}" for change in changes), strict=True))
     table.title, table.title_justify = "last plan changes", "left"
     return table

@@ -63,6 +63,11 @@ class Kube:
         """Return an object or a list."""
         return await self._call("GET", path, query)
 
+    async def list_items(self, path: str, **query: str) -> list[Object]:
+        """Return the objects of a collection."""
+        items: list[Object] = (await self.get(path, **query))["items"]
+        return items
+
     async def apply(self, path: str, document: Object, manager: str) -> Object:
         """Apply our fields by server-side apply, taking over those of others; return the object."""
         query = {"fieldManager": manager, "force": "true"}

@@ -229,7 +229,7 @@ def _ready(seen: Serving, fault: Problem | None = None, idle: Condition | None =
     else:
         problem = _workers_problem(seen) or Problem("NoWorker", "no worker is ready yet")
     problem = fault or _missing_child(seen) or problem
-    if problem.reason == "NoWorker" and idle is not None and (text := told_idle(idle)):
+    if problem.reason == "NoWorker" and idle is not None and (text := told_idle([idle])):
         return condition("Ready", True, "Idle" if idle.status == "True" else idle.reason, text)
     return condition("Ready", False, problem.reason, problem.message)
 

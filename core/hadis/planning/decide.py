@@ -14,37 +14,35 @@ they were chosen for a demand, and "none read yet" is not "none".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hadis.api.conditions import Condition
 from hadis.api.fields import parse_duration_s
+from hadis.planning.canary import try_candidate
 from hadis.planning.conditions import (
     DesiredState,
-    nodes_have_room,
     profile_condition,
     service_conditions,
     unplanned_conditions,
 )
 from hadis.planning.endpoints import unready_since, without_away
 from hadis.planning.fleet import (
-    Part,
     capacity_by_tier,
     is_shared,
     missing_gpus,
     parts_of,
     ready_by_tier,
     replicas_by_tier,
-    waiting_for_successors,
 )
-from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
 from hadis.planning.idle import followed_rest, resting_workers
 from hadis.planning.objectives import criterion
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
 from hadis.planning.readings import believed, last_known
-from hadis.planning.rollout import Canary, advance, canary_of, on_cascade, rollout_condition
+from hadis.planning.replicas import replicas_by_group
+from hadis.planning.rollout import Canary, rollout_condition
 from hadis.planning.sizes import arrivals_by_size, followed_mix, with_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.planning.speeds import corrected, followed
@@ -112,13 +110,13 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         plan, wanted = memory.plan, sum((memory.workers_by_tier or {}).values())
     else:
         plan, wanted, memory = _choose(last_known(snapshot, memory), planner, memory, ready, forecast_rps)
-    canary, memory = _try_candidate(snapshot, profile, memory, ready, planner, tuning)
+    canary, memory = try_candidate(snapshot, profile, memory, ready, planner, tuning)
     desired = resting_workers(memory.workers_by_tier or {}, snapshot, profile, memory.rest, shared=shared)
     wanted = 0 if memory.rest.idle else max(wanted, sum(desired.values()))
     memory = replace(memory, workers_by_tier=desired)
     desired = _within(desired, snapshot.worker_bounds.max)
     parts = parts_of(snapshot, desired, shared=shared)
-    replicas, memory = _replicas(snapshot, memory, parts)
+    replicas, memory = replicas_by_group(snapshot, memory, parts)
     by_group = {name: count for part in parts for name, count in part.targets.items()}
     informed = memory.demand.informed
     planned = DesiredState(plan, memory.target, by_group, informed, memory.ratios, memory.rest)
@@ -217,73 +215,7 @@ def _within(workers_by_tier: Mapping[str, int], most: int) -> dict[str, int]:
     return counts
 
 
-def _try_candidate(
-    snapshot: Snapshot, profile: Profile, memory: Memory, ready: Mapping[str, int], planner: Planner, tuning: Tuning
-) -> tuple[Canary | None, Memory]:
-    """Return how routers try the new profile, and the memory of how far it has come.
-
-    Its plan is made by its own latencies, not by those that were learnt beside the old one's: they are tried, too.
-    """
-    spec, candidate, reading, plan = snapshot.spec, snapshot.candidate, snapshot.reading, memory.plan
-    if spec.rollout is None or candidate is None:
-        return None, replace(memory, canary_plan=None)
-    groups = reading.groups if isinstance(reading, DemandReading) else {}
-    rollout = advance(memory.rollout, spec.rollout, profile, candidate, groups, snapshot.now_s)
-    why_not = criterion(spec.objective).refusal(candidate)
-    rows = None if plan is None or why_not else on_cascade(candidate, plan.light, plan.heavy)
-    if plan is not None and rows is None and rollout.verdict == "Comparing":
-        text = f"the new profile has no rows of {plan.headline.partition(',')[0]}, which serves now"
-        why_not = why_not or Problem("OtherCascade", text)
-        rollout = replace(rollout, reason=why_not.reason, message=why_not.message)
-    memory = replace(memory, rollout=rollout)
-    if rollout.verdict != "Comparing" or rows is None or not any(ready.values()):
-        return None, replace(memory, canary_plan=None)
-    every_s, shared = parse_duration_s(spec.plan_every), is_shared(spec, profile)
-    queued_s = reading.queued_s if isinstance(reading, DemandReading) else {}
-    by_candidate = planner_for(
-        with_mix(rows, memory.mix),
-        spec.objective,
-        shared=shared,
-        every_s=every_s,
-        tuning=tuning,
-        gpus_per_worker=spec.worker.gpus_per_worker,
-    )
-    demand_rps, capacity = by_candidate.demand_rps(memory.demand), capacity_by_tier(snapshot, planner.tiers)
-    tried = by_candidate.route(demand_rps, ready, capacity, queued_s, memory.canary_plan)
-    return canary_of(profile, candidate, spec.rollout.canary, tried), replace(memory, canary_plan=tried)
-
-
 def _recent_gpus(snapshot: Snapshot, memory: Memory, gpus: int) -> tuple[tuple[float, int], ...]:
     """Return what plans asked for within the scale-down window: GPUs are given back when fewer sufficed all along."""
     oldest_s = snapshot.now_s - parse_duration_s(snapshot.spec.scale_down_after)
     return (*(kept for kept in memory.recent_gpus if kept[0] >= oldest_s), (snapshot.now_s, gpus))
-
-
-def _part_replicas(part: Part, others: Sequence[Part], memory: Memory) -> dict[str, int]:
-    """Return what each group of a part may be asked for now; the groups of `others` do not count in it."""
-    seen, elsewhere = part.snapshot, {name for other in others for name in other.names}
-    lowered = {name: each for name, each in memory.lowered.items() if name not in elsewhere}
-    memory = replace(memory, lowered=lowered)
-    return next_replicas(
-        count_groups(seen, memory),
-        part.targets,
-        part.budget,
-        room=nodes_have_room(seen.workers, seen.groups, seen.now_s, seen.late_s),
-        add=may_add(seen, memory),
-        held=waiting_for_successors(part, others),
-    )
-
-
-def _replicas(snapshot: Snapshot, memory: Memory, parts: Sequence[Part]) -> tuple[dict[str, int], Memory]:
-    """Return what each group may be asked for now, and the memory of what was lowered by that.
-
-    An endpoint's slots are a budget beside that of the GPUs, under the same rules: its workers are never more.
-    """
-    memory = replace(memory, lowered=still_lowered(snapshot, memory))
-    replicas: dict[str, int] = {}
-    for part in parts:
-        replicas |= _part_replicas(part, [other for other in parts if other is not part], memory)
-    if snapshot.spec.mode != "Auto":
-        return replicas, memory
-    lowered = remember_lowered(snapshot.groups, replicas, memory.lowered)
-    return replicas, replace(memory, lowered=lowered)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-from hadis.api.resources import Configuration
+from hadis.api.cascade_profile import Configuration
 from hadis.api.shares import heavy_share, light_share
 from hadis.planning.profile import Profile
 

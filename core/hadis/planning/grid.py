@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hadis.api.resources import Configuration
+from hadis.api.cascade_profile import Configuration
 
 Points = dict[tuple[float, float], float]
 """Quality by (direct ratio, deferral ratio)."""

@@ -11,7 +11,7 @@ time counts from when the first one is ready, or is late.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from hadis.api.conditions import Condition, condition
@@ -111,6 +111,7 @@ def idle_condition(spec: ServiceSpec, rest: Rest) -> Condition | None:
     return condition("Idle", False, "InUse", f"all workers go when no request has come for {after}")
 
 
-def told_idle(told: Condition | None) -> str:
-    """Return what people are told while there is no worker because there was no request; else nothing."""
-    return told.message if told is not None and told.reason in NO_WORKER_REASONS else ""
+def told_idle(conditions: Iterable[Condition]) -> str | None:
+    """Return what people are told while there is no worker because there was no request; else None."""
+    idle = (each for each in conditions if each.type == "Idle" and each.reason in NO_WORKER_REASONS)
+    return next((each.message for each in idle), None)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hadis.api.cascade_profile import Configuration
 from hadis.api.fields import parse_duration_s
-from hadis.api.resources import Configuration, Objective
+from hadis.api.resources import Objective
 from hadis.api.shares import cascade_gpu_s
 from hadis.planning.placement import MOST_GPUS, fewest, placement
 from hadis.planning.plan import Plan

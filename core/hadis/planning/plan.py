@@ -7,9 +7,8 @@ file hold it as it is, and the CustomResourceDefinition is generated from it.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
@@ -96,15 +95,3 @@ class Plan:
     def headline(self) -> str:
         """The plan's tiers and routing in one line."""
         return self.summary if self.light == self.heavy else f"{self.light} + {self.heavy}, {self.summary}"
-
-
-_PLAN = TypeAdapter(Plan)
-
-
-def read_plan(document: Any) -> Plan:
-    """Return the plan in a document (field names in snake or camel case); raise ValueError for one of another form."""
-    try:
-        return _PLAN.validate_python(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"this is no plan: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from hadis.api.cascade_profile import CascadeProfile, Configuration
 from hadis.api.compact import content_hash
 from hadis.api.pipeline import width_height
-from hadis.api.resources import CascadeProfile, Configuration
 from hadis.api.tier import BatchLatency, Tier
 
 Array = NDArray[np.float64]

@@ -17,15 +17,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
 from hadis.api.conditions import Condition, condition
+from hadis.api.difficulty import Difficulty
 from hadis.api.fields import parse_duration_s
-from hadis.api.resources import Difficulty
 from hadis.api.rollout import RolloutSpec
 from hadis.api.tier import TierSettings
 from hadis.planning.comparison import GroupCounts, regression
@@ -163,14 +163,6 @@ def canary_of(stable: Profile, candidate: Profile, share: float, plan: Plan) -> 
         difficulty=candidate.resource.spec.difficulty,
         confidence_quantiles=candidate.tiers[plan.light].confidence_quantiles,
     )
-
-
-def read_canary(document: Any) -> Canary:
-    """Return the canary in a document; raise ValueError for one of another form."""
-    return _CANARY.validate_python(document)
-
-
-_CANARY = TypeAdapter(Canary)
 
 
 def rollout_condition(rollout: Rollout, in_force: Profile, candidate: Profile | None) -> Condition:

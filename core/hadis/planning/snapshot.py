@@ -223,7 +223,11 @@ class Rest:
 
 @dataclass(frozen=True)
 class Memory:
-    """What outlives a step. After a restart, plan, ratios, mix and workers come from the status; the rest is learnt."""
+    """What outlives a step.
+
+    After a restart plan, workers, ratios, mix, hash, rollout, and of `rest` whether it is idle or waking and how long a
+    start takes come from the status; the others are learnt anew.
+    """
 
     demand: Demand = Demand()
     reading: DemandReading | None = None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from hadis.api.status import PlanChange
+from hadis.api.times import rfc3339
 from hadis.planning.plan import Plan
 from hadis.planning.rollout import Canary
 
@@ -21,16 +25,6 @@ class WorkerAddress:
 
 
 @dataclass(frozen=True)
-class PlanChange:
-    """One change of plan and why."""
-
-    at: float
-    """Unix time, seconds."""
-    summary: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class RunState:
     """What the control loop tells the router."""
 
@@ -41,8 +35,8 @@ class RunState:
     changes: tuple[PlanChange, ...] = ()
     routers: tuple[str, ...] = ()
     """URLs of the routers that are ready, where there may be several."""
-    idle: str = ""
-    """Why there is no worker, while that is because there was no request; else empty."""
+    idle: str | None = None
+    """Why there is no worker, while that is because there was no request."""
     start_s: float | None = None
     """Seconds until a first worker is ready; None where a service is never idle."""
     canary: Canary | None = None
@@ -55,13 +49,29 @@ _STATE = TypeAdapter(RunState)
 def write_state(path: Path, state: RunState) -> None:
     """Replace the file at once, so that a reader sees the old state or the new one and nothing between."""
     draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_bytes(_STATE.dump_json(state))
+    draft.write_bytes(_STATE.dump_json(state, by_alias=True))
     draft.replace(path)
 
 
 def read_state(path: Path) -> RunState:
     """Return the state; raise ValueError for a file of another form, OSError where it cannot be read."""
     try:
-        return _STATE.validate_json(path.read_bytes())
+        return _STATE.validate_python(_as_now(json.loads(path.read_bytes())))
     except ValidationError as error:
         raise ValueError(f"{path}: is no run state: {error.errors()[0]['msg']}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: is no run state: {error}") from None
+
+
+def _as_now(document: Any) -> Any:
+    """Return a document as it is written now: once, changes had Unix times, and who was not idle an empty text."""
+    if not isinstance(document, dict):
+        return document
+    changes = [_change_as_now(change) for change in document.get("changes", ())]
+    return document | {"changes": changes, "idle": document.get("idle") or None}
+
+
+def _change_as_now(change: Any) -> Any:
+    if not isinstance(change, dict) or not isinstance(change.get("at"), int | float):
+        return change
+    return {**{name: value for name, value in change.items() if name != "at"}, "time": rfc3339(change["at"])}

@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
+from hadis.api.times import rfc3339
 from hadis.kube.client import ApiError, Kube
 
 from hadis_operator import metrics
+from hadis_operator.children.common import Manifest
+from hadis_operator.children.event import event
 from hadis_operator.leader.fence import Fence
-from hadis_operator.leader.lease import LEASES, SELECTOR, Candidate, Lease, Sightings, read
+from hadis_operator.leader.lease import LEASES, SELECTOR, Candidate, Lease, Sightings, lease_view
 
 log = logging.getLogger(__name__)
 _DRAIN_S = 5.0
@@ -36,8 +39,8 @@ class Elector:
         """Use a client without a fence."""
         self._kube, self._fence, self._me = kube, fence, candidate
         self._sightings = Sightings(candidate)
-        self._document: dict[str, Any] = {}
-        """The own Lease as it was seen last; empty where it is not there."""
+        self._own: Lease | None = None
+        """The own Lease as it was seen last; None where it is not there."""
         self._blockers: Sequence[Lease] = ()
         self._told: tuple[str, ...] = ()
         self._deadline_s, self._retry_s = candidate.lease_s * 2 / 3, candidate.lease_s * 2 / 15
@@ -135,13 +138,13 @@ class Elector:
     async def _renew_changed(self) -> None:
         """Renew a Lease that somebody else wrote or deleted; raise _LostError where another process has it."""
         try:
-            document = await self._kube.get(f"{self._me.path}/{self._me.release}")
+            item = await self._kube.get(f"{self._me.path}/{self._me.release}")
         except ApiError as error:
             if error.status != 404:
                 raise
             await self._make_again()
             return
-        lease = self._take_note(document)
+        lease = self._take_note(lease_view(item, self._me.lease_s))
         if lease.holder != self._me.holder:
             raise _LostError(f"{lease.holder or 'nobody'} has it")
         await self._write(held=True)
@@ -150,38 +153,37 @@ class Elector:
         """Put back the Lease that somebody deleted: until it is there, others may not know of this process."""
         log.warning("the Lease %s was deleted; it is made again", self._me.key)
         self._fence.close()
-        self._document = {}
+        self._own = None
         if not await self._campaign():
             raise _LostError("it was deleted, and another operator came first")
 
     async def _look(self) -> None:
         """Read all Leases."""
-        listed = (await self._kube.get(LEASES, labelSelector=SELECTOR))["items"]
-        leases = {lease.key: (lease, item) for item in listed for lease in [read(item, self._me.lease_s)]}
-        self._document = leases[self._me.key][1] if self._me.key in leases else {}
+        listed = await self._kube.list_items(LEASES, labelSelector=SELECTOR)
+        leases = [lease_view(item, self._me.lease_s) for item in listed]
+        self._own = next((lease for lease in leases if lease.key == self._me.key), None)
         now_s = _now_s()
-        self._sightings.saw((lease for lease, _ in leases.values()), now_s)
+        self._sightings.saw(leases, now_s)
         self._blockers = self._sightings.blockers(now_s)
 
     async def _write(self, *, held: bool) -> None:
         """Write the own Lease if it is as it was seen last; raise ApiError."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        document = self._me.document(self._document, now, held=held)
-        if self._document:
+        document = self._me.document(self._own, now, held=held)
+        if self._own is not None:
             answer = await self._kube.update(f"{self._me.path}/{self._me.release}", document)
         else:
             answer = await self._kube.create(self._me.path, document)
-        self._take_note(answer)
+        self._take_note(lease_view(answer, self._me.lease_s))
 
-    def _take_note(self, document: dict[str, Any]) -> Lease:
-        lease = read(document, self._me.lease_s)
-        self._document = document
+    def _take_note(self, lease: Lease) -> Lease:
+        self._own = lease
         self._sightings.saw_one(lease, _now_s())
         return lease
 
     async def _give_back(self) -> None:
         """Let another process lead at once; where that cannot be said, it waits."""
-        if self._document.get("spec", {}).get("holderIdentity") != self._me.holder:
+        if self._own is None or self._own.holder != self._me.holder:
             return
         try:
             async with asyncio.timeout(self._deadline_s / 2):
@@ -207,26 +209,9 @@ class Elector:
             except ApiError as error:
                 log.warning("event not written: %s", error)
 
-    def _event(self, text: str) -> dict[str, Any]:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{self._me.release}.", "namespace": self._me.namespace},
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "name": self._me.holder,
-                "namespace": self._me.namespace,
-            },
-            "source": {"component": "hadis-operator"},
-            "reason": "NamespaceHeld",
-            "message": text[:1000],
-            "type": "Warning",
-            "count": 1,
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-        }
+    def _event(self, text: str) -> Manifest:
+        pod = {"apiVersion": "v1", "kind": "Pod", "name": self._me.holder, "namespace": self._me.namespace}
+        return event(self._me.release, pod, "Warning", "NamespaceHeld", text, rfc3339(time.time()))
 
 
 def _holder(lease: Lease) -> str:

@@ -6,11 +6,10 @@ Releases that share a namespace are in each other's way, though their Leases are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from hadis.kube.client import key
+from hadis.kube.client import Object, key
 from hadis.protocol.labels import COMPONENT
 
 LEASES = "/apis/coordination.k8s.io/v1/leases"
@@ -45,12 +44,13 @@ class Candidate:
         """Return where the Leases of the namespace are."""
         return f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
 
-    def document(self, former: Mapping[str, Any], now: str, *, held: bool) -> dict[str, Any]:
+    def document(self, former: Lease | None, now: str, *, held: bool) -> Object:
         """Return the Lease as held by this process, or as given back, `now` (RFC 3339); others' fields stay."""
-        meta, spec = former.get("metadata", {}), former.get("spec", {})
-        changed = spec.get("holderIdentity") != self.holder
+        before = former.document if former else {}
+        meta, spec = before.get("metadata", {}), before.get("spec") or {}
+        changed = former is None or former.holder != self.holder
         return {
-            **former,
+            **before,
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {
@@ -85,6 +85,8 @@ class Lease:
     watched: frozenset[str]
     """Namespaces; none: every namespace."""
     given_back: bool = False
+    document: Object = field(default_factory=dict, compare=False, repr=False)
+    """As it was read: who writes it leaves others' fields as they are."""
 
     @property
     def places(self) -> str:
@@ -92,18 +94,19 @@ class Lease:
         return ", ".join(sorted(self.watched)) or "every namespace"
 
 
-def read(document: Mapping[str, Any], lease_s: float) -> Lease:
+def lease_view(item: Object, lease_s: float) -> Lease:
     """Return what a Lease says; `lease_s` where it does not say how long it is held."""
-    meta, spec = document["metadata"], document.get("spec") or {}
+    meta, spec = item["metadata"], item.get("spec") or {}
     names = (meta.get("annotations") or {}).get(NAMESPACES, _EVERY)
     holder = spec.get("holderIdentity") or ""
     return Lease(
-        key=key(dict(document)),
+        key=key(item),
         version=meta.get("resourceVersion", ""),
         holder=holder,
         seconds=spec.get("leaseDurationSeconds") or lease_s,
         watched=frozenset() if names == _EVERY else frozenset(names.split(",")),
         given_back=not holder and "renewTime" in spec,
+        document=item,
     )
 
 

@@ -1,44 +1,44 @@
 """The dispatcher: the one owner of queues, workers and plan. Jobs come in, free workers take batches, answers go out.
 
-    submit -> gate -> queue -> choosing -> running -> results -> answer, or the heavy tier's queue
-                         \\______ deadlines ______/
+    submit -> gate -> placing -> choosing -> running -> returns -> endings
+                         \\________ deadlines ________/
 
-It decides nothing itself: each of these modules says what to do, and this one does it. It knows no HTTP and reads no
-clock but the event loop's, so that the replay runs this very code on a virtual clock. Nothing here awaits but a batch's
-task; everything else is a short callback on the loop.
+What is decided is decided in those modules, and most of it by pure functions on an `Outlook`; this one puts them
+together, so that each event (a request, a plan, a list of workers, a batch that ended, a timer) leaves no worker idle
+beside work that it can do. It knows no HTTP and reads no clock but the event loop's, so that the replay runs this very
+code on a virtual clock. Nothing here awaits but a batch's task; everything else is a short callback on the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.answer import ServeError, ServingPath
+from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.choosing import Choice, StepDown, choose
 from hadis_router.dispatch.deadlines import Deadlines
+from hadis_router.dispatch.endings import Endings
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.fair_share import FairShares
+from hadis_router.dispatch.fallback import fallback, tier_in_place
 from hadis_router.dispatch.first_worker import FirstWorker
 from hadis_router.dispatch.gate import Gate
-from hadis_router.dispatch.job import Job, JobProgress, Stage, TierReason
+from hadis_router.dispatch.job import Job, JobProgress, Stage
 from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
-from hadis_router.dispatch.partials import show_light_image
+from hadis_router.dispatch.placing import Placing
 from hadis_router.dispatch.queue import TierQueue
-from hadis_router.dispatch.results import Answered, Deferred, Failed, Unmade, read_result
+from hadis_router.dispatch.returns import Returns
 from hadis_router.dispatch.running import Batch, Runner
-from hadis_router.dispatch.stats import EndedJob, RecentJobs
-from hadis_router.dispatch.transport import Result, Transport
+from hadis_router.dispatch.stats import RecentJobs
+from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.workers import RemoteWorkers
-
-MOST_RETRIES = 2
-"""How many workers may fail a job before it is given up."""
 
 
 class Dispatcher:
@@ -61,18 +61,22 @@ class Dispatcher:
         `on_done` gets every job that ends and how: by which path, or its error's code (also where it was not even
         admitted), or "cancelled".
         """
-        self.slo_s, self._queue_limit, self._on_done = slo_s, queue_limit, on_done
+        self.slo_s, self._queue_limit = slo_s, queue_limit
         self.plan: Plan | None = None
         self.workers = RemoteWorkers(profile.slots)
         self.lanes = Lanes(profile)
-        self.recent = RecentJobs()
         self.shares = FairShares(weights or {}, slo_s)
         self._gate = Gate(self.shares, self.lanes)
         self._has_discriminator = profile.has_discriminator
         self._queues = {tier: TierQueue(self.shares.weight) for tier in profile.tiers}
         self._estimates = Estimates(profile)
         self._deadlines = Deadlines(slo_s, self._expired, self._late)
-        self._runner = Runner(transport, self._estimates, self)
+        self._runner = Runner(transport, self._estimates)
+        self._placing = Placing(self._queues, self._deadlines, self._outlook)
+        self._endings = Endings(self._queues, self._deadlines, self._runner, self.lanes, on_done)
+        self._runner.owner = Returns(
+            self._placing, self._endings, self.lanes, self._estimates, self._outlook, self._dispatch
+        )
         self._wake_up: asyncio.TimerHandle | None = None
         self.first_worker = FirstWorker(first_image_s, queue_limit, self._held_too_long)
         self._asked_at = -math.inf
@@ -81,6 +85,11 @@ class Dispatcher:
     def queued(self) -> dict[str, int]:
         """Waiting jobs by tier."""
         return {tier: len(queue) for tier, queue in self._queues.items()}
+
+    @property
+    def recent(self) -> RecentJobs:
+        """How jobs ended."""
+        return self._endings.recent
 
     @property
     def ratios(self) -> dict[str, dict[int, float]]:
@@ -99,7 +108,7 @@ class Dispatcher:
         working = any(worker.tier is not None for worker in self.workers)
         if working or len(self.first_worker) or any(self.queued.values()):
             return 0.0
-        return asyncio.get_running_loop().time() - self._asked_at
+        return asyncio.get_running_loop().time() - max(self._asked_at, self._endings.last_at)
 
     def forget_speeds(self) -> None:
         """Forget what was learnt of how long batches take."""
@@ -126,7 +135,7 @@ class Dispatcher:
             queue.by_turns = outlook.lighter(plan.light, tier)
             if tier not in (plan.light, plan.heavy):
                 for job in [job for job in queue.drain() if not job.done]:
-                    self._put(job, _tier_in_place(job, tier, plan))
+                    self._placing.put(job, tier_in_place(job, tier, plan))
         self._take_held()
         self._dispatch()
 
@@ -150,7 +159,7 @@ class Dispatcher:
         self._gate.check_share(jobs, self._outlook(), self._queue_limit)
         for job in jobs:
             job.admit(self._gate.admit(job, self._outlook(), self._queue_limit))
-            self._put(job, job.first_tier)
+            self._placing.put(job, job.first_tier)
             self._dispatch()
 
     def sure_refusal(self, client: str | None) -> ServeError | None:
@@ -171,20 +180,11 @@ class Dispatcher:
         if job.done:
             return
         self.first_worker.forget(job)
-        admitted = job.stage is not Stage.NEW
-        if error is None:
-            job.cancel()
-        else:
-            job.fail(error)
-        if admitted:
-            self._leave_for_good(job)
-        self._count(job, "cancelled" if error is None else error.code)
+        self._endings.cancel(job, error)
 
     def saved(self, job: Job, error: ServeError | None = None) -> None:
         """Count a job whose image was to be saved first, if it has one; `error`: why it could not be."""
-        if job.unsaved is not None:
-            path, job.unsaved, job.lost = job.unsaved, None, error
-            self._count(job, path if error is None else error.code)
+        self._endings.saved(job, error)
 
     def progress(self, job: Job) -> JobProgress:
         """Return how far an admitted job is."""
@@ -212,7 +212,7 @@ class Dispatcher:
                 else:
                     self.cancel(job, error)
             else:
-                self._put(job, job.first_tier)
+                self._placing.put(job, job.first_tier)
 
     def _held_too_long(self, job: Job) -> None:
         self.cancel(job, refusals.expired(job.deadline - job.arrived))
@@ -221,102 +221,21 @@ class Dispatcher:
         """Wait for the batches that run."""
         await self._runner.drain()
 
-    # What a job goes through
-
-    def _put(self, job: Job, tier: str) -> None:
-        """Queue a job for a tier, and see to it that it does not wait too long."""
-        outlook = self._outlook()
-        job.wait_for(tier, outlook.now)
-        self._queues[tier].put(job, outlook.first_image_s(job, tier))
-        if job.light_image is not None:
-            return  # its end is watched already
-        if job.needy and self._fallback(tier, running=False) is not None:
-            self._deadlines.watch_lateness(job, outlook.longest_s(tier, outlook.batch_s(tier, 1, job.params.size)))
-        else:
-            self._deadlines.watch(job)
-
-    def _fallback(self, tier: str, *, running: bool) -> str | None:
-        """Return the tier that may answer in place of a late one, if there is one.
-
-        A job that waits may go to the plan's light tier. For one that runs, there is least time: the lightest tier.
-        """
-        names = list(self._queues)
-        lighter = [name for name in names[: names.index(tier)] if self.workers.having(name)]
-        if not running and self.plan is not None and self.plan.light in lighter:
-            return self.plan.light
-        return lighter[0] if lighter else None
-
-    def _finish(self, job: Job, image: bytes, path: ServingPath) -> None:
-        if job.stands_in_for is not None:
-            self._leave(job)
-            job.stands_in_for.take_light_image(image, job)
-            return
-        job.answer(image, path, asyncio.get_running_loop().time())
-        if job.saved_first:
-            job.unsaved = path
-            self._leave_for_good(job)
-        else:
-            self._ended(job, path)
-
-    def _fail(self, job: Job, error: ServeError) -> None:
-        """End a job without the image that it waits for: with the light one where it has one, else with the error."""
-        if job.done:
-            return
-        if job.stands_in_for is not None:
-            self._leave(job)
-            job.cancel()
-            if error.code == refusals.content_filtered().code:  # what is refused for the stand-in is for its job
-                self._fail(job.stands_in_for, error)
-            return
-        if job.light_image is not None:
-            if job.stand_in is not None:
-                job.step_down(job.stand_in.tier)
-            self._finish(job, job.light_image, "kept-light")
-        else:
-            job.fail(error)
-            self._ended(job, error.code)
-
-    def _ended(self, job: Job, how: str) -> None:
-        self._leave_for_good(job)
-        self._count(job, how)
-
-    def _leave_for_good(self, job: Job) -> None:
-        self._leave(job)
-        if job.stand_in is not None and not job.stand_in.done:
-            job.stand_in.cancel()
-            self._leave(job.stand_in)
-
-    def _count(self, job: Job, how: str) -> None:
-        self._asked_at = now = asyncio.get_running_loop().time()
-        outcome = job.outcome
-        in_time = outcome == "answered" and now <= job.deadline
-        self.recent.add(EndedJob(now, outcome, how, now - job.arrived, in_time))
-        self.lanes.ended(job, in_time=in_time)
-        self._on_done(job, how)
+    # When time runs out
 
     def _expired(self, job: Job) -> None:
-        self._fail(job, refusals.expired(self.slo_s))
-
-    def _leave(self, job: Job) -> None:
-        self._queues[job.tier].remove(job)
-        self._deadlines.forget(job)
-        self._runner.leave(job)
+        self._endings.fail(job, refusals.expired(self.slo_s))
 
     def _late(self, job: Job) -> None:
         """Called when a tier can no longer surely answer in time: a lighter one may."""
-        tier = self._fallback(job.tier, running=job.stage is Stage.RUNNING)
+        tier = fallback(self._outlook(), job.tier, running=job.stage is Stage.RUNNING)
         if tier is None:
             return
         if job.stage is Stage.WAITING:
-            self._step_down(job, tier)
+            self._placing.step_down(job, tier)
         elif job.stage is Stage.RUNNING and job.stand_in is None:
-            self._put(job.make_stand_in(tier, asyncio.get_running_loop().create_future()), tier)
+            self._placing.put(job.make_stand_in(tier, asyncio.get_running_loop().create_future()), tier)
         self._dispatch()
-
-    def _step_down(self, job: Job, tier: str) -> None:
-        self._queues[job.tier].remove(job)
-        job.step_down(tier)
-        self._put(job, tier)
 
     # Who takes what
 
@@ -333,7 +252,7 @@ class Dispatcher:
         while (choice := choose(outlook)) is not None:
             if isinstance(choice, StepDown):
                 for job in choice.jobs:
-                    self._step_down(job, choice.tier)
+                    self._placing.step_down(job, choice.tier)
             else:
                 self._start(choice, outlook)
         self._wake_up_after_backoff(outlook.now)
@@ -341,18 +260,8 @@ class Dispatcher:
     def _start(self, choice: Choice, outlook: Outlook) -> None:
         worker, tier, size = choice
         jobs = self._queues[tier].take(size)
-        image_size = jobs[0].params.size
-        expected_s = outlook.batch_s(tier, len(jobs), image_size) * self._estimates.worker_ratio(worker.url)
-        lighter = self._fallback(tier, running=True)
-        # Before that, a stand-in would only take the time of those who have nothing else to hope for.
-        within = outlook.now + outlook.longest_s(tier, expected_s)
-        if lighter is not None:
-            # One batch of the lighter tier may have begun just then; the stand-in is in the next.
-            lighter_s = outlook.batch_s(lighter, outlook.batch_limit(lighter, image_size), image_size)
-            ahead_s = 2 * outlook.longest_s(lighter, lighter_s)
-            for job in jobs:
-                if job.needy:
-                    self._deadlines.watch_lateness(job, ahead_s, not_before=within)
+        expected_s = outlook.batch_s(tier, len(jobs), jobs[0].params.size) * self._estimates.worker_ratio(worker.url)
+        self._placing.watch_running(jobs, tier, expected_s, outlook)
         self._runner.start(Batch(worker, tier, jobs, outlook.discriminates(tier), expected_s, outlook.now))
 
     def _wake_up_after_backoff(self, now: float) -> None:
@@ -366,70 +275,3 @@ class Dispatcher:
     def _woken(self) -> None:
         self._wake_up = None
         self._dispatch()
-
-    # What comes back (running.BatchOwner)
-
-    def take_results(self, batch: Batch, results: Sequence[Result]) -> None:
-        """See to each job of a batch by its result."""
-        outlook = self._outlook()
-        for job, result in zip(batch.jobs, results, strict=True):
-            if not job.done:
-                self._take_result(job, batch, result, outlook)
-
-    def retry(self, batch: Batch, *, failed: bool) -> None:
-        """Queue the jobs of a batch again; `failed`: unless workers have failed them too often."""
-        for job in batch.jobs:
-            self._retry(job, batch.tier, failed=failed)
-
-    def _retry(self, job: Job, tier: str, *, failed: bool) -> None:
-        job.retries += failed
-        if job.done:
-            return
-        if job.retries <= MOST_RETRIES:
-            self._put(job, tier)
-        elif job.needy and (lighter := self._fallback(tier, running=False)) is not None:
-            self._step_down(job, lighter)  # whatever is wrong with the heavier workers, others may be well
-        else:
-            self._fail(job, refusals.workers_failed())
-
-    def freed(self) -> None:
-        """Give the worker of a batch that ended something else to do."""
-        self._dispatch()
-
-    def _take_result(self, job: Job, batch: Batch, result: Result, outlook: Outlook) -> None:
-        report, _ = result
-        if report.error is None and not job.deferred:
-            job.confidence = report.confidence
-        decider, seen = self.lanes.decides(job, outlook)
-        is_first = not job.deferred
-        step = read_result(job, result, seen, decider, self.slo_s)
-        if is_first and seen.plan is not None:
-            self.lanes.judged(job, seen.plan, deferred=isinstance(step, Deferred))
-        if isinstance(step, Answered | Deferred):
-            job.add_attempt(batch.tier, batch.worker.url, batch.began, report)
-        match step:
-            case Answered(image, path):
-                self._finish(job, image, path)
-            case Deferred(image, cascade, in_time):
-                job.defer(image, cascade)
-                if in_time:
-                    self._await_heavy(job, cascade[1])
-                else:
-                    self._finish(job, image, "kept-light")
-            case Failed(error):
-                self._fail(job, error)
-            case Unmade():
-                self._retry(job, batch.tier, failed=True)
-
-    def _await_heavy(self, job: Job, heavy: str) -> None:
-        show_light_image(job)
-        self._deadlines.watch_deferral(job, self._estimates.latency_s(heavy, 1, image_size=job.params.size))
-        self._put(job, heavy)
-
-
-def _tier_in_place(job: Job, tier: str, plan: Plan) -> str:
-    """Return where a job goes that waits for a tier which a new plan does not use; the tier itself where it stays."""
-    if job.tier_reason is TierReason.STEPPED_DOWN:
-        return tier
-    instead = (plan.heavy,) if job.deferred else (plan.light, plan.heavy)
-    return next((other for other in instead if job.may_go_to(other)), tier)

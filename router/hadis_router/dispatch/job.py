@@ -121,7 +121,7 @@ class Job:
     """Whether every tier can make it that is lighter than one that can."""
     preference: Preference | None = None
     difficulty: float | None = None
-    client: str = ""
+    client: str = field(kw_only=True)
     """Its client's key; jobs of one key share a fair share."""
     request_id: str | None = None
     """The id of its request, for logs."""
@@ -228,8 +228,10 @@ class Job:
 
     def make_stand_in(self, light: str, future: asyncio.Future[Answer]) -> Job:
         """Return a job of the light tier that makes an image for this one."""
-        self.stand_in = Job(f"{self.id}-light", self.params, self.arrived, self.deadline, future, forced_tier=light)
-        self.stand_in.client, self.stand_in.request_id = self.client, self.request_id
+        self.stand_in = Job(
+            f"{self.id}-light", self.params, self.arrived, self.deadline, future, forced_tier=light,
+            client=self.client, request_id=self.request_id,
+        )  # fmt: skip
         self.stand_in.stands_in_for, self.stand_in.trace = self, self.trace.stand_in()
         self.stand_in.admit(replace(self.admission, tier=light, tier_reason=TierReason.STEPPED_DOWN))
         return self.stand_in

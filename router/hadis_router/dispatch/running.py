@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -54,7 +54,7 @@ class Batch:
 
 
 class BatchOwner(Protocol):
-    """What the dispatcher does with a batch that ended."""
+    """Who sees to a batch that ended."""
 
     def take_results(self, batch: Batch, results: Sequence[Result]) -> None:
         """See to each job by its result."""
@@ -62,8 +62,9 @@ class BatchOwner(Protocol):
     def retry(self, batch: Batch, *, failed: bool) -> None:
         """See to jobs that were not made; `failed`: by the worker's fault, which a job bears only so often."""
 
-    def freed(self) -> None:
-        """Give the worker something else to do."""
+    @property
+    def freed(self) -> Callable[[], None]:
+        """Called when a worker has nothing to do."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,9 +78,12 @@ class _Run:
 class Runner:
     """Owns the batches that run, each a task."""
 
-    def __init__(self, transport: Transport, estimates: Estimates, owner: BatchOwner) -> None:
-        """`estimates` learn from every batch; `owner` is told how it ended."""
-        self._transport, self._estimates, self._owner = transport, estimates, owner
+    owner: BatchOwner
+    """Is told how each ended; it needs this object itself, and is set before the first batch."""
+
+    def __init__(self, transport: Transport, estimates: Estimates) -> None:
+        """`estimates` learn from every batch."""
+        self._transport, self._estimates = transport, estimates
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs: dict[Job, _Run] = {}
         self.stopped = False
@@ -139,13 +143,13 @@ class Runner:
         except WorkerBusy:
             self._end(run)
             worker.refused(loop.time())
-            self._owner.retry(batch, failed=False)
+            self.owner.retry(batch, failed=False)
         except WorkerGone as error:
             self._end(run)
             text = "worker %s failed a batch of %d on %s, for %s: %s"
             log.warning(text, worker.url, len(batch.jobs), batch.tier, batch.requests, error)
             worker.failed(loop.time())
-            self._owner.retry(batch, failed=True)
+            self.owner.retry(batch, failed=True)
         else:
             self._end(run)
             worker.succeeded()
@@ -155,10 +159,10 @@ class Runner:
             edits = batch.jobs[0].params.edit is not None
             learn = self._estimates.learn_at_least if edits else self._estimates.learn
             learn(worker.url, batch.tier, size, batch.discriminate, seconds, image_size)
-            self._owner.take_results(batch, results)
+            self.owner.take_results(batch, results)
         finally:
             worker.end()
-            self._owner.freed()
+            self.owner.freed()
 
     def _end(self, run: _Run) -> None:
         for job in run.needed_by:

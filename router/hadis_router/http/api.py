@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from hadis.protocol.router_status import RouterStatus
 from starlette.responses import JSONResponse
 
 from hadis_router.dispatch import refusals
@@ -21,7 +22,7 @@ from hadis_router.http.images import GenerateRequest
 from hadis_router.http.jobs.accepting import accept, prefers_job
 from hadis_router.http.links.answers import base_of_links, links_to
 from hadis_router.http.request_body import check_content_type, read_request
-from hadis_router.http.status import status_document
+from hadis_router.http.status import router_status
 from hadis_router.http.streaming import stream_images
 
 router = APIRouter()
@@ -147,8 +148,9 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type=media_type)
 
 
-@router.get("/v1/hadis/status")
+@router.get("/v1/hadis/status", response_model=RouterStatus)
 async def status(request: Request) -> Response:
     """Say what the plan is, what waits, who works, and how the objective is kept."""
     gateway = gateway_of(request)
-    return await forward_reading(gateway, request) or JSONResponse(status_document(gateway))
+    elsewhere = await forward_reading(gateway, request)
+    return elsewhere or Response(router_status(gateway).json_text(), media_type="application/json")

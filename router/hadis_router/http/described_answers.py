@@ -19,30 +19,49 @@ def _json(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _ERROR = _object({"message": _TEXT, "type": _TEXT, "param": _OPTIONAL_TEXT, "code": _TEXT})
-_IMAGE = {"type": "object", "properties": {"b64_json": _TEXT, "url": _TEXT}, "minProperties": 1}
+_IMAGE = {
+    "type": "object",
+    "properties": {
+        "b64_json": _TEXT | {"description": "The image, in base64."},
+        "url": _TEXT | {"description": "Where it is, with `response_format: url`."},
+    },
+    "minProperties": 1,
+}
 _MODEL = _object({
-    "id": _TEXT,
-    "object": {"const": "model"},
-    "created": {"type": "integer"},
-    "owned_by": _TEXT,
-    "sizes": {"type": "array", "items": _TEXT, "minItems": 1},
-    "edits": {"type": ["boolean", "null"]},
-    "inpainting": {"type": ["boolean", "null"]},
-    "edit_images": {"type": ["integer", "null"]},
+    "id": _TEXT | {"description": "The model's name."},
+    "object": {"const": "model", "description": "As OpenAI says it."},
+    "created": {"type": "integer", "description": "Always 0."},
+    "owned_by": _TEXT | {"description": "Always `hadis`."},
+    "sizes": {"type": "array", "items": _TEXT, "minItems": 1, "description": "Sizes that it makes."},
+    "edits": {"type": ["boolean", "null"], "description": "Whether it edits images; null: its workers decide."},
+    "inpainting": {"type": ["boolean", "null"], "description": "Whether an edit may have a mask."},
+    "edit_images": {"type": ["integer", "null"], "description": "Most images of an edit."},
 })  # fmt: skip
 _IMAGES = _object(
     {
-        "created": {"type": "integer"},
-        "background": {"const": "opaque"},
-        "output_format": {"enum": ["png", "jpeg", "webp"]},
-        "quality": {"enum": ["low", "medium", "high", "xhigh", "max"]},
-        "data": {"type": "array", "items": _IMAGE, "minItems": 1},
+        "created": {"type": "integer", "description": "Unix time, seconds."},
+        "background": {"const": "opaque", "description": "Every image is opaque."},
+        "output_format": {"enum": ["png", "jpeg", "webp"], "description": "As it was asked for."},
+        "quality": {
+            "enum": ["low", "medium", "high", "xhigh", "max"],
+            "description": "As it was asked for, or that of the tier that made it.",
+        },
+        "data": {"type": "array", "items": _IMAGE, "minItems": 1, "description": "The images."},
     },
-    size={"type": "string", "pattern": "^[0-9]+x[0-9]+$"},
-    hadis={"type": "array", "items": {"type": "object"}},
+    size={"type": "string", "pattern": "^[0-9]+x[0-9]+$", "description": "Of the images, in pixels."},
+    hadis={
+        "type": "array",
+        "items": {"type": "object"},
+        "description": "With `explain`, what each image went through.",
+    },
 )
 
-_JOB = _object({"id": _TEXT, "object": {"const": "image.job"}, "status": _TEXT, "url": _TEXT})
+_JOB = _object({
+    "id": _TEXT | {"description": "The job's id."},
+    "object": {"const": "image.job", "description": "What this is."},
+    "status": _TEXT | {"description": "How far it is."},
+    "url": _TEXT | {"description": "Where to ask for it."},
+})  # fmt: skip
 
 JOB: Described = {202: _json("The job that makes the images", _JOB)}
 MODEL: Described = {200: _json("The model", _MODEL)}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from hadis.protocol.router_status import RouterStatus
 
 from hadis_router.dispatch import refusals
 from hadis_router.http import sse
@@ -18,7 +19,7 @@ from hadis_router.http.entrance import check_unguessable
 from hadis_router.http.forwarding import forward_reading
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.progress import job_under_way, jobs_shown, progress_of
-from hadis_router.http.status import status_document
+from hadis_router.http.status import router_status
 
 router = APIRouter(include_in_schema=False)
 _STATUS_EVERY_S, _PROGRESS_EVERY_S = 1.0, 0.25
@@ -49,25 +50,25 @@ class History:
     async def keep(self, gateway: Gateway) -> None:
         """Add a point every second, for ever."""
         while True:
-            self.points.append(point_of(status_document(gateway)))
+            self.points.append(point_of(router_status(gateway)))
             await asyncio.sleep(_STATUS_EVERY_S)
 
 
-def point_of(status: Mapping[str, Any]) -> dict[str, Any]:
+def point_of(status: RouterStatus) -> dict[str, Any]:
     """Return the part of a status that is drawn over time."""
-    plan = status["plan"] or {}
+    plan = status.plan
     return {
         "t": round(time.time(), 1),
-        "observed": status["observed_rps"],
-        "forecast": status["forecast_rps"],
-        "direct": plan.get("direct_ratio"),
-        "deferral": plan.get("deferral_ratio"),
-        "quality": plan.get("quality"),
-        "p50": status["latency"]["p50_s"],
-        "p95": status["latency"]["p95_s"],
-        "queued": sum(status["queues"].values()),
-        "answers": status["answers"],
-        "unanswered": {outcome: sum(counts.values()) for outcome, counts in status["unanswered"].items()},
+        "observed": status.observed_rps,
+        "forecast": status.forecast_rps,
+        "direct": plan and plan.direct_ratio,
+        "deferral": plan and plan.deferral_ratio,
+        "quality": plan and plan.quality,
+        "p50": status.latency.p50_s,
+        "p95": status.latency.p95_s,
+        "queued": sum(status.queues.values()),
+        "answers": status.answers,
+        "unanswered": {outcome: sum(counts.values()) for outcome, counts in status.unanswered.items()},
     }
 
 
@@ -82,8 +83,8 @@ async def events(request: Request) -> Response:
     async def stream() -> AsyncIterator[bytes]:
         yield sse.event("history", list(history.points))
         while not gateway.stopping() and gateway.peers.only_owner is None:
-            status = status_document(gateway)
-            yield sse.event("status", status | {"point": point_of(status)})
+            status = router_status(gateway)
+            yield sse.event("status", status.model_dump(mode="json", by_alias=True) | {"point": point_of(status)})
             await asyncio.sleep(_STATUS_EVERY_S)
 
     return sse.response(stream(), history.leave)

@@ -50,8 +50,8 @@ function showFacts(status) {
   fact("demand", `${number(status.observed_rps)}/s, forecast ${number(status.forecast_rps)}`);
   fact("answered", `${number(total(status.ended_rps.answered))}/s`);
   fact("p50, p95", `${seconds(latency.p50_s)}, ${seconds(latency.p95_s)}`);
-  fact("straight to heavy", plan ? percent(plan.direct_ratio) : "–");
-  fact("drawn again", plan ? percent(plan.deferral_ratio) : "–");
+  fact("straight to heavy", plan ? percent(plan.directRatio) : "–");
+  fact("drawn again", plan ? percent(plan.deferralRatio) : "–");
   fact("quality predicted", precise(plan?.quality));
   if (plan && plan.joules_per_image !== null) fact("energy predicted", `${precise(plan.joules_per_image)} J per image`);
   if (status.money_per_hour !== null) fact("money", `${precise(plan?.money_per_image)} per image, ${precise(status.money_per_hour)} per hour`);
@@ -104,7 +104,7 @@ function workers({ workers: ready, plan, idle }) {
 function takeChanges(changes) {
   const latest = [...changes].reverse();
   if (!latest.length) return;
-  $("changes-latest").textContent = `latest at ${clock(latest[0].at)}: ${latest[0].summary}`;
-  $("changes-list").replaceChildren(...latest.map(({ at, summary, reason }) =>
-    h("li", {}, h("time", {}, clock(at)), summary, h("small", {}, reason))));
+  $("changes-latest").textContent = `latest at ${clock(Date.parse(latest[0].time) / 1000)}: ${latest[0].summary}`;
+  $("changes-list").replaceChildren(...latest.map(({ time, summary, reason }) =>
+    h("li", {}, h("time", {}, clock(Date.parse(time) / 1000)), summary, h("small", {}, reason))));
 }

@@ -1,0 +1,103 @@
+"""Endings: a job is answered, fails or is cancelled, leaves wherever it was, and is counted once."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+
+from hadis_router.dispatch import refusals
+from hadis_router.dispatch.answer import ServeError, ServingPath
+from hadis_router.dispatch.deadlines import Deadlines
+from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.lanes import Lanes
+from hadis_router.dispatch.queue import TierQueue
+from hadis_router.dispatch.running import Runner
+from hadis_router.dispatch.stats import EndedJob, RecentJobs
+
+
+class Endings:
+    """Ends jobs, and keeps how they ended."""
+
+    def __init__(
+        self,
+        queues: Mapping[str, TierQueue],
+        deadlines: Deadlines,
+        runner: Runner,
+        lanes: Lanes,
+        on_done: Callable[[Job, str], None],
+    ) -> None:
+        """Use the dispatcher's own; `on_done` gets every job and how it ended."""
+        self._queues, self._deadlines, self._runner = queues, deadlines, runner
+        self._lanes, self._on_done = lanes, on_done
+        self.recent = RecentJobs()
+        self.last_at = -math.inf
+        """Loop time of the last one."""
+
+    def answer(self, job: Job, image: bytes, path: ServingPath) -> None:
+        """End a job with an image; a stand-in's is kept for the job that it stands in for."""
+        if job.stands_in_for is not None:
+            self._leave(job)
+            job.stands_in_for.take_light_image(image, job)
+            return
+        job.answer(image, path, asyncio.get_running_loop().time())
+        self._leave_for_good(job)
+        if job.saved_first:
+            job.unsaved = path
+        else:
+            self._count(job, path)
+
+    def fail(self, job: Job, error: ServeError) -> None:
+        """End a job without the image that it waits for: with the light one where it has one, else with the error."""
+        if job.done:
+            return
+        if job.stands_in_for is not None:
+            self._leave(job)
+            job.cancel()
+            if error.code == refusals.content_filtered().code:  # what is refused for the stand-in is for its job
+                self.fail(job.stands_in_for, error)
+            return
+        if job.light_image is not None:
+            if job.stand_in is not None:
+                job.step_down(job.stand_in.tier)
+            self.answer(job, job.light_image, "kept-light")
+        else:
+            job.fail(error)
+            self._leave_for_good(job)
+            self._count(job, error.code)
+
+    def cancel(self, job: Job, error: ServeError | None) -> None:
+        """End a job that nobody waits for: its client has gone, or was told an error."""
+        admitted = job.stage is not Stage.NEW
+        if error is None:
+            job.cancel()
+        else:
+            job.fail(error)
+        if admitted:
+            self._leave_for_good(job)
+        self._count(job, "cancelled" if error is None else error.code)
+
+    def saved(self, job: Job, error: ServeError | None) -> None:
+        """Count a job whose image was to be saved first, if it has one; `error`: why it could not be."""
+        if job.unsaved is not None:
+            path, job.unsaved, job.lost = job.unsaved, None, error
+            self._count(job, path if error is None else error.code)
+
+    def _leave_for_good(self, job: Job) -> None:
+        self._leave(job)
+        if job.stand_in is not None and not job.stand_in.done:
+            job.stand_in.cancel()
+            self._leave(job.stand_in)
+
+    def _leave(self, job: Job) -> None:
+        self._queues[job.tier].remove(job)
+        self._deadlines.forget(job)
+        self._runner.leave(job)
+
+    def _count(self, job: Job, how: str) -> None:
+        self.last_at = now = asyncio.get_running_loop().time()
+        outcome = job.outcome
+        in_time = outcome == "answered" and now <= job.deadline
+        self.recent.add(EndedJob(now, outcome, how, now - job.arrived, in_time))
+        self._lanes.ended(job, in_time=in_time)
+        self._on_done(job, how)
