@@ -35,7 +35,7 @@ from hadis_profiler.replay import policies
 from hadis_profiler.replay.fleet import Pod, groups_of, observe_pods
 from hadis_profiler.replay.setting import Setting
 from kube_objects import NAME, NAMESPACE, pod_object
-from moments import ROUTERS, Moment, metrics_text, reading_of, status_document
+from moments import ROUTERS, Moment, metrics_text, reading_of, status_text
 
 KEY = f"{NAMESPACE}/{NAME}"
 EVERY_S = 2.0
@@ -201,7 +201,7 @@ class UpAdapter:
                 return httpx.Response(200, json={"tiers": [], "ready": ready[name], "busy": False})
             if moment.arrivals is None:
                 raise httpx.ConnectError("nobody listens")
-            return httpx.Response(200, json=status_document(moment))
+            return httpx.Response(200, text=status_text(moment))
 
         async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
             await self.loop.step(http)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from documents import router_status
 from hadis.planning.comparison import group_counts
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Problem, Quiet
@@ -59,15 +59,14 @@ def metrics_text(moment: Moment, *, first: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def status_document(moment: Moment) -> dict[str, Any]:
-    """Return what a router's status tells."""
-    return {
-        "arrivals_by_size": dict(moment.arrivals or {}),
-        "queued_s": {"heavy": moment.queued_s},
-        "batch_time_ratios": {tier: {str(b): r for b, r in each.items()} for tier, each in moment.ratios.items()},
-        "workers": [],
-        "idle_s": None if math.isinf(moment.idle_s) else moment.idle_s,
-    }
+def status_text(moment: Moment) -> str:
+    """Return what a router's status tells, as JSON."""
+    return router_status(
+        arrivals_by_size=dict(moment.arrivals or {}),
+        queued_s={"heavy": moment.queued_s},
+        batch_time_ratios={tier: dict(each) for tier, each in moment.ratios.items()},
+        idle_s=None if math.isinf(moment.idle_s) else moment.idle_s,
+    ).json_text()
 
 
 def reading_of(now_s: float, moment: Moment) -> DemandReading | Problem:

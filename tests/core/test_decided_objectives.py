@@ -67,9 +67,9 @@ def spec_of(**objective: Any) -> ServiceSpec:
 
 
 def decided(profile: Profile, spec: ServiceSpec) -> Decision:
-    """Return the second step of a service with one request per second."""
+    """Return the last of four steps of a service with one request per second."""
     service = Service(profile, spec)
-    for t in (0.0, 2.0):
+    for t in (0.0, 5.0, 10.0, 15.0):
         decision = service.step(t, t, group_of(EVERY_TIER, TIERS, 8))
     return decision
 
