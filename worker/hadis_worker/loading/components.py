@@ -14,7 +14,7 @@ from hadis.api.pipeline import Component
 from hadis.api.tier import Tier
 
 from hadis_worker.errors import LoadError
-from hadis_worker.loading.faults import explain
+from hadis_worker.loading.faults import explain, no_such_files, variants_of
 from hadis_worker.loading.modules import Recipe, recipe, weights_of
 from hadis_worker.loading.sources import (
     CONFIG,
@@ -54,14 +54,25 @@ def check_components(tier: Tier, folder: Path, index: Mapping[str, Any]) -> None
     _check_names(tier, index)
     for name, part in tier.components.items():
         with named(folder, part.model, f"components.{name}", _advice(part)):
-            check_file(
-                folder, part.model, "/".join(filter(None, (part.subfolder, part.single_file or CONFIG))), part.revision
-            )
-    if (local := local_folder(folder, tier.model)) is None:
-        return
+            file = "/".join(filter(None, (part.subfolder, part.single_file or CONFIG)))
+            check_file(folder, part.model, file, part.revision)
+            if part.single_file is None:
+                check_weights(folder, part)
+            elif index[name][0] in _LIBRARIES:
+                check_single_file(part, class_of(index[name], {}))
+    if (local := local_folder(folder, tier.model)) is not None:
+        _check_own(tier, local, index)
+
+
+def _check_own(tier: Tier, local: Path, index: Mapping[str, Any]) -> None:
     for name in _names(index):
-        if any(index[name]) and name not in tier.components and not (local / name).is_dir():
+        if not any(index[name]) or name in tier.components:
+            continue
+        if not (local / name).is_dir():
             raise LoadError(f"there is no {name} in {local}")
+        if (local / name / CONFIG).is_file() and not weights_of(local / name, tier.variant):
+            others = variants_of(path.name for path in (local / name).glob("*.safetensors"))
+            raise LoadError(f"{name}: {no_such_files(others) if others else f'there are no weights in {local / name}'}")
 
 
 def _check_names(tier: Tier, index: Mapping[str, Any]) -> None:
@@ -86,13 +97,21 @@ def _recipe(tier: Tier, name: str, part: Component, folder: Path, dtype: torch.d
     return recipe(home / CONFIG, weights, dtype)
 
 
+def config_file(tier: Tier, folder: Path, name: str) -> Path:
+    """Return the config of a component, the tier's own or from elsewhere; raise what `file_of` raises."""
+    part = tier.components.get(name)
+    if part is None or part.single_file is not None:
+        return file_of(folder, tier.model, f"{name}/{CONFIG}", tier.revision)
+    return file_of(folder, part.model, "/".join(filter(None, (part.subfolder, CONFIG))), part.revision)
+
+
 def load_component(
     name: str, part: Component, made_of: Recipe, index: Mapping[str, Any], quantization: Any = None
 ) -> torch.nn.Module:
     """Load a component from elsewhere, quantized as a configuration of diffusers' says; raise LoadError."""
     if part.gguf is not None:
         quantization = diffusers.GGUFQuantizationConfig(compute_dtype=made_of.dtype)
-    kind = _class(index[name], json.loads(made_of.config))
+    kind = class_of(index[name], json.loads(made_of.config))
     try:
         check_single_file(part, kind)
         if part.single_file is None:
@@ -144,7 +163,7 @@ def check_single_file(part: Component, kind: Any) -> None:
         )
 
 
-def _class(kind: Sequence[str | None], config: Mapping[str, Any]) -> Any:
+def class_of(kind: Sequence[str | None], config: Mapping[str, Any]) -> Any:
     """Return the class that a component's config names, as a small VAE's does, or else that of the pipeline's own."""
     own = config.get("_class_name")
     if own is not None:

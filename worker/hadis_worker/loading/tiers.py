@@ -18,6 +18,7 @@ from diffusers import PipelineQuantizationConfig
 from hadis.api.tier import Tier
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
+from hadis_worker.arguments import call_settings, check_call
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.classes import pipeline_class
 from hadis_worker.loading.components import check_components, load_component, load_own, other_recipes, own_recipes
@@ -27,9 +28,11 @@ from hadis_worker.loading.modules import Modules
 from hadis_worker.loading.safety import Checker, Checkers, check_checker, left_out, load_checker, say_who_checks
 from hadis_worker.loading.scheduler import scheduler_of
 from hadis_worker.loading.sources import INDEX, check_name, file_of, local_folder, pipeline_folder
+from hadis_worker.loading.unloaded import check_settings
 from hadis_worker.loading.whole import check_whole
 from hadis_worker.pipelines import DiffusersPainter
 from hadis_worker.speed.apply import apply
+from hadis_worker.speed.caching import check_guidance
 from hadis_worker.speed.quantization import quantization_configs
 from hadis_worker.speed.treatments import every_setting, hooks_treatment, weights_treatment
 
@@ -75,14 +78,20 @@ def load_painters(tiers: Sequence[Tier], folder: Path, device: str) -> dict[str,
 
 
 def check_tier(tier: Tier, folder: Path) -> None:
-    """Raise LoadError where files that a tier names are not there, or may not be had; fetches no weights."""
+    """Raise LoadError where files that a tier names may not be had, or its settings do nothing; fetches no weights."""
+    _quiet()
     with _named(tier, folder):
         check_name(folder, tier.model)
         index = _index(tier, folder)
-        pipeline_class(tier, index)
-        check_components(tier, folder, _loaded(tier, index))
+        kind = pipeline_class(tier, index)
+        index = _loaded(tier, index)
+        check_components(tier, folder, index)
         check_loras(tier, folder)
         check_checker(tier, folder)
+        pipeline = check_settings(tier, folder, index, kind)
+    check_call(tier, kind)
+    if pipeline is not None:
+        check_guidance(tier, call_settings(tier, pipeline).is_guided)
 
 
 def fetch_tier(tier: Tier, folder: Path) -> None:
