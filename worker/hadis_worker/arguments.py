@@ -62,6 +62,30 @@ class CallSettings:
     """Of requests that have none; None: none is given."""
 
 
+@dataclass(frozen=True)
+class Acting:
+    """What acts in calls of a tier at some guidance."""
+
+    takes_negative_prompts: bool
+    default_negative_prompt: str | None
+    """What a job that has none is made with; None: without one."""
+    refusal: str | None = None
+    """Why that guidance would do nothing."""
+
+
+def acting_at(guidance: float, tier: TierSettings, pipeline: Any) -> Acting:
+    """Return what acts in a pipeline where a request sets the guidance itself."""
+    asked = tier.model_copy(update={"guidance": guidance, "negative_prompt": None})
+    try:
+        settings = call_settings(asked, pipeline)
+    except LoadError as error:
+        # What else the tier could say is not the request's to write.
+        return Acting(False, None, str(error).removeprefix(f"tier {tier.name}: ").partition(", or write")[0])
+    takes = settings.takes_negative_prompts
+    own = tier.negative_prompt if takes else None
+    return Acting(takes, settings.negative_prompt if own is None else own)
+
+
 def call_settings(tier: TierSettings, pipeline: Any) -> CallSettings:
     """Return how a pipeline is called for a tier; raise LoadError for a setting that does nothing there."""
     check_call(tier, pipeline)
