@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hadis.api.pipeline import width_height
-from hadis.api.tier import Tier
+from hadis.api.tier import TierSettings
 from hadis.protocol.worker import WireJob
 
 from hadis_worker.arguments import Acting
@@ -19,7 +19,7 @@ def acting_of(painter: Painter, guidance: float | None) -> Acting:
     return Acting(painter.takes_negative_prompts, painter.default_negative_prompt)
 
 
-def refusal_of(job: WireJob, tier: Tier, acting: Acting) -> str | None:
+def refusal_of(job: WireJob, tier: TierSettings, acting: Acting) -> str | None:
     """Return why a job's guidance or negative prompt would do nothing; None where both act, or are not there."""
     if job.guidance is not None and acting.refusal is not None:
         return f"tier {tier.name}: {acting.refusal}"
@@ -42,7 +42,7 @@ def negative_of(job: WireJob, acting: Acting) -> str | None:
     return acting.default_negative_prompt if job.negative_prompt is None else job.negative_prompt
 
 
-def call_of(tier: Tier, jobs: Sequence[WireJob], painter: Painter) -> Call:
+def call_of(tier: TierSettings, jobs: Sequence[WireJob], painter: Painter) -> Call:
     """Return how jobs that are alike are made."""
     first = jobs[0]
     acting = acting_of(painter, first.guidance)

@@ -212,10 +212,7 @@ class Engine:
             painted = painter.paint(call)
         if call.counter is not None:
             call.counter.end_call(len(call.prompts))
-        if len(painted.pixels) != len(call.prompts):
-            raise RuntimeError(
-                f"the model made {len(painted.pixels)} images of {len(call.prompts)} prompts, not one each"
-            )
+        check_count(call, painted)
         outcomes = [_outcome(painted, i) for i in range(len(painted.pixels))]
         good = [(i, outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, Picture)]
         if batch.discriminate and self._discriminator is not None and good:
@@ -246,6 +243,12 @@ def check_size(tier: TierSettings, size: str, width: int, height: int) -> None:
     if size != (made := f"{width}x{height}"):
         instead = f"in sizes: {made}" if tier.sizes else f"size: {made}"
         raise LoadError(f"tier {tier.name}: its model makes {made} where {size} is asked for; write {instead}")
+
+
+def check_count(call: Call, painted: Painted) -> None:
+    """Raise RuntimeError where a model made more images than prompts, or fewer."""
+    if (made := len(painted.pixels)) != (count := len(call.prompts)):
+        raise RuntimeError(f"the model made {made} images of {count} prompts, not one each")
 
 
 def is_out_of_memory(error: Exception) -> bool:

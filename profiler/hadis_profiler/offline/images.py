@@ -99,9 +99,10 @@ def _leave_out(run: Run, tier: TierSettings, filtered: Sequence[int], prompts: i
     folder = run.work / "images" / tier.name
     store.write(folder / _FILTERED, json.dumps([*_filtered(folder), *filtered]).encode())
     if (out := len(left_out(run))) > _MOST_FILTERED * prompts:
+        share = f"{out} of {prompts:,} prompts, over {_MOST_FILTERED:.0%}"
         raise ImageError(
-            f"tier {tier.name}: by now safety checkers filtered {out} of {prompts:,} prompts, over {_MOST_FILTERED:.0%}; "
-            "leave them out of the prompts, or name another `safety` for the tier"
+            f"tier {tier.name}: by now safety checkers filtered {share}; leave them out of the prompts, or "
+            "name another `safety` for the tier"
         )
 
 
