@@ -22,6 +22,7 @@ from hadis_worker.loading.sources import (
     check_weights,
     component_folder,
     file_of,
+    is_cached,
     local_folder,
     named,
 )
@@ -57,7 +58,8 @@ def check_components(tier: Tier, folder: Path, index: Mapping[str, Any]) -> None
             file = "/".join(filter(None, (part.subfolder, part.single_file or CONFIG)))
             check_file(folder, part.model, file, part.revision)
             if part.single_file is None:
-                check_weights(folder, part)
+                if local_folder(folder, part.model) or not is_cached(part.model, file, part.revision):
+                    check_weights(folder, part)
             elif index[name][0] in _LIBRARIES:
                 check_single_file(part, class_of(index[name], {}))
     if (local := local_folder(folder, tier.model)) is not None:

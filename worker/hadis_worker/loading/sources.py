@@ -74,8 +74,13 @@ def check_file(folder: Path, model: str, name: str, revision: str | None = None)
     """Raise FileNotFoundError, or what the hub's client raises, where `file_of` would; fetches nothing."""
     if local_folder(folder, model) is not None:
         file_of(folder, model, name)
-    elif not isinstance(try_to_load_from_cache(model, name, revision=revision), str):
+    elif not is_cached(model, name, revision):
         get_hf_file_metadata(hf_hub_url(model, name, revision=revision))
+
+
+def is_cached(model: str, name: str, revision: str | None = None) -> bool:
+    """Return whether a file of a repository is here, so that the hub need not be asked, and may not be there."""
+    return isinstance(try_to_load_from_cache(model, name, revision=revision), str)
 
 
 def pipeline_folder(tier: Tier, folder: Path, elsewhere: Sequence[str]) -> Path:
