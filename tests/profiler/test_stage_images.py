@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from hadis.api.tier import Tier
 from hadis.protocol.worker import ErrorCode, GenerateBatch, JobResult
 from hadis_profiler.offline import images, store
 from hadis_profiler.offline.spec import Run, SpecError
@@ -57,9 +60,52 @@ def test_a_tier_that_fails_is_named_and_what_it_made_is_kept(tmp_path: Path) -> 
         generate(run, many_prompts())
 
 
-def test_a_filtered_image_ends_the_run_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class FilteringEngine:
+    """An engine that filters images of some prompts, and notes what it makes."""
+
+    filters: ClassVar[set[str]] = set()
+    made: ClassVar[list[str]] = []
+
+    def __init__(self, tiers: Sequence[Tier], *_: object, **__: object) -> None:
+        self.tier = tiers[0].name
+
+    def generate(self, batch: GenerateBatch) -> list[tuple[JobResult, Image.Image | None]]:
+        """Return one image per job, of the colour of its number, or that it was filtered."""
+        results: list[tuple[JobResult, Image.Image | None]] = []
+        for job in batch.jobs:
+            self.made.append(f"{self.tier}{job.id}")
+            if f"{self.tier}{job.id}" in self.filters:
+                results.append((JobResult(id=job.id, error="filtered", error_code="content_filtered"), None))
+            else:
+                results.append((JobResult(id=job.id), Image.new("RGB", (8, 8), (int(job.id), 0, 0))))
+        return results
+
+
+def test_a_prompt_whose_image_is_filtered_is_left_out_of_every_tier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "Engine", FilteringEngine)
+    monkeypatch.setattr(FilteringEngine, "filters", {"a10", "a11", "b30"})
+    run, said, made = run_of(tmp_path), list[str](), list[str]()
+    monkeypatch.setattr(FilteringEngine, "made", made)
+    for _ in range(2):  # the second time nothing is left to make
+        with Progress(disable=True) as progress:
+            images.generate_all(run, many_prompts(), "cpu", {"a": 4}, progress, said.append)
+    assert len(made) == len(set(made)) == 60 + 58
+    assert said[0].endswith("images/a, but for 2 that were filtered")
+    kept = images.kept(run, many_prompts())
+    assert len(kept) == 57
+    for tier in run.spec.tiers:
+        colours = [image.getpixel((0, 0)) for image in images.read_images(run, tier, range(57))]
+        assert [f"a picture of {red} cats" for red, _, _ in colours] == kept  # type: ignore[misc]
+
+
+def test_a_run_whose_prompts_are_mostly_filtered_ends_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(FaultyEngine, "code", "content_filtered")
-    with pytest.raises(images.ImageError, match=r"tier a, prompt 10 .*; leave the prompt out"):
+    words = "tier a: by now safety checkers filtered 10 of 60 prompts, over 10%; leave them out"
+    with pytest.raises(images.ImageError, match=words):
         generate(run_of(tmp_path), many_prompts())
 
 

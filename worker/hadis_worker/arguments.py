@@ -62,15 +62,39 @@ class CallSettings:
     """Of requests that have none; None: none is given."""
 
 
+@dataclass(frozen=True)
+class Acting:
+    """What acts in calls of a tier at some guidance."""
+
+    takes_negative_prompts: bool
+    default_negative_prompt: str | None
+    """What a job that has none is made with; None: without one."""
+    refusal: str | None = None
+    """Why that guidance would do nothing."""
+
+
+def acting_at(guidance: float, tier: TierSettings, pipeline: Any) -> Acting:
+    """Return what acts in a pipeline where a request sets the guidance itself."""
+    asked = tier.model_copy(update={"guidance": guidance, "negative_prompt": None})
+    try:
+        settings = call_settings(asked, pipeline)
+    except LoadError as error:
+        # What else the tier could say is not the request's to write.
+        return Acting(False, None, str(error).removeprefix(f"tier {tier.name}: ").partition(", or write")[0])
+    takes = settings.takes_negative_prompts
+    own = tier.negative_prompt if takes else None
+    return Acting(takes, settings.negative_prompt if own is None else own)
+
+
 def call_settings(tier: TierSettings, pipeline: Any) -> CallSettings:
     """Return how a pipeline is called for a tier; raise LoadError for a setting that does nothing there."""
-    every = inspect.signature(pipeline.__call__).parameters
-    parameters = {name: p for name, p in every.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    check_call(tier, pipeline)
+    parameters = _parameters(type(pipeline))
     words = _Words(tier.name, type(pipeline).__name__)
     argument = _guidance_argument(pipeline, parameters)
     if argument is None and (tier.guidance or 0) > 1:
         raise words.error("guidance", f"does nothing in this {words.pipeline}; leave it out{_instead(parameters)}")
-    fixed = _fixed(tier, parameters, argument, words)
+    fixed = _fixed(tier, argument, words)
     guided = _is_guided(tier, pipeline, parameters, argument)
     takes = "negative_prompt" in parameters and guided
     if tier.negative_prompt is not None and not takes:
@@ -148,29 +172,38 @@ def _true_guidance(tier: TierSettings, parameters: Mapping[str, inspect.Paramete
     return _default(parameters, "true_cfg_scale")
 
 
-def _fixed(
-    tier: TierSettings, parameters: Mapping[str, inspect.Parameter], argument: str | None, words: _Words
-) -> dict[str, Any]:
-    fixed: dict[str, Any] = {}
-    if tier.true_guidance is not None:
-        if "true_cfg_scale" not in parameters:
-            raise words.error("trueGuidance", f"{words.pipeline} has no true_cfg_scale; write guidance")
-        if argument == "true_cfg_scale" and tier.guidance is not None:
-            raise words.error("trueGuidance", f"is what guidance means in this {words.pipeline}; write one of them")
-        fixed["true_cfg_scale"] = tier.true_guidance
-    if tier.max_sequence_length is not None:
-        if "max_sequence_length" not in parameters:
-            raise words.error("maxSequenceLength", f"{words.pipeline} has no max_sequence_length; leave it out")
-        fixed["max_sequence_length"] = tier.max_sequence_length
-    for name, value in tier.call.items():
+def check_call(tier: TierSettings, pipeline: Any) -> None:
+    """Raise LoadError for an argument that a pipeline, or its class, does not have."""
+    kind = pipeline if isinstance(pipeline, type) else type(pipeline)
+    parameters = _parameters(kind)
+    words = _Words(tier.name, kind.__name__)
+    if tier.true_guidance is not None and "true_cfg_scale" not in parameters:
+        raise words.error("trueGuidance", f"{words.pipeline} has no true_cfg_scale; write guidance")
+    if tier.max_sequence_length is not None and "max_sequence_length" not in parameters:
+        raise words.error("maxSequenceLength", f"{words.pipeline} has no max_sequence_length; leave it out")
+    for name in tier.call:
         if name in _OURS:
             instead = f"write the tier's {_FIELDS[name]}" if name in _FIELDS else "HADIS sets it"
             raise words.error(f"call.{name}", instead)
         if name not in parameters:
             near = difflib.get_close_matches(name, sorted(parameters.keys() - _OURS), n=1)
             raise words.error(f"call.{name}", f"no argument of {words.pipeline}{f'; is it {near[0]}?' if near else ''}")
-        fixed[name] = value
-    return fixed
+
+
+def _parameters(kind: Any) -> dict[str, inspect.Parameter]:
+    every = inspect.signature(kind.__call__).parameters
+    return {name: p for name, p in every.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and name != "self"}
+
+
+def _fixed(tier: TierSettings, argument: str | None, words: _Words) -> dict[str, Any]:
+    fixed: dict[str, Any] = {}
+    if tier.true_guidance is not None:
+        if argument == "true_cfg_scale" and tier.guidance is not None:
+            raise words.error("trueGuidance", f"is what guidance means in this {words.pipeline}; write one of them")
+        fixed["true_cfg_scale"] = tier.true_guidance
+    if tier.max_sequence_length is not None:
+        fixed["max_sequence_length"] = tier.max_sequence_length
+    return fixed | tier.call
 
 
 def _default(parameters: Mapping[str, inspect.Parameter], name: str) -> float:

@@ -6,26 +6,51 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hadis.api.pipeline import width_height
-from hadis.api.tier import Tier
+from hadis.api.tier import TierSettings
 from hadis.protocol.worker import GenerateBatch, WireJob
 
-from hadis_worker.pipelines import Call, Painter
+from hadis_worker.arguments import Acting
+from hadis_worker.pipelines import Call, Painter, Tunes
 from hadis_worker.previews.previewer import PreviewCount
 from hadis_worker.steps import Steps
 
 
-def negative_of(job: WireJob, painter: Painter) -> str | None:
-    """Return a job's negative prompt; where none acts, an empty one asks for nothing."""
-    if not painter.takes_negative_prompts:
-        return job.negative_prompt or None
-    return painter.default_negative_prompt if job.negative_prompt is None else job.negative_prompt
+def acting_of(painter: Painter, guidance: float | None) -> Acting:
+    """Return what acts in a painter at a request's guidance; None: the tier's."""
+    if guidance is not None and isinstance(painter, Tunes):
+        return painter.acting(guidance)
+    return Acting(painter.takes_negative_prompts, painter.default_negative_prompt)
 
 
-def call_of(tier: Tier, jobs: Sequence[WireJob], painter: Painter) -> Call:
+def refusal_of(job: WireJob, tier: TierSettings, acting: Acting) -> str | None:
+    """Return why a job's guidance or negative prompt would do nothing; None where both act, or are not there."""
+    if job.guidance is not None and acting.refusal is not None:
+        return f"tier {tier.name}: {acting.refusal}"
+    if job.negative_prompt and not acting.takes_negative_prompts:  # an empty one asks for nothing
+        at = "" if job.guidance is None else f" at guidance {job.guidance:g}"
+        return f"tier {tier.name} takes no negative prompt{at}"
+    return None
+
+
+def tuned(job: WireJob) -> str:
+    """Return the settings that a request made itself, in words; empty where it made none."""
+    settings = {"steps": job.steps, "guidance": job.guidance}
+    return " and ".join(f"{name} {value:g}" for name, value in settings.items() if value is not None)
+
+
+def negative_of(job: WireJob, acting: Acting) -> str | None:
+    """Return a job's negative prompt, or what stands in for it where one acts."""
+    if not acting.takes_negative_prompts:
+        return None
+    return acting.default_negative_prompt if job.negative_prompt is None else job.negative_prompt
+
+
+def call_of(tier: TierSettings, jobs: Sequence[WireJob], painter: Painter) -> Call:
     """Return how jobs that are alike are made."""
     first = jobs[0]
+    acting = acting_of(painter, first.guidance)
     width, height = width_height(first.size or tier.size)
-    negatives = tuple(text for job in jobs if (text := negative_of(job, painter)) is not None)
+    negatives = tuple(text for job in jobs if (text := negative_of(job, acting)) is not None)
     return Call(
         prompts=tuple(job.prompt for job in jobs),
         negative_prompts=negatives or None,

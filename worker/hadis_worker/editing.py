@@ -16,7 +16,9 @@ import numpy as np
 from hadis.api.tier import Edits
 from hadis.protocol.worker import GenerateBatch, WireEdit, WireJob
 
+from hadis_worker.arguments import Acting
 from hadis_worker.batches import Fault
+from hadis_worker.calls import acting_of
 from hadis_worker.edit_call import Edit
 from hadis_worker.inputs import EditInput, InputError, read_input
 from hadis_worker.pipelines import Call, Painted, Painter, Pixels
@@ -33,6 +35,10 @@ class Editor:
         self._painter, self.most_images, self.has_strength = painter, most_images, has_strength
         self.takes_negative_prompts = painter.takes_negative_prompts
         self.default_negative_prompt = painter.default_negative_prompt
+
+    def acting(self, guidance: float) -> Acting:
+        """Return what acts where a request sets the guidance."""
+        return acting_of(self._painter, guidance)
 
     def paint(self, call: Call) -> Painted:
         """Return one image per prompt; raise whatever the model raises."""

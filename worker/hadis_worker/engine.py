@@ -24,7 +24,7 @@ from PIL import Image
 
 from hadis_worker import company
 from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
-from hadis_worker.calls import call_of, negative_of, told
+from hadis_worker.calls import acting_of, call_of, negative_of, refusal_of, told, tuned
 from hadis_worker.discriminator import load_judge
 from hadis_worker.editing import NO_EDITORS, Editors, Work, works_of
 from hadis_worker.errors import BatchCancelled, LoadError
@@ -32,6 +32,7 @@ from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.tiers import load_painters
 from hadis_worker.pipelines import Call, Painted, Painter, Pixels
 from hadis_worker.settings import Models
+from hadis_worker.speed.compiling import graphs_made
 from hadis_worker.steps import Steps
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ _LONG = "an oil painting of a harbour at dusk with boats, a lighthouse behind th
 _COMPILED = ((_SHORT,), (_LONG,), (_SHORT, _SHORT), (_SHORT, _LONG), (_SHORT, _LONG, company.PROMPT))
 """Batches for which torch compiles: it does for every size once it has seen two, but for one, which stays a case of its
 own. Some models mask text only in batches whose prompts differ in length."""
+_DIFFERENT_SIZES = 2
+"""Image sizes after which torch's graphs are of any size, so that one batch tells whether another is a case apart."""
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -105,9 +108,13 @@ class Engine:
 
     def _have_compiled(self, tier: Tier) -> None:
         alone = tier.name in self._one_at_a_time
-        for size in tier.all_sizes:
-            for prompts in _COMPILED[:2] if alone else _COMPILED:
+        batches = _COMPILED[:2] if alone else _COMPILED
+        for number, size in enumerate(tier.all_sizes):
+            before = graphs_made()
+            for prompts in batches if number < _DIFFERENT_SIZES else batches[::-1]:
                 self._first_images(tier, size, prompts)
+                if number >= _DIFFERENT_SIZES and graphs_made() == before:
+                    break
             if tier.tunable:  # unguided, a batch of one is one to the model too
                 self._first_images(tier, size, (_SHORT,), guidance=1.0)
 
@@ -157,13 +164,13 @@ class Engine:
         """Return what becomes of the jobs of one painter, by id."""
         painter, outcomes = work.painter, dict[str, JobOutcome]()
         # An absent negative prompt is not an empty one to every pipeline (SDXL), so the two are not made together.
-        negatives = {job.id: negative_of(job, painter) for job in work.jobs}
+        acting = acting_of(painter, work.jobs[0].guidance)
+        for job in work.jobs:
+            if (refusal := refusal_of(job, tier, acting)) is not None:
+                outcomes[job.id] = Fault("invalid", refusal)
+        able = [job for job in work.jobs if job.id not in outcomes]
         for has_negative in (False, True):
-            jobs = tuple(job for job in work.jobs if (negatives[job.id] is not None) == has_negative)
-            if has_negative and not painter.takes_negative_prompts:
-                fault = Fault("invalid", f"tier {tier.name} takes no negative prompt")
-                outcomes |= {job.id: fault for job in jobs}
-                continue
+            jobs = tuple(job for job in able if (negative_of(job, acting) is not None) == has_negative)
             for part in self._together(tier, jobs):
                 call = work.call(told(call_of(tier, part, painter), batch, part, counter), part)
                 made = self._halving(batch, part, painter, call)
@@ -185,7 +192,7 @@ class Engine:
         except Exception as error:  # whatever a model raises is these jobs' error, and the worker goes on
             if not is_out_of_memory(error):
                 log.exception("tier %s: a batch of %d failed", batch.tier, len(jobs))
-                return [self._failed(error)] * len(jobs)
+                return [self._failed(error, jobs)] * len(jobs)
         # Outside of the handler: the error's traceback keeps the tensors of the failed batch alive.
         self._free_memory()
         if len(jobs) == 1:
@@ -206,6 +213,7 @@ class Engine:
             painted = painter.paint(call)
         if call.counter is not None:
             call.counter.end_call(len(call.prompts))
+        check_count(call, painted)
         outcomes = [_outcome(painted, i) for i in range(len(painted.pixels))]
         good = [(i, outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, Picture)]
         if batch.discriminate and self._discriminator is not None and good:
@@ -216,10 +224,12 @@ class Engine:
                 outcomes[i] = replace(picture, confidence=confidence)
         return outcomes
 
-    def _failed(self, error: Exception) -> Fault:
+    def _failed(self, error: Exception, jobs: Sequence[WireJob]) -> Fault:
         message = " ".join(str(error).split())[:300]
         if "CUDA error" in message:
             self.broken = message
+        if isinstance(error, ValueError) and (own := tuned(jobs[0])):  # what pipelines say of arguments
+            return Fault("invalid", f"{own}: {message}")
         return Fault("failed", f"{type(error).__name__}: {message}")
 
     def _free_memory(self) -> None:
@@ -234,6 +244,12 @@ def check_size(tier: TierSettings, size: str, width: int, height: int) -> None:
     if size != (made := f"{width}x{height}"):
         instead = f"in sizes: {made}" if tier.sizes else f"size: {made}"
         raise LoadError(f"tier {tier.name}: its model makes {made} where {size} is asked for; write {instead}")
+
+
+def check_count(call: Call, painted: Painted) -> None:
+    """Raise RuntimeError where a model made more images than prompts, or fewer."""
+    if (made := len(painted.pixels)) != (count := len(call.prompts)):
+        raise RuntimeError(f"the model made {made} images of {count} prompts, not one each")
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from hadis.api.tier import TierSettings
 from numpy.typing import NDArray
 
-from hadis_worker.arguments import GUIDER, call_settings
+from hadis_worker.arguments import GUIDER, Acting, acting_at, call_settings
 from hadis_worker.edit_call import Edit, edit_arguments
+from hadis_worker.errors import BatchCancelled
+from hadis_worker.loading.faults import plain
 from hadis_worker.previews.previewer import PreviewCount, Previewer
 from hadis_worker.previews.watch import LatentsWatch
 from hadis_worker.speed.caching import check_guidance
@@ -21,6 +24,8 @@ from hadis_worker.steps import Steps
 from hadis_worker.tokens import text_limits, truncated_tokens
 
 Pixels = NDArray[np.float32]
+_MOST_GUIDANCES = 128
+"""That requests set, of which it is remembered what acts there."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,14 @@ class Painter(Protocol):
         """Return one image per prompt; raise whatever the model raises."""
 
 
+@runtime_checkable
+class Tunes(Protocol):
+    """A painter in which not the same acts at every guidance."""
+
+    def acting(self, guidance: float) -> Acting:
+        """Return what acts where a request sets the guidance."""
+
+
 class DiffusersPainter:
     """Any diffusers pipeline, called as a tier says."""
 
@@ -94,11 +107,13 @@ class DiffusersPainter:
         """
         self._pipeline, self._tier, self._hooked = pipeline, tier, hooked
         self._checker = checker
+        self._has_painted = False
         self._settings = call_settings(tier, pipeline)
         self._guiders = _guiders(pipeline) if self._settings.guidance == GUIDER else ()
         self.takes_negative_prompts = self._settings.takes_negative_prompts
         self.default_negative_prompt = self._settings.negative_prompt
         self._text_limits = text_limits(pipeline, tier.max_sequence_length)
+        self._acting = functools.lru_cache(_MOST_GUIDANCES)(functools.partial(acting_at, tier=tier, pipeline=pipeline))
         check_guidance(tier, self._settings.is_guided)
         cache = tier.speed.cache
         self._one_at_a_time = cache is not None and cache.depends_on_company
@@ -112,6 +127,10 @@ class DiffusersPainter:
         painter.previewer = self.previewer.of(painter._pipeline)
         return painter
 
+    def acting(self, guidance: float) -> Acting:
+        """Return what acts where a request sets the guidance."""
+        return self._acting(guidance)
+
     @property
     def has_strength(self) -> bool:
         """Whether it begins with an image; one of edits that does not looks at images beside the prompt."""
@@ -123,6 +142,32 @@ class DiffusersPainter:
         What its company does to it is found out by `company`. Kernels of another batch size add up in another order,
         so that an image may differ by one level of 255 in a few values from the same seed in another batch.
         """
+        if self._has_painted or not self._tier.call:
+            return self._in_order(call)
+        try:
+            painted = self._in_order(call)
+        except (BatchCancelled, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise self._blamed(call, error) from error
+        self._has_painted = True
+        return painted
+
+    def _blamed(self, call: Call, error: Exception) -> Exception:
+        """Return what the tier's `call` has to do with an error: a value without which there is none."""
+        for name, value in self._tier.call.items():
+            other = copy.copy(self)
+            fixed = {key: kept for key, kept in self._settings.fixed.items() if key != name}
+            other._settings = replace(self._settings, fixed=fixed)
+            try:
+                other._in_order(call)
+            except Exception:  # then it is another value, or none of them
+                continue
+            return ValueError(f"call.{name}: {value!r} cannot be used: {plain(error)}")
+        return error
+
+    def _in_order(self, call: Call) -> Painted:
+        """Return the images of as many calls of the pipeline as it takes."""
         count = len(call.prompts)
         if not self._one_at_a_time or count == 1:
             return self._paint(call)

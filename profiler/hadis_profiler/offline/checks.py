@@ -63,8 +63,8 @@ def _is_needed(run: Run, tier: TierSettings) -> bool:
 
 def _missing(run: Run, tier: TierSettings, prompts: Sequence[str]) -> int:
     """Return how many images of a tier are not made yet; raise SpecError where there are others."""
-    folder = images.folder_of(run, tier, prompts)
-    return sum(not images.path_of(folder, i).exists() for i in range(len(prompts)))
+    images.folder_of(run, tier, prompts)
+    return len(images.missing(run, tier, len(prompts)))
 
 
 def _check_prompts(run: Run) -> None:

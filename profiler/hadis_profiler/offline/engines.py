@@ -10,12 +10,12 @@ from functools import partial
 from typing import Protocol
 
 import torch
-from hadis.api.pipeline import width_height
 from hadis.api.tier import BatchLatency, Edits, Tier, TierSettings
 from hadis.protocol.api_keys import api_keys
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker import company
-from hadis_worker.engine import check_size
+from hadis_worker.calls import call_of
+from hadis_worker.engine import check_count, check_size
 from hadis_worker.errors import EngineUnavailable, LoadError
 from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.tiers import load_painter
@@ -73,8 +73,10 @@ class _LocalBatches:
         self.takes_negative_prompts = painter.takes_negative_prompts
 
     def make(self, size: str, batch: int) -> None:
+        call = self._call(size, tuple(_prompts(batch)))
         with torch.inference_mode():  # as the worker does: a compiled model has graphs of its own for it
-            painted = self._painter.paint(self._call(size, tuple(_prompts(batch))))
+            painted = self._painter.paint(call)
+        check_count(call, painted)
         height, width = painted.pixels.shape[1:3]
         check_size(self._tier, size, width, height)
 
@@ -89,10 +91,8 @@ class _LocalBatches:
         return None if any(painted.filtered or ()) else painted.pixels
 
     def _call(self, size: str, prompts: tuple[str, ...]) -> Call:
-        width, height = width_height(size)
-        batch, negative = len(prompts), self._painter.default_negative_prompt
-        negatives = None if negative is None else (negative,) * batch
-        return Call(prompts, negatives, tuple(range(batch)), width, height, self._tier.steps, self._tier.guidance)
+        jobs = [WireJob(id=str(seed), prompt=prompt, seed=seed, size=size) for seed, prompt in enumerate(prompts)]
+        return call_of(self._tier, jobs, self._painter)
 
 
 class _RemoteBatches:

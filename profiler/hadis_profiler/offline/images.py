@@ -1,4 +1,7 @@
-"""Stage images: every tier generates every prompt once. A file that exists is done, so that a kill costs one batch."""
+"""Stage images: every tier generates every prompt once. A file that exists is done, so that a kill costs one batch.
+
+A prompt whose image a tier's safety checker filtered is left out of every tier: all are compared on the same.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,10 @@ from hadis_profiler.offline.engines import as_tier, remote_engine
 from hadis_profiler.offline.spec import Run, SpecError
 
 _SETTINGS = "settings.json"
+_FILTERED = "filtered.json"
+"""In a tier's folder: the numbers of the prompts whose image was filtered."""
+_MOST_FILTERED = 0.1
+"""Share of the prompts that may be left out; beyond it the others are not what people ask for."""
 NOT_IN_IMAGES: Any = {
     "name": True,
     "tunable": True,
@@ -56,21 +63,55 @@ def generate_all(
             size = batches.get(tier.name, 8)
             for start in range(0, len(to_make), size):
                 part = to_make[start : start + size]
-                _generate(engine, tier, folder, part, prompts, run.spec.seed)
+                if filtered := _generate(engine, tier, folder, part, prompts, run.spec.seed):
+                    _leave_out(run, tier, filtered, len(prompts))
                 progress.advance(task, len(part))
-        say(f"{tier.name}: {len(prompts):,} images in {folder}")
+        out = len(_filtered(folder))
+        say(
+            f"{tier.name}: {len(prompts):,} images in {folder}" + (f", but for {out} that were filtered" if out else "")
+        )
 
 
 def missing(run: Run, tier: TierSettings, prompts: int) -> list[int]:
-    """Return which of a tier's images are not made yet."""
+    """Return which of a tier's images are to be made still."""
+    folder, out = run.work / "images" / tier.name, left_out(run)
+    return [i for i in range(prompts) if i not in out and not path_of(folder, i).exists()]
+
+
+def left_out(run: Run) -> set[int]:
+    """Return the numbers of the prompts that a tier's safety checker filtered, and that no tier is measured on."""
+    return set().union(*(_filtered(run.work / "images" / tier.name) for tier in run.spec.tiers))
+
+
+def kept(run: Run, prompts: Sequence[str]) -> list[str]:
+    """Return the prompts that every tier has an image of."""
+    out = left_out(run)
+    return [prompt for i, prompt in enumerate(prompts) if i not in out]
+
+
+def _filtered(folder: Path) -> list[int]:
+    path = folder / _FILTERED
+    return list(json.loads(path.read_text("utf-8"))) if path.exists() else []
+
+
+def _leave_out(run: Run, tier: TierSettings, filtered: Sequence[int], prompts: int) -> None:
+    """Note prompts whose image was filtered; raise ImageError where they are too many by now."""
     folder = run.work / "images" / tier.name
-    return [i for i in range(prompts) if not path_of(folder, i).exists()]
+    store.write(folder / _FILTERED, json.dumps([*_filtered(folder), *filtered]).encode())
+    if (out := len(left_out(run))) > _MOST_FILTERED * prompts:
+        share = f"{out} of {prompts:,} prompts, over {_MOST_FILTERED:.0%}"
+        raise ImageError(
+            f"tier {tier.name}: by now safety checkers filtered {share}; leave them out of the prompts, or "
+            "name another `safety` for the tier"
+        )
 
 
 def read_images(run: Run, tier: TierSettings, indices: Sequence[int]) -> Iterator[Image.Image]:
-    """Yield the images of some prompts; raise ImageError for one that is missing or broken."""
+    """Yield the images of some of the prompts that were kept; raise ImageError for one that is missing or broken."""
+    out = left_out(run)
+    numbers = [i for i in range(max(indices, default=-1) + 1 + len(out)) if i not in out]
     for i in indices:
-        path = path_of(run.work / "images" / tier.name, i)
+        path = path_of(run.work / "images" / tier.name, numbers[i])
         try:
             with Image.open(path) as image:
                 yield image.convert("RGB")
@@ -104,15 +145,19 @@ def _engine(run: Run, tier: TierSettings, device: str) -> BatchEngine:
 
 def _generate(
     engine: BatchEngine, tier: TierSettings, folder: Path, part: list[int], prompts: Sequence[str], seed: int
-) -> None:
+) -> list[int]:
+    """Make the images of some prompts; return those that were filtered."""
     jobs = tuple(WireJob(id=str(i), prompt=prompts[i], seed=seed + i) for i in part)
     try:
         made = engine.generate(GenerateBatch(tier=tier.name, jobs=jobs))
     except EngineUnavailable as error:
         raise ImageError(f"{error}; run it again later: what was generated is kept") from None
-    fault = None
+    fault, filtered = None, list[int]()
     for result, image in made:
         i = int(result.id)
+        if result.error_code == "content_filtered":
+            filtered.append(i)
+            continue
         if image is None:
             where = f"tier {tier.name}, prompt {i} ({prompts[i][:60]!r})"
             fault = fault or ImageError(f"{where}: {result.error}{_advice(result)}")
@@ -127,9 +172,8 @@ def _generate(
             raise ImageError(f"{folder}: cannot be written: {error.strerror}; what was generated is kept") from None
     if fault is not None:
         raise fault
+    return filtered
 
 
 def _advice(result: JobResult) -> str:
-    if result.error_code == "content_filtered":
-        return "; leave the prompt out, or name another `safety` for the tier"
     return "; try another dtype (bfloat16 or float32)" if "NaN" in (result.error or "") else ""

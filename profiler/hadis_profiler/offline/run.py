@@ -69,8 +69,8 @@ class Stages:
 
     @cached_property
     def split(self) -> Split:
-        """Which prompts are trained on, calibrated on, and measured on."""
-        return split(len(self.prompts.texts), self.run.spec.seed)
+        """Which of the kept prompts are trained on, calibrated on, and measured on."""
+        return split(len(self.kept), self.run.spec.seed)
 
     @cached_property
     def latency(self) -> dict[str, TierLatency]:
@@ -89,16 +89,25 @@ class Stages:
         return True
 
     @cached_property
+    def kept(self) -> list[str]:
+        """The prompts that every tier has an image of."""
+        assert self.images
+        texts = self.prompts.texts
+        kept = images.kept(self.run, texts)
+        if out := len(texts) - len(kept):
+            self.say(f"{out} prompts are left out of every tier: a safety checker filtered an image of theirs")
+        return kept
+
+    @cached_property
     def features(self) -> ImageFeatures:
         """Features and scores of every image."""
-        assert self.images
-        scorer, test = load_scorer(self.run, self.device), self.split.test.tolist()
-        return features.extract(self.run, self.prompts.texts, scorer, test, self.progress)
+        kept, test = self.kept, self.split.test.tolist()
+        return features.extract(self.run, kept, load_scorer(self.run, self.device), test, self.progress)
 
     @cached_property
     def difficulty(self) -> DifficultyFit:
         """Weights of the text features."""
-        texts = np.stack([text_features(prompt) for prompt in self.prompts.texts])
+        texts = np.stack([text_features(prompt) for prompt in self.kept])
         held_out = np.concatenate([self.split.calibrate, self.split.test])
         fit = difficulty.fit(texts, self.features.quality_gap, self.split.train, held_out)
         verdict = "the text predicts which prompts are hard" if fit.predicts else "THE TEXT PREDICTS NOTHING HERE"
@@ -111,7 +120,7 @@ class Stages:
     @cached_property
     def discriminator(self) -> Discrimination:
         """The discriminator's confidence in every image."""
-        texts = self.prompts.texts
+        texts = self.kept
         trained = discriminator.train(self.run, texts, self.features, self.split, self.device, self.progress)
         self.say(
             f"discriminator: area under the ROC curve {trained.auc:.3f} on held-out light images, of which "
@@ -191,7 +200,7 @@ class Stages:
     def _sample(self, i: int) -> Sample:
         tiers, confidence = self.run.spec.tiers, self.discriminator.confidence[:, i].tolist()
         return Sample(
-            prompt=self.prompts.texts[i],
+            prompt=self.kept[i],
             images=tuple(
                 SampleImage(
                     tier=tier.name,

@@ -12,7 +12,7 @@ from hadis.api.tier import Tier
 
 from hadis_worker.errors import LoadError
 
-_MOVES = {"num_frames": "videos", "audio_length_in_s": "sound", "audio_end_in_s": "sound"}
+_MOVES = {"num_frames": "videos", "video_length": "videos", "audio_length_in_s": "sound", "audio_end_in_s": "sound"}
 _OF_IMAGES = ("Img2Img", "Inpaint", "Control", "Upscale", "Pix2Pix", "Depth2Img", "Edit", "Fill")
 """In the names of pipelines that begin with an image."""
 _VERSION = diffusers.__version__

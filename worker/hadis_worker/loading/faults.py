@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
@@ -29,9 +29,14 @@ def explain(error: Exception, folder: Path | None = None, variant: str | None = 
         if isinstance(cause, ImportError) and (match := _LIBRARY.search(str(cause))):
             library = next(filter(None, match.groups()))
             return f"the library {library} is not installed; pip install {library}"
-    if folder is not None and isinstance(error, OSError) and (others := _variants(folder) - {variant}):
-        return f"there are no such files but of the variant {' or '.join(sorted(others))}; write variant: {min(others)}"
+    if folder is not None and isinstance(error, OSError) and (others := own_variants(folder) - {variant}):
+        return no_such_files(others)
     return plain(error)
+
+
+def no_such_files(variants: Collection[str]) -> str:
+    """Return that there are weights of variants alone."""
+    return f"there are no such files but of the variant {' or '.join(sorted(variants))}; write variant: {min(variants)}"
 
 
 def plain(error: Exception) -> str:
@@ -47,9 +52,14 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _variants(folder: Path) -> set[str]:
-    """Return the variants of the weights in a model's folders, where there are no weights without one."""
-    stems = [path.name.removesuffix(path.suffix) for path in folder.glob("*/*.safetensors")]
+def own_variants(folder: Path) -> set[str]:
+    """Return the variants of the weights in a pipeline's folders, where there are no weights without one."""
+    return variants_of(path.name for path in folder.glob("*/*.safetensors"))
+
+
+def variants_of(files: Iterable[str]) -> set[str]:
+    """Return the variants of files of weights, by their names; none where one has no variant."""
+    stems = [file.rpartition("/")[2].rpartition(".")[0] for file in files]
     return (
         set() if any("." not in stem for stem in stems) else {re.split(r"[.-]", s.split(".", 1)[1])[0] for s in stems}
     )

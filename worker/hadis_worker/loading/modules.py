@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-import functools
-import hashlib
 import json
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from hadis_worker.loading.tensors import Contents
+
 _WEIGHTS = (".safetensors", ".bin")
-_BLOB = re.compile(r"[0-9a-f]{64}")
 _NOTES = ("_name_or_path", "_diffusers_version", "transformers_version", "torch_dtype", "dtype")
 """What a config says beside what the module is."""
 
@@ -65,7 +62,7 @@ class Modules:
         self._held: list[tuple[Recipe, torch.nn.Module]] = []
         self._bare: list[tuple[Recipe, torch.nn.Module]] = []
         """The same without what is hung on them."""
-        self._digest = functools.lru_cache(maxsize=1024)(_digest)
+        self._contents = Contents()
 
     def find(self, recipe: Recipe) -> torch.nn.Module | None:
         """Return the module that was made of the same, also where the files are another copy of them.
@@ -90,29 +87,12 @@ class Modules:
         return (
             (one.config, one.dtype, one.treatment) == (other.config, other.dtype, other.treatment)
             and [lora.scale for lora in one.loras] == [lora.scale for lora in other.loras]
-            and self._same_files(one.weights, other.weights)
-            and self._same_files([lora.file for lora in one.loras], [lora.file for lora in other.loras])
+            and self._contents.same(one.weights, other.weights)
+            and self._contents.same([lora.file for lora in one.loras], [lora.file for lora in other.loras])
         )
-
-    def _same_files(self, mine: Sequence[Path], theirs: Sequence[Path]) -> bool:
-        return len(mine) == len(theirs) and all(map(self._same_file, mine, theirs))
-
-    def _same_file(self, one: Path, other: Path) -> bool:
-        one, other = one.resolve(), other.resolve()
-        if one == other:
-            return True
-        # Only files of one size are read, and those of the hub's cache are named by their digest.
-        return one.stat().st_size == other.stat().st_size and self._digest(one) == self._digest(other)
 
 
 def _twin(module: torch.nn.Module) -> torch.nn.Module:
     """Return a module like another, with the same weights in memory."""
     weights = {id(weight): weight for weight in (*module.parameters(), *module.buffers())}
     return copy.deepcopy(module, weights)
-
-
-def _digest(path: Path) -> str:
-    if _BLOB.fullmatch(path.name):
-        return path.name
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

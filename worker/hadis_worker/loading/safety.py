@@ -19,6 +19,7 @@ from PIL import Image
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.faults import explain
 from hadis_worker.loading.sources import CONFIG, check_file, check_name, local_folder, named
+from hadis_worker.loading.whole import load_whole
 
 log = logging.getLogger(__name__)
 _COMPONENT = "safety_checker"
@@ -59,11 +60,29 @@ def load_checker(tier: Tier, folder: Path, dtype: torch.dtype, device: str) -> C
     check_name(folder, tier.safety, f"safety: {tier.safety!r}")
     source = str(local_folder(folder, tier.safety) or tier.safety)
     try:
-        model = StableDiffusionSafetyChecker.from_pretrained(source, dtype=dtype).eval().to(device)
+        model = load_whole(StableDiffusionSafetyChecker, source, dtype=dtype).eval().to(device)
         return Checker(model, CLIPImageProcessor.from_pretrained(source))
+    except LoadError as error:
+        raise LoadError(f"safety: {tier.safety!r} {error}") from error
     except Exception as error:  # transformers raises much else than it documents
         advice = "write model, off, or a checker as CompVis/stable-diffusion-safety-checker is one"
         raise LoadError(f"safety: {tier.safety!r} cannot be loaded: {explain(error)}; {advice}") from error
+
+
+class Checkers:
+    """The checkers from elsewhere that tiers have loaded, each once."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        """Hold none yet; `folder` is that of the tiers' models."""
+        self._folder, self._device = folder, device
+        self._held: dict[tuple[str, torch.dtype], Checker | None] = {}
+
+    def get(self, tier: Tier, dtype: torch.dtype) -> Checker | None:
+        """Return a tier's checker, as `load_checker` does; raise LoadError."""
+        key = str(local_folder(self._folder, tier.safety) or tier.safety), dtype
+        if key not in self._held:
+            self._held[key] = load_checker(tier, self._folder, dtype, self._device)
+        return self._held[key]
 
 
 def check_checker(tier: Tier, folder: Path) -> None:

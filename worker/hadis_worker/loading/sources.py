@@ -10,10 +10,17 @@ from typing import Any
 from diffusers import DiffusionPipeline
 from hadis.api.pipeline import Component
 from hadis.api.tier import Tier
-from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, snapshot_download, try_to_load_from_cache
+from huggingface_hub import (
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    list_repo_files,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 
 from hadis_worker.errors import LoadError
-from hadis_worker.loading.faults import explain
+from hadis_worker.loading.faults import explain, no_such_files, variants_of
 
 INDEX = "model_index.json"
 CONFIG = "config.json"
@@ -47,6 +54,8 @@ def named(folder: Path, model: str, field: str, advice: str = "") -> Iterator[No
     check_name(folder, model, what)
     try:
         yield
+    except LoadError as error:  # which gives advice of its own
+        raise LoadError(f"{what} cannot be used: {error}") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise LoadError(f"{what} cannot be used: {explain(error)}{advice}") from error
 
@@ -65,8 +74,13 @@ def check_file(folder: Path, model: str, name: str, revision: str | None = None)
     """Raise FileNotFoundError, or what the hub's client raises, where `file_of` would; fetches nothing."""
     if local_folder(folder, model) is not None:
         file_of(folder, model, name)
-    elif not isinstance(try_to_load_from_cache(model, name, revision=revision), str):
+    elif not is_cached(model, name, revision):
         get_hf_file_metadata(hf_hub_url(model, name, revision=revision))
+
+
+def is_cached(model: str, name: str, revision: str | None = None) -> bool:
+    """Return whether a file of a repository is here, so that the hub need not be asked, and may not be there."""
+    return isinstance(try_to_load_from_cache(model, name, revision=revision), str)
 
 
 def pipeline_folder(tier: Tier, folder: Path, elsewhere: Sequence[str]) -> Path:
@@ -89,3 +103,21 @@ def component_folder(folder: Path, part: Component) -> Path:
         patterns = [f"{prefix}*.json", weights]
         snapshot_download(part.model, revision=part.revision, allow_patterns=patterns, ignore_patterns=unwanted)
     return home
+
+
+def check_weights(folder: Path, part: Component) -> None:
+    """Raise LoadError where a component's folder has weights of other variants alone, FileNotFoundError without any.
+
+    Raises what the hub's client raises of a repository that is not here.
+    """
+    local = local_folder(folder, part.model)
+    if local is None:
+        files = list_repo_files(part.model, revision=part.revision)
+    else:
+        files = [str(path.relative_to(local)) for path in (local / (part.subfolder or "")).glob("*")]
+    home = part.subfolder or ""
+    weights = [file for file in files if file.rpartition("/")[0] == home and file.endswith((".safetensors", ".bin"))]
+    if not weights:
+        raise FileNotFoundError(f"there are no weights in {'/'.join(filter(None, (part.model, part.subfolder)))}")
+    if (variants := variants_of(weights)) and part.variant not in variants:
+        raise LoadError(no_such_files(variants))

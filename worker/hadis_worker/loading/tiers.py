@@ -18,17 +18,21 @@ from diffusers import PipelineQuantizationConfig
 from hadis.api.tier import Tier
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
+from hadis_worker.arguments import call_settings, check_call
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.classes import pipeline_class
-from hadis_worker.loading.components import check_components, load_component, other_recipes, own_recipes
+from hadis_worker.loading.components import check_components, load_component, load_own, other_recipes, own_recipes
 from hadis_worker.loading.faults import explain
 from hadis_worker.loading.loras import check_loras, fetch_loras, fuse, touched
 from hadis_worker.loading.modules import Modules
-from hadis_worker.loading.safety import Checker, check_checker, left_out, load_checker, say_who_checks
+from hadis_worker.loading.safety import Checker, Checkers, check_checker, left_out, load_checker, say_who_checks
 from hadis_worker.loading.scheduler import scheduler_of
 from hadis_worker.loading.sources import INDEX, check_name, file_of, local_folder, pipeline_folder
+from hadis_worker.loading.unloaded import check_settings
+from hadis_worker.loading.whole import check_whole
 from hadis_worker.pipelines import DiffusersPainter
 from hadis_worker.speed.apply import apply
+from hadis_worker.speed.caching import check_guidance
 from hadis_worker.speed.quantization import quantization_configs
 from hadis_worker.speed.treatments import every_setting, hooks_treatment, weights_treatment
 
@@ -61,12 +65,12 @@ def load_painters(tiers: Sequence[Tier], folder: Path, device: str) -> dict[str,
     """
     _quiet()
     loaded: dict[str, tuple[Any, Checker | None]] = {}
-    modules = Modules()
+    modules, checkers = Modules(), Checkers(folder, device)
     painters = {}
     for tier in tiers:
         key = _key(tier)
         if key not in loaded:
-            loaded[key] = _load(tier, folder, device, modules)
+            loaded[key] = _load(tier, folder, device, modules, checkers)
         pipeline, checker = loaded[key]
         say_who_checks(tier, pipeline)
         painters[tier.name] = DiffusersPainter(pipeline, tier, checker)
@@ -74,14 +78,20 @@ def load_painters(tiers: Sequence[Tier], folder: Path, device: str) -> dict[str,
 
 
 def check_tier(tier: Tier, folder: Path) -> None:
-    """Raise LoadError where files that a tier names are not there, or may not be had; fetches no weights."""
+    """Raise LoadError where files that a tier names may not be had, or its settings do nothing; fetches no weights."""
+    _quiet()
     with _named(tier, folder):
         check_name(folder, tier.model)
         index = _index(tier, folder)
-        pipeline_class(tier, index)
-        check_components(tier, folder, _loaded(tier, index))
+        kind = pipeline_class(tier, index)
+        index = _loaded(tier, index)
+        check_components(tier, folder, index)
         check_loras(tier, folder)
         check_checker(tier, folder)
+        pipeline = check_settings(tier, folder, index, kind)
+    check_call(tier, kind)
+    if pipeline is not None:
+        check_guidance(tier, call_settings(tier, pipeline).is_guided)
 
 
 def fetch_tier(tier: Tier, folder: Path) -> None:
@@ -101,7 +111,7 @@ def _key(tier: Tier) -> str:
     return tier.model_dump_json(include=_LOADED) if tier.speed.cache is None else every_setting(tier)
 
 
-def _load(tier: Tier, folder: Path, device: str, modules: Modules) -> tuple[Any, Checker | None]:
+def _load(tier: Tier, folder: Path, device: str, modules: Modules, checkers: Checkers) -> tuple[Any, Checker | None]:
     # CPUs have no fast half precision, and not every operator has one at all.
     dtype = torch.float32 if device == "cpu" else getattr(torch, tier.dtype)
     with _named(tier, folder):
@@ -109,7 +119,7 @@ def _load(tier: Tier, folder: Path, device: str, modules: Modules) -> tuple[Any,
         pipeline = load_pipeline(tier, folder, dtype, modules)
         if tier.speed.offload == "none":
             pipeline.to(device)
-        checker = load_checker(tier, folder, dtype, device)
+        checker = checkers.get(tier, dtype)
     try:
         apply(tier, pipeline, device)
     except LoadError as error:
@@ -151,29 +161,37 @@ def load_pipeline(tier: Tier, folder: Path, dtype: torch.dtype, modules: Modules
         name: replace(
             made_of,
             loras=loras if name in changed else (),
-            treatment=weights_treatment(tier, name),
+            treatment=weights_treatment(tier, name, fused=name in changed),
             hooks=hooks_treatment(tier, name),
         )
         for name, made_of in (own_recipes(home, index, tier.variant, dtype) | others).items()
     }
-    held = {name: module for name, made_of in recipes.items() if (module := modules.find(made_of)) is not None}
-    fresh = {
-        name: load_component(name, tier.components[name], recipes[name], index, quantized.get(name))
-        for name in others
-        if name not in held
-    }
-    options: dict[str, Any] = {"dtype": dtype, "variant": tier.variant, **held, **fresh, **none}
+    held, fresh = set[str](), dict[str, torch.nn.Module]()
+    for name, made_of in recipes.items():
+        if (module := modules.find(made_of)) is not None:
+            held.add(name)
+        elif name in others:
+            module = load_component(name, tier.components[name], made_of, index, quantized.get(name))
+        else:
+            module = load_own(name, made_of, index, tier.variant, quantized.get(name))
+        if module is None:
+            continue
+        fresh[name] = module
+        if name not in held and name not in changed:  # at once: the next may be made of the same
+            modules.hold(made_of, module)
+            held.add(name)
+    options: dict[str, Any] = {"dtype": dtype, "variant": tier.variant, **fresh, **none}
     if mapping := {name: how for name, how in quantized.items() if name not in options}:
         options["quantization_config"] = PipelineQuantizationConfig(quant_mapping=mapping)
     try:
         pipeline = kind.from_pretrained(home, **options)
     except OSError as error:
         raise LoadError(explain(error, home, tier.variant)) from error
-    _check_dtype(pipeline, dtype)
-    if new := (changed & recipes.keys()) - held.keys():
+    _check_modules(pipeline, dtype)
+    if new := (changed & recipes.keys()) - held:
         fuse(pipeline, loras, new)
     pipeline.scheduler = scheduler_of(tier.scheduler, pipeline.scheduler)
-    for name in recipes.keys() - held.keys():
+    for name in recipes.keys() - held:
         modules.hold(recipes[name], getattr(pipeline, name))
     return pipeline
 
@@ -197,10 +215,16 @@ def _loaded(tier: Tier, index: Mapping[str, Any]) -> dict[str, Any]:
     return {name: part for name, part in index.items() if name not in left_out(tier, index)}
 
 
-def _check_dtype(pipeline: Any, dtype: torch.dtype) -> None:
-    """Raise LoadError where weights are of a wider type than they were asked for."""
+def _check_modules(pipeline: Any, dtype: torch.dtype) -> None:
+    """Raise LoadError where a module lacks weights, or has them of a wider type than they were asked for."""
     for name, part in pipeline.components.items():
-        loaded = _dtype_of(part) if isinstance(part, torch.nn.Module) else None
+        if not isinstance(part, torch.nn.Module):
+            continue
+        try:
+            check_whole(part)
+        except LoadError as error:
+            raise LoadError(f"{name} {error}") from error
+        loaded = _dtype_of(part)
         # Narrower ones are quantized weights, which are meant.
         if loaded is not None and loaded != dtype and loaded.itemsize >= dtype.itemsize:
             raise LoadError(f"{name} was loaded as {loaded}, not as {dtype}; diffusers 0.40 or later is needed")

@@ -12,6 +12,7 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.hooks.first_block_cache import FBCBlockHook, FBCHeadBlockHook
 from hadis.api.speed import StepCache
 from hadis.api.tier import TierSettings
 
@@ -33,6 +34,11 @@ def enable_cache(tier: TierSettings, pipeline: Any, denoiser: Any) -> None:
         denoiser.enable_cache(_CONFIGS[cache.kind](cache, tier, pipeline, denoiser))
     except Exception as error:  # of a model that it does not know it raises what happens to go wrong
         raise LoadError(f"cache: {cache.kind} cannot be used with {kind}: {explain(error)}") from error
+    if len({hook._metadata.return_encoder_hidden_states_index is None for hook in _first_block_hooks(denoiser)}) > 1:
+        # diffusers compares what the first block returns with what the last one does, and fails at the first image.
+        raise LoadError(
+            f"cache: {cache.kind} knows no model whose last blocks take text and image as one, as {kind}'s do"
+        )
     if not any(_stateful(module) for module in denoiser.modules()):
         raise LoadError(f"cache: {cache.kind} finds nothing to keep in {kind}; leave it out")
 
@@ -78,5 +84,14 @@ _CONFIGS: dict[str, Callable[[StepCache, TierSettings, Any, Any], Any]] = {
 
 
 def _stateful(module: torch.nn.Module) -> bool:
+    return any(hook._is_stateful for hook in _hooks(module))
+
+
+def _first_block_hooks(denoiser: torch.nn.Module) -> list[Any]:
+    kinds = FBCHeadBlockHook, FBCBlockHook
+    return [hook for module in denoiser.modules() for hook in _hooks(module) if isinstance(hook, kinds)]
+
+
+def _hooks(module: torch.nn.Module) -> list[Any]:
     registry = getattr(module, "_diffusers_hook", None)
-    return registry is not None and any(hook._is_stateful for hook in registry.hooks.values())
+    return [] if registry is None else list(registry.hooks.values())

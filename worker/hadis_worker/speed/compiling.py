@@ -42,6 +42,13 @@ def compile_denoiser(speed: Speed, denoiser: Any, compiler: str) -> None:
             block.compile(backend=compiler)
 
 
+def graphs_made() -> int:
+    """Return how many graphs torch has made so far."""
+    from torch._dynamo.utils import counters
+
+    return int(counters["stats"]["unique_graphs"])
+
+
 def _blocks(denoiser: Any) -> list[Any]:
     kind = type(denoiser).__name__
     if "UNet" in kind:

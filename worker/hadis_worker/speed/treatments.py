@@ -12,12 +12,16 @@ from hadis.api.speed import DENOISERS
 from hadis.api.tier import TierSettings
 
 
-def weights_treatment(tier: TierSettings, component: str) -> str:
-    """Return what a tier's settings do to the weights of a component; empty where that is nothing."""
+def weights_treatment(tier: TierSettings, component: str, *, fused: bool = False) -> str:
+    """Return what a tier's settings do to the weights of a component; empty where that is nothing.
+
+    `fused` is whether LoRAs are added to them, each of which has other keys for each component.
+    """
     if tier.speed.offload != "none":
-        return every_setting(tier)  # a pipeline moves its weights when it needs them
+        return f"{component} {every_setting(tier)}"  # a pipeline moves its weights when it needs them
     quantization = tier.quantization.get(component)
     return _text(
+        component=fused and component,
         quantization=quantization and quantization.model_dump_json(),
         channels_last=tier.speed.channels_last and component in (*DENOISERS, "vae"),
     )
