@@ -21,7 +21,7 @@ from hadis.protocol.run_state import WorkerAddress
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError, ServingPath
 from hadis_router.dispatch.choosing import Choice, StepDown, choose
-from hadis_router.dispatch.deadlines import Deadlines
+from hadis_router.dispatch.deadlines import Deadlines, answer_by
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.fair_share import FairShares
 from hadis_router.dispatch.first_worker import FirstWorker
@@ -29,9 +29,10 @@ from hadis_router.dispatch.gate import Gate
 from hadis_router.dispatch.job import Job, JobProgress, Stage, TierReason
 from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.preemption import lead_s, run_to_stop
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.results import Answered, Deferred, Failed, Unmade, read_result
-from hadis_router.dispatch.running import Batch, Runner
+from hadis_router.dispatch.running import Batch, Run, Runner
 from hadis_router.dispatch.stats import EndedJob, RecentJobs
 from hadis_router.dispatch.transport import Result, Transport
 from hadis_router.dispatch.workers import RemoteWorkers
@@ -83,7 +84,7 @@ class Dispatcher:
 
     @property
     def ratios(self) -> dict[str, dict[int, float]]:
-        """What batches took through what the profile says, by tier that ran and measured batch size."""
+        """What batches take through what the profile says, by tier and measured batch size; see `Estimates`."""
         return self._estimates.tier_ratios
 
     @property
@@ -298,9 +299,36 @@ class Dispatcher:
             return
         if job.stage is Stage.WAITING:
             self._step_down(job, tier)
-        elif job.stage is Stage.RUNNING and job.stand_in is None:
-            self._put(job.make_stand_in(tier, asyncio.get_running_loop().create_future()), tier)
+        elif job.stage is Stage.RUNNING:
+            if job.stand_in is None:
+                self._put(job.make_stand_in(tier, asyncio.get_running_loop().create_future()), tier)
+            self._dispatch()
+            self._see_to_stand_in(job, tier)
+            return
         self._dispatch()
+
+    def _see_to_stand_in(self, job: Job, light: str) -> None:
+        """Stop a batch where a stand-in still waits at the last moment for its image."""
+        own, outlook = self._runner.run_of(job), self._outlook()
+        if own is None or job.stand_in is None or job.stand_in.stage is not Stage.WAITING:
+            return
+        needs_s = lead_s(outlook, own.batch, light)
+        if outlook.now < answer_by(job, self.slo_s) - needs_s:
+            self._deadlines.watch_lateness(job, needs_s)
+        elif (run := run_to_stop(own, self._runner.runs(), outlook, light)) is not None:
+            self._stop(run, light)
+
+    def _stop(self, run: Run, light: str) -> None:
+        """Stop a batch; its jobs go on with the light images that they have, or go to the light tier for one."""
+        for job in list(run.needed_by):
+            self._leave_for_good(job)
+            if job.light_image is None:
+                job.stand_in = None
+                self._step_down(job, light)
+            elif job.deferred:
+                self._wait_for_heavy(job, run.batch.tier)
+            else:
+                self._expired(job)
 
     def _step_down(self, job: Job, tier: str) -> None:
         self._queues[job.tier].remove(job)
@@ -333,16 +361,21 @@ class Dispatcher:
         image_size = jobs[0].params.size
         expected_s = outlook.batch_s(tier, len(jobs), image_size) * self._estimates.worker_ratio(worker.url)
         lighter = self._fallback(tier, running=True)
-        # Before that, a stand-in would only take the time of those who have nothing else to hope for.
-        within = outlook.now + outlook.longest_s(tier, expected_s)
+        longest_s, discriminate = outlook.longest_s(tier, expected_s), outlook.discriminates(tier)
+        batch = Batch(worker, tier, jobs, discriminate, expected_s, longest_s, outlook.now)
         if lighter is not None:
             # One batch of the lighter tier may have begun just then; the stand-in is in the next.
             lighter_s = outlook.batch_s(lighter, outlook.batch_limit(lighter, image_size), image_size)
             ahead_s = 2 * outlook.longest_s(lighter, lighter_s)
             for job in jobs:
                 if job.needy:
-                    self._deadlines.watch_lateness(job, ahead_s, not_before=within)
-        self._runner.start(Batch(worker, tier, jobs, outlook.discriminates(tier), expected_s, outlook.now))
+                    needs_s = lead_s(outlook, batch, lighter)
+                    # Before that, a stand-in would only take the time of those who have nothing else to hope for.
+                    not_before = batch.overdue_at
+                    if self._estimates.overruns(tier):
+                        not_before = min(not_before, answer_by(job, self.slo_s) - needs_s)
+                    self._deadlines.watch_lateness(job, max(ahead_s, needs_s), not_before)
+        self._runner.start(batch)
 
     def _wake_up_after_backoff(self, now: float) -> None:
         """Dispatch again when a worker that is left alone now may be given something."""
@@ -413,6 +446,9 @@ class Dispatcher:
     def _await_heavy(self, job: Job, heavy: str) -> None:
         if job.on_light is not None:
             job.on_light()
+        self._wait_for_heavy(job, heavy)
+
+    def _wait_for_heavy(self, job: Job, heavy: str) -> None:
         self._deadlines.watch_deferral(job, self._estimates.latency_s(heavy, 1, image_size=job.params.size))
         self._put(job, heavy)
 
