@@ -156,7 +156,8 @@ async def test_a_batch_is_not_stopped_where_that_helps_nobody(profile: Profile) 
     done = run_of("w0", make_job(slo_s=0.04), 0.05, began=-0.95)
     endpoint, hung = run_of("w0", job, 5.0, tiers=["heavy"]), run_of("w0", job, 5.0, taken=False)
     other = run_of("w1", deferred, 5.0)
-    for own in (endpoint, hung, done):
+    named = run_of("w0", make_job(tier="heavy"), 5.0)  # its client takes no light image
+    for own in (endpoint, hung, done, named):
         assert run_to_stop(own, [own], outlook, "light") is None
         assert run_to_stop(own, [own, other], outlook, "light") is other
 

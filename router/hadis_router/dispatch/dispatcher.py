@@ -320,7 +320,7 @@ class Dispatcher:
 
     def _stop(self, run: Run, light: str) -> None:
         """Stop a batch; its jobs go on with the light images that they have, or go to the light tier for one."""
-        for job in list(run.needed_by):
+        for job in [job for job in run.batch.jobs if job in run.needed_by]:  # in order
             self._leave_for_good(job)
             if job.light_image is None:
                 job.stand_in = None

@@ -28,14 +28,14 @@ def lead_s(outlook: Outlook, batch: Batch, light: str) -> float:
 
 def run_to_stop(own: Run, runs: Iterable[Run], outlook: Outlook, light: str) -> Run | None:
     """Return the batch to stop for a light image of a job of `own`; None where none should be."""
-    able = [run for run in runs if (run is own or _spared(run)) and _can_stop(run, outlook, light)]
+    able = [run for run in runs if _spared(run, but_needy=run is own) and _can_stop(run, outlook, light)]
     in_vain = [run for run in able if not any(_ends_at(run, outlook) <= job.deadline for job in run.needed_by)]
     return own if own in in_vain else next(iter(in_vain), None)
 
 
-def _spared(run: Run) -> bool:
-    """Return whether nobody in a batch goes without an image when it stops."""
-    return all(job.light_image is not None for job in run.needed_by)
+def _spared(run: Run, *, but_needy: bool) -> bool:
+    """Return whether all in a batch have a light image, `but_needy` those who may get one."""
+    return all(job.light_image is not None or (but_needy and job.needy) for job in run.needed_by)
 
 
 def _can_stop(run: Run, outlook: Outlook, light: str) -> bool:
