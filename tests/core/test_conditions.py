@@ -309,12 +309,12 @@ def test_a_stale_profile_says_which_tiers_and_by_how_much(profile: Profile) -> N
         ({}, None),
         ({"http://w": 1.49, "http://v": 1.0}, None),
         ({"http://w": 1.5}, "worker w takes 1.5 times"),
-        ({"http://w": 2.0, "http://v": 3.0}, "worker v takes 3.0 times"),
+        ({"http://w": 2.0, "http://v": 3.0}, "worker v takes 3.0, worker w takes 2.0 times as long as their peers"),
         ({"http://w": 2.0, "http://v": 1.0, "http://starting": 9.0}, "worker w takes 2.0 times"),
         ({"w": 9.0}, None),
     ],
 )
-def test_the_slowest_of_the_ready_workers_is_named(
+def test_the_slow_ones_of_the_ready_workers_are_named(
     profile: Profile, ratios: dict[str, float], named: str | None
 ) -> None:
     workers = READY, replace(READY, name="v", url="http://v"), Worker("s", "l1", ("light",), url="http://starting")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -347,6 +348,19 @@ def test_one_dedicated_gpu_that_changes_its_tier_arrives_there(profile: Profile)
     spec = make_spec(placement="Dedicated", gpus={"max": 1})
     planner = Planner(profile, spec.objective, shared=False, every_s=2.0, tuning=Tuning())
     target = planner.target(0.5, spec.gpus, None)
-    moved = planner.workers_by_tier(target, 0.5, 1, {"light": 1}, {"light": 1, "heavy": 0})
+    moved = planner.workers_by_tier(target, 0.5, 1, {"light": 1}, {"light": 1, "heavy": 0}, {"light": 1.0})
     assert moved == {"light": 0, "heavy": 1}
-    assert planner.workers_by_tier(target, 0.5, 1, {"light": 0, "heavy": 0}, moved) == moved
+    assert planner.workers_by_tier(target, 0.5, 1, {"light": 0, "heavy": 0}, moved, {}) == moved
+
+
+def test_a_slow_dedicated_worker_does_not_count_as_a_whole_one(profile: Profile) -> None:
+    def desired(ratio: float) -> Mapping[str, int]:
+        spec = make_spec(placement="Dedicated", gpus={"min": 4, "max": 4})
+        groups, unnamed = dedicated_fleet(light=1, heavy=3)
+        workers = tuple(replace(worker, url=worker.name) for worker in unnamed)
+        ratios = {"light-0": ratio}
+        snapshot = Snapshot(2.0, spec, profile, DemandReading(2.0, {"r": 12.0}, worker_ratios=ratios), workers, groups)
+        before = decide(replace(snapshot, now_s=0.0, reading=DemandReading(0.0, {"r": 0.0})), Memory()).memory
+        return decide(snapshot, replace(before, workers_by_tier={"light": 1, "heavy": 3})).workers_by_tier
+
+    assert desired(4.0)["light"] > desired(1.0)["light"]

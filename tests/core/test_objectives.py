@@ -281,6 +281,18 @@ def test_a_row_that_is_kept_within_the_dead_band_is_no_lack_of_gpus(profile: Pro
         assert (route.row == row, route.keeps_up) == (kept, True)
 
 
+def test_a_slow_gpu_counts_for_what_it_does_when_gpus_move_or_come(profile: Profile) -> None:
+    routing = Routing(Table(profile, 4.0), Quality(), shared=False, every_s=2.0)
+    assigned, slow = {"light": 1, "heavy": 3}, {"light": 0.25, "heavy": 1.0}
+    scaling, demand_rps = Scaling(routing), 6.0
+    assert scaling.move(demand_rps, assigned, assigned, {}) == assigned
+    assert scaling.move(demand_rps, assigned, assigned, {}, slow) == {"light": 2, "heavy": 2}
+    assert scaling.resize(demand_rps, assigned, 5) == {"light": 1, "heavy": 4}
+    assert scaling.resize(demand_rps, assigned, 5, slow) == {"light": 2, "heavy": 3}
+    parts, whole = (routing.best_values(demand_rps, np.array([counts]))[0] for counts in ([0.8, 3.0], [1.0, 3.0]))
+    assert parts == whole, "0.8 of a GPU is no less than what the light tier needs"
+
+
 def test_scaling_follows_its_tuning() -> None:
     routing = Routing(Table(profile_of({**JOULES}), 4.0), Quality(), shared=False, every_s=2.0)
     assigned, takes = {"light": 1, "heavy": 1, "frugal": 6}, {"heavy": 5.0}

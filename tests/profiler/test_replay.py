@@ -91,6 +91,22 @@ def test_a_replay_is_the_same_each_time(profile: Profile) -> None:
 
 
 @virtual
+async def test_a_cancelled_batch_keeps_its_worker_until_its_next_step() -> None:
+    document = profile_document()
+    document["spec"]["tiers"][1]["steps"] = 3  # and what comes after them counts as one: four of 0.25 s
+    profile = Profile(CascadeProfile.read(document))
+    transport = TableTransport(profile, drawn_prompts(profile, 0, 10), BatchFactors(Disturbances()))
+    loop = asyncio.get_running_loop()
+    job = Job("a", ImageParams("", 0), 0.0, 4.0, loop.create_future(), client="")
+    task = asyncio.ensure_future(transport.generate("w0", "heavy", [job], False, 9.0, lambda progress: None))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    await transport.until_free("w0")
+    assert loop.time() == pytest.approx(0.5)
+    assert transport.busy_s == pytest.approx(0.5)
+
+
+@virtual
 async def test_the_replay_decides_as_the_router_does() -> None:
     """The same requests handed to a Dispatcher by hand, as the API does, get the same first tier and answer."""
     profile = Profile(CascadeProfile.read(profile_document()))

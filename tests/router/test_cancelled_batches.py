@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import pytest
 from fake_workers import SLO_S, FakeWorkers, make_dispatcher, make_job, make_plan
 from hadis.planning.profile import Profile
+from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import Progress
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job
-from hadis_router.dispatch.transport import OnProgress, Result
+from hadis_router.dispatch.transport import OnProgress, Result, WorkerGone
 from virtual import virtual
 
 
@@ -148,3 +149,22 @@ async def test_progress_corrects_the_seconds_left(profile: Profile) -> None:
     assert progress.left_s == pytest.approx(0.75 * 1.55)
     await asyncio.sleep(0.1)
     assert dispatcher.progress(job).left_s == pytest.approx(0.75 * 1.55 - 0.1)
+
+
+@virtual
+async def test_a_batch_whose_worker_is_given_up_teaches_how_long_it_took_at_least(profile: Profile) -> None:
+    class Gone(FakeWorkers):
+        async def generate(
+            self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        ) -> list[Result]:
+            await asyncio.sleep(timeout_s)
+            raise WorkerGone("no answer")
+
+    dispatcher = Dispatcher(profile, Gone(), slo_s=60.0, queue_limit=100)
+    dispatcher.set_workers([WorkerAddress("w0", ("light", "heavy"))])
+    dispatcher.set_plan(make_plan())
+    dispatcher.submit(make_job(tier="heavy", slo_s=60.0))
+    await asyncio.sleep(14.9)
+    assert dispatcher.ratios == {}
+    await asyncio.sleep(0.2)  # it was expected to take 1 s, and is given up after 15 s
+    assert dispatcher.ratios["heavy"][1] > 5

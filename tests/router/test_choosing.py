@@ -9,6 +9,7 @@ from fake_workers import make_job, make_outlook, make_plan
 from hadis.planning.plan import TierPlan
 from hadis.planning.profile import Profile
 from hadis_router.dispatch.choosing import StepDown, batch_size, choose
+from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.outlook import Outlook
 from virtual import virtual
 
@@ -128,3 +129,33 @@ async def test_a_slow_worker_comes_last_and_gets_nothing_that_it_would_make_late
     assert chosen(outlook) == ("w1", "heavy", 1)
     next(iter(reversed(list(outlook.workers)))).begin("heavy", 0.0, 1.0)
     assert chosen(outlook) is None
+
+
+@virtual
+async def test_a_slow_worker_is_not_given_a_job_whose_light_image_would_be_the_answer_before(profile: Profile) -> None:
+    outlook = make_outlook(profile, make_plan(), tiers=(BOTH,))
+    put(outlook, "heavy", 3.0)
+    head = outlook.queues["heavy"].head()
+    assert head is not None
+    outlook.queues["heavy"].remove(head)
+    head.light_image = b"light"
+    outlook.queues["heavy"].put(head)
+    ratios = {"w0": 4.0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Estimates, "worker_ratio", lambda _, worker: ratios[worker])
+        assert chosen(outlook) is None
+        ratios["w0"] = 1.6
+        assert chosen(outlook) == ("w0", "heavy", 1)
+
+
+@virtual
+async def test_a_slow_worker_leaves_a_light_job_to_one_that_is_in_time(profile: Profile) -> None:
+    outlook = make_outlook(profile, make_plan(), tiers=(BOTH, BOTH))
+    put(outlook, "light", 0.5)
+    _, usual = outlook.workers
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Estimates, "worker_ratio", lambda _, worker: 9.0 if worker == "w0" else 1.0)
+        usual.begin("light", 0.0, 0.2)
+        assert chosen(outlook) is None
+        usual.begin("light", 0.0, 0.4)
+        assert chosen(outlook) == ("w0", "light", 1), "neither is in time"

@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from documents import profile_document
+from hadis.api.resources import CascadeProfile
+from hadis.planning.profile import Profile
+from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.speeds import Speeds
 
 WORKERS = [f"w{i}" for i in range(8)]
@@ -137,3 +141,22 @@ def test_dedicated_workers_of_two_tiers_are_compared_with_their_peers_alone() ->
     assert speeds.tier_ratio("light", 1) == pytest.approx(1, rel=0.1)
     assert speeds.tier_ratio("heavy", 1) == pytest.approx(4, rel=0.1)
     assert speeds.worker_ratio("l0") == pytest.approx(1, rel=0.1)
+
+
+def test_a_tier_that_never_ran_is_told_of_as_soon_as_another_did(profile: Profile) -> None:
+    estimates = Estimates(profile)
+    assert estimates.tier_ratios == {}
+    for _ in range(20):
+        estimates.learn("w0", "light", 1, False, 0.3)
+    assert estimates.tier_ratios["heavy"] == pytest.approx(dict.fromkeys((1, 2, 4), 3.0))
+
+
+def test_an_endpoint_that_never_ran_is_not_told_of() -> None:
+    document = profile_document()
+    document["spec"]["tiers"][1] |= {"remote": {"url": "http://engine/v1", "slots": 3}, "tunable": False}
+    estimates = Estimates(Profile(CascadeProfile.read(document)))
+    estimates.learn("w0", "light", 1, False, 0.3)
+    assert set(estimates.tier_ratios) == {"light"}
+    estimates.forget()
+    estimates.learn("e0", "heavy", 1, False, 3.0)
+    assert set(estimates.tier_ratios) == {"heavy"}

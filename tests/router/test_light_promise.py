@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from documents import profile_document, save_time_in_batches
@@ -45,15 +45,18 @@ PROFILES = {flat: profile_with_sizes(flat=flat) for flat in (False, True)}
 class SlowAtWill:
     """Each batch lasts as long as is drawn from a range: from `least` times what the profile says to the bound."""
 
-    def __init__(self, profile: Profile, draw: random.Random, least: float, most_more_s: float) -> None:
+    def __init__(
+        self, profile: Profile, draw: random.Random, least: float, most_more_s: float, ratios: Mapping[str, float]
+    ) -> None:
         self._profile, self._draw, self._least, self._most_more_s = profile, draw, least, most_more_s
+        self._ratios = ratios
 
     async def generate(
         self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
     ) -> list[Result]:
         told(Progress(done=0, steps=1))
         [size] = {job.params.size for job in jobs}
-        expected_s = self._profile.latency_s(tier, len(jobs), discriminate, size)
+        expected_s = self._profile.latency_s(tier, len(jobs), discriminate, size) * self._ratios.get(url, 1.0)
         longest_s = min(SLACK * expected_s, expected_s + self._most_more_s)
         seconds = self._draw.uniform(min(self._least * expected_s, longest_s), longest_s)
         await asyncio.sleep(seconds)
@@ -74,6 +77,7 @@ class SlowAtWill:
     named=st.sampled_from([0.0, 0.0, 0.3]),
     bound=st.sampled_from([0.0, 0.05, 0.3]),
     flat=st.booleans(),
+    slower=st.just(()),
 )
 @example(
     seed=0,
@@ -88,6 +92,7 @@ class SlowAtWill:
     named=0.0,
     bound=0.0,
     flat=False,
+    slower=(),
 )
 @example(
     seed=2920413135,
@@ -102,6 +107,7 @@ class SlowAtWill:
     named=0.0,
     bound=0.0,
     flat=False,
+    slower=(),
 )
 @example(
     seed=2724768391,
@@ -116,6 +122,7 @@ class SlowAtWill:
     named=0.0,
     bound=0.0,
     flat=True,
+    slower=(),
 )
 @example(
     seed=4154136494,
@@ -130,6 +137,7 @@ class SlowAtWill:
     named=0.0,
     bound=0.0,
     flat=True,
+    slower=(),
 )
 @example(
     seed=1986813130,
@@ -144,6 +152,7 @@ class SlowAtWill:
     named=0.0,
     bound=0.6,
     flat=False,
+    slower=(),
 )
 @example(
     seed=3832989139,
@@ -158,6 +167,7 @@ class SlowAtWill:
     named=0.3,
     bound=0.3,
     flat=False,
+    slower=(),
 )
 @example(
     seed=2930582516,
@@ -172,6 +182,52 @@ class SlowAtWill:
     named=0.0,
     bound=0.1,
     flat=False,
+    slower=(),
+)
+@example(
+    seed=4154136494,
+    workers=4,
+    rps=10.30035693274327,
+    direct=0.670305566414071,
+    deferral=0.3033685109329176,
+    batch=8,
+    least=1.299999,
+    sure=True,
+    sizes=1,
+    named=0.0,
+    bound=0.0,
+    flat=True,
+    slower=(4.0, 4.0),
+)
+@example(
+    seed=2411013676,
+    workers=3,
+    rps=11.497192655214912,
+    direct=0.4811018174142402,
+    deferral=0.36473604716360064,
+    batch=2,
+    least=1.299999,
+    sure=True,
+    sizes=2,
+    named=0.0,
+    bound=0.0,
+    flat=True,
+    slower=(4.0, 4.0),
+)
+@example(
+    seed=2352037997,
+    workers=4,
+    rps=7.3433004382624265,
+    direct=0.7679511829130964,
+    deferral=0.5325204151469501,
+    batch=1,
+    least=1.299999,
+    sure=True,
+    sizes=1,
+    named=0.0,
+    bound=0.0,
+    flat=True,
+    slower=(2.0,),
 )
 def test_nobody_who_is_admitted_goes_without_an_image(
     seed: int,
@@ -186,13 +242,19 @@ def test_nobody_who_is_admitted_goes_without_an_image(
     named: float,
     bound: float,
     flat: bool,
+    slower: tuple[float, ...],
 ) -> None:
-    """The router believes the profile all the time: what it learns would only make it more careful."""
+    """The router believes the profile all the time: what it learns would only make it more careful.
+
+    It knows of workers that are `slower`. Of such nothing is promised in general; these are some cases that are kept.
+    """
+
+    ratios = {f"w{workers - 1 - i}": ratio for i, ratio in enumerate(slower[: workers - 1])}
 
     @virtual
     async def serve() -> None:
         draw = random.Random(seed)
-        transport = SlowAtWill(PROFILES[flat], draw, least, MOST_SLACK * SLO_S if sure else math.inf)
+        transport = SlowAtWill(PROFILES[flat], draw, least, MOST_SLACK * SLO_S if sure else math.inf, ratios)
         ends: Counter[tuple[str | None, str]] = Counter()
         dispatcher = Dispatcher(
             PROFILES[flat],
@@ -222,6 +284,7 @@ def test_nobody_who_is_admitted_goes_without_an_image(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Estimates, "learn", lambda *_: None)
+        patch.setattr(Estimates, "worker_ratio", lambda _, worker: ratios.get(worker, 1.0))
         patch.setattr(Estimates, "is_sure", lambda *_: sure)
         serve()
 

@@ -139,12 +139,13 @@ def _without_useless(workers: Iterable[Worker]) -> tuple[Worker, ...]:
 
 
 def slow_worker(snapshot: Snapshot) -> Problem | None:
-    """Return which worker is much slower than its peers; None where none is."""
+    """Return which workers are much slower than their peers, by name; None where none is."""
     ratios = {w.name: worker_ratio(snapshot, w) for w in snapshot.workers if w.ready}
-    name = max(ratios, key=ratios.__getitem__, default="")
-    if not name or ratios[name] < SLOW_WORKER:
+    slow = [f"worker {name} takes {ratios[name]:.1f}" for name in sorted(ratios) if ratios[name] >= SLOW_WORKER]
+    if not slow:
         return None
-    text = f"worker {name} takes {ratios[name]:.1f} times as long as its peers; look at its GPU and its node"
+    its, gpus, nodes = ("its", "GPU", "node") if len(slow) == 1 else ("their", "GPUs", "nodes")
+    text = f"{', '.join(slow)} times as long as {its} peers; look at {its} {gpus} and {its} {nodes}"
     return Problem("SlowWorker", text)
 
 

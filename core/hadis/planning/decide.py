@@ -185,9 +185,8 @@ def _choose(
     alone, bounds = snapshot.spec.worker_bounds, snapshot.worker_bounds
     demand, reading = memory.demand, snapshot.reading
     queued_s = reading.queued_s if isinstance(reading, DemandReading) else {}
-    plan = None
+    plan, capacity = None, capacity_by_tier(snapshot, planner.tiers)
     if any(ready.values()):
-        capacity = capacity_by_tier(snapshot, planner.tiers)
         plan = planner.route(planner.demand_rps(demand), ready, capacity, queued_s, memory.plan)
     unbound = target = planner.target(forecast_rps, alone, memory.target)
     if bounds != alone:
@@ -198,7 +197,7 @@ def _choose(
     total = min(wanted, bounds.max)
     # From what was desired last, not what groups are asked for now: a GPU on its way is between them.
     assigned = memory.workers_by_tier or {}
-    desired = planner.workers_by_tier(target, forecast_rps, total, ready, assigned)
+    desired = planner.workers_by_tier(target, forecast_rps, total, ready, assigned, capacity)
     workers_by_tier = dict.fromkeys(assigned, 0) | desired
     return (
         plan,

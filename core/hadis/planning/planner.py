@@ -85,11 +85,18 @@ class Planner:
         return self._solver.solve(forecast_rps, gpus.max, gpus.min, former)
 
     def workers_by_tier(
-        self, target: Plan, forecast_rps: float, total: int, ready: Mapping[str, int], assigned: Mapping[str, int]
+        self,
+        target: Plan,
+        forecast_rps: float,
+        total: int,
+        ready: Mapping[str, int],
+        assigned: Mapping[str, int],
+        capacity: Mapping[str, float],
     ) -> dict[str, int]:
         """Return `total` workers with GPUs by tier. On shared workers the sum alone counts.
 
-        `ready` are the workers that serve now; `assigned` those to have so far, on their way to a tier included.
+        `ready` are the workers that serve now, `capacity` what they do in workers of usual speed; `assigned` those to
+        have so far, on their way to a tier included.
         """
         local = self._routing.local_names
         if self._shared or len(local) < 2:
@@ -101,8 +108,9 @@ class Planner:
         if not any(ready.values()) or not target.feasible:
             counts = {tier.tier: tier.count for tier in target.tiers if not tier.remote}
             return counts if counts else self._scaling.resize(forecast_rps, {}, total)
-        counts = self._scaling.resize(forecast_rps, assigned, total)
-        return self._scaling.move(forecast_rps, ready, counts, self._change_s)
+        speeds = {name: capacity[name] / count for name, count in ready.items() if count and name in capacity}
+        counts = self._scaling.resize(forecast_rps, assigned, total, speeds)
+        return self._scaling.move(forecast_rps, ready, counts, self._change_s, speeds)
 
     def _gpus(self, ready: Mapping[str, int]) -> int:
         """Return the GPUs that are ready, on shared workers: each counts for every tier that it has."""

@@ -181,13 +181,13 @@ class Routing:
         """Those of them that GPUs make."""
         return [name for name, slots in zip(self._table.names, self._table.slots, strict=True) if not slots]
 
-    def best_values(self, demand_rps: float, gpus: NDArray[np.int_]) -> Array:
+    def best_values(self, demand_rps: float, gpus: Array | NDArray[np.int_]) -> Array:
         """Return the value (n,) of the best row that dedicated GPUs (n, local tiers) keep up with in the long run.
 
         Where they keep up with nothing it is over that of any row, by the share of the work that is too much.
         """
         table, values = self._table, self._values
-        counts = np.repeat(table.slots[None], len(gpus), 0)
+        counts = np.repeat(table.slots[None], len(gpus), 0).astype(float)
         counts[:, table.slots == 0] = gpus
         excess = np.where(self._possible, 0.0, np.inf)[None, :].repeat(len(counts), 0)
         for work, tier in ((self._light_work, table.light), (self._heavy_work, table.heavy)):

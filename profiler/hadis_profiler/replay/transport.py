@@ -41,7 +41,7 @@ class TableTransport:
     ) -> list[Result]:
         """Sleep for the batch's time and return a result per job.
 
-        Cancelling it frees the worker at once; a caller that gives up after `timeout_s` leaves it busy.
+        Cancelling it frees the worker at its next step; a caller that gives up after `timeout_s` leaves it busy.
         """
         self.calls += 1
         if self.busy(url):
@@ -58,9 +58,11 @@ class TableTransport:
         try:
             await asyncio.wait_for(end.wait(), timeout_s if seconds > timeout_s else None)
         except asyncio.CancelledError:
-            self._worked(loop.time() - timer.when(), power_w)
+            left_s = timer.when() - loop.time()
+            step_s = seconds / (self._profile.tiers[tier].steps + 1)  # what comes after the steps counts as one
             timer.cancel()
-            end.set()
+            loop.call_later(left_s % step_s, end.set)
+            self._worked(left_s % step_s - left_s, power_w)
             raise
         except TimeoutError:
             raise WorkerGone(f"no answer within {timeout_s:g} s") from None

@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from hadis.planning.speeds import SLOW_WORKER
+
+from hadis_router.dispatch.deadlines import answer_by
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.light_reserve import LightReserve
 from hadis_router.dispatch.outlook import Outlook
@@ -36,10 +39,13 @@ def choose(outlook: Outlook) -> Choice | StepDown | None:
     for tier in by_urgency(outlook, idle):
         able = [worker for worker in idle if tier in worker.tiers]
         worker = min(able, key=lambda worker: outlook.estimates.worker_ratio(worker.url))
+        head = outlook.queues[tier].first()
+        if head and in_vain(outlook, tier, worker, head):
+            continue  # a faster worker will see to it, or its light image is the answer
         size = batch_size(outlook, tier, worker, len(able))
         if light is None or not outlook.lighter(light, tier):
             return light_batch(outlook, light, worker, size) if tier == light else Choice(worker, tier, size)
-        reserve, head = LightReserve(outlook, light), outlook.queues[tier].first()
+        reserve = LightReserve(outlook, light)
         image_size = head.params.size if head else None
         single_s = outlook.batch_s(tier, 1, image_size)
         longest_s = outlook.longest_s(tier, single_s * outlook.estimates.worker_ratio(worker.url))
@@ -75,6 +81,23 @@ def by_urgency(outlook: Outlook, idle: Sequence[RemoteWorker]) -> list[str]:
             over_count, due_s = False, bound_s if over_count else min(due_s, bound_s)
         urgency[tier] = over_count, due_s
     return sorted(urgency, key=urgency.__getitem__)
+
+
+def in_vain(outlook: Outlook, tier: str, worker: RemoteWorker, job: Job) -> bool:
+    """Return whether a worker is too slow for a job: the light image that it has would be the answer before.
+
+    One that has none is in vain there where another worker, busy now, would still be in time.
+    """
+    ratio, single_s = outlook.estimates.worker_ratio, outlook.batch_s(tier, 1, job.params.size)
+    if job.light_image is not None:
+        of_worker = ratio(worker.url)
+        return of_worker >= SLOW_WORKER and outlook.now + single_s * of_worker > answer_by(job, outlook.slo_s)
+
+    def in_time(of: RemoteWorker) -> bool:
+        ready_s = outlook.now + of.left_s(outlook.now, outlook.longest_s)
+        return ready_s + outlook.longest_s(tier, single_s * ratio(of.url)) <= job.deadline
+
+    return not in_time(worker) and any(in_time(other) for other in outlook.workers if tier in other.tiers)
 
 
 def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> int:

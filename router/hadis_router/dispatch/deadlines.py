@@ -3,7 +3,8 @@
 A job is answered or failed at its deadline, whatever happens. Three moments before it matter too:
 
 - a job that waits for its first image from a heavy tier steps down when only the light tier can still answer in time;
-- one whose heavy batch runs at the last moment for a light image gets a stand-in there, which makes one;
+- one whose heavy batch runs at the last moment for a light image gets a stand-in there, which makes one, if need be on
+  a worker whose batch is stopped for it (`preemption.py`);
 - a deferred job gives up the heavy tier, and is answered with its light image, when a heavy batch that begins could no
   longer end in time.
 """

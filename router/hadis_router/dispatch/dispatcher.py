@@ -22,7 +22,7 @@ from hadis.protocol.run_state import WorkerAddress
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.choosing import Choice, StepDown, choose
-from hadis_router.dispatch.deadlines import Deadlines
+from hadis_router.dispatch.deadlines import Deadlines, answer_by
 from hadis_router.dispatch.endings import Endings
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.fair_share import FairShares
@@ -33,9 +33,10 @@ from hadis_router.dispatch.job import Job, JobProgress, Stage
 from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.placing import Placing
+from hadis_router.dispatch.preemption import lead_s, run_to_stop
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.returns import Returns
-from hadis_router.dispatch.running import Batch, Runner
+from hadis_router.dispatch.running import Batch, Run, Runner
 from hadis_router.dispatch.stats import RecentJobs
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.workers import RemoteWorkers
@@ -74,9 +75,7 @@ class Dispatcher:
         self._runner = Runner(transport, self._estimates)
         self._placing = Placing(self._queues, self._deadlines, self._outlook)
         self._endings = Endings(self._queues, self._deadlines, self._runner, self.lanes, on_done)
-        self._runner.owner = Returns(
-            self._placing, self._endings, self.lanes, self._estimates, self._outlook, self._dispatch
-        )
+        self._runner.owner = Returns(self._placing, self._endings, self.lanes, self._outlook, self._dispatch)
         self._wake_up: asyncio.TimerHandle | None = None
         self.first_worker = FirstWorker(first_image_s, queue_limit, self._held_too_long)
         self._asked_at = -math.inf
@@ -93,7 +92,7 @@ class Dispatcher:
 
     @property
     def ratios(self) -> dict[str, dict[int, float]]:
-        """What batches took through what the profile says, by tier that ran and measured batch size."""
+        """What batches take through what the profile says, by tier and measured batch size; see `Estimates`."""
         return self._estimates.tier_ratios
 
     @property
@@ -233,9 +232,36 @@ class Dispatcher:
             return
         if job.stage is Stage.WAITING:
             self._placing.step_down(job, tier)
-        elif job.stage is Stage.RUNNING and job.stand_in is None:
-            self._placing.put(job.make_stand_in(tier, asyncio.get_running_loop().create_future()), tier)
+        elif job.stage is Stage.RUNNING:
+            if job.stand_in is None:
+                self._placing.put(job.make_stand_in(tier, asyncio.get_running_loop().create_future()), tier)
+            self._dispatch()
+            self._see_to_stand_in(job, tier)
+            return
         self._dispatch()
+
+    def _see_to_stand_in(self, job: Job, light: str) -> None:
+        """Stop a batch where a stand-in still waits at the last moment for its image."""
+        own, outlook = self._runner.run_of(job), self._outlook()
+        if own is None or job.stand_in is None or job.stand_in.stage is not Stage.WAITING:
+            return
+        needs_s = lead_s(outlook, own.batch, light)
+        if outlook.now < answer_by(job, self.slo_s) - needs_s:
+            self._deadlines.watch_lateness(job, needs_s)
+        elif (run := run_to_stop(own, self._runner.runs(), outlook, light)) is not None:
+            self._stop(run, light)
+
+    def _stop(self, run: Run, light: str) -> None:
+        """Stop a batch; its jobs go on with the light images that they have, or go to the light tier for one."""
+        for job in [job for job in run.batch.jobs if job in run.needed_by]:  # in order
+            self._endings.leave(job)
+            if job.light_image is None:
+                job.stand_in = None
+                self._placing.step_down(job, light)
+            elif job.deferred:
+                self._placing.await_heavy(job, run.batch.tier)
+            else:
+                self._expired(job)
 
     # Who takes what
 
@@ -261,8 +287,10 @@ class Dispatcher:
         worker, tier, size = choice
         jobs = self._queues[tier].take(size)
         expected_s = outlook.batch_s(tier, len(jobs), jobs[0].params.size) * self._estimates.worker_ratio(worker.url)
-        self._placing.watch_running(jobs, tier, expected_s, outlook)
-        self._runner.start(Batch(worker, tier, jobs, outlook.discriminates(tier), expected_s, outlook.now))
+        longest_s, discriminate = outlook.longest_s(tier, expected_s), outlook.discriminates(tier)
+        batch = Batch(worker, tier, jobs, discriminate, expected_s, longest_s, outlook.now)
+        self._placing.watch_running(batch, outlook)
+        self._runner.start(batch)
 
     def _wake_up_after_backoff(self, now: float) -> None:
         """Dispatch again when a worker that is left alone now may be given something."""

@@ -41,7 +41,7 @@ class Endings:
             job.stands_in_for.take_light_image(image, job)
             return
         job.answer(image, path, asyncio.get_running_loop().time())
-        self._leave_for_good(job)
+        self.leave(job)
         if job.saved_first:
             job.unsaved = path
         else:
@@ -63,7 +63,7 @@ class Endings:
             self.answer(job, job.light_image, "kept-light")
         else:
             job.fail(error)
-            self._leave_for_good(job)
+            self.leave(job)
             self._count(job, error.code)
 
     def cancel(self, job: Job, error: ServeError | None) -> None:
@@ -74,7 +74,7 @@ class Endings:
         else:
             job.fail(error)
         if admitted:
-            self._leave_for_good(job)
+            self.leave(job)
         self._count(job, "cancelled" if error is None else error.code)
 
     def saved(self, job: Job, error: ServeError | None) -> None:
@@ -83,7 +83,8 @@ class Endings:
             path, job.unsaved, job.lost = job.unsaved, None, error
             self._count(job, path if error is None else error.code)
 
-    def _leave_for_good(self, job: Job) -> None:
+    def leave(self, job: Job) -> None:
+        """Take a job, and what stands in for it, out of wherever it is."""
         self._leave(job)
         if job.stand_in is not None and not job.stand_in.done:
             job.stand_in.cancel()

@@ -14,6 +14,8 @@ _LEAST, _MOST = 0.1, 100.0
 """One batch that took more or less than this many times the profile's latency counts as this."""
 _SURE = 5
 """Batches of a tier after which its times are no surprise."""
+_TRUSTED = 500
+"""Batches of a tier, each no longer than what was set aside for it, after which the next ones are taken to be so."""
 
 
 class Estimates:
@@ -24,6 +26,8 @@ class Estimates:
         self._profile = profile
         self._speeds = Speeds(profile.slots)
         self._cache: dict[tuple[str, int, bool, str | None], float] = {}
+        self._since_overrun: dict[str, int] = {}
+        """Batches by tier, of those that had any that lasted longer than what was set aside for it."""
 
     def latency_s(self, tier: str, batch: int, discriminated: bool = False, image_size: str | None = None) -> float:
         """Return the expected seconds of a batch on the middle worker; `discriminated`: with the discriminator's."""
@@ -59,9 +63,25 @@ class Estimates:
         """Return whether enough batches of a tier ran for the next ones to be foreseen."""
         return self._speeds.batches(tier) >= _SURE
 
+    def note_end(self, tier: str, *, overran: bool) -> None:
+        """Note whether a batch took longer than what was set aside for it."""
+        if overran:
+            self._since_overrun[tier] = 0
+        elif tier in self._since_overrun:
+            self._since_overrun[tier] += 1
+
+    def overruns(self, tier: str) -> bool:
+        """Return whether a batch of a tier may well take longer than what is set aside for it: one did lately."""
+        return self._since_overrun.get(tier, _TRUSTED) < _TRUSTED
+
+    def step_s(self, tier: str, batch_s: float) -> float:
+        """Return the seconds of a step of a batch that takes `batch_s`; what comes after the steps counts as one."""
+        return batch_s / (self._profile.tiers[tier].steps + 1)
+
     def forget(self) -> None:
         """Believe the profile again."""
         self._speeds = Speeds(self._profile.slots)
+        self._since_overrun.clear()
 
     def keep_workers(self, workers: set[str]) -> None:
         """Forget what was learnt of all workers but these."""
@@ -69,11 +89,18 @@ class Estimates:
 
     @property
     def tier_ratios(self) -> dict[str, dict[int, float]]:
-        """By tier that ran and measured batch size: the expected seconds through the profile's."""
+        """By tier and measured batch size: the expected seconds through the profile's.
+
+        As soon as a tier ran that GPUs make, all of these are told of: one that is not planned, because it takes too
+        long by what the profile says, would else never run. Of those that endpoints make, only those that ran.
+        """
+        ran = {tier for tier in self._profile.tiers if self._speeds.batches(tier)}
+        if not ran.isdisjoint(self._profile.local_tiers):
+            ran.update(self._profile.local_tiers)
         return {
             tier: {size: self._speeds.tier_ratio(tier, size) for size in self._profile.batch_sizes(tier)}
             for tier in self._profile.tiers
-            if self._speeds.batches(tier)
+            if tier in ran
         }
 
     def _profiled_s(self, tier: str, batch: int, discriminated: bool, image_size: str | None) -> float:

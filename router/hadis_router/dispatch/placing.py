@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from hadis_router.dispatch.deadlines import Deadlines
+from hadis_router.dispatch.deadlines import Deadlines, answer_by
 from hadis_router.dispatch.fallback import fallback
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
-from hadis_router.dispatch.partials import show_light_image
+from hadis_router.dispatch.preemption import lead_s
 from hadis_router.dispatch.queue import TierQueue
+from hadis_router.dispatch.running import Batch
 
 
 class Placing:
@@ -37,23 +38,24 @@ class Placing:
         job.step_down(tier)
         self.put(job, tier)
 
-    def await_heavy(self, job: Job, heavy: str, heavy_s: float) -> None:
-        """Queue a job with a light image for a heavy tier that takes `heavy_s` seconds."""
-        show_light_image(job)
-        self._deadlines.watch_deferral(job, heavy_s)
+    def await_heavy(self, job: Job, heavy: str) -> None:
+        """Queue a job with a light image for a heavy tier."""
+        self._deadlines.watch_deferral(job, self._outlook().estimates.latency_s(heavy, 1, image_size=job.params.size))
         self.put(job, heavy)
 
-    def watch_running(self, jobs: Sequence[Job], tier: str, expected_s: float, outlook: Outlook) -> None:
+    def watch_running(self, batch: Batch, outlook: Outlook) -> None:
         """Have the jobs of a batch that begins seen to where it takes longer than expected."""
-        lighter = fallback(outlook, tier, running=True)
+        lighter = fallback(outlook, batch.tier, running=True)
         if lighter is None:
             return
-        # Before that, a stand-in would only take the time of those who have nothing else to hope for.
-        within = outlook.now + outlook.longest_s(tier, expected_s)
         # One batch of the lighter tier may have begun just then; the stand-in is in the next.
-        image_size = jobs[0].params.size
-        lighter_s = outlook.batch_s(lighter, outlook.batch_limit(lighter, image_size), image_size)
-        ahead_s = 2 * outlook.longest_s(lighter, lighter_s)
-        for job in jobs:
+        size = batch.image_size
+        ahead_s = 2 * outlook.longest_s(lighter, outlook.batch_s(lighter, outlook.batch_limit(lighter, size), size))
+        needs_s = lead_s(outlook, batch, lighter)
+        for job in batch.jobs:
             if job.needy:
-                self._deadlines.watch_lateness(job, ahead_s, not_before=within)
+                # Before that, a stand-in would only take the time of those who have nothing else to hope for.
+                not_before = batch.overdue_at
+                if outlook.estimates.overruns(batch.tier):
+                    not_before = min(not_before, answer_by(job, outlook.slo_s) - needs_s)
+                self._deadlines.watch_lateness(job, max(ahead_s, needs_s), not_before)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.endings import Endings
-from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.fallback import MOST_RETRIES, fallback
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.partials import show_light_image
 from hadis_router.dispatch.placing import Placing
 from hadis_router.dispatch.results import Answered, Deferred, Failed, Unmade, read_result
 from hadis_router.dispatch.running import Batch
@@ -25,12 +25,11 @@ class Returns:
         placing: Placing,
         endings: Endings,
         lanes: Lanes,
-        estimates: Estimates,
         outlook: Callable[[], Outlook],
         dispatch: Callable[[], None],
     ) -> None:
         """Use the dispatcher's own; `outlook` returns that of this moment, `dispatch` gives idle workers batches."""
-        self._placing, self._endings, self._lanes, self._estimates = placing, endings, lanes, estimates
+        self._placing, self._endings, self._lanes = placing, endings, lanes
         self._outlook, self.freed = outlook, dispatch
 
     def take_results(self, batch: Batch, results: Sequence[Result]) -> None:
@@ -73,8 +72,8 @@ class Returns:
             case Deferred(image, cascade, in_time):
                 job.defer(image, cascade)
                 if in_time:
-                    heavy_s = self._estimates.latency_s(cascade[1], 1, image_size=job.params.size)
-                    self._placing.await_heavy(job, cascade[1], heavy_s)
+                    show_light_image(job)
+                    self._placing.await_heavy(job, cascade[1])
                 else:
                     self._endings.answer(job, image, "kept-light")
             case Failed(error):

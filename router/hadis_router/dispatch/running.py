@@ -23,19 +23,27 @@ from hadis_router.dispatch.transport import Result, Transport, WorkerBusy, Worke
 from hadis_router.dispatch.workers import RemoteWorker
 
 log = logging.getLogger(__name__)
+_ROUNDING = 1e-6
+"""Seconds by which a batch must last longer than what is set aside for it to have done so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Jobs on a worker; `expected_s` is how long they should take."""
+    """Jobs on a worker; `expected_s` is how long they should take, `longest_s` what is set aside for them."""
 
     worker: RemoteWorker
     tier: str
     jobs: Sequence[Job]
     discriminate: bool
     expected_s: float
+    longest_s: float
     began: float
     """Loop time."""
+
+    @property
+    def overdue_at(self) -> float:
+        """When (loop time) it has lasted longer than what is set aside for it."""
+        return self.began + self.longest_s + _ROUNDING
 
     @property
     def image_size(self) -> str | None:
@@ -68,7 +76,9 @@ class BatchOwner(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Run:
+class Run:
+    """A batch that runs."""
+
     batch: Batch
     needed_by: set[Job]
     """Its jobs that have not ended."""
@@ -85,14 +95,14 @@ class Runner:
         """`estimates` learn from every batch."""
         self._transport, self._estimates = transport, estimates
         self._tasks: set[asyncio.Task[None]] = set()
-        self._runs: dict[Job, _Run] = {}
+        self._runs: dict[Job, Run] = {}
         self.stopped = False
         """Whether a task was cancelled from outside: the process ends, and workers must be given nothing more."""
 
     def start(self, batch: Batch) -> None:
         """Have a worker make a batch."""
         batch.worker.begin(batch.tier, batch.began, batch.began + batch.expected_s)
-        run = _Run(batch, set(batch.jobs))
+        run = Run(batch, set(batch.jobs))
         for job in batch.jobs:
             job.run(batch.worker.url, len(batch.jobs))
             self._runs[job] = run
@@ -110,6 +120,14 @@ class Runner:
                 # Not at once: a task that is cancelled before it has begun would not even free its worker.
                 asyncio.get_running_loop().call_soon(run.task.cancel)
 
+    def runs(self) -> list[Run]:
+        """Return the batches that run and are needed."""
+        return list(dict.fromkeys(self._runs.values()))
+
+    def run_of(self, job: Job) -> Run | None:
+        """Return the batch that a job is in now."""
+        return self._runs.get(job)
+
     def worker_of(self, job: Job) -> RemoteWorker | None:
         """Return the worker that makes a job now."""
         run = self._runs.get(job)
@@ -119,7 +137,7 @@ class Runner:
         """Wait for the batches that run."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, run: _Run) -> None:
+    async def _run(self, run: Run) -> None:
         """Run a batch to its end; the owner gets every job in it back, whatever happens, except on cancellation."""
         loop, batch, worker = asyncio.get_running_loop(), run.batch, run.batch.worker
 
@@ -149,6 +167,7 @@ class Runner:
             text = "worker %s failed a batch of %d on %s, for %s: %s"
             log.warning(text, worker.url, len(batch.jobs), batch.tier, batch.requests, error)
             worker.failed(loop.time())
+            self._learn_at_least(batch, loop.time())
             self.owner.retry(batch, failed=True)
         else:
             self._end(run)
@@ -159,12 +178,13 @@ class Runner:
             edits = batch.jobs[0].params.edit is not None
             learn = self._estimates.learn_at_least if edits else self._estimates.learn
             learn(worker.url, batch.tier, size, batch.discriminate, seconds, image_size)
+            self._estimates.note_end(batch.tier, overran=loop.time() > batch.overdue_at)
             self.owner.take_results(batch, results)
         finally:
             worker.end()
             self.owner.freed()
 
-    def _end(self, run: _Run) -> None:
+    def _end(self, run: Run) -> None:
         for job in run.needed_by:
             del self._runs[job]
 
@@ -173,10 +193,17 @@ class Runner:
         worker, now = batch.worker, asyncio.get_running_loop().time()
         elapsed_s = now - batch.began
         # That it might never have ended is no reason to know nothing of it.
-        self._estimates.learn_at_least(
-            worker.url, batch.tier, len(batch.jobs), batch.discriminate, elapsed_s, batch.image_size
-        )
+        self._learn_at_least(batch, now)
         if worker.progress is None and elapsed_s > batch.expected_s:
             text = "worker %s has not taken a batch on %s in %.1f s, for %s"
             log.warning(text, worker.url, batch.tier, elapsed_s, batch.requests)
             worker.failed(now)
+
+    def _learn_at_least(self, batch: Batch, now: float) -> None:
+        """Learn from a batch that is given up now (loop time)."""
+        worker, elapsed_s = batch.worker.url, now - batch.began
+        self._estimates.learn_at_least(
+            worker, batch.tier, len(batch.jobs), batch.discriminate, elapsed_s, batch.image_size
+        )
+        if now > batch.overdue_at:
+            self._estimates.note_end(batch.tier, overran=True)

@@ -1,0 +1,180 @@
+"""A job whose heavy batch lasts too long: a light image at the last moment, if a batch must stop for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from documents import profile_document
+from fake_workers import SLO_S, FakeWorkers, make_job, make_outlook, make_plan
+from hadis.api.resources import CascadeProfile
+from hadis.planning.profile import Profile
+from hadis.protocol.run_state import WorkerAddress
+from hadis.protocol.worker import Progress
+from hadis_router.dispatch.deadlines import MARGIN
+from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.estimates import Estimates
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.preemption import lead_s, run_to_stop
+from hadis_router.dispatch.running import Batch, Run
+from hadis_router.dispatch.transport import OnProgress, Result
+from hadis_router.dispatch.workers import RemoteWorker
+from virtual import virtual
+
+BOTH = ("light", "heavy")
+DUE_S = 1.65
+"""A heavy batch that is expected to take 1 s may take 1.3 s: then there is no time left for a light image."""
+
+
+@pytest.fixture
+def profile() -> Profile:
+    """Return the profile with some steps to stop at."""
+    document = profile_document()
+    document["spec"]["tiers"][1]["steps"] = 9
+    return Profile(CascadeProfile.read(document))
+
+
+class SlowHeavy(FakeWorkers):
+    """Heavy batches take `heavy_s`; notes which are stopped, and when."""
+
+    def __init__(self, heavy_s: float, confidence: float = 1.0) -> None:
+        super().__init__(confidence)
+        self._heavy_s = heavy_s
+        self.stopped: list[tuple[float, list[str]]] = []
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+    ) -> list[Result]:
+        told(Progress(done=0, steps=4))
+        try:
+            if tier == "heavy":
+                await asyncio.sleep(self._heavy_s - len(jobs))
+            return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+        except asyncio.CancelledError:
+            self.stopped.append((asyncio.get_running_loop().time(), [job.id for job in jobs]))
+            raise
+
+
+def dispatcher_of(
+    profile: Profile, transport: FakeWorkers, workers: int, *, overran: bool, batch: int = 1
+) -> Dispatcher:
+    """Return a dispatcher; `overran`: a heavy batch lasted longer than what was set aside for it a moment ago."""
+    dispatcher = Dispatcher(profile, transport, slo_s=SLO_S, queue_limit=100)
+    dispatcher.set_workers([WorkerAddress(f"w{i}", BOTH) for i in range(workers)])
+    dispatcher.set_plan(make_plan(1.0, batch=batch, counts=(workers, workers)))
+    if overran:
+        dispatcher._estimates.note_end("heavy", overran=True)
+    return dispatcher
+
+
+def last_s(profile: Profile) -> float:
+    """Return the last moment at which a heavy batch can be stopped for a light image in time."""
+    step_s = 1.0 / (profile.tiers["heavy"].steps + 1)
+    return DUE_S - MARGIN * SLO_S - 2 * step_s - 1.3 * 0.1
+
+
+@virtual
+async def test_with_an_idle_worker_a_stand_in_is_made_while_a_light_image_still_fits(profile: Profile) -> None:
+    workers = SlowHeavy(heavy_s=9.0)
+    dispatcher, job = dispatcher_of(profile, workers, 2, overran=True), make_job(difficulty=19, slo_s=DUE_S)
+    dispatcher.submit(job)
+    answer = await job.future
+    assert (answer.path, answer.image) == ("kept-light", b"light")
+    assert workers.calls[-1][0] == pytest.approx(last_s(profile))
+    await asyncio.sleep(0.1)
+    [(at_s, _)] = workers.stopped
+    assert at_s == pytest.approx(DUE_S - MARGIN * SLO_S), "only when it is answered"
+
+
+@virtual
+async def test_without_one_its_batch_is_stopped_and_its_worker_makes_the_light_image(profile: Profile) -> None:
+    workers = SlowHeavy(heavy_s=9.0)
+    dispatcher, job = dispatcher_of(profile, workers, 1, overran=False), make_job(difficulty=19, slo_s=DUE_S + 0.2)
+    dispatcher.submit(job)
+    answer = await job.future
+    assert (answer.path, answer.image) == ("light", b"light")
+    [(at_s, _)] = workers.stopped
+    assert at_s == pytest.approx(last_s(profile) + 0.2), "longer than it may, and the last moment"
+    assert answer.latency_s == pytest.approx(at_s + 0.1)
+    assert dispatcher.queued == {"light": 0, "heavy": 0}
+
+
+@virtual
+async def test_a_tier_that_keeps_within_its_bound_is_not_stopped(profile: Profile) -> None:
+    workers = SlowHeavy(heavy_s=1.3)
+    dispatcher, job = dispatcher_of(profile, workers, 1, overran=False), make_job(difficulty=19, slo_s=DUE_S)
+    dispatcher.submit(job)
+    assert (await job.future).path == "heavy"
+    assert workers.stopped == []
+
+
+@virtual
+async def test_all_of_a_stopped_batch_get_light_images(profile: Profile) -> None:
+    workers = SlowHeavy(heavy_s=9.0)
+    dispatcher = dispatcher_of(profile, workers, 1, overran=True, batch=2)
+    first, second, third = (make_job(name, difficulty=19, slo_s=3.6) for name in "abc")
+    dispatcher.submit(first, second, third)
+    answers = [await job.future for job in (first, second, third)]
+    assert {answer.image for answer in answers} == {b"light"}
+    assert max(answer.latency_s for answer in answers) < 3.6 - MARGIN * SLO_S
+    assert first.stand_in is None
+
+
+def run_of(
+    name: str, job: Job, ends_s: float, *, began: float = 0.0, tiers: Sequence[str] = BOTH, taken: bool = True
+) -> Run:
+    """Return the run of one job, expected to end at a time."""
+    worker, expected_s = RemoteWorker(name, tuple(tiers)), ends_s - began
+    worker.begin("heavy", began, ends_s)
+    worker.progress = Progress(done=0, steps=4) if taken else None
+    return Run(Batch(worker, "heavy", [job], False, expected_s, 1.3 * expected_s, began), {job})
+
+
+@virtual
+async def test_only_a_batch_of_which_no_image_is_expected_in_time_is_stopped(profile: Profile) -> None:
+    outlook = make_outlook(profile, make_plan())
+    late, deferred, needy = make_job("late"), make_job("deferred"), make_job("needy")
+    deferred.light_image = b"light"
+    in_time, too_late = 3.0, 5.0
+    overdue = run_of("w0", late, 0.0, began=-1.5)
+    assert run_to_stop(overdue, [overdue], outlook, "light") is None, "0.15 s more is the guess"
+    overdue = run_of("w0", late, -0.5, began=-1.5)
+    assert run_to_stop(overdue, [overdue], outlook, "light") is overdue
+    own_late, own_in_time = run_of("w0", late, too_late), run_of("w0", late, in_time)
+    others = [run_of("w1", deferred, in_time), run_of("w2", needy, too_late)]
+    assert run_to_stop(own_late, [*others, own_late], outlook, "light") is own_late
+    assert run_to_stop(own_in_time, [*others, own_in_time], outlook, "light") is None
+    spared = run_of("w3", deferred, too_late)
+    assert run_to_stop(own_in_time, [own_in_time, *others, spared], outlook, "light") is spared
+
+
+@virtual
+async def test_a_batch_is_not_stopped_where_that_helps_nobody(profile: Profile) -> None:
+    outlook, job, deferred = make_outlook(profile, make_plan()), make_job(), make_job("deferred")
+    deferred.light_image = b"light"
+    done = run_of("w0", make_job(slo_s=0.04), 0.05, began=-0.95)
+    endpoint, hung = run_of("w0", job, 5.0, tiers=["heavy"]), run_of("w0", job, 5.0, taken=False)
+    other = run_of("w1", deferred, 5.0)
+    named = run_of("w0", make_job(tier="heavy"), 5.0)  # its client takes no light image
+    for own in (endpoint, hung, done, named):
+        assert run_to_stop(own, [own], outlook, "light") is None
+        assert run_to_stop(own, [own, other], outlook, "light") is other
+
+
+@virtual
+async def test_the_lead_is_two_steps_and_a_light_batch(profile: Profile) -> None:
+    outlook, run = make_outlook(profile, make_plan()), run_of("w0", make_job(), 1.0)
+    assert lead_s(outlook, run.batch, "light") == pytest.approx(DUE_S - MARGIN * SLO_S - last_s(profile))
+
+
+def test_after_an_overrun_a_tier_is_trusted_again_when_many_batches_kept_within_it(profile: Profile) -> None:
+    estimates = Estimates(profile)
+    assert not estimates.overruns("heavy")
+    estimates.note_end("heavy", overran=True)
+    for _ in range(499):
+        estimates.note_end("heavy", overran=False)
+    assert estimates.overruns("heavy")
+    assert not estimates.overruns("light")
+    estimates.note_end("heavy", overran=False)
+    assert not estimates.overruns("heavy")
