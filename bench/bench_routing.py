@@ -25,7 +25,7 @@ def main(costs: list[float]) -> None:
     judged = notes.routing.judged
     print(
         f"Share of scenes drawn right on {judged.scores.shape[1]} prompts that nothing was trained on, over all pairs "
-        f"of tiers, with 90% intervals; the discriminator's area under the ROC curve is {notes.discriminator.auc:.3f}.\n"
+        f"of tiers, with 90% intervals. The discriminator's area under the ROC curve: {notes.discriminator.auc:.3f}.\n"
     )
     print(markdown(gains(judged, costs, RESAMPLES)))
 
