@@ -15,8 +15,11 @@ from hadis_worker.discriminator import (
     ClipConfig,
     ClipDiscriminator,
     Discriminator,
+    ExpectedConfig,
+    ExpectedDiscriminator,
     SmallConfig,
     SmallDiscriminator,
+    TextStates,
     load_discriminator,
 )
 from hadis_worker.loading.faults import explain
@@ -25,7 +28,8 @@ from PIL import Image
 from rich.progress import Progress
 from torch import nn
 
-from hadis_profiler.offline import store
+from hadis_profiler.offline import expected_training, store
+from hadis_profiler.offline.expected_training import Seen
 from hadis_profiler.offline.features import ImageFeatures
 from hadis_profiler.offline.images import read_images
 from hadis_profiler.offline.latency import run_threads
@@ -87,9 +91,16 @@ def train(
     path, folder = run.work / "discriminator.json", run.work / FOLDER
     if store.load(path, made_from) is None or not (folder / "model.safetensors").exists():
         torch.manual_seed(run.spec.seed)
-        network = untrained(run, prompts).to(device)
-        _fit(network, _examples(run, network, prompts, good, split.train), run.spec.discriminator.rounds, progress)
-        _calibrate(network, _examples(run, network, prompts, good, split.calibrate))
+        network = untrained(run, prompts, features).to(device)
+        rounds = run.spec.discriminator.rounds
+        if isinstance(network, ExpectedDiscriminator):
+            train, calibrate = (
+                _seen(run, network, prompts, features, good, part) for part in (split.train, split.calibrate)
+            )
+            expected_training.fit(network, train, calibrate, rounds, progress)
+        else:
+            _fit(network, _examples(run, network, prompts, good, split.train), rounds, progress)
+            _calibrate(network, _examples(run, network, prompts, good, split.calibrate))
         network.save(folder)
         store.save(path, made_from, True)
     network = load_discriminator(folder).to(device)
@@ -123,16 +134,53 @@ def calibration(confidence: Array, good: Flags) -> tuple[CalibrationBin, ...]:
     )
 
 
-def untrained(run: Run, prompts: Sequence[str]) -> Discriminator:
-    """Return the network that a spec names, for prompts as these; raise SpecError where its CLIP cannot be loaded."""
+def untrained(run: Run, prompts: Sequence[str], features: ImageFeatures | None = None) -> Discriminator:
+    """Return the network that a spec names, for prompts and features as these.
+
+    Raises SpecError where what it reads by cannot be loaded.
+    """
     spec = run.spec.discriminator
-    if spec.clip is None:
+    if spec.clip is None and spec.text_encoder is None:
         return SmallDiscriminator(SmallConfig(_vocabulary(prompts), spec.image_size, _CHANNELS[spec.image_size]))
-    folder = run.path(spec.clip)
+    name = spec.clip or spec.text_encoder or ""
+    folder = run.path(name) if spec.clip else run.models / name
+    source = str(folder) if folder.is_dir() else name
     try:
-        return ClipDiscriminator.of(str(folder) if folder.is_dir() else spec.clip, ClipConfig())
+        if spec.clip:
+            return ClipDiscriminator.of(source, ClipConfig())
+        told = 1 if features is None else int(expected_training.telling(features.by_tier).sum())
+        channels = _CHANNELS[spec.image_size][:-1]
+        return ExpectedDiscriminator(ExpectedConfig(told, spec.image_size, channels), TextStates.of(source))
     except (OSError, ValueError) as error:
-        raise SpecError(f"discriminator.clip: {spec.clip} cannot be loaded: {explain(error)}") from None
+        field = "clip" if spec.clip else "textEncoder"
+        raise SpecError(f"discriminator.{field}: {name} cannot be loaded: {explain(error)}") from None
+
+
+def _seen(
+    run: Run,
+    network: ExpectedDiscriminator,
+    prompts: Sequence[str],
+    features: ImageFeatures,
+    good: Flags,
+    which: NDArray[np.intp],
+) -> Seen:
+    """Return every tier's images of some prompts, with what the scorer saw in them."""
+    device = next(network.parameters()).device
+    told = features.by_tier[..., expected_training.telling(features.by_tier)][:, which]
+    pixels = [
+        torch.cat([network.inputs(list(read_images(run, tier, part.tolist())), [""])[0] for part in _parts(which)])
+        for tier in run.spec.tiers
+    ]
+    return Seen(
+        torch.stack(pixels).to(device),
+        torch.cat([network.text.read([prompts[i] for i in part]) for part in _parts(which)]).to(device),
+        torch.from_numpy(told).float().to(device),
+        torch.from_numpy(good[:, which]).float().to(device),
+    )
+
+
+def _parts(which: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    return np.array_split(which, max(1, len(which) // 256))
 
 
 def _examples(
@@ -142,7 +190,7 @@ def _examples(
     images: list[torch.Tensor] = []
     texts: list[torch.Tensor] = []
     for tier in run.spec.tiers[:-1]:
-        for part in np.array_split(which, max(1, len(which) // 256)):
+        for part in _parts(which):
             read = network.inputs(list(read_images(run, tier, part.tolist())), [prompts[i] for i in part])
             images.append(read[0])
             texts.append(read[1])

@@ -6,12 +6,15 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from hadis.api.fields import Fields
+from numpy.typing import NDArray
 from PIL import Image
 
 from hadis_profiler.offline import store
+from hadis_profiler.offline.routing import Judged
 
 _SIDE = 320
 """Pixels of the longer side of a copy; smaller images are kept as they are."""
@@ -54,6 +57,33 @@ class DiscriminatorNote(Fields):
     calibration: tuple[CalibrationBin, ...]
 
 
+class RoutingNote(Fields):
+    """Held-out prompts one by one, as `routing.Judged` has them; lists by tier go from light to heavy."""
+
+    scores: tuple[tuple[float, ...], ...]
+    confidence: tuple[tuple[float, ...], ...]
+    difficulty: tuple[float, ...]
+    image_s: tuple[float, ...]
+    judge_s: float
+
+    @classmethod
+    def of(cls, judged: Judged) -> Self:
+        """Note down what is known of each prompt, to five digits."""
+        return cls(
+            scores=_rows(judged.scores),
+            confidence=_rows(judged.confidence),
+            difficulty=_rows(judged.difficulty[None])[0],
+            image_s=judged.image_s,
+            judge_s=judged.judge_s,
+        )
+
+    @property
+    def judged(self) -> Judged:
+        """What was noted down."""
+        arrays = np.array(self.scores), np.array(self.confidence), np.array(self.difficulty)
+        return Judged(*arrays, self.image_s, self.judge_s)
+
+
 class SampleImage(Fields):
     """One tier's image of a sample, as a data URI."""
 
@@ -75,6 +105,8 @@ class Notes(Fields):
     latency: dict[str, tuple[LatencyNote, ...]]
     difficulty: DifficultyNote
     discriminator: DiscriminatorNote
+    routing: RoutingNote | None = None
+    """None where the scorer gives no scores."""
     samples: tuple[Sample, ...]
 
     def write(self, path: Path) -> None:
@@ -97,6 +129,10 @@ def read_notes(path: Path) -> Notes | None:
         return Notes.model_validate_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: does not hold the notes of a profile: {str(error).splitlines()[0]}") from None
+
+
+def _rows(values: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(f"{value:.5g}") for value in row) for row in values.tolist())
 
 
 def histogram(scores: Sequence[float]) -> tuple[int, ...]:

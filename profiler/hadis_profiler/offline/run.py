@@ -28,12 +28,21 @@ from hadis_profiler.offline import (
     table,
 )
 from hadis_profiler.offline.difficulty import DifficultyFit
-from hadis_profiler.offline.discriminator import Discrimination
+from hadis_profiler.offline.discriminator import TIMED_BATCH, Discrimination
 from hadis_profiler.offline.features import ImageFeatures
 from hadis_profiler.offline.latency import TierLatency
-from hadis_profiler.offline.notes import DifficultyNote, DiscriminatorNote, LatencyNote, Notes, Sample, SampleImage
+from hadis_profiler.offline.notes import (
+    DifficultyNote,
+    DiscriminatorNote,
+    LatencyNote,
+    Notes,
+    RoutingNote,
+    Sample,
+    SampleImage,
+)
 from hadis_profiler.offline.prompts import Prompts, Split, read_prompts, split
 from hadis_profiler.offline.quality import Row
+from hadis_profiler.offline.routing import Judged
 from hadis_profiler.offline.scorers import load_scorer
 from hadis_profiler.offline.spec import Run
 from hadis_profiler.offline.table import Hardware, Measurements
@@ -182,8 +191,18 @@ class Stages:
             discriminator=DiscriminatorNote(
                 auc=trained.auc, good_share=trained.good_share, calibration=trained.calibration
             ),
+            routing=self._routing_note(),
             samples=tuple(self._sample(i) for i in self._sampled()),
         )
+
+    def _routing_note(self) -> RoutingNote | None:
+        """Return what is known of each held-out prompt; None where the scorer gives no scores."""
+        scores, test, trained = self.features.scores, self.split.test, self.discriminator
+        if scores is None:
+            return None
+        confidence, difficulty = trained.confidence[:, test], self.difficulty.scores[test]
+        image_s = tuple(self.latency[tier.name].image_s for tier in self.run.spec.tiers)
+        return RoutingNote.of(Judged(scores[:, test], confidence, difficulty, image_s, trained.seconds / TIMED_BATCH))
 
     def _hardware(self) -> Hardware:
         if self.device != "cuda":

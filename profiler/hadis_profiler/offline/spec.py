@@ -33,8 +33,19 @@ class DiscriminatorSpec(Fields):
         None,
         description="CLIP model, a folder or repository, whose features are read; default: a network of its own.",
     )
+    text_encoder: str | None = Field(
+        None,
+        description="Model, a diffusers folder or repository, whose text encoder reads the prompts; its own network "
+        "then learns what the scorer would see. Best where a tier's text encoder is small.",
+    )
     image_size: Literal[32, 64, 128] = Field(32, description="Pixels of a side of what its own network reads.")
     rounds: int = Field(16, ge=1, le=1000, description="Passes over the training images.")
+
+    @model_validator(mode="after")
+    def _one_reader(self) -> Self:
+        if self.clip and self.text_encoder:
+            raise ValueError("discriminator: clip and textEncoder exclude each other; CLIP reads the prompt as well")
+        return self
 
 
 class RunSpec(Fields):

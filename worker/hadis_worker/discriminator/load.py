@@ -8,6 +8,7 @@ from typing import Any
 
 from hadis_worker.discriminator.base import CONFIG, Discriminator
 from hadis_worker.discriminator.clip import ClipDiscriminator
+from hadis_worker.discriminator.expected import ExpectedDiscriminator
 from hadis_worker.discriminator.small import SmallDiscriminator
 from hadis_worker.errors import LoadError
 
@@ -28,12 +29,16 @@ def load_discriminator(folder: Path) -> Discriminator:
         kind = values.pop("features", "small")
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: is no discriminator's configuration: {error}") from None
-    kinds: dict[str, type[Discriminator]] = {"small": SmallDiscriminator, "clip": ClipDiscriminator}
+    kinds: dict[str, type[Discriminator]] = {
+        "small": SmallDiscriminator,
+        "clip": ClipDiscriminator,
+        "expected": ExpectedDiscriminator,
+    }
     if kind not in kinds:
         raise ValueError(f"{path}: features is {kind!r}; write {' or '.join(kinds)}")
     try:
         return kinds[kind].load(folder, values).eval()
-    except TypeError as error:
+    except (TypeError, KeyError) as error:
         raise ValueError(f"{path}: is no discriminator's configuration: {error}") from None
     except RuntimeError as error:
         raise ValueError(f"{folder}: the weights do not fit {CONFIG}: {error}") from None

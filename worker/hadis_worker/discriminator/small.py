@@ -42,7 +42,7 @@ def _encoder(width: int, layers: int) -> nn.TransformerEncoder:
     return nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
 
 
-def _stage(inputs: int, outputs: int) -> nn.Sequential:
+def conv_stage(inputs: int, outputs: int) -> nn.Sequential:
     """Return convolutions that halve the width and the height."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=2, padding=1),
@@ -52,6 +52,14 @@ def _stage(inputs: int, outputs: int) -> nn.Sequential:
         nn.GroupNorm(8, outputs),
         nn.SiLU(),
     )
+
+
+def pixels(images: Sequence[Image.Image], side: int) -> Tensor:
+    """Return images as a tensor (n, 3, side, side) in -1..1, resized where they are of another size."""
+    size = (side, side)
+    fitted = (image if image.size == size else image.resize(size, Image.Resampling.BOX) for image in images)
+    stacked = np.stack([np.asarray(image.convert("RGB"), np.float32) for image in fitted])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 class SmallDiscriminator(Discriminator):
@@ -67,7 +75,7 @@ class SmallDiscriminator(Discriminator):
         self.config, self.image_size = config, config.image_size
         widths = (3, *config.channels)
         cells, width = (config.image_size // 2 ** len(config.channels)) ** 2, config.channels[-1]
-        self.image = nn.Sequential(*(_stage(a, b) for a, b in itertools.pairwise(widths)))
+        self.image = nn.Sequential(*(conv_stage(a, b) for a, b in itertools.pairwise(widths)))
         self.places = nn.Parameter(torch.randn(cells, width) * 0.02)
         self.words = nn.Embedding(len(config.vocabulary) + 2, config.text_width)
         self.positions = nn.Parameter(torch.randn(config.max_tokens, config.text_width) * 0.02)
@@ -102,14 +110,7 @@ class SmallDiscriminator(Discriminator):
 
     def inputs(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return what `forward` reads: pixels and tokens."""
-        return self.pixels(images), self.tokenize(prompts)
-
-    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
-        """Return images as a tensor (n, 3, size, size) in -1..1, resized where they are of another size."""
-        size = (self.config.image_size, self.config.image_size)
-        fitted = (image if image.size == size else image.resize(size, Image.Resampling.BOX) for image in images)
-        stacked = np.stack([np.asarray(image.convert("RGB"), np.float32) for image in fitted])
-        return torch.from_numpy(stacked).permute(0, 3, 1, 2) / 127.5 - 1
+        return pixels(images, self.image_size), self.tokenize(prompts)
 
     def save(self, folder: Path) -> None:
         """Write `config.json` and `model.safetensors`."""

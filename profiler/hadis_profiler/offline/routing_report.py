@@ -1,0 +1,70 @@
+"""The table and the drawing of what choosing prompts is worth, for the report and for `bench/routing.md`."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator, Sequence
+
+from matplotlib.figure import Figure
+
+from hadis_profiler.offline.routing import Gain, Judged, Reached, Way, gains
+
+_COLOURS = {
+    Way.RANDOM: "#fb8500",
+    Way.TEXT: "#8ecae6",
+    Way.JUDGE: "#219ebc",
+    Way.BOTH: "#0b6377",
+    Way.KNOWS_WRONG: "#6a4fa3",
+    Way.KNOWS_GAIN: "#b9a7d6",
+}
+_CURVE_POINTS = 40
+_SCORE, _SHARE = "{:.3f}", "{:.0%}"
+
+
+def rows_of(table: Sequence[Gain]) -> Iterator[tuple[str, ...]]:
+    """Yield a heading of costs, a row per way, and the share of the gap that is closed; intervals are of 90%."""
+    yield "GPU seconds per request", *(f"{gain.cost:.3g}" for gain in table)
+    for way in Way:
+        yield way.value, *(_cell(gain.reached[way], _SCORE) for gain in table)
+    yield "gap closed by both, from random to knowing what is wrong", *(_cell(gain.closed, _SHARE) for gain in table)
+
+
+def markdown(table: Sequence[Gain]) -> str:
+    """Return the table in Markdown."""
+    heading, *rows = rows_of(table)
+    lines = [heading, tuple("---" for _ in heading), *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def html_table(table: Sequence[Gain]) -> str:
+    """Return the table in HTML."""
+    heading, *rows = rows_of(table)
+    titles = "".join(f"<th>{html.escape(cell)}</th>" for cell in heading)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="wide"><table><tr>{titles}</tr>{body}</table></div>'
+
+
+def drawing(judged: Judged) -> Figure:
+    """Return the mean score over GPU seconds per request, a line per way."""
+    low, high = judged.image_s[0], judged.image_s[-1]
+    costs = [low * (high / low) ** (i / _CURVE_POINTS) for i in range(_CURVE_POINTS + 1)]
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axes = figure.subplots()
+    table = gains(judged, costs, resamples=0)
+    for way, colour in _COLOURS.items():
+        style = "--" if way in (Way.KNOWS_WRONG, Way.KNOWS_GAIN) else "-"
+        axes.plot(costs, [gain.reached[way].score for gain in table], style, color=colour, label=way.value)
+    axes.set_xscale("log")
+    axes.set_xlabel("GPU seconds per request")
+    axes.set_ylabel("mean score, higher is better")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _cell(reached: Reached, words: str) -> str:
+    if math.isnan(reached.score):
+        return "–"
+    known = not math.isnan(reached.low)
+    interval = f" ({words.format(reached.low)}–{words.format(reached.high)})" if known else ""
+    return words.format(reached.score) + interval

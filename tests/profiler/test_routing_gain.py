@@ -1,0 +1,87 @@
+"""What choosing prompts is worth: each way's score at equal cost, and the share of the gap that is closed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hadis_profiler.offline.notes import RoutingNote
+from hadis_profiler.offline.routing import Judged, Way, gains, hull_at, usual_costs
+from hadis_profiler.offline.routing_report import html_table, markdown
+
+IMAGE_S = (0.01, 0.1)
+
+
+def judged(noise: float, *, judge_s: float = 0.0, n: int = 400, seed: int = 0) -> Judged:
+    """Return prompts of which half are hard: the light tier draws them wrong, the heavy one all right."""
+    rng = np.random.default_rng(seed)
+    wrong = rng.permutation(n) < n // 2
+    scores = np.stack([(~wrong).astype(float), np.ones(n)])
+    confidence = scores + rng.normal(size=(2, n)) * noise
+    return Judged(scores, confidence, wrong + rng.normal(size=n) * 0.5, IMAGE_S, judge_s)
+
+
+def test_lots_reach_the_line_between_the_tiers_and_a_perfect_judge_half_of_the_heavy_images() -> None:
+    half = 0.01 + 0.5 * 0.1  # what a perfect judge needs: a light image of each, and a heavy one of each second
+    (gain,) = gains(judged(0.0), [half], resamples=0)
+    assert gain.reached[Way.KNOWS_WRONG].score == pytest.approx(1.0)
+    assert gain.reached[Way.RANDOM].score == pytest.approx(0.5 + 0.5 * (half - 0.01) / 0.09)
+    assert gain.reached[Way.BOTH].score == pytest.approx(1.0)
+    assert gain.closed.score == pytest.approx(1.0)
+
+
+def test_knowing_the_gain_before_drawing_saves_the_light_images() -> None:
+    (gain,) = gains(judged(0.0), [0.5 * 0.01 + 0.5 * 0.1], resamples=0)
+    assert gain.reached[Way.KNOWS_GAIN].score == pytest.approx(1.0)
+    assert gain.reached[Way.KNOWS_WRONG].score < 0.99
+
+
+def test_a_judge_of_nothing_closes_nothing_and_a_better_one_more() -> None:
+    costs = [0.04]
+    worth = [gains(judged(noise), costs, resamples=0)[0].reached[Way.JUDGE].score for noise in (100.0, 1.0, 0.3, 0.0)]
+    lots = gains(judged(0.0), costs, resamples=0)[0].reached[Way.RANDOM].score
+    assert worth == sorted(worth)
+    assert worth[0] == pytest.approx(lots, abs=0.03)
+
+
+def test_what_the_judge_takes_is_paid_for() -> None:
+    costs = [0.04]
+    free, dear = (gains(judged(0.0, judge_s=s), costs, resamples=0)[0].reached[Way.JUDGE].score for s in (0.0, 0.01))
+    assert dear < free
+
+
+def test_intervals_hold_the_score_and_narrow_with_more_prompts() -> None:
+    few, many = (gains(judged(0.5, n=n), [0.04])[0].reached[Way.BOTH] for n in (100, 2000))
+    assert few.low < few.score < few.high
+    assert many.high - many.low < (few.high - few.low) / 2
+
+
+def test_a_cost_under_the_lightest_tiers_reaches_nothing() -> None:
+    (gain,) = gains(judged(0.5), [0.009])
+    assert np.isnan(gain.reached[Way.BOTH].score)
+    assert "–" in markdown([gain])
+
+
+@pytest.mark.parametrize(
+    ("points", "at", "expected"),
+    [
+        ([(1, 0), (3, 1)], 2, 0.5),
+        ([(1, 0), (2, 0.1), (3, 1)], 2, 0.5),  # under the line
+        ([(1, 0), (2, 0.9), (3, 1)], 2, 0.9),
+        ([(1, 0), (1, 0.4), (3, 1)], 1, 0.4),
+        ([(1, 0.5), (2, 0.3)], 2, 0.5),  # more cost never takes away
+        ([(1, 0.5)], 9, 0.5),
+    ],
+)
+def test_the_hull_is_what_alternating_reaches(points: list[tuple[float, float]], at: float, expected: float) -> None:
+    assert hull_at(np.array(points, float), [at])[0] == pytest.approx(expected)
+
+
+def test_notes_keep_the_prompts_and_tables_have_every_way() -> None:
+    known = judged(0.5, n=60)
+    again = RoutingNote.model_validate_json(RoutingNote.of(known).model_dump_json(by_alias=True)).judged
+    costs = usual_costs(known)
+    table, kept = gains(known, costs, resamples=20), gains(again, costs, resamples=20)
+    assert [g.reached[Way.BOTH].score for g in kept] == pytest.approx([g.reached[Way.BOTH].score for g in table])
+    for way in Way:
+        assert way.value in markdown(table)
+        assert way.value in html_table(table)
