@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hadis_profiler.offline import discriminator, images, store
 from hadis_profiler.offline.discriminator import area_under_curve, calibration, good_images
+from hadis_profiler.offline.expected_training import telling
 from hadis_profiler.offline.features import ImageFeatures
 from hadis_profiler.offline.prompts import Split
 from hadis_profiler.offline.spec import SpecError
@@ -33,11 +34,55 @@ def test_calibration_compares_confidence_with_the_share_that_is_good() -> None:
 
 def test_good_is_by_score_where_there_is_one_and_else_by_nearness() -> None:
     features = np.array([[[4.0], [1], [9]], [[2.0], [1], [3]], [[0.0], [0], [0]]])
-    by_score = ImageFeatures(features, np.array([[0.0, 1, 0], [1, 1, 0], [1, 1, 0]]), features[0])
+    by_score = ImageFeatures(features, np.array([[0.1, 0.9, 0.2], [0.8, 0.9, 0.2], [0.8, 0.9, 0.2]]), features[0])
     assert good_images(by_score).tolist() == [[False, True, True], [True, True, True], [True, True, True]]
+    right_or_wrong = ImageFeatures(features, np.array([[0.0, 1, 0], [1, 1, 0], [1, 1, 0]]), features[0])
+    assert good_images(right_or_wrong).tolist() == [[False, True, False], [True, True, False], [True, True, False]]
     by_nearness = ImageFeatures(features, None, features[0])
     assert good_images(by_nearness).tolist() == [[False, True, False], [True, True, False], [True, True, True]]
     assert by_nearness.quality_gap.tolist() == [4, 1, 9]
+
+
+def test_a_discriminator_learns_what_a_scorer_sees_and_a_worker_loads_it(tmp_path: Path) -> None:
+    """Prompts ask for red or for blue; an image is good if it has the colour that its prompt asks for."""
+    models = Path(__file__).parents[2] / "examples/scenes"
+    run = run_of(tmp_path, models=str(models), discriminator={"textEncoder": "large", "rounds": 12})
+    rng, colours = np.random.default_rng(0), {"red": (220, 30, 30), "blue": (30, 30, 220)}
+    asked = [("red", "blue")[i % 2] for i in range(120)]
+    prompts = [f"a small {colour} circle top left on white" for colour in asked]
+    tiers = len(run.spec.tiers)
+    good = rng.random((tiers, 120)) < 0.5
+    seen = np.zeros((tiers, 120, 3))
+    for k, tier in enumerate(run.spec.tiers):
+        for i, colour in enumerate(asked):
+            shown = colour if good[k, i] else {"red": "blue", "blue": "red"}[colour]
+            noisy = np.clip(np.array(colours[shown]) + rng.integers(-25, 25, (32, 32, 3)), 0, 255).astype(np.uint8)
+            buffer = io.BytesIO()
+            Image.fromarray(noisy).save(buffer, "PNG")
+            store.write(images.path_of(run.work / f"images/{tier.name}", i), buffer.getvalue())
+            seen[k, i] = shown == "red", shown == "blue", i  # the last one only tells the prompt
+    features = ImageFeatures(seen, good.astype(float), seen[0])
+    assert telling(seen).tolist() == [True, True, False]
+    part = np.arange(120)
+    with Progress(disable=True) as progress:
+        trained = discriminator.train(run, prompts, features, Split(part[:70], part[70:90], part[90:]), "cpu", progress)
+    assert trained.auc > 0.95
+    loaded = load_discriminator(run.work / "discriminator")
+    some = list(images.read_images(run, run.spec.tiers[0], [100, 101]))
+    assert loaded.confidence(some, prompts[100:102]) == pytest.approx(trained.confidence[0][100:102], abs=1e-5)
+    first, other = loaded.confidence([some[0]] * 2, prompts[100:102])
+    assert abs(first - other) > 0.3, "one picture is good for one of the two prompts"
+    nowhere = run_of(tmp_path, discriminator={"textEncoder": "./nowhere"})
+    with (
+        Progress(disable=True) as progress,
+        pytest.raises(SpecError, match=r"textEncoder: \./nowhere cannot be loaded"),
+    ):
+        discriminator.train(nowhere, prompts, features, Split(part[:70], part[70:90], part[90:]), "cpu", progress)
+
+
+def test_one_reader_of_prompts_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="clip and textEncoder exclude each other"):
+        run_of(tmp_path, discriminator={"textEncoder": "large", "clip": "clip"})
 
 
 def test_a_discriminator_reads_the_features_of_a_clip_and_a_worker_loads_it(tmp_path: Path) -> None:

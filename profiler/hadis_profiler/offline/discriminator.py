@@ -72,9 +72,12 @@ class _Examples:
 def good_images(features: ImageFeatures) -> Flags:
     """Return which images (k, n) are good enough.
 
-    With scores: those no worse than the heaviest tier's of the same prompt, or than its median. Without: the
-    heaviest tier's are, and of the others those that come as near to it as the nearest half of the next lighter tier.
+    Where scores are 0 or 1, they say so. Of other scores: those no worse than the heaviest tier's of the same prompt,
+    or than its median. Without scores: the heaviest tier's are, and of the others those that come as near to it as the
+    nearest half of the next lighter tier.
     """
+    if features.scores is not None and np.isin(features.scores, (0.0, 1.0)).all():
+        return np.asarray(features.scores == 1.0)
     if features.scores is not None:
         enough = np.minimum(features.scores[-1], np.median(features.scores[-1]))
         return np.asarray(features.scores >= enough - 1e-9)

@@ -65,7 +65,10 @@ def _fit_trunk(network: ExpectedDiscriminator, train: Seen, rounds: int, progres
 
 def _fit_words(network: ExpectedDiscriminator, train: Seen, rounds: int, progress: Progress) -> None:
     """Learn what the scorer sees in good images of a prompt."""
-    tier, prompt = torch.nonzero(train.good > 0, as_tuple=True)
+    good = train.good > 0
+    if not good.any():
+        good[-1] = True  # nothing better is known than what the heaviest tier makes
+    tier, prompt = torch.nonzero(good, as_tuple=True)
     target = _scaled(network, train.features[tier, prompt])
 
     def loss(part: Tensor) -> Tensor:

@@ -61,6 +61,12 @@ def extract(run: Run, prompts: Sequence[str], scorer: Scorer, test: Sequence[int
             scores.append(kept["scores"] if "scores" in kept.files else None)
         if not np.isfinite(features[-1]).all():
             raise SpecError(f"scorer {run.spec.scorer}: features of {tier.name} are not finite numbers")
+        if scores[-1] is not None and not np.isfinite(scores[-1]).all():
+            wrong = int(np.flatnonzero(~np.isfinite(scores[-1]))[0])
+            raise SpecError(
+                f"scorer {run.spec.scorer}: the score of {tier.name}'s image of prompt {wrong} "
+                f"({prompts[wrong][:60]!r}) is no finite number"
+            )
     known = [s for s in scores if s is not None]
     reference = scorer.reference([prompts[i] for i in test])
     return ImageFeatures(np.stack(features), np.stack(known) if len(known) == len(scores) else None, reference)

@@ -29,6 +29,7 @@ class Tagger:
 
         self._model: Any = hanta.HanoverTagger("morphmodel_en.pgz")
         self._start, self._end, self._unknown = (hanta.EMPTY, hanta.START), hanta.END, hanta.UNKNOWN
+        self._number = next(number for number, tag in self._model.int2tag.items() if tag == "CRD")
         self._classes_of = lru_cache(_WORDS)(self._look_up)
 
     def tags(self, words: Sequence[str]) -> list[str]:
@@ -70,5 +71,7 @@ class Tagger:
 
         `cased`: an upper-case letter at its beginning says something, as it does not at a sentence's.
         """
+        if word.isdecimal():
+            return {self._number: 0.0}  # of a number that it has not seen, HanTa thinks that it may be a name
         classes = dict(self._model._tag_word(word, cutoff=5, casesensitive=cased, conditional=True))
         return {} if list(classes) == [self._unknown] else classes
