@@ -43,7 +43,8 @@ Labels = dict[str, str]
 @pytest.fixture(scope="module")
 def targets() -> Iterator[dict[str, Exposition]]:
     """The router of a service in TEAM, and an operator in SYSTEM that fails and finds too few GPUs for it."""
-    metrics.record(TEAM, NAME, Decision(Memory(), (), True, SLOW), {"ready": 1, "existing": 1, "budget": 2})
+    gpus = {"ready": 1, "existing": 1, "budget": 2}
+    metrics.record(TEAM, NAME, Decision(Memory(), (), True, SLOW), gpus, None)
     metrics.RECONCILES.labels("error").inc()
     found = {
         "router": Exposition(asyncio.run(router_exposition())),
