@@ -42,7 +42,7 @@ def run_command(
 ) -> None:
     """Do every stage and write the profile; how long each will take is told as soon as it is known.
 
-    For example, 6 minutes on 2 idle cores: hadis profile run examples/scenes/profile-run.yaml --out profile.yaml
+    For example, 15 minutes on 2 idle cores: hadis profile run examples/scenes/profile-run.yaml --out profile.yaml
     """
     from hadis_profiler.offline.duration import spoken
 

@@ -66,7 +66,15 @@ _JOB = _object({
 JOB: Described = {202: _json("The job that makes the images", _JOB)}
 MODEL: Described = {200: _json("The model", _MODEL)}
 MODELS: Described = {
-    200: _json("The models", _object({"object": {"const": "list"}, "data": {"type": "array", "items": _MODEL}}))
+    200: _json(
+        "The models",
+        _object(
+            {
+                "object": {"const": "list", "description": "As OpenAI says it."},
+                "data": {"type": "array", "items": _MODEL, "description": "`auto`, then the tiers, light ones first."},
+            }
+        ),
+    )
 }
 IMAGES: Described = {200: _json("The images; with `stream`, one event per image", _IMAGES)}
 IMAGES[200]["content"]["text/event-stream"] = {}
