@@ -53,8 +53,8 @@ function showFacts(status) {
   fact("straight to heavy", plan ? percent(plan.directRatio) : "–");
   fact("drawn again", plan ? percent(plan.deferralRatio) : "–");
   fact("quality predicted", precise(plan?.quality));
-  if (plan && plan.joules_per_image !== null) fact("energy predicted", `${precise(plan.joules_per_image)} J per image`);
-  if (status.money_per_hour !== null) fact("money", `${precise(plan?.money_per_image)} per image, ${precise(status.money_per_hour)} per hour`);
+  if (plan && plan.joulesPerImage !== null) fact("energy predicted", `${precise(plan.joulesPerImage)} J per image`);
+  if (status.money_per_hour !== null) fact("money", `${precise(plan?.moneyPerImage)} per image, ${precise(status.money_per_hour)} per hour`);
   fact("workers busy", `${busy} of ${status.workers.length}`);
   fact("waiting", waiting.join(", ") || "nothing");
   fact("time per batch", batchTimes(status.tiers), "wide lines");
