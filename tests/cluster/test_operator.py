@@ -73,6 +73,11 @@ def test_nothing_is_written_while_nothing_changes(
     start_operator()
     plane.apply(profile(namespace), service(namespace, demand))
     settled(plane, namespace)
+
+    def known() -> bool:
+        return bool(condition(plane, namespace, "CapacitySufficient")["status"] == "True")
+
+    wait_for(known, WAIT_S, "the demand to be known")
     time.sleep(3)
 
     def versions() -> dict[str, str]:
