@@ -39,6 +39,8 @@ class DemandReader:
         self._key, self._settings, self._http, self._clock = key, settings, http, clock
         self.quiet: Quiet | None = None
         """Since when nobody asks for anything, as of the last reading of the routers; None where none was read."""
+        self._own: DemandReading | None = None
+        """What routers told last: a missed reading of them is no empty queue."""
         self._sample_clock = SampleClock()
         self._credentials = CredentialSource(kube, key.split("/", 1)[0], settings.prometheus_credentials)
 
@@ -55,9 +57,11 @@ class DemandReader:
             return own
         query = (prometheus.query if prometheus else None) or default_query(*self._key.split("/", 1))
         reading = await self._read(self._from_prometheus(prometheus, address, query))
-        if isinstance(reading, Problem) or isinstance(own, Problem):
+        if isinstance(own, DemandReading):
+            self._own = own
+        if isinstance(reading, Problem) or self._own is None:
             return reading
-        return replace(own, at_s=reading.at_s, series=reading.series, source=reading.source, sizes=reading.sizes)
+        return replace(self._own, at_s=reading.at_s, series=reading.series, source=reading.source, sizes=reading.sizes)
 
     async def _read(self, source: Awaitable[DemandReading]) -> DemandReading | Problem:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,16 +49,20 @@ class ManagedFields:
 
 
 def secret_view(item: Object) -> SecretView:
-    """Return the view of a service's Secret; raise ValueError for a token that is no base64 of a text."""
+    """Return the view of a service's Secret; a token that is no base64 of a text is none."""
     held = (item.get("data") or {}).get(SECRET_KEY)
-    return SecretView(owner_uid(item), None if held is None else base64.b64decode(held).decode())
+    try:
+        token = None if held is None else base64.b64decode(held, validate=True).decode()
+    except ValueError:
+        token = None
+    return SecretView(owner_uid(item), token)
 
 
 def config_map_view(item: Object) -> ConfigMapView:
     """Return the view of a ConfigMap."""
     try:
         text: str | Problem = unpacked(item)
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, EOFError, zlib.error) as error:
         text = Problem("Unreadable", repr(error))
     meta = item["metadata"]
     return ConfigMapView(meta["name"], (meta.get("labels") or {}).get(COMPONENT, ""), text)

@@ -15,6 +15,7 @@ from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
 from hadis.planning.gpu_budget import settles_in_s
 from hadis.planning.gpu_pool import decide_in_pool
+from hadis.planning.objectives import criterion
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import profiles_in_force
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Serving, Snapshot
@@ -102,7 +103,8 @@ class Reconciler:
         if problem != snapshot.child_problem:
             return 0.0  # the next step tells it
         due_in_s = max(0.0, self._due_s(spec) - asyncio.get_running_loop().time())
-        return min(due_in_s, settles_in_s(decision.memory.lowered, self._now_s()))
+        took_s = self._now_s() - snapshot.now_s
+        return min(due_in_s, max(0.0, settles_in_s(decision.memory.lowered, snapshot.now_s) - took_s))
 
     async def _tell(self, service: ServiceView, snapshot: Snapshot, decision: Decision) -> None:
         pods = self._cache.pods(*self._label, "worker")
@@ -176,7 +178,8 @@ class Reconciler:
         """Return the profile in force, and the one that the service names where that is not in force yet."""
         known = await self._former.by_hash(memory.profile_hash) if spec.rollout else {}
         profile, candidate = profiles_in_force(named, known, spec.rollout, memory.profile_hash, memory.rollout)
-        if fitting(spec, profile) is not profile:  # what the service asks for now, the old one does not have
+        refused = criterion(spec.objective).refusal(profile) is not None
+        if refused or fitting(spec, profile) is not profile:  # what is asked for now, the old one does not have
             profile, candidate = named, None
         self._former.keep(profile)
         return profile, candidate

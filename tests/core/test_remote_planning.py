@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from documents import profile_document
-from hadis.api.manifest import read_manifest
+from hadis.api.manifest import read_manifest, read_profile
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision, decide
 from hadis.planning.endpoints import unready_since, without_away
@@ -255,6 +255,21 @@ def test_the_example_plans_with_its_engine() -> None:
     assert plan.tiers[1].remote
     for model in (profile.tiers["scenes-small-8"].model, profile.resource.spec.discriminator or ""):
         assert (manifest.folder / model).is_dir()
+
+
+def test_the_example_has_the_discriminators_own_table() -> None:
+    examples = Path(__file__).parents[2] / "examples"
+    here = Profile(read_manifest(examples / "engines.yaml").profile)
+    there = Profile(read_profile(examples / "scenes/profile.yaml"))
+
+    def rows(profile: Profile) -> set[tuple[str, str, float, float, float]]:
+        among = [c for c in profile.configurations if {c.light, c.heavy} <= here.tiers.keys()]
+        return {(c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality) for c in among}
+
+    assert rows(here) == rows(there)
+    assert here.resource.spec.difficulty == there.resource.spec.difficulty
+    for name, tier in here.tiers.items():
+        assert tier.confidence_quantiles == there.tiers[name].confidence_quantiles
 
 
 def test_a_remote_tier_has_a_pool_of_its_own() -> None:

@@ -63,7 +63,7 @@ def test_size_tells_the_hour_and_the_image(tmp_path: Path) -> None:
     ("options", "words"),
     [
         (("--optimize", "Energy"), "needs the joules of each batch"),
-        (("--optimize", "Money"), "needs the price of a GPU"),
+        (("--optimize", "Money"), "needs --gpu-price"),
         (("--optimize", "Speed"), "'Speed' is not one of"),
     ],
 )

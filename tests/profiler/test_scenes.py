@@ -64,7 +64,7 @@ def test_the_profile_is_what_the_spec_describes(run: Run, rows: tuple[Configurat
     ]
     assert len(rows) == 4 + 6 * run.spec.grid**2
     assert run.spec.scorer in profile.spec.source
-    assert read_prompts(run).texts == distinct_prompts(1000)
+    assert read_prompts(run).texts == distinct_prompts(2000)
 
 
 def test_the_models_are_small_enough_to_commit() -> None:

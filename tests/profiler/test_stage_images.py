@@ -92,7 +92,7 @@ def test_a_prompt_whose_image_is_filtered_is_left_out_of_every_tier(
         with Progress(disable=True) as progress:
             images.generate_all(run, many_prompts(), "cpu", {"a": 4}, progress, said.append)
     assert len(made) == len(set(made)) == 60 + 58
-    assert said[0].endswith("images/a, but for 2 that were filtered")
+    assert said[0].endswith("images/a; 2 were filtered")
     kept = images.kept(run, many_prompts())
     assert len(kept) == 57
     for tier in run.spec.tiers:

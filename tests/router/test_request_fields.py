@@ -79,7 +79,7 @@ IGNORED = [
     ({"stream": True, "response_format": "url"}, "response_format"),
     ({"stream": True, "response_format": "b64_json", "partial_images": 1}, None),
     ({"stream": True, "model": "dall-e-3"}, None),
-    ({"stream": True, "partial_images": 2}, "partial_images"),
+    ({"stream": True, "partial_images": 2}, None),
     ({"output_compression": 50}, "output_compression"),
     ({"output_compression": 50, "output_format": "webp"}, None),
     ({"partial_images": 2, "keep_light": True}, "partial_images,keep_light"),

@@ -86,7 +86,10 @@ class ControlLoop:
         # With `idleAfter` they all go all the same: only what users write may not ask for both.
         gpus = Gpus(min=count, max=count).model_copy(update={"idle_after": self.spec.gpus.idle_after})
         each = self.spec.worker.model_copy(update={"gpus_per_worker": 1})  # what is counted here are places
-        return self.spec.model_copy(update={"gpus": gpus, "mode": "Auto", "worker": each})
+        price, taken = self.spec.objective.gpu_price, self.spec.worker.gpus_per_worker
+        of_place = {"gpu_price": None if price is None else price * taken}
+        objective = self.spec.objective.model_copy(update=of_place)
+        return self.spec.model_copy(update={"gpus": gpus, "mode": "Auto", "worker": each, "objective": objective})
 
     async def _observe(self, http: httpx.AsyncClient, spec: ServiceSpec) -> Snapshot:
         urls = [worker.url for worker in self.workers.addresses()]

@@ -28,8 +28,10 @@ def endpoint_slice_view(item: Object) -> EndpointSliceView:
     """Return the view of an EndpointSlice."""
     labels = item["metadata"].get("labels") or {}
     ports, endpoints = item.get("ports") or [], item.get("endpoints") or []
+    port = ports[0].get("port") if ports else None
     ready = [endpoint for endpoint in endpoints if (endpoint.get("conditions") or {}).get("ready")]
-    urls = tuple(http_url(endpoint["addresses"][0], ports[0]["port"]) for endpoint in ready if ports)
+    addresses = [address for endpoint in ready for address in (endpoint.get("addresses") or [])[:1]]
+    urls = () if port is None else tuple(http_url(address, port) for address in addresses)
     return EndpointSliceView(labels.get(COMPONENT, ""), labels.get(POOL, EVERY_TIER), urls)
 
 

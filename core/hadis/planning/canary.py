@@ -29,6 +29,8 @@ def try_candidate(
     groups = reading.groups if isinstance(reading, DemandReading) else {}
     rollout = advance(memory.rollout, spec.rollout, profile, candidate, groups, snapshot.now_s)
     why_not = criterion(spec.objective).refusal(candidate)
+    if why_not is not None and rollout.verdict == "TakenOver":
+        rollout = memory.rollout  # what is refused is never in force, however good it is
     rows = None if plan is None or why_not else on_cascade(candidate, plan.light, plan.heavy)
     if plan is not None and rows is None and rollout.verdict == "Comparing":
         text = f"the new profile has no rows of {plan.headline.partition(',')[0]}, which serves now"

@@ -44,6 +44,8 @@ class DesiredState:
     ratios: Ratios = field(default_factory=dict)
     """Times of batches that are planned with through the profile's."""
     rest: Rest = field(default_factory=Rest)
+    reading: DemandReading | Problem | None = None
+    """The last one that is known; without, the snapshot's. A missed reading ends nothing that was found before."""
 
 
 def profile_condition(profile: Profile | Problem) -> Condition:
@@ -74,14 +76,15 @@ def service_conditions(snapshot: Snapshot, planned: DesiredState) -> list[Condit
     seen, pool = snapshot.serving, snapshot.pool.problem if snapshot.pool else None
     workers = pool or _workers_problem(seen)
     idle = idle_condition(snapshot.spec, planned.rest)
+    known = snapshot if planned.reading is None else replace(snapshot, reading=planned.reading)
     return [
         _metrics(snapshot, planned),
         _capacity(snapshot, planned),
         _applied(snapshot, planned, _missing_child(seen) or workers),
-        _degraded(planned.active, _grave(seen, workers) or seen.child_problem or slow_worker(snapshot)),
+        _degraded(planned.active, _grave(seen, workers) or seen.child_problem or slow_worker(known)),
         _ready(replace(seen, workers=_without_useless(seen.workers)), pool, idle),
         *([idle] if idle else ()),
-        _profile_fresh(snapshot, planned.ratios),
+        _profile_fresh(known, planned.ratios),
     ]
 
 

@@ -104,13 +104,14 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         tuning=tuning,
         gpus_per_worker=snapshot.spec.worker.gpus_per_worker,
     )
+    last = last_known(snapshot, memory)
     # A plan holds until the next one, which is in force when the jobs of its first seconds are done.
     forecast_rps = memory.demand.forecast_rps(every_s)
     if _holds(memory):
         plan, wanted = memory.plan, sum((memory.workers_by_tier or {}).values())
     else:
-        plan, wanted, memory = _choose(last_known(snapshot, memory), planner, memory, ready, forecast_rps)
-    canary, memory = try_candidate(snapshot, profile, memory, ready, planner, tuning)
+        plan, wanted, memory = _choose(last, planner, memory, ready, forecast_rps)
+    canary, memory = try_candidate(last, profile, memory, ready, planner, tuning)
     desired = resting_workers(memory.workers_by_tier or {}, snapshot, profile, memory.rest, shared=shared)
     wanted = 0 if memory.rest.idle else max(wanted, sum(desired.values()))
     memory = replace(memory, workers_by_tier=desired)
@@ -119,7 +120,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     replicas, memory = replicas_by_group(snapshot, memory, parts)
     by_group = {name: count for part in parts for name, count in part.targets.items()}
     informed = memory.demand.informed
-    planned = DesiredState(plan, memory.target, by_group, informed, memory.ratios, memory.rest)
+    planned = DesiredState(plan, memory.target, by_group, informed, memory.ratios, memory.rest, last.reading)
     conditions += service_conditions(snapshot, planned)
     if snapshot.spec.rollout is not None:
         conditions.append(rollout_condition(memory.rollout, profile, snapshot.candidate))

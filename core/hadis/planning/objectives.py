@@ -172,7 +172,9 @@ class Energy(ReachingQuality):
     def values(self, table: Table) -> Array:
         """Order by energy what reaches the quality, and the rest behind it by quality."""
         good = self.acceptable(table)
-        return np.where(good, table.energy_j, table.energy_j[good].max(initial=0.0) + table.quality)
+        # Values are compared by shares: in a sum of joules and quality, a much better quality would be lost.
+        most = table.energy_j[good].max(initial=1.0)
+        return np.where(good, table.energy_j, most * (1 + table.quality / self.quality))
 
     def acceptable(self, table: Table) -> NDArray[np.bool_]:
         """Accept what reaches the quality; a row without an energy has a tier that is too slow for the SLO."""

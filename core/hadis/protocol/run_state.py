@@ -59,7 +59,7 @@ def read_state(path: Path) -> RunState:
         return _STATE.validate_python(_as_now(json.loads(path.read_bytes())))
     except ValidationError as error:
         raise ValueError(f"{path}: is no run state: {error.errors()[0]['msg']}") from None
-    except ValueError as error:
+    except (ValueError, OverflowError, TypeError) as error:
         raise ValueError(f"{path}: is no run state: {error}") from None
 
 
@@ -67,7 +67,7 @@ def _as_now(document: Any) -> Any:
     """Return a document as it is written now: once, changes had Unix times, and who was not idle an empty text."""
     if not isinstance(document, dict):
         return document
-    changes = [_change_as_now(change) for change in document.get("changes", ())]
+    changes = [_change_as_now(change) for change in document.get("changes") or ()]
     return document | {"changes": changes, "idle": document.get("idle") or None}
 
 

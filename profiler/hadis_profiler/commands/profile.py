@@ -133,7 +133,7 @@ def _publish(stages: Stages, out: Path) -> None:
     write_profile(out, stages.table)
     stages.notes.write(notes_path(out))
     made, folder = stages.run.work / discriminator.FOLDER, out.resolve().parent / discriminator.FOLDER
-    for path in made.rglob("*"):  # CLIP is a folder in it
+    for path in made.rglob("*"):  # CLIP or a text encoder is in folders of it
         if path.is_file():
             store.write(folder / path.relative_to(made), path.read_bytes())
 

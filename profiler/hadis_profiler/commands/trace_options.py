@@ -83,6 +83,9 @@ def read_inputs(
     some = read_prompts(prompts, found) if prompts else drawn_prompts(found, seed)
     if parse_duration_s(slo) <= 0:
         raise ValueError(f"--slo {slo}: must be longer than nothing")
+    options = {"quality": "--quality", "gpu_price": "--gpu-price"}
+    if lacking := [options[each] for each in aim.optimize.needs if getattr(aim, each) is None]:
+        raise ValueError(f"--optimize {aim.optimize.value}: needs {' and '.join(lacking)}")
     objective = Objective.read({"latency": slo, "attainment": attainment, **aim.fields})
     if (problem := criterion(objective).refusal(found)) is not None:
         raise ValueError(problem.message)

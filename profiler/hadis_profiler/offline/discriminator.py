@@ -88,7 +88,7 @@ def good_images(features: ImageFeatures) -> Flags:
 def train(
     run: Run, prompts: Sequence[str], features: ImageFeatures, split: Split, device: str, progress: Progress
 ) -> Discrimination:
-    """Train on the light tiers' images of the training prompts, calibrate, and rate every image."""
+    """Train on images of the training prompts, calibrate, and rate every image."""
     good = good_images(features)
     made_from = store.mark(run.spec.discriminator.model_dump(), run.spec.seed, good.tolist(), list(prompts))
     path, folder = run.work / "discriminator.json", run.work / FOLDER
@@ -263,7 +263,8 @@ def _vocabulary(prompts: Sequence[str]) -> tuple[str, ...]:
 
 def _write_card(folder: Path, run: Run, trained: Discrimination, train: int, held_out: int) -> None:
     """Write the model card."""
-    tiers = ", ".join(tier.name for tier in run.spec.tiers[:-1])
+    trained_on = run.spec.tiers if run.spec.discriminator.text_encoder else run.spec.tiers[:-1]
+    tiers = ", ".join(tier.name for tier in trained_on)
     rows = "\n".join(f"| {b.confidence:.2f} | {b.good:.2f} | {b.images} |" for b in trained.calibration)
     text = (
         f"# Discriminator of {run.spec.name}\n\nReads a light image and its prompt and gives the probability that the "

@@ -54,6 +54,7 @@ def generate_all(
     task = progress.add_task("images", total=len(run.spec.tiers) * len(prompts))
     for tier in run.spec.tiers:
         folder = folder_of(run, tier, prompts)
+        _check_left_out(run, tier, len(prompts))  # of a run before this one
         if not (folder / _SETTINGS).exists():
             store.save(folder / _SETTINGS, _made_from(run, tier, prompts), tier.model_dump())
         to_make = missing(run, tier, len(prompts))
@@ -67,9 +68,8 @@ def generate_all(
                     _leave_out(run, tier, filtered, len(prompts))
                 progress.advance(task, len(part))
         out = len(_filtered(folder))
-        say(
-            f"{tier.name}: {len(prompts):,} images in {folder}" + (f", but for {out} that were filtered" if out else "")
-        )
+        made = len(prompts) - len(left_out(run))
+        say(f"{tier.name}: {made:,} images in {folder}" + (f"; {out} were filtered" if out else ""))
 
 
 def missing(run: Run, tier: TierSettings, prompts: int) -> list[int]:
@@ -98,6 +98,10 @@ def _leave_out(run: Run, tier: TierSettings, filtered: Sequence[int], prompts: i
     """Note prompts whose image was filtered; raise ImageError where they are too many by now."""
     folder = run.work / "images" / tier.name
     store.write(folder / _FILTERED, json.dumps([*_filtered(folder), *filtered]).encode())
+    _check_left_out(run, tier, prompts)
+
+
+def _check_left_out(run: Run, tier: TierSettings, prompts: int) -> None:
     if (out := len(left_out(run))) > _MOST_FILTERED * prompts:
         share = f"{out} of {prompts:,} prompts, over {_MOST_FILTERED:.0%}"
         raise ImageError(

@@ -120,6 +120,8 @@ class _Replay:
             self._arrive(loop, at, prompt)
         while self._open:  # noqa: ASYNC110 (every job has a deadline)
             await asyncio.sleep(setting.slo_s / 4)
+        if steps.done():
+            steps.result()  # raises what ended the control loop
         steps.cancel()
         return loop.time()
 

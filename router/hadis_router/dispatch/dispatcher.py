@@ -180,6 +180,7 @@ class Dispatcher:
             return
         self.first_worker.forget(job)
         self._endings.cancel(job, error)
+        self._dispatch()
 
     def saved(self, job: Job, error: ServeError | None = None) -> None:
         """Count a job whose image was to be saved first, if it has one; `error`: why it could not be."""
@@ -224,6 +225,7 @@ class Dispatcher:
 
     def _expired(self, job: Job) -> None:
         self._endings.fail(job, refusals.expired(self.slo_s))
+        self._dispatch()  # it may have kept a slow worker from those behind it
 
     def _late(self, job: Job) -> None:
         """Called when a tier can no longer surely answer in time: a lighter one may."""
@@ -254,6 +256,9 @@ class Dispatcher:
     def _stop(self, run: Run, light: str) -> None:
         """Stop a batch; its jobs go on with the light images that they have, or go to the light tier for one."""
         for job in [job for job in run.batch.jobs if job in run.needed_by]:  # in order
+            if job.light_image is None and job.stand_in is not None and job.stand_in.stage is Stage.RUNNING:
+                self._runner.leave(job)  # its light image is being made; its timer sees to the rest
+                continue
             self._endings.leave(job)
             if job.light_image is None:
                 job.stand_in = None
@@ -261,7 +266,7 @@ class Dispatcher:
             elif job.deferred:
                 self._placing.await_heavy(job, run.batch.tier)
             else:
-                self._expired(job)
+                self._endings.fail(job, refusals.expired(self.slo_s))
 
     # Who takes what
 

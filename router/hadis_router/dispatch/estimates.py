@@ -7,6 +7,7 @@ must not be wrong for ever, so what batches really took is learnt.
 from __future__ import annotations
 
 from hadis.planning.profile import Profile
+from hadis.planning.speeds import DEAD_BAND
 
 from hadis_router.dispatch.speeds import Speeds
 
@@ -26,6 +27,8 @@ class Estimates:
         self._profile = profile
         self._speeds = Speeds(profile.slots)
         self._cache: dict[tuple[str, int, bool, str | None], float] = {}
+        self._guessed: set[str] = set()
+        """Tiers that never ran, and that were once taken to be slower or faster than profiled: told from then on."""
         self._since_overrun: dict[str, int] = {}
         """Batches by tier, of those that had any that lasted longer than what was set aside for it."""
 
@@ -47,6 +50,15 @@ class Estimates:
         """Learn from a batch that took `seconds`; what is learnt of one image size is believed of all."""
         ratio = seconds / self._profiled_s(tier, batch, discriminated, image_size)
         self._speeds.learn(worker, tier, batch, min(_MOST, max(_LEAST, ratio)))
+        if tier in self._profile.local_tiers:
+            self._guessed.update(filter(self._is_guess, self._profile.local_tiers))
+
+    def _is_guess(self, tier: str) -> bool:
+        """Return whether a tier never ran, and is taken not to be as profiled, after its kin."""
+        if tier in self._guessed or self._speeds.batches(tier):
+            return False
+        ratios = (self._speeds.tier_ratio(tier, size) for size in self._profile.batch_sizes(tier))
+        return any(abs(ratio - 1) > DEAD_BAND for ratio in ratios)
 
     def learn_at_least(
         self, worker: str, tier: str, batch: int, discriminated: bool, seconds: float, image_size: str | None = None
@@ -81,6 +93,7 @@ class Estimates:
     def forget(self) -> None:
         """Believe the profile again."""
         self._speeds = Speeds(self._profile.slots)
+        self._guessed.clear()
         self._since_overrun.clear()
 
     def keep_workers(self, workers: set[str]) -> None:
@@ -91,12 +104,11 @@ class Estimates:
     def tier_ratios(self) -> dict[str, dict[int, float]]:
         """By tier and measured batch size: the expected seconds through the profile's.
 
-        As soon as a tier ran that GPUs make, all of these are told of: one that is not planned, because it takes too
-        long by what the profile says, would else never run. Of those that endpoints make, only those that ran.
+        Where those of GPUs that ran are not as profiled, those that never did are told of too: one that is planned with
+        by what the profile says, and never begun by what is guessed, would never run. A guess that says no more than
+        the profile is not told: it would pass for something that was learnt.
         """
-        ran = {tier for tier in self._profile.tiers if self._speeds.batches(tier)}
-        if not ran.isdisjoint(self._profile.local_tiers):
-            ran.update(self._profile.local_tiers)
+        ran = {tier for tier in self._profile.tiers if self._speeds.batches(tier)} | self._guessed
         return {
             tier: {size: self._speeds.tier_ratio(tier, size) for size in self._profile.batch_sizes(tier)}
             for tier in self._profile.tiers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.endings import Endings
@@ -32,17 +32,18 @@ class Returns:
         self._placing, self._endings, self._lanes = placing, endings, lanes
         self._outlook, self.freed = outlook, dispatch
 
-    def take_results(self, batch: Batch, results: Sequence[Result]) -> None:
-        """See to each job of a batch by its result."""
+    def take_results(self, batch: Batch, results: Sequence[Result], needed_by: Collection[Job]) -> None:
+        """See to each job that still needs a batch by its result; one that waits for another one does not."""
         outlook = self._outlook()
         for job, result in zip(batch.jobs, results, strict=True):
-            if not job.done:
+            if job in needed_by and not job.done:
                 self._take_result(job, batch, result, outlook)
 
-    def retry(self, batch: Batch, *, failed: bool) -> None:
-        """Queue the jobs of a batch again; `failed`: unless workers have failed them too often."""
+    def retry(self, batch: Batch, needed_by: Collection[Job], *, failed: bool) -> None:
+        """Queue the jobs that need a batch again; `failed`: unless workers have failed them too often."""
         for job in batch.jobs:
-            self._retry(job, batch.tier, failed=failed)
+            if job in needed_by:
+                self._retry(job, batch.tier, failed=failed)
 
     def _retry(self, job: Job, tier: str, *, failed: bool) -> None:
         job.retries += failed

@@ -1,14 +1,14 @@
 """Running: batches on workers, from the moment that a worker is taken to the moment that it is free again.
 
-A batch is made for its jobs: when the last of them has ended otherwise, it is cancelled. As every job ends at its
-deadline, so does a batch that would never end.
+A batch is made for its jobs: when the last of them has ended otherwise, or waits for another one, it is
+cancelled. As every job ends at its deadline, so does a batch that would never end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -64,10 +64,10 @@ class Batch:
 class BatchOwner(Protocol):
     """Who sees to a batch that ended."""
 
-    def take_results(self, batch: Batch, results: Sequence[Result]) -> None:
-        """See to each job by its result."""
+    def take_results(self, batch: Batch, results: Sequence[Result], needed_by: Collection[Job]) -> None:
+        """See to each job that still needs the batch by its result."""
 
-    def retry(self, batch: Batch, *, failed: bool) -> None:
+    def retry(self, batch: Batch, needed_by: Collection[Job], *, failed: bool) -> None:
         """See to jobs that were not made; `failed`: by the worker's fault, which a job bears only so often."""
 
     @property
@@ -81,7 +81,7 @@ class Run:
 
     batch: Batch
     needed_by: set[Job]
-    """Its jobs that have not ended."""
+    """Its jobs that wait for it still."""
     task: asyncio.Task[None] = field(init=False)
 
 
@@ -112,7 +112,7 @@ class Runner:
         run.task.add_done_callback(self._tasks.discard)
 
     def leave(self, job: Job) -> None:
-        """Take a job that ended out of its batch, if it is in one; a batch without any job is cancelled."""
+        """Take a job out of its batch, if it is in one; a batch without any job is cancelled."""
         run = self._runs.pop(job, None)
         if run is not None:
             run.needed_by.remove(job)
@@ -161,14 +161,14 @@ class Runner:
         except WorkerBusy:
             self._end(run)
             worker.refused(loop.time())
-            self.owner.retry(batch, failed=False)
+            self.owner.retry(batch, run.needed_by, failed=False)
         except WorkerGone as error:
             self._end(run)
             text = "worker %s failed a batch of %d on %s, for %s: %s"
             log.warning(text, worker.url, len(batch.jobs), batch.tier, batch.requests, error)
             worker.failed(loop.time())
             self._learn_at_least(batch, loop.time())
-            self.owner.retry(batch, failed=True)
+            self.owner.retry(batch, run.needed_by, failed=True)
         else:
             self._end(run)
             worker.succeeded()
@@ -179,7 +179,7 @@ class Runner:
             learn = self._estimates.learn_at_least if edits else self._estimates.learn
             learn(worker.url, batch.tier, size, batch.discriminate, seconds, image_size)
             self._estimates.note_end(batch.tier, overran=loop.time() > batch.overdue_at)
-            self.owner.take_results(batch, results)
+            self.owner.take_results(batch, results, run.needed_by)
         finally:
             worker.end()
             self.owner.freed()

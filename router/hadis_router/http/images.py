@@ -21,8 +21,6 @@ MOST_CHARACTERS = 32_000
 _SEEDS = 2**63
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SIZE = re.compile("auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
-MOST_PARTIAL_IMAGES = 1
-"""The light image: beyond it there is none to send."""
 _HIGH = ("high", "xhigh", "max", "hd")
 
 
@@ -188,7 +186,7 @@ WITHOUT_EFFECT: Mapping[str, Callable[[GenerateRequest], bool]] = {
     **dict.fromkeys(NEVER_READ, lambda request: True),
     "response_format": lambda request: request.stream and request.response_format == "url",
     "output_compression": lambda request: request.output_format == "png",
-    "partial_images": lambda request: not request.stream or request.partial_images > MOST_PARTIAL_IMAGES,
+    "partial_images": lambda request: not request.stream,
     "keep_light": lambda request: not request.explain,
 }
 """Fields that are known, and when they change nothing."""

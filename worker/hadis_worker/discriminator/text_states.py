@@ -34,7 +34,13 @@ class TextStates(nn.Module):
         if not hasattr(transformers, name):
             raise ValueError(f"{source}: its text encoder is {name or 'unnamed'}, which transformers does not have")
         encoder = getattr(transformers, name).from_pretrained(source, subfolder=_ENCODER)
-        return cls(encoder, transformers.AutoTokenizer.from_pretrained(source, subfolder=_TOKENIZER))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, subfolder=_TOKENIZER)
+        try:
+            states = cls(encoder, tokenizer)
+            states.read(["a"])
+        except AttributeError as error:
+            raise ValueError(f"{source}: its text encoder gives no states of words: {error}") from None
+        return states
 
     @torch.no_grad()
     def read(self, prompts: Sequence[str]) -> Tensor:
@@ -43,7 +49,7 @@ class TextStates(nn.Module):
         read = self._tokenizer(
             list(prompts), padding="max_length", max_length=self.tokens, truncation=True, return_tensors="pt"
         ).to(device)
-        states: Tensor = self.encoder(input_ids=read.input_ids, attention_mask=read.attention_mask)[0]
+        states: Tensor = self.encoder(input_ids=read.input_ids, attention_mask=read.attention_mask).last_hidden_state
         masked: Tensor = states * read.attention_mask.unsqueeze(-1)
         return masked
 
