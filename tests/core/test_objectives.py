@@ -189,6 +189,14 @@ def test_values_are_as_routing_and_scaling_need_them(optimize: Optimize) -> None
     assert cached_routing(table, rule, shared=True, every_s=2.0) is same
 
 
+def test_by_energy_a_much_better_quality_is_not_lost_in_joules() -> None:
+    table = Table(profile_of({name: 1000 * joules for name, joules in JOULES.items()}), 4.0)
+    rule = Energy(float(np.median(table.quality)))
+    short = ~rule.acceptable(table)
+    values, quality = rule.values(table)[short], table.quality[short]
+    assert values.max() / values.min() - 1 > 0.3 * (quality.max() / quality.min() - 1), "they are compared by shares"
+
+
 def candidate(value: float, acceptable: bool = True, gpus: int = 4) -> Candidate:
     return Candidate(value, acceptable, lambda: gpus)
 

@@ -11,7 +11,7 @@ from fake_workers import SLO_S, FakeWorkers, make_job, make_outlook, make_plan
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
-from hadis.protocol.worker import Progress
+from hadis.protocol.worker import JobResult, Progress
 from hadis_router.dispatch.deadlines import MARGIN
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.estimates import Estimates
@@ -178,3 +178,19 @@ def test_after_an_overrun_a_tier_is_trusted_again_when_many_batches_kept_within_
     assert not estimates.overruns("light")
     estimates.note_end("heavy", overran=False)
     assert not estimates.overruns("heavy")
+
+
+@virtual
+async def test_a_batch_that_ends_as_it_is_stopped_says_nothing_of_jobs_that_went_on(profile: Profile) -> None:
+    """Its answer, or its worker's failure, may be on its way when it is stopped."""
+    dispatcher, job = dispatcher_of(profile, SlowHeavy(9.0), 1, overran=False), make_job(difficulty=19, slo_s=9.0)
+    dispatcher.submit(job)
+    await asyncio.sleep(0.01)
+    [run] = dispatcher._runner.runs()
+    dispatcher._stop(run, "light")
+    runner = dispatcher._runner
+    runner.owner.retry(run.batch, run.needed_by, failed=True)
+    runner.owner.take_results(run.batch, [(JobResult(id=job.id, service_s=1.0), b"heavy")], run.needed_by)
+    assert dispatcher.queued == {"light": 1, "heavy": 0}
+    assert (await job.future).image == b"light"
+    await dispatcher.drain()
