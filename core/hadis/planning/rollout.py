@@ -110,9 +110,9 @@ def advance(
     last = look == LOOKS and fewest >= LEAST_IMAGES
     counts = f"{new.images} images by the new profile, {old.images} by the old one"
     if look > rollout.looks and fewest >= LEAST_TO_LOOK and (last or look < LOOKS):
-        found = regression(old, new, RISK / LOOKS)
-        if found is not None:
-            return replace(rollout, looks=look, verdict="RolledBack", reason=found.reason, message=found.message)
+        worse = regression(old, new, RISK / LOOKS)
+        if worse is not None:
+            return replace(rollout, looks=look, verdict="RolledBack", reason=worse.reason, message=worse.message)
         rollout = replace(rollout, looks=look)
     if last:
         return replace(rollout, verdict="TakenOver", reason="AsGood", message=f"not worse in {counts}")

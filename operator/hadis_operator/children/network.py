@@ -22,11 +22,11 @@ def policies(owner: Owner, spec: ServiceSpec, settings: OperatorSettings) -> lis
     """Return the policy of the workers, and that of the routers where they are not open to everybody."""
     outside = [_peer(peer) for peer in (settings.operator_pods, *settings.scraper_pods) if peer is not None]
     routers: Manifest = {"podSelector": {"matchLabels": _labels(owner, "router")}}
-    found = [_policy(owner, "worker", worker.PORT, [routers, *outside])]
-    if not spec.router.allow_from_anywhere:
-        # Other routers of the service are of its namespace, too.
-        found.append(_policy(owner, "router", router.PORT, [_NAMESPACE_PODS, *outside]))
-    return found
+    of_workers = _policy(owner, "worker", worker.PORT, [routers, *outside])
+    if spec.router.allow_from_anywhere:
+        return [of_workers]
+    # Other routers of the service are of its namespace, too.
+    return [of_workers, _policy(owner, "router", router.PORT, [_NAMESPACE_PODS, *outside])]
 
 
 def _policy(owner: Owner, component: str, port: int, peers: list[Manifest]) -> Manifest:

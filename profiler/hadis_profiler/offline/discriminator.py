@@ -29,9 +29,10 @@ from rich.progress import Progress
 from torch import nn
 
 from hadis_profiler.offline import expected_training, store
-from hadis_profiler.offline.expected_training import Seen
+from hadis_profiler.offline.descent import descend
+from hadis_profiler.offline.expected_training import seen, telling
 from hadis_profiler.offline.features import ImageFeatures
-from hadis_profiler.offline.images import read_images
+from hadis_profiler.offline.images import in_parts, read_images
 from hadis_profiler.offline.latency import run_threads
 from hadis_profiler.offline.notes import CalibrationBin
 from hadis_profiler.offline.prompts import Split
@@ -42,7 +43,7 @@ Flags = NDArray[np.bool_]
 FOLDER = "discriminator"
 TIMED_BATCH = 8
 _VOCABULARY = 4000
-_BATCH = 96
+_RATE = 2e-3
 _CHANNELS = {32: (32, 64, 96), 64: (32, 64, 96, 96), 128: (32, 64, 96, 96, 96)}
 _BINS = 10
 
@@ -94,13 +95,14 @@ def train(
     path, folder = run.work / "discriminator.json", run.work / FOLDER
     if store.load(path, made_from) is None or not (folder / "model.safetensors").exists():
         torch.manual_seed(run.spec.seed)
-        network = untrained(run, prompts, features).to(device)
+        told = telling(features.by_tier)
+        network = untrained(run, prompts, told.shape[-1]).to(device)
         rounds = run.spec.discriminator.rounds
         if isinstance(network, ExpectedDiscriminator):
-            train, calibrate = (
-                _seen(run, network, prompts, features, good, part) for part in (split.train, split.calibrate)
+            trained_on, held_out = (
+                seen(run, network, prompts, told, good, part) for part in (split.train, split.calibrate)
             )
-            expected_training.fit(network, train, calibrate, rounds, progress)
+            expected_training.fit(network, trained_on, held_out, rounds, progress)
         else:
             _fit(network, _examples(run, network, prompts, good, split.train), rounds, progress)
             _calibrate(network, _examples(run, network, prompts, good, split.calibrate))
@@ -137,8 +139,8 @@ def calibration(confidence: Array, good: Flags) -> tuple[CalibrationBin, ...]:
     )
 
 
-def untrained(run: Run, prompts: Sequence[str], features: ImageFeatures | None = None) -> Discriminator:
-    """Return the network that a spec names, for prompts and features as these.
+def untrained(run: Run, prompts: Sequence[str], features: int = 1) -> Discriminator:
+    """Return the network that a spec names, for prompts as these and so many features of a scorer that tell.
 
     Raises SpecError where what it reads by cannot be loaded.
     """
@@ -151,39 +153,11 @@ def untrained(run: Run, prompts: Sequence[str], features: ImageFeatures | None =
     try:
         if spec.clip:
             return ClipDiscriminator.of(source, ClipConfig())
-        told = 1 if features is None else int(expected_training.telling(features.by_tier).sum())
         channels = _CHANNELS[spec.image_size][:-1]
-        return ExpectedDiscriminator(ExpectedConfig(told, spec.image_size, channels), TextStates.of(source))
+        return ExpectedDiscriminator(ExpectedConfig(features, spec.image_size, channels), TextStates.of(source))
     except (OSError, ValueError) as error:
         field = "clip" if spec.clip else "textEncoder"
         raise SpecError(f"discriminator.{field}: {name} cannot be loaded: {explain(error)}") from None
-
-
-def _seen(
-    run: Run,
-    network: ExpectedDiscriminator,
-    prompts: Sequence[str],
-    features: ImageFeatures,
-    good: Flags,
-    which: NDArray[np.intp],
-) -> Seen:
-    """Return every tier's images of some prompts, with what the scorer saw in them."""
-    device = next(network.parameters()).device
-    told = features.by_tier[..., expected_training.telling(features.by_tier)][:, which]
-    pixels = [
-        torch.cat([network.inputs(list(read_images(run, tier, part.tolist())), [""])[0] for part in _parts(which)])
-        for tier in run.spec.tiers
-    ]
-    return Seen(
-        torch.stack(pixels).to(device),
-        torch.cat([network.text.read([prompts[i] for i in part]) for part in _parts(which)]).to(device),
-        torch.from_numpy(told).float().to(device),
-        torch.from_numpy(good[:, which]).float().to(device),
-    )
-
-
-def _parts(which: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    return np.array_split(which, max(1, len(which) // 256))
 
 
 def _examples(
@@ -193,7 +167,7 @@ def _examples(
     images: list[torch.Tensor] = []
     texts: list[torch.Tensor] = []
     for tier in run.spec.tiers[:-1]:
-        for part in _parts(which):
+        for part in in_parts(which):
             read = network.inputs(list(read_images(run, tier, part.tolist())), [prompts[i] for i in part])
             images.append(read[0])
             texts.append(read[1])
@@ -203,20 +177,12 @@ def _examples(
 
 
 def _fit(network: Discriminator, examples: _Examples, rounds: int, progress: Progress) -> None:
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.02)
-    steps = rounds * -(-len(examples.target) // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    task = progress.add_task("discriminator", total=steps)
+    def loss(part: torch.Tensor) -> torch.Tensor:
+        logits = network(examples.images[part], examples.texts[part])
+        return nn.functional.binary_cross_entropy_with_logits(logits, examples.target[part])
+
     network.train()
-    for _ in range(rounds):
-        for part in torch.randperm(len(examples.target)).split(_BATCH):
-            logits = network(examples.images[part], examples.texts[part])
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, examples.target[part])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            progress.advance(task)
+    descend(network.parameters(), loss, len(examples.target), rounds, _RATE, progress, "discriminator")
     network.eval()
 
 

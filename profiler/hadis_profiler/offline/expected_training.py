@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from hadis_worker.discriminator import ExpectedDiscriminator
+from hadis_worker.discriminator import ExpectedDiscriminator, pixels
 from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from hadis_profiler.offline.descent import descend
+from hadis_profiler.offline.images import in_parts, read_images
+from hadis_profiler.offline.spec import Run
+
 Array = NDArray[np.float64]
-_BATCH = 96
+_RATE = 3e-3
 _TEXT_ROUNDS = 4
 """Rounds over the words for each one over the images, which are that much dearer."""
 _VERDICT_STEPS = 400
@@ -35,10 +39,32 @@ class Seen:
     """1 for images that are good enough, else 0 (k, n)."""
 
 
-def telling(features: Array) -> NDArray[np.bool_]:
-    """Return which features (k, n, d) differ between a prompt's images; the others only repeat the prompt."""
+def telling(features: Array) -> Array:
+    """Return those of features (k, n, d) that differ between a prompt's images; the others only repeat the prompt."""
     within = features.std(0).mean(0)
-    return np.asarray(within > 1e-9 * max(1.0, float(within.max(initial=0.0))))
+    return np.asarray(features[..., within > 1e-9 * max(1.0, float(within.max(initial=0.0)))])
+
+
+def seen(
+    run: Run,
+    network: ExpectedDiscriminator,
+    prompts: Sequence[str],
+    features: Array,
+    good: NDArray[np.bool_],
+    which: NDArray[np.intp],
+) -> Seen:
+    """Return every tier's images of some prompts, with what the scorer saw in all (k, n, d), and which are good."""
+    device = next(network.parameters()).device
+    images = [
+        torch.cat([pixels(list(read_images(run, tier, part.tolist())), network.image_size) for part in in_parts(which)])
+        for tier in run.spec.tiers
+    ]
+    return Seen(
+        torch.stack(images).to(device),
+        torch.cat([network.text.read([prompts[i] for i in part]) for part in in_parts(which)]).to(device),
+        torch.from_numpy(features[:, which]).float().to(device),
+        torch.from_numpy(good[:, which]).float().to(device),
+    )
 
 
 def fit(network: ExpectedDiscriminator, train: Seen, calibrate: Seen, rounds: int, progress: Progress) -> None:
@@ -55,12 +81,13 @@ def fit(network: ExpectedDiscriminator, train: Seen, calibrate: Seen, rounds: in
 
 def _fit_trunk(network: ExpectedDiscriminator, train: Seen, rounds: int, progress: Progress) -> None:
     """Learn what the scorer sees in images, good and poor."""
-    pixels, target = train.pixels.flatten(0, 1), _scaled(network, train.features.flatten(0, 1))
+    images, target = train.pixels.flatten(0, 1), _scaled(network, train.features.flatten(0, 1))
 
     def loss(part: Tensor) -> Tensor:
-        return nn.functional.mse_loss(network.trunk(pixels[part]), target[part])
+        return nn.functional.mse_loss(network.trunk(images[part]), target[part])
 
-    _descend([network.trunk], loss, len(pixels), rounds, progress, "discriminator: images")
+    network.trunk.train()
+    descend(network.trunk.parameters(), loss, len(images), rounds, _RATE, progress, "discriminator: images")
 
 
 def _fit_words(network: ExpectedDiscriminator, train: Seen, rounds: int, progress: Progress) -> None:
@@ -74,8 +101,9 @@ def _fit_words(network: ExpectedDiscriminator, train: Seen, rounds: int, progres
     def loss(part: Tensor) -> Tensor:
         return nn.functional.mse_loss(network.expected(train.states[prompt[part]]), target[part])
 
-    parts = [network.norm, network.keys, network.values, network.guess, nn.ParameterList([network.queries])]
-    _descend(parts, loss, len(prompt), rounds, progress, "discriminator: words")
+    parts = nn.ModuleList([network.norm, network.keys, network.values, network.guess]).train()
+    parameters = [*parts.parameters(), network.queries]
+    descend(parameters, loss, len(prompt), rounds, _RATE, progress, "discriminator: words")
 
 
 def _fit_verdict(network: ExpectedDiscriminator, seen: Seen) -> None:
@@ -94,23 +122,3 @@ def _fit_verdict(network: ExpectedDiscriminator, seen: Seen) -> None:
 
 def _scaled(network: ExpectedDiscriminator, features: Tensor) -> Tensor:
     return (features - network.mean) / network.std
-
-
-def _descend(
-    parts: list[nn.Module], loss_of: Callable[[Tensor], Tensor], count: int, rounds: int, progress: Progress, what: str
-) -> None:
-    parameters = [parameter for part in parts for parameter in part.parameters()]
-    optimizer = torch.optim.AdamW(parameters, 2e-3, weight_decay=0.02)
-    steps = rounds * -(-count // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    task = progress.add_task(what, total=steps)
-    for part in parts:
-        part.train()
-    for _ in range(rounds):
-        for part_of_all in torch.randperm(count).split(_BATCH):
-            loss = loss_of(part_of_all)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            progress.advance(task)

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hadis.api.tier import TierSettings
 from hadis.protocol.worker import GenerateBatch, JobResult, WireJob
 from hadis_worker.batches import BatchEngine
 from hadis_worker.engine import Engine
 from hadis_worker.errors import EngineUnavailable
 from hadis_worker.loading.tiers import load_painter
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from rich.progress import Progress
 
@@ -25,6 +27,7 @@ from hadis_profiler.offline.engines import as_tier, remote_engine
 from hadis_profiler.offline.spec import Run, SpecError
 
 _SETTINGS = "settings.json"
+_READ_AT_ONCE = 256
 _FILTERED = "filtered.json"
 """In a tier's folder: the numbers of the prompts whose image was filtered."""
 _MOST_FILTERED = 0.1
@@ -121,6 +124,11 @@ def read_images(run: Run, tier: TierSettings, indices: Sequence[int]) -> Iterato
                 yield image.convert("RGB")
         except OSError as error:
             raise ImageError(f"{path}: {error}; delete it and run `hadis profile images` again") from None
+
+
+def in_parts(indices: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Return indices of prompts in parts whose images are in memory together while they are read."""
+    return np.array_split(indices, max(1, len(indices) // _READ_AT_ONCE))
 
 
 def path_of(folder: Path, i: int) -> Path:
