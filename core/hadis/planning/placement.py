@@ -144,10 +144,11 @@ class Dedicated(Placement):
         ):
             share, service = shares[rows, None, None], seconds[rows][:, None, :]
             given = slots[rows, None, None]
-            counts = np.where(given > 0, given, gpu_counts)
+            counts = np.where(given > 0, given, gpu_counts) if given.any() else gpu_counts
             with np.errstate(divide="ignore", invalid="ignore"):
                 util = demand_rps * share * service / (counts * table.batches)
-            wait = wait_quantile_s(np.nan_to_num(util, nan=np.inf), counts, service, 0.0, tail)
+            util[np.isnan(util)] = np.inf
+            wait = wait_quantile_s(util, counts, service, 0.0, tail)
             longest_s = longest[rows][:, None, :] if table.mixed else service
             latencies.append(np.where(share > 0, longest_s + wait, 0.0))
         return latencies[0], latencies[1]
