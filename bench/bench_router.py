@@ -3,6 +3,9 @@
 Workers answer at once with 64 KB images; prompts are distinct. Beside the router, in the same run and with the same
 client, a bare FastAPI + aiohttp proxy without queue or difficulty, and LitServe where it is installed
 (`pip install '.[bench]'`). Servers are pinned to core 0; the client and the stand-in workers share core 1.
+
+Figures of two moments say little of each other where a machine has other work. So proxy and router run by turns: the
+table has the medians of their runs, and below it are the ratios of runs that followed each other.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import aiohttp
@@ -43,12 +47,22 @@ PATHS = {ROUTER: "/v1/images/generations", PROXY: "/v1/images/generations", LITS
 
 @dataclass(frozen=True)
 class Load:
-    """One run: requests/s reached, latencies in ms, and requests that failed."""
+    """One run: requests/s reached, the server's CPU per request and latencies in ms, and requests that failed."""
 
     rps: float
+    cpu_ms: float
     p50_ms: float
     p99_ms: float
     failed: int
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs: its row's name, its port, and its process number."""
+
+    name: str
+    port: int
+    pid: int
 
 
 def serve_stub() -> None:
@@ -128,61 +142,98 @@ async def send(session: aiohttp.ClientSession, port: int, prompt: str) -> float 
         return None
 
 
-async def load(port: int, prompts: list[str], requests: int, rps: float | None) -> Load:
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds that a process and its children have used."""
+    every = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return sum(sum(each.cpu_times()[:2]) for each in every)
+
+
+def load(server: Server, prompts: Iterator[str], requests: int, rps: float | None = None) -> Load:
     """Send requests: as fast as CLIENTS connections go, or at a rate with Poisson arrivals."""
+    before_s, began = cpu_s(server.pid), time.perf_counter()
+    answers_ms = asyncio.run(send_all(server.port, prompts, requests, rps))
+    took, used_s = time.perf_counter() - began, cpu_s(server.pid) - before_s
+    good = [ms for ms in answers_ms if ms is not None]
+    cuts = statistics.quantiles(good, n=100) if len(good) > 1 else [float("nan")] * 99
+    return Load(len(good) / took, used_s / requests * 1e3, cuts[49], cuts[98], requests - len(good))
+
+
+async def send_all(port: int, prompts: Iterator[str], requests: int, rps: float | None) -> list[float | None]:
+    """Return what `send` says of each request."""
     rng, answers_ms = random.Random(1), list[float | None]()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(30)) as session:
-        began = time.perf_counter()
         if rps is None:
             left = iter(range(requests))
 
             async def client() -> None:
-                for i in left:
-                    answers_ms.append(await send(session, port, prompts[i % len(prompts)]))
+                for _ in left:
+                    answers_ms.append(await send(session, port, next(prompts)))
 
             await asyncio.gather(*(client() for _ in range(CLIENTS)))
         else:
             loop, at = asyncio.get_running_loop(), 0.0
             start = loop.time()
 
-            async def one(i: int) -> None:
-                answers_ms.append(await send(session, port, prompts[i % len(prompts)]))
+            async def one() -> None:
+                answers_ms.append(await send(session, port, next(prompts)))
 
             async with asyncio.TaskGroup() as group:
-                for i in range(requests):
+                for _ in range(requests):
                     at += rng.expovariate(rps)
                     await asyncio.sleep(max(0.0, start + at - loop.time()))
-                    group.create_task(one(i))
-        took = time.perf_counter() - began
-    good = [ms for ms in answers_ms if ms is not None]
-    cuts = statistics.quantiles(good, n=100) if len(good) > 1 else [float("nan")] * 99
-    return Load(len(good) / took, cuts[49], cuts[98], len(answers_ms) - len(good))
+                    group.create_task(one())
+    return answers_ms
 
 
-async def wait_until_it_answers(port: int, prompts: list[str]) -> None:
+async def wait_until_it_answers(port: int, prompts: Iterator[str]) -> None:
     """Wait for the first good answer."""
     async with asyncio.timeout(60), aiohttp.ClientSession() as session:
-        while await send(session, port, prompts[0]) is None:  # noqa: ASYNC110 (another process is waited for)
+        while await send(session, port, next(prompts)) is None:  # noqa: ASYNC110 (another process is waited for)
             await asyncio.sleep(0.2)
 
 
-def measure(name: str, port: int, prompts: list[str], requests: int, rate: float) -> str:
-    """Return a row of the table for a server that runs."""
-    asyncio.run(wait_until_it_answers(port, prompts))
-    asyncio.run(load(port, prompts, min(2000, requests), None))
-    full = asyncio.run(load(port, prompts, requests, None))
-    half = asyncio.run(load(port, prompts, int(min(requests, 30 * rate)), rate))
-    return (
-        f"| {name} | {full.rps:.0f} | {full.p99_ms:.1f} | {half.p50_ms:.1f} | {half.p99_ms:.1f} | "
-        f"{full.failed + half.failed} |"
+def warm_up(server: Server, prompts: Iterator[str], requests: int) -> None:
+    """Wait for a server, and let it meet most words once."""
+    asyncio.run(wait_until_it_answers(server.port, prompts))
+    load(server, prompts, min(2000, requests))
+
+
+def row(server: Server, full: Sequence[Load], prompts: Iterator[str], rate: float) -> str:
+    """Return a row of the table: the medians of its runs at full speed, and the latencies at a rate."""
+    rps, cpu_ms = statistics.median(each.rps for each in full), statistics.median(each.cpu_ms for each in full)
+    p99_ms = statistics.median(each.p99_ms for each in full)
+    half = load(server, prompts, int(20 * rate), rate)
+    failed = half.failed + sum(each.failed for each in full)
+    cells = f"{rps:.0f}", f"{cpu_ms:.2f}", f"{p99_ms:.1f}", f"{half.p50_ms:.1f}", f"{half.p99_ms:.1f}", str(failed)
+    return f"| {server.name} | {' | '.join(cells)} |"
+
+
+def compare(
+    proxy: Server, ours: Server, prompts: Iterator[str], requests: int, pairs: int, rate: float
+) -> Iterator[str]:
+    """Yield a row of each of two servers that run by turns, and their ratios."""
+    for server in (proxy, ours):
+        warm_up(server, prompts, requests)
+    runs = [(load(proxy, prompts, requests), load(ours, prompts, requests)) for _ in range(pairs)]
+    yield row(proxy, [run for run, _ in runs], prompts, rate)
+    yield row(ours, [run for _, run in runs], prompts, rate)
+    speeds, costs = [b.rps / a.rps for a, b in runs], [b.cpu_ms / a.cpu_ms for a, b in runs]
+    yield (
+        f"\nThe router through the bare proxy, median (least to most) of {pairs} pairs of runs: requests/s "
+        f"{_spread(speeds)}, CPU per request {_spread(costs)}."
     )
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def main() -> None:
     """Print the table, then the router's memory before and after many requests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=6000, help="requests of each run at full speed")
+    parser.add_argument("--requests", type=int, default=3000, help="requests of each run at full speed")
+    parser.add_argument("--pairs", type=int, default=5, help="runs at full speed of each server")
     parser.add_argument("--memory-requests", type=int, default=60_000, help="requests of the memory run; 0: none")
     parser.add_argument("--rate", type=float, default=250.0, help="requests/s of the latency run")
     parser.add_argument("--serve", choices=["stub", "proxy"], help=argparse.SUPPRESS)
@@ -192,30 +243,33 @@ def main() -> None:
         return
     os.sched_setaffinity(0, {1})
     rng = random.Random(0)
-    prompts = [f"{random_scene(rng)}, number {i}" for i in range(PROMPTS)]
+    prompts = cycle([f"{random_scene(rng)}, number {i}" for i in range(PROMPTS)])
     me, n = str(Path(__file__)), options.requests
     print(
-        f"| server on one core | requests/s | p99 ms at full speed | p50 ms at {options.rate:g}/s | p99 ms | failed |"
+        "| server on one core | requests/s | server CPU ms per request | p99 ms at full speed | "
+        f"p50 ms at {options.rate:g}/s | p99 ms | failed |"
     )
-    print("|---|---|---|---|---|---|", flush=True)
+    print("|---|---|---|---|---|---|---|", flush=True)
     with process(1, me, "--serve", "stub"):
-        with process(0, me, "--serve", "proxy"):
-            print(measure("bare FastAPI + aiohttp proxy", PROXY, prompts, n, options.rate), flush=True)
         if importlib.util.find_spec("litserve"):
-            with process(0, str(Path(__file__).with_name("litserve_app.py")), str(LITSERVE)):
-                print(measure("LitServe", LITSERVE, prompts, n, options.rate), flush=True)
-        with router() as pid:
-            print(measure("HADIS router", ROUTER, prompts, n, options.rate), flush=True)
+            with process(0, str(Path(__file__).with_name("litserve_app.py")), str(LITSERVE)) as pid:
+                litserve = Server("LitServe", LITSERVE, pid)
+                warm_up(litserve, prompts, n)
+                print(row(litserve, [load(litserve, prompts, n)], prompts, options.rate), flush=True)
+        with process(0, me, "--serve", "proxy") as proxy_pid, router() as pid:
+            proxy, ours = Server("bare FastAPI + aiohttp proxy", PROXY, proxy_pid), Server("HADIS router", ROUTER, pid)
+            for line in compare(proxy, ours, prompts, n, options.pairs, options.rate):
+                print(line, flush=True)
             if options.memory_requests:
-                memory(pid, prompts, options.memory_requests)
+                memory(ours, prompts, options.memory_requests)
 
 
-def memory(pid: int, prompts: list[str], requests: int) -> None:
-    """Print the router's memory at six moments of a long run."""
-    told = [psutil.Process(pid).memory_info().rss / 2**20]
+def memory(server: Server, prompts: Iterator[str], requests: int) -> None:
+    """Print a server's memory at six moments of a long run."""
+    told = [psutil.Process(server.pid).memory_info().rss / 2**20]
     for _ in range(6):
-        asyncio.run(load(ROUTER, prompts, requests // 6, None))
-        told.append(psutil.Process(pid).memory_info().rss / 2**20)
+        load(server, prompts, requests // 6)
+        told.append(psutil.Process(server.pid).memory_info().rss / 2**20)
     print(f"\nMemory of the router, MiB, at every {requests // 6} requests: {', '.join(f'{m:.0f}' for m in told)}")
 
 

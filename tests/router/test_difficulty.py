@@ -12,6 +12,7 @@ from hadis.cli.scenes import random_scene
 from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns, spearman
 from hadis_router.difficulty.features import FEATURES, tagger
 from hadis_router.difficulty.scorer import LONG_CHARACTERS, DifficultyScorer
+from hadis_router.difficulty.tagger import Tagger
 from HanTa.HanoverTagger import HanoverTagger
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,6 +57,14 @@ WORDS = ("A", "red", "the", "circle", "is", "painted", "Paris", "running", "quic
 @given(st.lists(st.sampled_from(WORDS) | st.text("abcdeABC7é-'", min_size=1, max_size=9), min_size=1, max_size=40))
 def test_words_are_tagged_as_hanta_tags_them(words: list[str]) -> None:
     assert tagger().tags(words) == HANTA.tag_sent(words, taglevel=0)
+
+
+def test_what_is_not_remembered_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["A", "red", "circle", "saw", "the", "running", "of", "quickly", "painted", "Paris"]
+    tagger().tags(words)
+    monkeypatch.setattr("hadis_router.difficulty.tagger._STATES", 1)
+    for more in (words, words[::-1], [*words[5:], *words]):
+        assert Tagger().tags(more) == tagger().tags(more) == HANTA.tag_sent(more, taglevel=0)
 
 
 @pytest.mark.parametrize(

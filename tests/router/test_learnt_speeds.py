@@ -118,6 +118,51 @@ def test_what_few_busy_workers_tell_stays_within_what_was_seen(ratio: float) -> 
     assert speeds.tier_ratio("heavy", 4) * speeds.worker_ratio("w0") == pytest.approx(ratio, rel=0.4)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_means_that_are_worked_out_now_and_then_are_those_of_every_batch(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(seed)
+    pace = {worker: draw.choice([1.0, 1.0, 3.0]) for worker in WORKERS}
+    batches = [
+        (worker, draw.choice(["light", "heavy"]), draw.choice([1, 2, 4]), pace[worker] * draw.lognormvariate(0, 0.2))
+        for worker in draw.choices(WORKERS, k=500)
+    ]
+    now_and_then, every_time = Speeds(), Speeds()
+    for batch in batches:
+        now_and_then.learn(*batch)
+    monkeypatch.setattr("hadis_router.dispatch.speeds._NEWS", 0)
+    for batch in batches:
+        every_time.learn(*batch)
+    for worker in WORKERS:
+        assert now_and_then.worker_ratio(worker) == pytest.approx(every_time.worker_ratio(worker), rel=0.1)
+    for tier in ("light", "heavy"):
+        assert now_and_then.tier_ratio(tier, 4) == pytest.approx(every_time.tier_ratio(tier, 4), rel=0.1)
+
+
+def test_a_workers_first_batch_and_a_change_say_something_at_once() -> None:
+    speeds = Speeds()
+    learn(speeds, 200)
+    speeds.learn("new", "heavy", 4, 4.0)
+    assert speeds.worker_ratio("new") > 1.5
+    before = speeds.tier_ratio("heavy", 4)
+    learn(speeds, 3, 4.0)  # as many as the test for a change needs
+    assert speeds.tier_ratio("heavy", 4) > 2 * before
+
+
+@pytest.mark.parametrize("told", [1, 2, 3])
+def test_what_a_worker_that_is_gone_told_last_is_forgotten_with_it(told: int) -> None:
+    speeds = Speeds()
+    learn(speeds, 200)
+    for _ in range(told):
+        speeds.learn("w0", "heavy", 4, 1.0)
+    speeds.keep(set(WORKERS) - {"w0"})
+    for _ in range(8):
+        speeds.learn("w1", "heavy", 4, 1.0)
+    assert speeds.worker_ratio("w0") == 1
+    assert speeds.tier_ratio("heavy", 4) == pytest.approx(1, rel=0.1)
+
+
 @pytest.mark.parametrize("pace", [1.5, 4.0])
 def test_an_endpoint_that_gets_slower_says_nothing_of_the_workers_beside_it(pace: float) -> None:
     speeds, draw = Speeds({"endpoint"}), random.Random(2)

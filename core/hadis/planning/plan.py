@@ -64,7 +64,10 @@ class Plan:
 
     def tier(self, name: str) -> TierPlan | None:
         """Return the part for one tier, if the plan uses it."""
-        return next((tier for tier in self.tiers if tier.tier == name), None)
+        for tier in self.tiers:
+            if tier.tier == name:
+                return tier
+        return None
 
     def numbered(self, generation: int) -> Plan:
         """Return the same plan with a generation."""

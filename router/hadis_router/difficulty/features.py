@@ -98,8 +98,14 @@ def _zipf(word: str) -> float:
 
 def _evidence(words: list[str]) -> float:
     """Return how much words speak for English, each once: below 0, they speak against it."""
-    named = dict.fromkeys(word for word in words if word.isalpha() and word != EMOJI_WORD)  # numbers are in no language
-    return sum(max(0.0 if w.lower() in _FUNCTION_WORDS else _zipf(w), _LEAST_ZIPF) - _ENGLISH_ZIPF for w in named)
+    return sum(map(_evidence_of, dict.fromkeys(words)))
+
+
+@lru_cache(50_000)
+def _evidence_of(word: str) -> float:
+    if not word.isalpha() or word == EMOJI_WORD:
+        return 0.0  # numbers are in no language
+    return max(0.0 if word.lower() in _FUNCTION_WORDS else _zipf(word), _LEAST_ZIPF) - _ENGLISH_ZIPF
 
 
 def _by_language(prompt: str) -> tuple[list[str], float]:

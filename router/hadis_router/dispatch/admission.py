@@ -37,7 +37,7 @@ def check_share(jobs: Sequence[Job], outlook: Outlook, shares: FairShares, queue
         return
     tier = job.forced_tier or (plan.light if job.may_go_to(plan.light) else plan.heavy)
     tier = outlook.cheapest(job, tier)
-    image_s = outlook.first_image_s(job, tier)
+    image_s = outlook.image_s(tier, job.params.size)
     shares.ask(job.client, len(jobs) * image_s, outlook.now)
     waiting_s = outlook.unmade_s(job.client)
     if len(shares) < 2 or not waiting_s:

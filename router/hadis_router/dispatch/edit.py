@@ -43,4 +43,5 @@ def batch_of(tier: str, jobs: Sequence[tuple[WireJob, EditInputs | None]], discr
         return job.model_copy(update={"edit": WireEdit(images=images, mask=mask, strength=edit.strength)})
 
     wired = tuple(wire(job, edit) for job, edit in jobs)
-    return GenerateBatch(tier=tier, jobs=wired, discriminate=discriminate).with_inputs(tuple(inputs))
+    batch = GenerateBatch(tier=tier, jobs=wired, discriminate=discriminate)
+    return batch.with_inputs(tuple(inputs)) if inputs else batch

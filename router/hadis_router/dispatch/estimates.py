@@ -50,8 +50,6 @@ class Estimates:
         """Learn from a batch that took `seconds`; what is learnt of one image size is believed of all."""
         ratio = seconds / self._profiled_s(tier, batch, discriminated, image_size)
         self._speeds.learn(worker, tier, batch, min(_MOST, max(_LEAST, ratio)))
-        if tier in self._profile.local_tiers:
-            self._guessed.update(filter(self._is_guess, self._profile.local_tiers))
 
     def _is_guess(self, tier: str) -> bool:
         """Return whether a tier never ran, and is taken not to be as profiled, after its kin."""
@@ -108,6 +106,7 @@ class Estimates:
         by what the profile says, and never begun by what is guessed, would never run. A guess that says no more than
         the profile is not told: it would pass for something that was learnt.
         """
+        self._guessed.update(filter(self._is_guess, self._profile.local_tiers))
         ran = {tier for tier in self._profile.tiers if self._speeds.batches(tier)} | self._guessed
         return {
             tier: {size: self._speeds.tier_ratio(tier, size) for size in self._profile.batch_sizes(tier)}

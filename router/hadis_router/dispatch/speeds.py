@@ -35,6 +35,10 @@ _ALLOWANCE = 0.2
 """Half of the least change that is looked for, in logarithms (Montgomery, "Statistical Quality Control", 9.1)."""
 _SLOWER, _FASTER = 1.3, 4.0
 """Sums at which a slow-down and a speed-up are believed."""
+_NEWS = 8
+"""Batches that must be new before means are worked out anew, which costs more than all else of a batch. Where windows
+are not full they are fewer, by as much.
+"""
 _KIN = 1.0
 """Batches, of the very size that is asked for, that the other tiers count as."""
 
@@ -79,9 +83,15 @@ class _Window:
     """The last ratios of something, and the two CUSUMs on them."""
 
     def __init__(self, length: int) -> None:
+        self._length = length
         self.seen: deque[_Seen] = deque(maxlen=length)
         self._up, self._down = 0.0, 0.0
         self._rising, self._falling = 0, 0
+
+    @property
+    def fill(self) -> float:
+        """The share of it that is full."""
+        return len(self.seen) / self._length
 
     def add(self, seen: _Seen, expected: float) -> None:
         """Take one; `expected` is the ratio that was foreseen for it."""
@@ -118,22 +128,35 @@ class Speeds:
         self._cache: dict[tuple[str, int], float] = {}
         self._sums: dict[str, _Sums] = {}
         self._worker_ratios: dict[str, float] = {}
+        self._ran: list[str] = []
+        """The workers of the batches that nothing was made of yet."""
 
     def learn(self, worker: str, tier: str, batch: int, ratio: float) -> None:
         """Take a batch that took `ratio` (over 0) times the profile's time."""
         seen = _Seen(worker, tier, batch, ratio)
-        of_tier, of_worker = self.tier_ratio(tier, batch), self.worker_ratio(worker)
-        self._tiers.setdefault(tier, _Window(_TIER_WINDOW)).add(seen, of_tier * of_worker)
-        self._workers.setdefault(worker, _Window(_WORKER_WINDOW)).add(seen, of_tier * of_worker)
-        pool = self._join({each.tier for each in self._workers[worker].seen})
-        self._cache.clear()
-        self._worker_ratios.clear()
-        self._sums.pop(tier, None)
-        level = self._level(pool)
-        self._worker_levels[worker] = level * self._mean_of_worker(worker, self._middles.get(pool, level) / level)
-        rising = sorted(each for name, each in self._worker_levels.items() if self._pool_of(name) == pool)
-        # The lower middle: of two workers, the fast one is as the profile says.
-        self._middles[pool] = rising[(len(rising) - 1) // 2]
+        expected = self.tier_ratio(tier, batch) * self.worker_ratio(worker)
+        of_tier = self._tiers.setdefault(tier, _Window(_TIER_WINDOW))
+        of_worker = self._workers.setdefault(worker, _Window(_WORKER_WINDOW))
+        of_tier.add(seen, expected)
+        of_worker.add(seen, expected)
+        self._ran.append(worker)
+        joined = self._join({each.tier for each in of_worker.seen})
+        if joined or len(self._ran) >= _NEWS * min(of_tier.fill, of_worker.fill):
+            self._follow()
+
+    def _follow(self) -> None:
+        """Work out anew what the batches say of their tiers and of the workers that ran."""
+        self._forget_means()
+        ran = dict.fromkeys(self._ran)
+        self._ran.clear()
+        for worker in ran:
+            pool = self._pool_of(worker)
+            level = self._level(pool)
+            self._worker_levels[worker] = level * self._mean_of_worker(worker, self._middles.get(pool, level) / level)
+        for pool in {self._pool_of(worker) for worker in ran}:
+            rising = sorted(each for name, each in self._worker_levels.items() if self._pool_of(name) == pool)
+            # The lower middle: of two workers, the fast one is as the profile says.
+            self._middles[pool] = rising[(len(rising) - 1) // 2]
         self._forget_means()
 
     def keep(self, workers: set[str]) -> None:
@@ -148,6 +171,7 @@ class Speeds:
             )
         for worker in gone:
             del self._workers[worker], self._worker_levels[worker]
+        self._ran = [worker for worker in self._ran if worker in workers]
         self._forget_means()
 
     def knows(self, worker: str) -> bool:
@@ -177,13 +201,15 @@ class Speeds:
             self._worker_ratios[worker] = ratio
         return ratio
 
-    def _join(self, tiers: set[str]) -> int:
-        """Make one pool of the tiers that a worker has run, and return it."""
-        pools = {self._pools[tier] for tier in tiers if tier in self._pools}
-        pool = min(pools, default=len(self._pools))
+    def _join(self, tiers: set[str]) -> bool:
+        """Make one pool of the tiers that a worker has run; return whether they were not yet."""
+        pools = {self._pools.get(tier) for tier in tiers}
+        if len(pools) == 1 and None not in pools:
+            return False
+        pool = min((each for each in pools if each is not None), default=len(self._pools))
         for tier in [*tiers, *(tier for tier, each in self._pools.items() if each in pools)]:
             self._pools[tier] = pool
-        return pool
+        return True
 
     def _pool_of(self, worker: str) -> int:
         return self._pools[self._workers[worker].seen[-1].tier]
@@ -193,8 +219,10 @@ class Speeds:
 
     def _kin(self, tier: str) -> list[str]:
         """Return the tiers that a tier takes after: all, for one that has not run, as its workers are not known."""
-        known = self._tiers_of(self._pools[tier]) if tier in self._pools else list(self._tiers)
-        return [other for other in known if other != tier and not {other, tier} & set(self._alone)]
+        if tier in self._alone:
+            return []
+        known = self._tiers_of(self._pools[tier]) if tier in self._pools else self._tiers
+        return [other for other in known if other != tier and other not in self._alone]
 
     def _sums_of(self, tier: str) -> _Sums:
         """Return the sums of the ratios of a tier's batches, freed of their workers'."""

@@ -95,9 +95,11 @@ class AccessControl:
     def limits_of(self, client: str) -> ClientLimits:
         """Return what a client may do."""
         key, of_all = self.keys.limits_of(client) if self.keys else None, self.spec.limits
+        if key is None:
+            return of_all
         return ClientLimits(
-            requests_per_minute=(key and key.requests_per_minute) or of_all.requests_per_minute,
-            images_in_flight=(key and key.images_in_flight) or of_all.images_in_flight,
+            requests_per_minute=key.requests_per_minute or of_all.requests_per_minute,
+            images_in_flight=key.images_in_flight or of_all.images_in_flight,
         )
 
     def _is_open(self, path: str, headers: Mapping[str, str], host: str | None) -> bool:

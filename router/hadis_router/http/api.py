@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 from hadis.protocol.router_status import RouterStatus
 from starlette.responses import JSONResponse
 
@@ -66,29 +68,46 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/v1/images/generations", openapi_extra=_SCHEMA, responses=IMAGES | JOB | errors(ERRORS))
+class _AsItIs(APIRoute):
+    """A route whose endpoint takes nothing but the request: FastAPI has nothing of it to solve and to check."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the endpoint itself."""
+        return self.endpoint
+
+
 async def generate(request: Request) -> Response:
     """Make images from a prompt (OpenAI's images API)."""
     gateway = gateway_of(request)
     if gateway.draining:
         raise refusals.stopping()
     arrived = asyncio.get_running_loop().time() - age_s(request)
-    with gateway.reading():
+    with gateway.reading:
         content = await read_body(request, gateway.max_body_bytes)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
     if prefers_job(request.headers):
         return await accept(request, content, arrived)
-    with gateway.reading():
+    with gateway.reading:
         body = read_request(content, gateway.strict)
     return await respond(gateway, request, body, arrived)
+
+
+router.add_api_route(
+    "/v1/images/generations",
+    generate,
+    methods=["POST"],
+    openapi_extra=_SCHEMA,
+    responses=IMAGES | JOB | errors(ERRORS),
+    route_class_override=_AsItIs,
+)
 
 
 async def respond(gateway: Gateway, request: Request, body: GenerateRequest, arrived: float) -> Response:
     """Return the answer to a request that was read; raise ServeError. `arrived` is loop time."""
     visitor, request_id = visitor_of(request), request_id_of(request)
     batch = visitor.batch
-    with gateway.reading():
+    with gateway.reading:
         base_url = base_of_links(request, body)
     body = gateway.models.with_size_made(body)
     if not request.scope.get(RETRY):

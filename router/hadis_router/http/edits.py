@@ -84,7 +84,7 @@ async def _answer(kind: type[EditRequest], request: Request, body: HeldBody) -> 
         raise refusals.stopping()
     arrived = asyncio.get_running_loop().time() - age_s(request)
     content_type = request.headers.get("content-type", "")
-    with gateway.reading():
+    with gateway.reading:
         if content_type.partition(";")[0].strip().lower() not in (_FORM, _JSON):
             raise ServeError(415, "invalid_content_type", f"content-type is {content_type!r}; send {_FORM} or {_JSON}")
     read = await _read(kind, request, body, content_type, arrived)
@@ -100,9 +100,9 @@ async def _read(
 ) -> _Request | Response:
     """Return the request, or the answer of the router that it was forwarded to; keeps nothing else of the body."""
     gateway = gateway_of(request)
-    with gateway.reading():
+    with gateway.reading:
         content = await body.read(request)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
-    with gateway.reading():
+    with gateway.reading:
         return await asyncio.to_thread(read_edit, kind, content_type, content, gateway.strict)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TypeVar
@@ -70,6 +69,8 @@ class Gateway:
         self.peer_client = PeerClient(max(self.slo_s, dispatcher.first_worker.hold_s or 0.0), secret)
         self.access, self.use = access, ClientUse(access.limits_of)
         self.retries, self.refusal_pace = Retries(), RefusalPace()
+        self.reading = _Reading(self.refused)
+        """Entered to read a request."""
         self.state = RunState(plan=None, workers=())
         self.draining = False
         self.new_trace: Callable[[float], JobTrace] = no_trace
@@ -127,18 +128,6 @@ class Gateway:
         now = asyncio.get_running_loop().time()
         self.dispatcher.recent.add(EndedJob(now, error.outcome, error.code, 0.0, in_time=False), count)
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Count a request whose body is refused, or does not come whole, as one image: it has no jobs yet."""
-        try:
-            yield
-        except ClientDisconnect:
-            self.refused(refusals.body_unfinished(), 1)
-            raise
-        except ServeError as error:
-            self.refused(error, 1)
-            raise
-
     async def jobs(
         self, request: GenerateRequest, client: str, arrived: float, request_id: str, *, batch: bool = False
     ) -> list[Job]:
@@ -168,7 +157,7 @@ class Gateway:
             seed = secrets.randbits(_SEED_BITS)
         return [
             Job(
-                id=uuid.uuid4().hex,
+                id=secrets.token_hex(16),
                 params=image_params(request, size, seed, i),
                 arrived=arrived,
                 deadline=deadline,
@@ -249,6 +238,22 @@ class Gateway:
         finally:
             self.cancel(jobs)
         raise refusals.client_gone()
+
+
+class _Reading:
+    """Counts a request whose body is refused, or does not come whole, as one image: it has no jobs yet."""
+
+    def __init__(self, refused: Callable[[ServeError, int], None]) -> None:
+        self._refused = refused
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ClientDisconnect):
+            self._refused(refusals.body_unfinished(), 1)
+        elif isinstance(error, ServeError):
+            self._refused(error, 1)
 
 
 @contextlib.contextmanager

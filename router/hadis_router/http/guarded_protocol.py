@@ -11,7 +11,7 @@ try again: a connection that is closed at once looks like a router that died. Pr
 from __future__ import annotations
 
 import asyncio
-import uuid
+import secrets
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -184,7 +184,7 @@ class GuardedProtocol(HalfCloseProtocol):
             answering = self._phase is _Phase.BODY
         if not answering:
             answer = error_response(error)
-            answer.headers[REQUEST_ID] = uuid.uuid4().hex
+            answer.headers[REQUEST_ID] = secrets.token_hex(16)
             lines = [STATUS_LINE[error.status], *(b"%s: %s\r\n" % header for header in answer.raw_headers)]
             self.transport.write(b"".join(lines) + b"connection: close\r\n\r\n" + bytes(answer.body))
         self.transport.close()

@@ -32,7 +32,7 @@ async def accept(request: Request, content: bytes, arrived: float) -> Response:
     """Return the answer to a request that becomes a job; `content` is its body, `arrived` loop time."""
     jobs: Jobs = request.app.state.jobs
     gateway: Gateway = request.app.state.gateway
-    with gateway.reading():
+    with gateway.reading:
         body = gateway.models.with_size_made(validated(JobRequest, read_fields(content), gateway.strict))
         base_url = public_url(request)
     visitor, key = visitor_of(request), request.headers.get("idempotency-key")

@@ -40,7 +40,7 @@ async def create(request: Request) -> Response:
     if gateway.draining:
         raise refusals.stopping()
     arrived = asyncio.get_running_loop().time() - age_s(request)
-    with gateway.reading():
+    with gateway.reading:
         content = await read_body(request, gateway.max_body_bytes)
     return await forward(gateway, request, content, arrived) or await accept(request, content, arrived)
 
