@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis.planning.speeds import Ratios
 from hadis.protocol.run_state import WorkerAddress
 
 from hadis_router.dispatch import refusals
@@ -109,8 +110,12 @@ class Dispatcher:
             return 0.0
         return asyncio.get_running_loop().time() - max(self._asked_at, self._endings.last_at)
 
+    def start_from(self, ratios: Ratios) -> None:
+        """Take how long batches took through the profile's times before this router knew any: see `Estimates`."""
+        self._estimates.start_from(ratios)
+
     def forget_speeds(self) -> None:
-        """Forget what was learnt of how long batches take."""
+        """Forget what was learnt here of how long batches take."""
         self._estimates.forget()
 
     @property
