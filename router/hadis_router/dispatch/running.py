@@ -197,7 +197,7 @@ class Runner:
         """See to the worker of a cancelled batch. Until it is at its next step, it will say that it is busy."""
         worker, now = batch.worker, asyncio.get_running_loop().time()
         elapsed_s = now - batch.began
-        worker.stopped(now, worker.step_s(self._estimates.step_s(batch.tier, batch.expected_s)))
+        worker.stopped(worker.step_s(self._estimates.step_s(batch.tier, batch.expected_s)))
         # That it might never have ended is no reason to know nothing of it.
         self._learn_at_least(batch, now)
         if worker.progress is None and elapsed_s > batch.expected_s:

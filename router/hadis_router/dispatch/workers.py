@@ -16,8 +16,8 @@ _OVERRUN = 0.1
 _BUSY_BACKOFF_S, _LONGEST_BUSY_BACKOFF_S = 0.05, 1.0
 """A worker that says it is busy works for another router, which is about to stop, or is still at a step of a cancelled
 batch: asked again soon, then less often."""
-_AFTER_STEP_S = 0.005
-"""From the end of a step to when a worker whose batch was cancelled is free."""
+_AFTER_STEP_S, _STEPS_AWAITED = 0.005, 3
+"""From the end of a step to when a worker whose batch was cancelled is free; and how many ends are waited for."""
 
 
 @dataclass(slots=True)
@@ -36,6 +36,8 @@ class RemoteWorker:
     """Of that batch; None until the worker has told that it took it."""
     told_at: float = 0.0
     """When (loop time) it told of it, or when the batch began."""
+    stopping_step: tuple[float, float] | None = None
+    """Of a batch that was cancelled, when (loop time) a step ended, and the seconds of one; None since a good batch."""
     backoff_until: float = 0.0
     """It is given nothing before (loop time)."""
     failures: int = 0
@@ -86,16 +88,20 @@ class RemoteWorker:
     def succeeded(self) -> None:
         """Trust it again."""
         self.failures = self.refusals = 0
+        self.stopping_step = None
+
+    def stopped(self, step_s: float) -> None:
+        """Note that its batch, a step of which takes so long, was cancelled: it may be at a step still."""
+        self.stopping_step = self.told_at, step_s
 
     def refused(self, now: float) -> None:
-        """Ask it again later: it is busy."""
+        """Ask it again later: it is busy; where a batch of it was cancelled, when the step that it is at is over."""
         self.refusals += 1
-        self.backoff_until = now + min(_LONGEST_BUSY_BACKOFF_S, _BUSY_BACKOFF_S * 2 ** min(self.refusals - 1, 10))
-
-    def stopped(self, now: float, step_s: float) -> None:
-        """Ask it again when the step that it is at, of a batch that was cancelled, should be over."""
-        steps = math.floor(max(0.0, now - self.told_at) / step_s) + 1 if step_s > 0 else 0
-        self.backoff_until = max(now, self.told_at + steps * step_s + _AFTER_STEP_S)
+        wait_s = min(_LONGEST_BUSY_BACKOFF_S, _BUSY_BACKOFF_S * 2 ** min(self.refusals - 1, 10))
+        if self.stopping_step is not None and self.refusals <= _STEPS_AWAITED:
+            ended_at, step_s = self.stopping_step
+            wait_s = step_s - (now - ended_at) % step_s + _AFTER_STEP_S
+        self.backoff_until = now + wait_s
 
     def failed(self, now: float) -> None:
         """Leave it alone for a while, twice as long each time."""
