@@ -49,6 +49,7 @@ bench: $(VENV)/installed ## time every room on this machine: writes bench/result
 	  echo; echo "## A flood"; echo; $(BIN)/python bench/bench_flood.py; \
 	  echo; echo "## Several routers"; echo; $(BIN)/python bench/bench_routers.py; \
 	  echo; echo "## Start"; echo; $(BIN)/python bench/bench_start.py; \
+	  echo; echo "## A busy machine"; echo; $(BIN)/python bench/bench_busy.py; \
 	  echo; echo "## Operator"; echo; $(BIN)/python bench/bench_operator.py; \
 	  echo; echo "## Profiler"; echo; $(BIN)/python bench/bench_quality.py; } > bench/results.draft
 	mv bench/results.draft bench/results.md

@@ -7,35 +7,32 @@ a folder with the public artifact's traces, prompt features and confidences.
 from __future__ import annotations
 
 import csv
-import math
-import statistics
+import random
 import sys
-from collections.abc import Iterator
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from disturbed import Scale, disturbed, routers
 from hadis.api.manifest import read_profile
 from hadis.api.tier import BatchLatency
 from hadis.planning.profile import Profile
-from hadis.planning.speeds import corrected
 from hadis.planning.tuning import Tuning
-from hadis_profiler.replay.disturbances import read_disturbances
-from hadis_profiler.replay.inputs import read_prompts
+from hadis_profiler.replay.inputs import drawn_prompts, read_prompts
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import POLICIES
 from hadis_profiler.replay.run import Inputs
+from replays import GPUS, PLAN_EVERY_S, Case, Replays, Section, slower
 
 TRACES = ("1to20", "1to32", "1to40", "1to64")
-GPUS, SEEDS = 16, (0, 1, 2)
+DISTURBED = ("1to20", "1to40")
+SEEDS = (0, 1, 2)
 DRAWS = ("random-mix", "proteus")
 """Policies that depend on the seed; the others are run once."""
-PROFILE = Path(__file__).parents[1] / "examples/paper/profile.yaml"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 DIFFSERVE = {"sdxl-lightning": "sdturbo", "sd35-large": "sdv15"}
 
-PLAN_EVERY_S = 1.0
-"""Period of our own control loop."""
 WITHOUT: dict[str, tuple[Tuning, float]] = {
     "hadis": (Tuning(), PLAN_EVERY_S),
     "without rows between the measured ones": (Tuning(refine=1), PLAN_EVERY_S),
@@ -45,97 +42,30 @@ WITHOUT: dict[str, tuple[Tuning, float]] = {
 }
 """What our policy is made of, one part taken away at a time: its tuning and the seconds from plan to plan."""
 
-OTHERWISE_POLICIES = ("hadis", "random-mix", "hadis-paper")
-OTHERWISE: dict[str, tuple[dict[str, Any], float]] = {
-    "none": ({}, 0),
-    "all tiers 1.5 times slower": ({"speed": ["1.5"]}, 1.5),
-    "all tiers 2 times slower": ({"speed": ["2"]}, 2.0),
-    "lognormal noise, sigma 0.3": ({"noise": "0.3"}, 0),
-    "2% of the batches take 4 times as long": ({"slow_batches": ["0.02x4"]}, 0),
-    "2 of 16 workers 4 times slower": ({"slow_workers": ["2x4"]}, 0),
-    "1.6 times slower from 100 to 200 s": ({"throttle": ["100..200x1.6"]}, 0),
-    "4 of 16 workers lost at 120 s": ({"lose": ["4@120"]}, 0),
-    "100 requests/s more from 150 to 165 s": ({"burst": ["100@150..165"]}, 0),
-    "prompts that get harder": ({"drift": True}, 0),
-}
-"""What is disturbed, as `hadis replay` takes it, and the factor of a profile that would know it."""
+PAPER_SCALE = Scale(slow_workers=2, lost_workers=4, burst_rps=100)
+SCENES_SCALE = Scale(slow_workers=1, lost_workers=1, burst_rps=30)
+SCENES_RPS, SCENES_S = 12, 300
+"""A steady demand on the example models, on two workers."""
+MANY = 8
+"""Times as many GPUs and requests per second: of 128 workers each of several routers owns some."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """One column of a table."""
-
-    name: str
-    inputs: Inputs
-    shared: bool = True
-    change_cost_s: float = 0.0
-
-
-def run_cell(
-    case: Case, policy: str, seed: int, tuning: Tuning = Tuning(), plan_every_s: float = PLAN_EVERY_S
-) -> tuple[float, float]:
-    """Return quality and violations in percent."""
-    summary, _ = case.inputs.run(
-        policy, GPUS, case.shared, case.change_cost_s, seed, lambda o: None, tuning=tuning, plan_every_s=plan_every_s
-    )
-    return summary.quality, 100 * summary.violations
+def table(replays: Replays, title: str, cases: list[Case]) -> Section:
+    """Begin the replays of a table: a row per policy, a column per case."""
+    rows = {
+        policy: [replays.cell(case, policy, SEEDS if policy in DRAWS else SEEDS[:1]) for case in cases]
+        for policy in POLICIES
+    }
+    return Section(title, ("policy", *(case.name for case in cases)), rows)
 
 
-def parts(pool: ProcessPoolExecutor, cases: list[Case]) -> Iterator[str]:
-    """Yield the lines of the table of parts."""
-    yield "| policy | " + " | ".join(case.name for case in cases) + " |"
-    yield "|---" * (len(cases) + 1) + "|"
-    jobs = {
-        name: [pool.submit(run_cell, case, "hadis", 0, tuning, plan_every_s) for case in cases]
+def parts(replays: Replays, cases: list[Case]) -> Section:
+    """Begin the replays of the table of parts."""
+    rows = {
+        name: [replays.cell(case, tuning=tuning, plan_every_s=plan_every_s) for case in cases]
         for name, (tuning, plan_every_s) in WITHOUT.items()
     }
-    for name, row in jobs.items():
-        yield f"| {name} | " + " | ".join("{:.2f} / {:.2f}".format(*job.result()) for job in row) + " |"
-
-
-def table(pool: ProcessPoolExecutor, cases: list[Case]) -> Iterator[str]:
-    """Yield the lines of a table: a row per policy, a column per case."""
-    yield "| policy | " + " | ".join(case.name for case in cases) + " |"
-    yield "|---" * (len(cases) + 1) + "|"
-    jobs = {
-        (policy, i): [pool.submit(run_cell, case, policy, s) for s in (SEEDS if policy in DRAWS else SEEDS[:1])]
-        for policy in POLICIES
-        for i, case in enumerate(cases)
-    }
-    for policy in POLICIES:
-        cells = []
-        for i in range(len(cases)):
-            results = [job.result() for job in jobs[policy, i]]
-            cells.append(" / ".join(number(statistics.mean(values)) for values in zip(*results, strict=True)))
-        yield f"| {policy} | " + " | ".join(cells) + " |"
-        print(policy, *cells, file=sys.stderr, flush=True)
-
-
-def number(value: float) -> str:
-    """Return a number as the tables have it."""
-    return "–" if math.isnan(value) else f"{value:.2f}"
-
-
-def otherwise(pool: ProcessPoolExecutor, case: Case) -> Iterator[str]:
-    """Yield the lines of the table of a world that is not as profiled: a row per disturbance, a column per policy."""
-    yield "| disturbance | " + " | ".join(OTHERWISE_POLICIES) + " | hadis, with a profile that knows it |"
-    yield "|---" * (len(OTHERWISE_POLICIES) + 2) + "|"
-    jobs = {}
-    for name, (texts, factor) in OTHERWISE.items():
-        disturbed = replace(case, inputs=replace(case.inputs, disturbances=read_disturbances(**texts)))
-        jobs[name] = [pool.submit(run_cell, disturbed, policy, 0) for policy in OTHERWISE_POLICIES]
-        if factor:
-            knowing = replace(case.inputs, profile=slower(case.inputs.profile, factor))
-            jobs[name].append(pool.submit(run_cell, replace(case, inputs=knowing), "hadis", 0))
-    for name, row in jobs.items():
-        cells = ["{:.2f} / {:.2f}".format(*job.result()) for job in row]
-        yield f"| {name} | " + " | ".join([*cells, "-"][: len(OTHERWISE_POLICIES) + 1]) + " |"
-        print(name, *cells, file=sys.stderr, flush=True)
-
-
-def slower(profile: Profile, times: float) -> Profile:
-    """Return the profile with every latency multiplied."""
-    return corrected(profile, {tier: dict.fromkeys(profile.batch_sizes(tier), times) for tier in profile.tiers})
+    return Section("What each part brings (shared GPUs)", ("policy", *(case.name for case in cases)), rows)
 
 
 def diffserve(profile: Profile, data: Path) -> Profile:
@@ -156,12 +86,23 @@ def diffserve(profile: Profile, data: Path) -> Profile:
     return Profile(profile.resource.model_copy(update={"spec": spec}))
 
 
+def scenes(folder: Path) -> Case:
+    """Return a steady demand on the example models; its trace is written into a folder."""
+    profile = Profile(read_profile(EXAMPLES / "scenes/profile.yaml"))
+    draw, at_s, trace = random.Random(0), 0.0, folder / "scenes.txt"
+    with trace.open("w") as file:
+        while (at_s := at_s + draw.expovariate(SCENES_RPS)) < SCENES_S:
+            file.write(f"{1e3 * at_s:.0f}\n")
+    name = f"the example models, 2 workers, SLO 4 s, {SCENES_RPS} requests/s"
+    return Case(name, Inputs(profile, drawn_prompts(profile, 0), trace, "4s", 0.95), gpus=2)
+
+
 def main(data: Path, out: Path) -> None:
     """Run everything."""
     if not data.is_dir():
         print(f"bench-paper is skipped: the paper's data is not at {data}", file=sys.stderr)
         return
-    profile = Profile(read_profile(PROFILE))
+    profile = Profile(read_profile(EXAMPLES / "paper/profile.yaml"))
     prompts = read_prompts(data, profile)
     base = [Case(name, Inputs(profile, prompts, data / f"traces/trace_{name}qps.txt", "6s", 0.99)) for name in TRACES]
     slow = [
@@ -172,21 +113,30 @@ def main(data: Path, out: Path) -> None:
         Case("4to32, SLO 5 s", Inputs(diffserve(profile, data), prompts, ds_trace, "5s", 0.99)),
         Case("4to32, the paper's tiers, SLO 6 s", Inputs(profile, prompts, ds_trace, "6s", 0.99)),
     ]
-    sections = (
-        ("Shared GPUs: any GPU runs any tier", base),
-        ("Dedicated GPUs, a change of tier takes 1 s", [replace(c, shared=False, change_cost_s=1.0) for c in base]),
-        ("Dedicated GPUs, a change of tier takes 5 s", [replace(c, shared=False, change_cost_s=5.0) for c in base]),
-        ("Ten times slower: latencies, SLO and trace times 10", slow),
-        ("DiffServe's trace, with its latencies and with the paper's", others),
-    )
-    lines = [HEAD]
-    with ProcessPoolExecutor() as pool:
-        for title, cases in sections:
-            print(title, file=sys.stderr)
-            lines += [f"## {title}", "", *table(pool, cases), ""]
-        lines += ["## A world that is not as profiled (shared GPUs, 1to40)", "", *otherwise(pool, base[2]), ""]
-        lines += ["## What each part brings (shared GPUs)", "", *parts(pool, base), ""]
-    out.write_text("\n".join(lines), "utf-8")
+    large = base[-1]
+    many = replace(
+        large, name=f"{large.name}, {MANY} times as fast, {MANY * GPUS} GPUs", gpus=MANY * GPUS,
+        inputs=replace(large.inputs, stretch=1 / MANY),
+    )  # fmt: skip
+    with ProcessPoolExecutor() as pool, tempfile.TemporaryDirectory() as folder:
+        replays, example = Replays(pool), scenes(Path(folder))
+        sections = [
+            table(replays, "Shared GPUs: any GPU runs any tier", base),
+            *(
+                table(
+                    replays, f"Dedicated GPUs, a change of tier takes {seconds:g} s",
+                    [replace(case, shared=False, change_cost_s=seconds) for case in base],
+                )
+                for seconds in (1.0, 5.0)
+            ),
+            table(replays, "Ten times slower: latencies, SLO and trace times 10", slow),
+            table(replays, "DiffServe's trace, with its latencies and with the paper's", others),
+            *(disturbed(replays, case, PAPER_SCALE) for case in base if case.name in DISTURBED),
+            disturbed(replays, example, SCENES_SCALE),
+            routers(replays, [*(case for case in base if case.name in DISTURBED), example, many]),
+            parts(replays, base),
+        ]  # fmt: skip
+        out.write_text("\n".join([HEAD, *(line for section in sections for line in section.lines())]), "utf-8")
     pictures = out.with_suffix("")
     pictures.mkdir(exist_ok=True)
     for case in base:
@@ -198,10 +148,10 @@ def main(data: Path, out: Path) -> None:
 HEAD = f"""# Policies on the paper's data
 
 Written by `make bench-paper`. Each cell: FID (lower is better) / violations in % of the requests, over a whole trace on
-{GPUS} GPUs; policies that draw lots ({", ".join(DRAWS)}) are means of {len(SEEDS)} seeds. Quality is read off the
-paper's measured table at the ratios that were realised, in blocks of 200 requests, so an answer that fell back to its
-light image counts as not deferred. The table knows only prompts that were routed by difficulty: for `random-mix` and
-`proteus`, which route at random, it is an upper bound of what they reach.
+{GPUS} GPUs. Policies that draw lots ({", ".join(DRAWS)}), and worlds that are drawn, are means of {len(SEEDS)} seeds.
+Quality is read off the paper's measured table at the ratios that were realised, in blocks of 200 requests, so an answer
+that fell back to its light image counts as not deferred. The table knows only prompts that were routed by difficulty:
+for `random-mix` and `proteus`, which route at random, it is an upper bound of what they reach.
 
 All policies use this project's dispatcher: central queues, earliest deadline first, a lighter answer where the chosen
 tier would be late ("–" where that is a tier that the table does not have). Where a policy's rule comes from stands in

@@ -1,7 +1,8 @@
 """What several routers of one service cost, up to 8 routers and 512 workers: `python bench/bench_routers.py`.
 
 Workers are stand-ins that take a batch's time, refuse a second batch with 409, and count their calls. Requests arrive
-at all routers alike. All routers share core 0; the client and the stand-ins share core 1.
+at all routers alike. A decision is where a request goes, or a batch that begins. All routers share core 0; the client
+and the stand-ins share core 1.
 """
 
 from __future__ import annotations
@@ -128,10 +129,12 @@ def measure(routers: int, workers: int, rps: float, seconds: float, prompts: lis
         after = json.loads(asyncio.run(get(f"http://127.0.0.1:{STUB}/counts")))
         cpu_s = [end - start for start, end in zip(cpu_s, spent_s(processes), strict=True)]
     batches, calls = after["batches"] - before["batches"], after["calls"] - before["calls"]
+    decisions = len(answers_ms) + batches  # where each request goes, and each batch that begins
     good = [ms for ms in answers_ms if ms is not None]
     busiest, mean = (100 * each / took_s for each in (max(cpu_s), statistics.mean(cpu_s)))
     return (
-        f"| {routers} | {workers} | {calls / batches:.3f} | {batches / took_s:.0f} | {busiest:.0f} | {mean:.0f} | "
+        f"| {routers} | {workers} | {calls / batches:.3f} | {batches / took_s:.0f} | {decisions / took_s:.0f} | "
+        f"{decisions / sum(cpu_s):.0f} | {busiest:.0f} | {mean:.0f} | "
         f"{1e3 * sum(cpu_s) / len(answers_ms):.1f} | {statistics.median(good):.0f} | {len(answers_ms) - len(good)} |"
     )
 
@@ -154,11 +157,9 @@ def main() -> None:
     os.sched_setaffinity(0, {1})
     rng = random.Random(0)
     prompts = [f"{random_scene(rng)}, number {i}" for i in range(PROMPTS)]
-    print(
-        "| routers | workers | calls per batch | batches/s | CPU of the busiest router, % | of each, mean, % |", end=""
-    )
-    print(" of all, ms per request | p50 ms | failed |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| routers | workers | calls per batch | batches/s | decisions/s | decisions per CPU second of all |", end="")
+    print(" CPU of the busiest router, % | of each, mean, % | of all, ms per request | p50 ms | failed |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for routers, workers in CASES:
         print(measure(routers, workers, options.rps, options.seconds, prompts), flush=True)
 

@@ -9,11 +9,10 @@ from hadis.api.images_api import check_aliases
 from hadis.api.resources import ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
-from hadis.planning.readings import usable_ratios
+from hadis.planning.readings import told_ratios
 from hadis.planning.rollout import Rollout
 from hadis.planning.sizes import read_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
-from hadis.planning.speeds import read_ratios
 from hadis.protocol.address import http_url, worker_name
 from hadis.protocol.labels import POOL, REMOTE, REVISION, read_gpus, resident_tiers
 
@@ -26,14 +25,10 @@ from hadis_operator.workload_views import DeploymentView, PodView
 def memory_of(service: ServiceView) -> Memory:
     """Return what is remembered of a service after a restart: its status says it, as far as it can be believed."""
     status = service.status
-    try:
-        ratios = usable_ratios(read_ratios(status.batch_time_ratios))
-    except (ValueError, OverflowError):
-        ratios = {}
     return Memory(
         plan=status.plan.active,
         workers_by_tier={tier: count for tier, count in status.wanted_by_tier.items() if count >= 0} or None,
-        ratios=ratios,
+        ratios=told_ratios(status.batch_time_ratios),
         mix=read_mix({size: share for size, share in status.size_shares.items() if 0 < share <= 1}),
         profile_hash=status.profile_hash,
         rest=_rest_of(status),

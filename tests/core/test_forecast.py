@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
+import statistics
 
 import pytest
 from hadis.planning.forecast import Demand
+from hadis.planning.tuning import Tuning
 
 HORIZON_S = 2.0
 Reading = tuple[float, float]
@@ -55,10 +58,29 @@ def test_the_demand_is_known_when_readings_reach_over_the_fast_window() -> None:
     assert read((0.0, 0.0), (120.0, 60.0)).observed_rps == pytest.approx(0.5)
 
 
+def poisson(*rates_rps: float) -> list[float]:
+    """Return the demand to route for at each second, of random arrivals at these rates for two minutes each."""
+    draw, total, demand, seen = random.Random(3), 0.0, Demand().add(0.0, {"router": 0.0}), []
+    for second, rate_rps in enumerate((rate for rate in rates_rps for _ in range(120)), 1):
+        arrived = 0.0
+        while (arrived := arrived + draw.expovariate(rate_rps)) < 1:
+            total += 1
+        demand = demand.add(float(second), {"router": total})
+        seen.append(demand.current_rps)
+    return seen
+
+
+def test_a_steady_demand_is_routed_for_steadily_and_a_change_is_seen_within_seconds() -> None:
+    seen = poisson(12.0, 24.0)
+    assert statistics.pstdev(seen[30:120]) < 0.05 * 12
+    assert seen[120 + 8] == pytest.approx(24, rel=0.2)
+    assert seen[-1] == pytest.approx(24, rel=0.1)
+
+
 def test_readings_are_kept_for_the_longest_window() -> None:
-    demand = read(*steady(3.0, 1000))
-    assert demand.readings[0] == (955.0, 3.0 * 955)
-    assert len(demand.readings) == 46
+    demand, longest_s = read(*steady(3.0, 1000)), int(Tuning().steady_window_s)
+    assert demand.readings[0] == (1000.0 - longest_s, 3.0 * (1000 - longest_s))
+    assert len(demand.readings) == longest_s + 1
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

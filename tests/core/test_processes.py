@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from hadis.cli.processes import Backoff, Child, ChildRefused, Component
+from hadis.cli.processes import Backoff, Child, ChildRefused, Component, Ending
 from virtual import virtual
 
 WORKER = Component("worker 0", "hadis_worker", {}, "http://127.0.0.1:9000/readyz")
@@ -16,19 +16,28 @@ LOADING_S, CODE = 3.0, -9
 
 
 @pytest.mark.parametrize(
-    ("ready_s", "waits_s"),
+    ("code", "ready_s", "waits_s"),
     [
-        pytest.param([None] * 8, [0.5, 1, 2, 4, 8, 16, 30, 30], id="never ready: twice as long each time, capped"),
-        pytest.param([60] * 4, [0, 0, 0, 0], id="killed while it served: at once"),
-        pytest.param([1] * 5, [0, 0.5, 1, 2, 4], id="crashes soon after it is ready: at once but once"),
-        pytest.param([None, None, None, 1, None], [0.5, 1, 2, 0, 0.5], id="once ready, the waits begin anew"),
-        pytest.param([1, 1, 1, 60, 1, 1], [0, 0.5, 1, 0, 0, 0.5], id="steady once: all is forgiven"),
-        pytest.param([1, None, 1, None, 1], [0, 0.5, 1, 2, 4], id="now and then ready for a moment: does not spin"),
+        pytest.param(1, [None] * 8, [0.5, 1, 2, 4, 8, 16, 30, 30], id="never ready: twice as long each time, capped"),
+        pytest.param(1, [60] * 4, [0, 0, 0, 0], id="crashed after it served for long: at once"),
+        pytest.param(1, [1] * 5, [0, 0.5, 1, 2, 4], id="crashes soon after it is ready: at once but once"),
+        pytest.param(-11, [1] * 5, [0, 0.5, 1, 2, 4], id="a fault of its own is a crash, too"),
+        pytest.param(1, [None, None, None, 1, None], [0.5, 1, 2, 0, 0.5], id="once ready, the waits begin anew"),
+        pytest.param(1, [1, 1, 1, 60, 1, 1], [0, 0.5, 1, 0, 0, 0.5], id="steady once: all is forgiven"),
+        pytest.param(1, [1, None, 1, None, 1], [0, 0.5, 1, 2, 4], id="now and then ready for a moment: does not spin"),
+        pytest.param(-9, [1] * 6, [0, 0.5, 0.5, 0.5, 0.5, 0.5], id="killed while it served: never twice as long"),
+        pytest.param(-15, [1] * 3, [0, 0.5, 0.5], id="ended from outside while it served: as if killed"),
+        pytest.param(-9, [None] * 3, [0.5, 1, 2], id="killed before it was ready: it may be too large for the machine"),
     ],
 )
-def test_the_wait_follows_from_how_long_each_was_ready(ready_s: list[float | None], waits_s: list[float]) -> None:
+def test_the_wait_follows_from_how_each_ended(code: int, ready_s: list[float | None], waits_s: list[float]) -> None:
     backoff = Backoff()
-    assert [backoff.after(each) for each in ready_s] == waits_s
+    assert [backoff.after(Ending(code, each)) for each in ready_s] == waits_s
+
+
+def test_what_crashed_before_somebody_killed_it_waits_on_from_there() -> None:
+    backoff, crashed, killed = Backoff(), Ending(1, 1.0), Ending(-9, 1.0)
+    assert [backoff.after(each) for each in (crashed, crashed, crashed, killed, crashed)] == [0, 0.5, 1, 0.5, 2]
 
 
 @dataclass

@@ -145,10 +145,10 @@ async def test_progress_corrects_the_seconds_left(profile: Profile) -> None:
     workers.on_progress(Progress(done=1, steps=3))
     progress = dispatcher.progress(job)
     assert progress.steps == Progress(done=1, steps=3)
-    # A quarter took 0.8 s where 0.25 s were expected: so 1.55 s are expected of the whole, three quarters of it left.
-    assert progress.left_s == pytest.approx(0.75 * 1.55)
+    # A quarter took 0.8 s, the whole at that pace 3.2 s; one step says as much as the 1 s that was expected.
+    assert progress.left_s == pytest.approx(0.75 * (3.2 + 1.0) / 2)
     await asyncio.sleep(0.1)
-    assert dispatcher.progress(job).left_s == pytest.approx(0.75 * 1.55 - 0.1)
+    assert dispatcher.progress(job).left_s == pytest.approx(0.75 * (3.2 + 1.0) / 2 - 0.1)
 
 
 @virtual

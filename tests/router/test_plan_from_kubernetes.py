@@ -55,6 +55,16 @@ def test_a_new_profile_that_is_tried_reaches_the_router_and_one_that_cannot_be_r
     assert (state.canary, state.plan) == (None, PLAN)
 
 
+def test_what_the_operator_learnt_of_batch_times_reaches_routers_that_start() -> None:
+    status = ServiceStatus(batch_time_ratios={"heavy": {"1": 1.5, "4": 2.0}}, profile_hash="abc")
+    written = json.loads(json.dumps(status.model_dump(mode="json", by_alias=True)))
+    state = seen({"status": written})
+    assert (state.batch_time_ratios, state.profile_hash) == ({"heavy": {1: 1.5, 4: 2.0}}, "abc")
+    assert state.ratios_for("abc") == state.batch_time_ratios
+    written["batchTimeRatios"] = {"heavy": {"one": 1.5}}
+    assert seen({"status": written}).batch_time_ratios == {}
+
+
 def make_slice(name: str, pool: str, *addresses: tuple[str, bool]) -> dict[str, Any]:
     endpoints = [{"addresses": [address], "conditions": {"ready": ready}} for address, ready in addresses]
     labels = {"hadis.dev/service": "images", "hadis.dev/pool": pool, "hadis.dev/component": "worker"}

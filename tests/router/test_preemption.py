@@ -138,15 +138,15 @@ async def test_only_a_batch_of_which_no_image_is_expected_in_time_is_stopped(pro
     deferred.light_image = b"light"
     in_time, too_late = 3.0, 5.0
     overdue = run_of("w0", late, 0.0, began=-1.5)
-    assert run_to_stop(overdue, [overdue], outlook, "light") is None, "0.15 s more is the guess"
+    assert run_to_stop(late, overdue, [overdue], outlook, "light") is None, "0.15 s more is the guess"
     overdue = run_of("w0", late, -0.5, began=-1.5)
-    assert run_to_stop(overdue, [overdue], outlook, "light") is overdue
+    assert run_to_stop(late, overdue, [overdue], outlook, "light") is overdue
     own_late, own_in_time = run_of("w0", late, too_late), run_of("w0", late, in_time)
     others = [run_of("w1", deferred, in_time), run_of("w2", needy, too_late)]
-    assert run_to_stop(own_late, [*others, own_late], outlook, "light") is own_late
-    assert run_to_stop(own_in_time, [*others, own_in_time], outlook, "light") is None
+    assert run_to_stop(late, own_late, [*others, own_late], outlook, "light") is own_late
+    assert run_to_stop(late, own_in_time, [*others, own_in_time], outlook, "light") is None
     spared = run_of("w3", deferred, too_late)
-    assert run_to_stop(own_in_time, [own_in_time, *others, spared], outlook, "light") is spared
+    assert run_to_stop(late, own_in_time, [own_in_time, *others, spared], outlook, "light") is spared
 
 
 @virtual
@@ -158,8 +158,8 @@ async def test_a_batch_is_not_stopped_where_that_helps_nobody(profile: Profile) 
     other = run_of("w1", deferred, 5.0)
     named = run_of("w0", make_job(tier="heavy"), 5.0)  # its client takes no light image
     for own in (endpoint, hung, done, named):
-        assert run_to_stop(own, [own], outlook, "light") is None
-        assert run_to_stop(own, [own, other], outlook, "light") is other
+        assert run_to_stop(job, own, [own], outlook, "light") is None
+        assert run_to_stop(job, own, [own, other], outlook, "light") is other
 
 
 @virtual

@@ -52,7 +52,8 @@ class ControlLoop:
     """Set when a worker became ready or ended."""
     secret: str | None = field(default=None, repr=False)
     """What the router believes us by."""
-    _memory: Memory = field(default_factory=Memory)
+    memory: Memory = field(default_factory=Memory)
+    """What outlives a step; at first, what a run before this one learnt."""
     _announced: Plan | None = None
     _changes: deque[PlanChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
     _state: RunState | None = None
@@ -74,8 +75,8 @@ class ControlLoop:
 
     async def step(self, http: httpx.AsyncClient) -> Decision:
         """Observe, decide and act, once."""
-        decision = decide(await self._observe(http, self._spec_here()), self._memory)
-        self._memory = decision.memory
+        decision = decide(await self._observe(http, self._spec_here()), self.memory)
+        self.memory = decision.memory
         self.workers.apply(decision.replicas or {})
         self._publish(decision)
         return decision
@@ -114,6 +115,8 @@ class ControlLoop:
             changes=tuple(self._changes),
             idle=idle,
             start_s=decision.memory.rest.start_s,
+            batch_time_ratios=decision.memory.ratios,
+            profile_hash=decision.memory.profile_hash,
         )
         if state != self._state:
             write_state(self.state_file, state)

@@ -39,6 +39,11 @@ class Ending:
     code: int
     ready_s: float | None
 
+    @property
+    def killed(self) -> bool:
+        """Whether somebody ended it while it was ready: it did not crash."""
+        return self.ready_s is not None and -self.code in (signal.SIGKILL, signal.SIGTERM)
+
 
 @dataclass
 class Backoff:
@@ -46,17 +51,21 @@ class Backoff:
 
     One that was ready starts again at once, and the waits begin anew. But one that was ready only for a moment (less
     than 10 s) may do so once, until one has been ready for longer: else what crashes at its first batch would load its
-    models for ever. All others wait twice as long each time, from half a second to half a minute.
+    models for ever. All others wait twice as long each time, from half a second to half a minute; but one that was
+    killed while it served waits half a second, and makes no later one wait longer.
     """
 
     _wait_s: float = _FIRST_WAIT_S
     _only_a_moment: bool = False
 
-    def after(self, ready_s: float | None) -> float:
-        """Return the seconds to wait after a process that was ready for so many seconds (None: never)."""
+    def after(self, ending: Ending) -> float:
+        """Return the seconds to wait after a process that ended."""
+        ready_s = ending.ready_s
         if ready_s is not None and (ready_s >= _STEADY_S or not self._only_a_moment):
             self._wait_s, self._only_a_moment = _FIRST_WAIT_S, ready_s < _STEADY_S
             return 0.0
+        if ending.killed:
+            return _FIRST_WAIT_S
         wait_s, self._wait_s = self._wait_s, min(_LONGEST_WAIT_S, 2 * self._wait_s)
         return wait_s
 
@@ -114,7 +123,7 @@ class Child:
             self.changed()
             if ending.code == 2:
                 raise ChildRefused(f"{name} refused its settings; its line above says why")
-            wait_s = backoff.after(ending.ready_s)
+            wait_s = backoff.after(ending)
             when = f"in {wait_s:g} s" if wait_s else "at once"
             self.say(f"{name} ended with {ending.code}; starting it again {when}")
             await asyncio.sleep(wait_s)

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from hadis.cli.control_loop import ControlLoop, greet
 from hadis.cli.gpus import assign, list_devices, threads_per_worker
 from hadis.cli.local_workers import LocalWorkers, Place
 from hadis.cli.processes import Child, ChildRefused, Component
+from hadis.cli.run_folder import STATE_FILE, remembered, run_folder
 from hadis.planning.fleet import is_shared
 from hadis.planning.objectives import criterion
 from hadis.planning.profile import Profile
@@ -59,8 +59,8 @@ def up(
         raise fail(str(error)) from None
     _check_port(host, port)
     say = Console(stderr=True, highlight=False).print
-    with tempfile.TemporaryDirectory(prefix="hadis-") as folder:
-        machine = Machine(read, manifest.resolve(), Path(folder), host, port, devices, say)
+    with run_folder(manifest, port, os.environ, say) as folder:
+        machine = Machine(read, manifest.resolve(), folder, host, port, devices, say)
         try:
             asyncio.run(machine.run())
         except* ChildRefused as group:
@@ -110,16 +110,17 @@ class Machine:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        state_file = self.folder / "state.json"
-        write_state(state_file, RunState(plan=None, workers=()))
         profile, spec, places = Profile(self.manifest.profile), self.manifest.service.spec, self.places()
+        state_file, memory = self.folder / STATE_FILE, remembered(self.folder, profile, self.say)
+        state = RunState(None, (), batch_time_ratios=memory.ratios, profile_hash=memory.profile_hash)
+        write_state(state_file, state)
         async with asyncio.TaskGroup() as tasks:
             changed = asyncio.Event()
             groups = tiers_by_pool(profile.tiers, shared=is_shared(spec, profile), remote=profile.slots)
             workers = LocalWorkers(
                 groups, places, tasks, self.say, changed.set, remote=profile.slots, secret=self.secret
             )
-            loop = ControlLoop(spec, profile, workers, self.url, state_file, self.say, changed, self.secret)
+            loop = ControlLoop(spec, profile, workers, self.url, state_file, self.say, changed, self.secret, memory)
             running = [
                 tasks.create_task(Child(self._router(state_file), self.say, changed.set).run()),
                 tasks.create_task(loop.run()),

@@ -66,15 +66,16 @@ class Demand:
 
     @property
     def current_rps(self) -> float:
-        """Requests per second now: the steady mean, and the fast one as far as counting noise does not explain it.
+        """Requests per second now: the steady mean, and a late one as far as counting noise does not explain it.
 
-        The fast mean of Poisson arrivals differs from the true rate by sqrt(rate / window) as a rule: up to that it
-        says nothing, and from twice that on it is believed.
+        The mean of Poisson arrivals over a window differs from the true rate by sqrt(rate / window) as a rule: up to
+        somewhat more than that it says nothing, and from one such deviation more on it is believed.
         """
-        fast, steady = self._mean(self.tuning.fast_window_s), self._mean(self.tuning.steady_window_s)
-        deviation = math.sqrt(max(fast, steady) / self.tuning.fast_window_s)
-        believed = min(1.0, max(0.0, abs(fast - steady) / deviation - 1)) if deviation else 0.0
-        return steady + believed * (fast - steady)
+        window_s = self.tuning.change_window_s
+        late, steady = self._mean(window_s), self._mean(self.tuning.steady_window_s)
+        deviation = math.sqrt(max(late, steady) / window_s)
+        beyond = abs(late - steady) / deviation - self.tuning.change_deviations if deviation else 0.0
+        return steady + min(1.0, max(0.0, beyond)) * (late - steady)
 
     @property
     def steady_arrivals(self) -> float:

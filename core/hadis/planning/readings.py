@@ -8,10 +8,11 @@ time counts.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
-from hadis.planning.speeds import Ratios
+from hadis.planning.speeds import Ratios, read_ratios
 
 MOST_COUNT = 2.0**53
 """Counters are floats: over this they no longer count by ones."""
@@ -66,6 +67,14 @@ def time_problem(name: str, at_s: float, now_s: float) -> Problem | None:
 def is_ratio(value: float) -> bool:
     """Return whether a measured time may be so many times an expected one."""
     return _LEAST_RATIO <= value <= _MOST_RATIO
+
+
+def told_ratios(document: Mapping[str, Mapping[str, float]]) -> dict[str, dict[int, float]]:
+    """Return the usable ratios of a JSON document; none of one of another form."""
+    try:
+        return usable_ratios(read_ratios(document))
+    except (TypeError, ValueError, OverflowError):
+        return {}
 
 
 def usable_ratios(ratios: Ratios) -> dict[str, dict[int, float]]:

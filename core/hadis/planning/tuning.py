@@ -61,6 +61,13 @@ class Tuning:
     slow_window_s: float = 30.0
     """Window of the forecast's slow mean, which does not forget a burst in the next lull."""
 
-    steady_window_s: float = 45.0
+    steady_window_s: float = 90.0
     """Window of the mean that is routed for while nothing says that the demand has changed: at 12 requests/s it is off
-    by 4%, and what is left for the heavy tier by three times that."""
+    by 3%, and what is left for the heavy tier by three times that."""
+
+    change_window_s: float = 8.0
+    """Window of the mean that says whether the demand has changed."""
+
+    change_deviations: float = 1.25
+    """By how many deviations of that mean it may differ from the steady one and say nothing: of Poisson arrivals it
+    differs by more one time in five, and what is then believed of it is all the noise that a steady demand has."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from pydantic.dataclasses import dataclass
 from hadis.api.status import PlanChange
 from hadis.api.times import rfc3339
 from hadis.planning.plan import Plan
+from hadis.planning.readings import usable_ratios
 from hadis.planning.rollout import Canary
+from hadis.planning.speeds import Ratios
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,16 @@ class RunState:
     """Seconds until a first worker is ready; None where a service is never idle."""
     canary: Canary | None = None
     """How a new profile is tried, where one is."""
+    batch_time_ratios: Ratios = field(default_factory=dict)
+    """Those that are planned with, by tier and batch size: what a router that starts goes on from."""
+    profile_hash: str = ""
+    """Of the profile that they compare with; empty where none was planned with."""
+
+    def ratios_for(self, profile_hash: str) -> dict[str, dict[int, float]]:
+        """Return the ratios as far as they can be ones; raise ValueError where they are of another profile."""
+        if self.profile_hash not in ("", profile_hash):
+            raise ValueError(f"its batch times are of the profile {self.profile_hash}; this one is {profile_hash}")
+        return usable_ratios(self.batch_time_ratios)
 
 
 _STATE = TypeAdapter(RunState)

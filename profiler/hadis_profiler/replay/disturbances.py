@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-_MOST, _MOST_RPS = 1000.0, 100_000.0
-"""The largest factor, and the most requests per second of a burst: beyond is a slip of the pen."""
+_LEAST, _MOST, _MOST_RPS = 0.001, 1000.0, 100_000.0
+"""The smallest and the largest factor, and the most requests per second of a burst: beyond is a slip of the pen."""
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 
 
@@ -86,14 +86,20 @@ class Disturbances:
         for tier in self.speed:
             if tier and tier not in tiers:
                 raise ValueError(f"--speed {tier}=...: there is no tier {tier!r}; there are {', '.join(tiers)}")
-        for option, count in (("slow-workers", self.slow_workers), ("lose", self.losses)):
-            if (total := sum(each.workers for each in count)) > workers:
-                raise ValueError(f"--{option}: {total} workers, but there are {workers}; name at most {workers}")
-        spans = [("throttle", t.start_s) for t in self.throttles] + [("burst", b.start_s) for b in self.bursts]
-        spans += [("blind", b.start_s) for b in self.blind]
-        for option, at_s in (*spans, *(("lose", loss.at_s) for loss in self.losses)):
-            if at_s > end_s:
-                raise ValueError(f"--{option}: begins at {at_s:g} s, but the trace ends at {end_s:.0f} s")
+        slow, lost = (sum(each.workers for each in some) for some in (self.slow_workers, self.losses))
+        if slow > workers:
+            raise ValueError(f"--slow-workers: {slow} workers, but there are {workers}; name at most {workers}")
+        if self.losses and lost >= workers:
+            most = f"name at most {workers - 1}, so that one serves" if workers > 1 else "one must serve; leave it out"
+            raise ValueError(f"--lose: {lost} workers, but there are {workers}; {most}")
+        for loss in self.losses:
+            if loss.at_s > end_s:
+                raise ValueError(f"--lose: at {loss.at_s:g} s, but the trace ends at {end_s:.0f} s; name a time before")
+        for option, spans in (("throttle", self.throttles), ("burst", self.bursts), ("blind", self.blind)):
+            for span in spans:
+                if span.end_s > math.ceil(end_s):
+                    told = f"{span.start_s:g}..{span.end_s:g} s, but the trace ends at {end_s:.0f} s"
+                    raise ValueError(f"--{option}: {told}; name seconds of the trace")
 
     def blind_at(self, now_s: float) -> bool:
         """Return whether no router can be read at a time."""
@@ -182,10 +188,7 @@ def _span(option: str, text: str, start: str, end: str) -> tuple[float, float]:
 
 
 def _factor(option: str, text: str, number: str, example: str) -> float:
-    value = _number(option, text, number, 0, _MOST, example)
-    if not value:
-        raise ValueError(f"--{option} {text}: the factor must be over 0, for example {example}")
-    return value
+    return _number(option, text, number, _LEAST, _MOST, example)
 
 
 def _number(option: str, text: str, number: str, least: float, most: float, example: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from hadis.planning.profile import Profile
 from hadis.protocol.worker import JobResult, Progress
@@ -16,6 +17,8 @@ from hadis_profiler.replay.inputs import ScoredPrompts
 
 _IMAGE = b"i"
 _TAKEN = Progress(done=0, steps=1)
+_TOLD = 8
+"""Times that a batch's steps are told of at most: enough to see early that it is slow."""
 
 
 class TableTransport:
@@ -55,17 +58,19 @@ class TableTransport:
         end = self._ends[url] = asyncio.Event()
         timer = loop.call_later(seconds, end.set)
         on_progress(_TAKEN)
+        steps = _Steps(self._profile.tiers[tier].steps, seconds, on_progress)
         try:
             await asyncio.wait_for(end.wait(), timeout_s if seconds > timeout_s else None)
         except asyncio.CancelledError:
             left_s = timer.when() - loop.time()
-            step_s = seconds / (self._profile.tiers[tier].steps + 1)  # what comes after the steps counts as one
             timer.cancel()
-            loop.call_later(left_s % step_s, end.set)
-            self._worked(left_s % step_s - left_s, power_w)
+            loop.call_later(left_s % steps.each_s, end.set)
+            self._worked(left_s % steps.each_s - left_s, power_w)
             raise
         except TimeoutError:
             raise WorkerGone(f"no answer within {timeout_s:g} s") from None
+        finally:
+            steps.stop()
         if url in self._lost:
             timer.cancel()
             raise WorkerGone(f"{url} is lost")
@@ -94,6 +99,35 @@ class TableTransport:
         """Wait for the end of the batch that a worker runs."""
         if url in self._ends:
             await self._ends[url].wait()
+
+
+class _Steps:
+    """The steps of a running batch, told as a worker tells them."""
+
+    def __init__(self, steps: int, seconds: float, on_progress: OnProgress) -> None:
+        """Begin; `seconds` are those of the whole batch."""
+        self._steps, self._told = steps, on_progress
+        self.each_s = seconds / (steps + 1)  # what comes after the steps counts as one
+        self._every = math.ceil(steps / _TOLD)
+        self._began = asyncio.get_running_loop().time()
+        self._tell_at(self._every)
+
+    def stop(self) -> None:
+        """Tell nothing more."""
+        self._timer.cancel()
+
+    def _tell_at(self, done: int) -> None:
+        self._timer = asyncio.get_running_loop().call_at(self._began + done * self.each_s, self._tell, done)
+
+    def _tell(self, done: int) -> None:
+        self._told(_progress(done, self._steps))
+        if done + self._every <= self._steps:
+            self._tell_at(done + self._every)
+
+
+@lru_cache(maxsize=1024)
+def _progress(done: int, steps: int) -> Progress:
+    return Progress(done=done, steps=steps)
 
 
 def worker_name(number: int) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
+from hadis.planning.speeds import Ratios
 from hadis.protocol.run_state import WorkerAddress
 
 from hadis_router.dispatch import refusals
@@ -109,8 +110,12 @@ class Dispatcher:
             return 0.0
         return asyncio.get_running_loop().time() - max(self._asked_at, self._endings.last_at)
 
+    def start_from(self, ratios: Ratios) -> None:
+        """Take how long batches took through the profile's times before this router knew any: see `Estimates`."""
+        self._estimates.start_from(ratios)
+
     def forget_speeds(self) -> None:
-        """Forget what was learnt of how long batches take."""
+        """Forget what was learnt here of how long batches take."""
         self._estimates.forget()
 
     @property
@@ -250,8 +255,10 @@ class Dispatcher:
         needs_s = lead_s(outlook, own.batch, light)
         if outlook.now < answer_by(job, self.slo_s) - needs_s:
             self._deadlines.watch_lateness(job, needs_s)
-        elif (run := run_to_stop(own, self._runner.runs(), outlook, light)) is not None:
+        elif (run := run_to_stop(job, own, self._runner.runs(), outlook, light)) is not None:
             self._stop(run, light)
+        elif outlook.now < own.batch.overdue_at < answer_by(job, self.slo_s):
+            self._deadlines.watch_lateness(job, needs_s, own.batch.overdue_at)  # it may be in vain by then
 
     def _stop(self, run: Run, light: str) -> None:
         """Stop a batch; its jobs go on with the light images that they have, or go to the light tier for one."""
@@ -294,8 +301,8 @@ class Dispatcher:
         expected_s = outlook.batch_s(tier, len(jobs), jobs[0].params.size) * self._estimates.worker_ratio(worker.url)
         longest_s, discriminate = outlook.longest_s(tier, expected_s), outlook.discriminates(tier)
         batch = Batch(worker, tier, jobs, discriminate, expected_s, longest_s, outlook.now)
-        self._placing.watch_running(batch, outlook)
         self._runner.start(batch)
+        self._placing.watch_running(batch, jobs, outlook)
 
     def _wake_up_after_backoff(self, now: float) -> None:
         """Dispatch again when a worker that is left alone now may be given something."""

@@ -1,13 +1,14 @@
 """How long a batch takes: the profile's latency, corrected by the batches that ran.
 
 Admission and deferral ask "would it be late?". Where the profile was measured on a faster or a busier machine, they
-must not be wrong for ever, so what batches really took is learnt.
+must not be wrong for ever, so what batches really took is learnt. A router that starts goes on from what was learnt
+before: to its speeds that is the profile.
 """
 
 from __future__ import annotations
 
 from hadis.planning.profile import Profile
-from hadis.planning.speeds import DEAD_BAND
+from hadis.planning.speeds import DEAD_BAND, Ratios, corrected
 
 from hadis_router.dispatch.speeds import Speeds
 
@@ -24,7 +25,9 @@ class Estimates:
 
     def __init__(self, profile: Profile) -> None:
         """Start from the profile's latencies."""
-        self._profile = profile
+        self._measured = self._profile = profile
+        self._before: Ratios = {}
+        """What was learnt before, by this router or by others."""
         self._speeds = Speeds(profile.slots)
         self._cache: dict[tuple[str, int, bool, str | None], float] = {}
         self._guessed: set[str] = set()
@@ -48,8 +51,9 @@ class Estimates:
         self, worker: str, tier: str, batch: int, discriminated: bool, seconds: float, image_size: str | None = None
     ) -> None:
         """Learn from a batch that took `seconds`; what is learnt of one image size is believed of all."""
-        ratio = seconds / self._profiled_s(tier, batch, discriminated, image_size)
-        self._speeds.learn(worker, tier, batch, min(_MOST, max(_LEAST, ratio)))
+        measured_s = self._measured.latency_s(tier, batch, discriminated, image_size)
+        believed_s = min(_MOST * measured_s, max(_LEAST * measured_s, seconds))
+        self._speeds.learn(worker, tier, batch, believed_s / self._profiled_s(tier, batch, discriminated, image_size))
 
     def _is_guess(self, tier: str) -> bool:
         """Return whether a tier never ran, and is taken not to be as profiled, after its kin."""
@@ -88,11 +92,22 @@ class Estimates:
         """Return the seconds of a step of a batch that takes `batch_s`; what comes after the steps counts as one."""
         return batch_s / (self._profile.tiers[tier].steps + 1)
 
+    def start_from(self, ratios: Ratios) -> None:
+        """Believe what was learnt before, from now on if no batch ran yet, else once all of this one is forgotten."""
+        self._before = ratios
+        if not any(map(self._speeds.batches, self._measured.tiers)):
+            self._believe_before()
+
     def forget(self) -> None:
-        """Believe the profile again."""
-        self._speeds = Speeds(self._profile.slots)
+        """Believe what was learnt before again, and where that is nothing, the profile."""
+        self._speeds = Speeds(self._measured.slots)
         self._guessed.clear()
         self._since_overrun.clear()
+        self._believe_before()
+
+    def _believe_before(self) -> None:
+        self._profile = corrected(self._measured, self._before)
+        self._cache.clear()
 
     def keep_workers(self, workers: set[str]) -> None:
         """Forget what was learnt of all workers but these."""
@@ -109,10 +124,14 @@ class Estimates:
         self._guessed.update(filter(self._is_guess, self._profile.local_tiers))
         ran = {tier for tier in self._profile.tiers if self._speeds.batches(tier)} | self._guessed
         return {
-            tier: {size: self._speeds.tier_ratio(tier, size) for size in self._profile.batch_sizes(tier)}
-            for tier in self._profile.tiers
+            tier: {size: self._ratio(tier, size) for size in self._measured.batch_sizes(tier)}
+            for tier in self._measured.tiers
             if tier in ran
         }
+
+    def _ratio(self, tier: str, size: int) -> float:
+        before = self._profile.latency_s(tier, size) / self._measured.latency_s(tier, size)
+        return before * self._speeds.tier_ratio(tier, size)
 
     def _profiled_s(self, tier: str, batch: int, discriminated: bool, image_size: str | None) -> float:
         key = (tier, batch, discriminated, image_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from hadis_router.dispatch.deadlines import Deadlines, answer_by
 from hadis_router.dispatch.fallback import fallback
@@ -43,8 +43,8 @@ class Placing:
         self._deadlines.watch_deferral(job, self._outlook().estimates.latency_s(heavy, 1, image_size=job.params.size))
         self.put(job, heavy)
 
-    def watch_running(self, batch: Batch, outlook: Outlook) -> None:
-        """Have the jobs of a batch that begins seen to where it takes longer than expected."""
+    def watch_running(self, batch: Batch, jobs: Iterable[Job], outlook: Outlook) -> None:
+        """Have jobs of a batch that runs seen to where it takes longer than expected."""
         lighter = fallback(outlook, batch.tier, running=True)
         if lighter is None:
             return
@@ -52,10 +52,10 @@ class Placing:
         size = batch.image_size
         ahead_s = 2 * outlook.longest_s(lighter, outlook.batch_s(lighter, outlook.batch_limit(lighter, size), size))
         needs_s = lead_s(outlook, batch, lighter)
-        for job in batch.jobs:
+        for job in jobs:
             if job.needy:
                 # Before that, a stand-in would only take the time of those who have nothing else to hope for.
-                not_before = batch.overdue_at
+                not_before = batch.overdue_at if batch.worker.free_at <= batch.overdue_at else outlook.now
                 if outlook.estimates.overruns(batch.tier):
                     not_before = min(not_before, answer_by(job, outlook.slo_s) - needs_s)
                 self._deadlines.watch_lateness(job, max(ahead_s, needs_s), not_before)

@@ -1,9 +1,10 @@
 """Pre-emption: which batch stops at its next step, where a job would go without an image else.
 
 A stand-in that waits for a worker at the last moment for its image gets one from a batch that is stopped: that of the
-late job itself, or one whose jobs have a light image already. Only one of which no image is expected in time is
-stopped, so that nothing is lost by it. What an endpoint makes cannot be stopped, and a worker that has not said that it
-took its batch would not hear of it.
+late job itself, or one whose jobs have a light image already. One of which no image is expected in time comes first:
+nothing is lost by it. Else it is that of the late job, if that goes without an image otherwise: the others in it get
+light images, too, then. What an endpoint makes cannot be stopped, and a worker that has not said that it took its batch
+would not hear of it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.running import Batch, Run
 
@@ -23,14 +25,16 @@ def lead_s(outlook: Outlook, batch: Batch, light: str) -> float:
     """
     size = min(len(batch.jobs), outlook.batch_limit(light, batch.image_size))
     light_s = outlook.batch_s(light, size, batch.image_size) * outlook.estimates.worker_ratio(batch.worker.url)
-    return 2 * outlook.estimates.step_s(batch.tier, batch.expected_s) + outlook.longest_s(light, light_s)
+    return 2 * _step_s(batch, outlook) + outlook.longest_s(light, light_s)
 
 
-def run_to_stop(own: Run, runs: Iterable[Run], outlook: Outlook, light: str) -> Run | None:
+def run_to_stop(job: Job, own: Run, runs: Iterable[Run], outlook: Outlook, light: str) -> Run | None:
     """Return the batch to stop for a light image of a job of `own`; None where none should be."""
     able = [run for run in runs if _spared(run, but_needy=run is own) and _can_stop(run, outlook, light)]
-    in_vain = [run for run in able if not any(_ends_at(run, outlook) <= job.deadline for job in run.needed_by)]
-    return own if own in in_vain else next(iter(in_vain), None)
+    in_vain = [run for run in able if not any(_ends_at(run, outlook) <= each.deadline for each in run.needed_by)]
+    if own not in in_vain and in_vain:
+        return in_vain[0]
+    return own if own in able and _ends_at(own, outlook) > job.deadline else None
 
 
 def _spared(run: Run, *, but_needy: bool) -> bool:
@@ -41,13 +45,20 @@ def _spared(run: Run, *, but_needy: bool) -> bool:
 def _can_stop(run: Run, outlook: Outlook, light: str) -> bool:
     """Return whether that frees a worker for a light image: one at its last step is free as soon by itself."""
     worker, batch = run.batch.worker, run.batch
-    step_s = outlook.estimates.step_s(batch.tier, batch.expected_s)
-    ends = 0 <= worker.free_at - outlook.now <= step_s
+    ends = 0 <= worker.free_at - outlook.now <= _step_s(batch, outlook)
     return light in worker.tiers and worker.progress is not None and not ends
 
 
 def _ends_at(run: Run, outlook: Outlook) -> float:
-    """Return when (loop time) a batch is expected to end: of one that lasts longer than it may, there is no telling."""
-    if outlook.now >= run.batch.overdue_at:
+    """Return when (loop time) a batch is expected to end.
+
+    Of one that lasts longer than it may there is no telling, unless its steps tell it.
+    """
+    worker = run.batch.worker
+    if outlook.now >= run.batch.overdue_at and (worker.progress is None or not worker.progress.done):
         return math.inf
-    return outlook.now + run.batch.worker.left_s(outlook.now)
+    return outlook.now + worker.left_s(outlook.now)
+
+
+def _step_s(batch: Batch, outlook: Outlook) -> float:
+    return batch.worker.step_s(outlook.estimates.step_s(batch.tier, batch.expected_s))

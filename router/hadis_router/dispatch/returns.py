@@ -39,6 +39,10 @@ class Returns:
             if job in needed_by and not job.done:
                 self._take_result(job, batch, result, outlook)
 
+    def watch_slow(self, batch: Batch, needed_by: Collection[Job]) -> None:
+        """Watch the jobs of a batch that is found to be slow, each by what its steps take."""
+        self._placing.watch_running(batch, needed_by, self._outlook())
+
     def retry(self, batch: Batch, needed_by: Collection[Job], *, failed: bool) -> None:
         """Queue the jobs that need a batch again; `failed`: unless workers have failed them too often."""
         for job in batch.jobs:

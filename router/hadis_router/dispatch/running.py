@@ -67,6 +67,9 @@ class BatchOwner(Protocol):
     def take_results(self, batch: Batch, results: Sequence[Result], needed_by: Collection[Job]) -> None:
         """See to each job that still needs the batch by its result."""
 
+    def watch_slow(self, batch: Batch, needed_by: Collection[Job]) -> None:
+        """See to the jobs of a batch whose steps say that it will last longer than what is set aside for it."""
+
     def retry(self, batch: Batch, needed_by: Collection[Job], *, failed: bool) -> None:
         """See to jobs that were not made; `failed`: by the worker's fault, which a job bears only so often."""
 
@@ -146,6 +149,8 @@ class Runner:
                 show_preview(batch.jobs[told.job], told)
             else:
                 worker.advance(told, batch.expected_s, loop.time())
+                if worker.free_at > batch.overdue_at:
+                    self.owner.watch_slow(batch, run.needed_by)
 
         try:
             results = await self._transport.generate(
@@ -192,6 +197,7 @@ class Runner:
         """See to the worker of a cancelled batch. Until it is at its next step, it will say that it is busy."""
         worker, now = batch.worker, asyncio.get_running_loop().time()
         elapsed_s = now - batch.began
+        worker.stopped(worker.step_s(self._estimates.step_s(batch.tier, batch.expected_s)))
         # That it might never have ended is no reason to know nothing of it.
         self._learn_at_least(batch, now)
         if worker.progress is None and elapsed_s > batch.expected_s:

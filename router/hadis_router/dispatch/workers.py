@@ -16,6 +16,8 @@ _OVERRUN = 0.1
 _BUSY_BACKOFF_S, _LONGEST_BUSY_BACKOFF_S = 0.05, 1.0
 """A worker that says it is busy works for another router, which is about to stop, or is still at a step of a cancelled
 batch: asked again soon, then less often."""
+_AFTER_STEP_S, _STEPS_AWAITED = 0.005, 3
+"""From the end of a step to when a worker whose batch was cancelled is free; and how many ends are waited for."""
 
 
 @dataclass(slots=True)
@@ -32,6 +34,10 @@ class RemoteWorker:
     free_at: float = 0.0
     progress: Progress | None = None
     """Of that batch; None until the worker has told that it took it."""
+    told_at: float = 0.0
+    """When (loop time) it told of it, or when the batch began."""
+    stopping_step: tuple[float, float] | None = None
+    """Of a batch that was cancelled, when (loop time) a step ended, and the seconds of one; None since a good batch."""
     backoff_until: float = 0.0
     """It is given nothing before (loop time)."""
     failures: int = 0
@@ -45,16 +51,23 @@ class RemoteWorker:
 
     def begin(self, tier: str, began: float, free_at: float) -> None:
         """Note the batch that it was given."""
-        self.tier, self.began, self.free_at, self.progress = tier, began, free_at, None
+        self.tier, self.began, self.free_at, self.progress, self.told_at = tier, began, free_at, None, began
 
     def advance(self, progress: Progress, expected_s: float, now: float) -> None:
         """Note its batch's progress, and when it ends by that; `expected_s` is what was expected of the whole batch."""
-        self.progress = progress
+        self.progress, self.told_at = progress, now
         if progress.done:
             # What comes after the steps (decoding, judging, encoding) counts as one more.
-            left = 1 - progress.done / (progress.steps + 1)
-            # The steps done were as fast as they were, those left are as fast as expected: in that mix, it goes on.
-            self.free_at = now + left * (now - self.began + left * expected_s)
+            parts = progress.steps + 1
+            # Each step that is done says as much of those left as what was expected says by itself.
+            pace_s = (now - self.began) * parts / progress.done
+            whole_s = (pace_s * progress.done + expected_s) / (progress.done + 1)
+            self.free_at = now + (1 - progress.done / parts) * whole_s
+
+    def step_s(self, expected_s: float) -> float:
+        """Return the seconds of a step of its batch: those expected, or more where that is what steps took so far."""
+        done = self.progress.done if self.progress else 0
+        return max(expected_s, (self.told_at - self.began) / done) if done else expected_s
 
     def left_s(
         self, now: float, longest_s: Callable[[str, float], float] = lambda tier, expected_s: expected_s
@@ -75,11 +88,20 @@ class RemoteWorker:
     def succeeded(self) -> None:
         """Trust it again."""
         self.failures = self.refusals = 0
+        self.stopping_step = None
+
+    def stopped(self, step_s: float) -> None:
+        """Note that its batch, a step of which takes so long, was cancelled: it may be at a step still."""
+        self.stopping_step = self.told_at, step_s
 
     def refused(self, now: float) -> None:
-        """Ask it again later: it is busy."""
+        """Ask it again later: it is busy; where a batch of it was cancelled, when the step that it is at is over."""
         self.refusals += 1
-        self.backoff_until = now + min(_LONGEST_BUSY_BACKOFF_S, _BUSY_BACKOFF_S * 2 ** min(self.refusals - 1, 10))
+        wait_s = min(_LONGEST_BUSY_BACKOFF_S, _BUSY_BACKOFF_S * 2 ** min(self.refusals - 1, 10))
+        if self.stopping_step is not None and self.refusals <= _STEPS_AWAITED:
+            ended_at, step_s = self.stopping_step
+            wait_s = step_s - (now - ended_at) % step_s + _AFTER_STEP_S
+        self.backoff_until = now + wait_s
 
     def failed(self, now: float) -> None:
         """Leave it alone for a while, twice as long each time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -36,6 +37,7 @@ from hadis_router.http.refusal_pace import RefusalPace
 from hadis_router.http.retries import Retries
 from hadis_router.http.scorers import PromptScorer, Scorers
 
+log = logging.getLogger(__name__)
 _Listed = TypeVar("_Listed")
 _SEED_BITS = 52
 """Of a request that names none: with those of its further images it is a number that JavaScript reads exactly."""
@@ -88,6 +90,11 @@ class Gateway:
 
     def take_state(self, state: RunState) -> None:
         """Follow what the source of plans and workers says."""
+        try:
+            self.dispatcher.start_from(state.ratios_for(self.profile.hash))
+        except ValueError as error:
+            if state.profile_hash != self.state.profile_hash:
+                log.warning("what was learnt before is left out: %s", error)
         self.state, self.dispatcher.first_worker.start_s = state, state.start_s
         self.dispatcher.lanes.set_canary(self._scorers.follow(state.canary))
         self.peers.update(state.routers, state.workers, asyncio.get_running_loop().time())
