@@ -83,7 +83,11 @@ def create_app(
         app.state.gateway, app.state.history = gateway, events.History()
         app.state.image_bodies = ImageBodies(max_image_body_bytes, max_image_bytes_held)
         app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings())
-        stores = {"image": app.state.links.counts, "job": app.state.jobs.counts}
+        stores = {
+            "image": app.state.links.counts,
+            "job": app.state.jobs.counts,
+            "answer": gateway.repeats.counts,
+        }
         gateway.metrics.registry.register(StoreMetrics(stores, app.state.jobs.webhooks))
         loops = (_follow(gateway, states), app.state.history.keep(gateway), app.state.jobs.keep())
         tasks = [asyncio.create_task(loop) for loop in (*loops, *([keys.follow()] if keys else ()))]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from hadis.api.access import Access
+from hadis.api.cache import CacheSpec
 from hadis.api.cascade_profile import CascadeProfile as CascadeProfile
 from hadis.api.cascade_profile import Configuration as Configuration
 from hadis.api.cascade_profile import ProfileSpec as ProfileSpec
@@ -132,6 +133,9 @@ class ServiceSpec(Fields):
     queue: Queue = Field(default_factory=Queue)
     api: ImagesApi = Field(default_factory=ImagesApi)
     access: Access = Field(default_factory=Access)
+    cache: CacheSpec | None = Field(
+        None, description="Requests that are alike get one image; default: each is made for itself."
+    )
     mode: Literal["Auto", "Advisory", "Paused"] = Field(
         "Auto",
         description="Auto: plan and apply. Advisory: plan and say so, touch no pod. Paused: leave everything as it is.",

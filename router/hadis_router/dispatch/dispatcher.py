@@ -20,7 +20,7 @@ from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.answer import Answer, Repeat, ServeError
 from hadis_router.dispatch.choosing import Choice, StepDown, choose
 from hadis_router.dispatch.deadlines import Deadlines, answer_by
 from hadis_router.dispatch.endings import Endings
@@ -181,6 +181,10 @@ class Dispatcher:
         self.first_worker.forget(job)
         self._endings.cancel(job, error)
         self._dispatch()
+
+    def repeat(self, job: Job, answer: Answer, how: Repeat) -> None:
+        """End a job that was never submitted with the answer of one that asks for the same picture."""
+        self._endings.repeat(job, answer, how)
 
     def saved(self, job: Job, error: ServeError | None = None) -> None:
         """Count a job whose image was to be saved first, if it has one; `error`: why it could not be."""
