@@ -17,6 +17,7 @@ from hadis.protocol.run_state import RunState
 from hadis.protocol.tracing import end_traces
 
 from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.trace import JobTrace
 from hadis_router.dispatch.transport import Transport
@@ -36,6 +37,7 @@ from hadis_router.http.links.public_url import SubPath
 from hadis_router.http.links.service import links_of
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.metrics import RouterMetrics
+from hadis_router.http.quality_watch import QualityWatch
 from hadis_router.http.scorers import PromptScorer
 from hadis_router.http.store_metrics import StoreMetrics
 
@@ -89,7 +91,12 @@ def create_app(
             "answer": gateway.repeats.counts,
         }
         gateway.metrics.registry.register(StoreMetrics(stores, app.state.jobs.webhooks))
-        loops = (_follow(gateway, states), app.state.history.keep(gateway), app.state.jobs.keep())
+        loops = (
+            _follow(gateway, states),
+            app.state.history.keep(gateway),
+            app.state.jobs.keep(),
+            gateway.watch.keep(gateway.dispatcher),
+        )
         tasks = [asyncio.create_task(loop) for loop in (*loops, *([keys.follow()] if keys else ()))]
         yield
         gateway.draining = True
@@ -143,15 +150,21 @@ def _gateway(
     secret: str | None,
 ) -> Gateway:
     spec, profile = manifest.service.spec, Profile(manifest.profile)
-    metrics = RouterMetrics(profile.tiers.values())
+    metrics, slo_s = RouterMetrics(profile.tiers.values()), parse_duration_s(spec.objective.latency)
+    watch = QualityWatch(spec.quality_watch, profile, slo_s)
+
+    def ended(job: Job, how: str) -> None:
+        metrics.ended(job, how)
+        watch.ended(job, how, dispatcher.plan)
+
     dispatcher = Dispatcher(
         profile,
         transport,
-        slo_s=parse_duration_s(spec.objective.latency),
+        slo_s=slo_s,
         queue_limit=spec.queue.limit,
         first_image_s=spec.first_image_s,
         weights=ChainMap(access.keys.weights if access.keys else {}, dict(spec.queue.weights)),
-        on_done=metrics.ended,
+        on_done=ended,
     )
     gateway = Gateway(
         profile,
@@ -163,8 +176,10 @@ def _gateway(
         stopping,
         Peers(own_url, profile.slots),
         access,
+        watch,
         secret,
     )
+    metrics.registry.register(watch)
     metrics.watch(dispatcher, lambda: gateway.state.forecast_rps, gateway.attainment)
     return gateway
 

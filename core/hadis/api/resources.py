@@ -26,6 +26,7 @@ from hadis.api.prometheus import MetricsSource
 from hadis.api.rollout import RolloutSpec
 from hadis.api.rules import Rule
 from hadis.api.tracing import Tracing
+from hadis.api.watch import WatchSpec
 from hadis.api.workload import RouterPods, WorkerPods
 
 _MOST_GPUS = 1024
@@ -135,6 +136,9 @@ class ServiceSpec(Fields):
     access: Access = Field(default_factory=Access)
     cache: CacheSpec | None = Field(
         None, description="Requests that are alike get one image; default: each is made for itself."
+    )
+    quality_watch: WatchSpec | None = Field(
+        None, description="Judge a sample of the answers beside the heavy tier's images; default: none."
     )
     mode: Literal["Auto", "Advisory", "Paused"] = Field(
         "Auto",

@@ -104,6 +104,8 @@ class Endings:
             self._count(job, how)
 
     def _count(self, job: Job, how: str) -> None:
+        if job.spare:
+            return
         now = asyncio.get_running_loop().time()
         outcome = job.outcome
         in_time = outcome == "answered" and now <= job.deadline

@@ -137,6 +137,9 @@ class Job:
     repeat_key: bytes | None = None
     """What only a job has that asks for the same picture; None: no other does."""
 
+    spare: bool = False
+    """Whether nobody waits for it: it is counted nowhere."""
+
     stage: Stage = Stage.NEW
     tier_reason: TierReason = TierReason.PLANNED
     light_image: bytes | None = None

@@ -34,6 +34,7 @@ from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
 from hadis_router.http.models import Models
 from hadis_router.http.peer_client import PeerClient
+from hadis_router.http.quality_watch import QualityWatch
 from hadis_router.http.refusal_pace import RefusalPace
 from hadis_router.http.repeats.keys import edit_digest, repeat_keys
 from hadis_router.http.repeats.service import Repeats
@@ -59,6 +60,7 @@ class Gateway:
         stopping: Callable[[], bool],
         peers: Peers,
         access: AccessControl,
+        watch: QualityWatch,
         secret: str | None = None,
     ) -> None:
         """Keep the parts; `stopping` says whether the server was told to end. Made inside a running loop."""
@@ -71,6 +73,7 @@ class Gateway:
         self._spec = spec
         self.peers = peers
         self.peer_client = PeerClient(max(self.slo_s, dispatcher.first_worker.hold_s or 0.0), secret)
+        self.watch = watch
         self.access, self.use = access, ClientUse(access.limits_of)
         self.retries, self.refusal_pace = Retries(), RefusalPace()
         self.repeats = Repeats(
