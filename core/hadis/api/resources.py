@@ -26,7 +26,7 @@ from hadis.api.prometheus import MetricsSource
 from hadis.api.rollout import RolloutSpec
 from hadis.api.rules import Rule
 from hadis.api.tracing import Tracing
-from hadis.api.watch import WatchSpec
+from hadis.api.watch import PromptSampleSpec, WatchSpec
 from hadis.api.workload import RouterPods, WorkerPods
 
 _MOST_GPUS = 1024
@@ -139,6 +139,9 @@ class ServiceSpec(Fields):
     )
     quality_watch: WatchSpec | None = Field(
         None, description="Judge a sample of the answers beside the heavy tier's images; default: none."
+    )
+    prompt_sample: PromptSampleSpec | None = Field(
+        None, description="Keep some prompts, for API keys with `prompts=read`; default: none is kept."
     )
     mode: Literal["Auto", "Advisory", "Paused"] = Field(
         "Auto",

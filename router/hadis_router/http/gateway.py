@@ -34,6 +34,7 @@ from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
 from hadis_router.http.models import Models
 from hadis_router.http.peer_client import PeerClient
+from hadis_router.http.prompt_sample import PromptSample
 from hadis_router.http.quality_watch import QualityWatch
 from hadis_router.http.refusal_pace import RefusalPace
 from hadis_router.http.repeats.keys import edit_digest, repeat_keys
@@ -73,7 +74,7 @@ class Gateway:
         self._spec = spec
         self.peers = peers
         self.peer_client = PeerClient(max(self.slo_s, dispatcher.first_worker.hold_s or 0.0), secret)
-        self.watch = watch
+        self.watch, self.prompts = watch, PromptSample(None)
         self.access, self.use = access, ClientUse(access.limits_of)
         self.retries, self.refusal_pace = Retries(), RefusalPace()
         self.repeats = Repeats(
@@ -172,6 +173,8 @@ class Gateway:
         finally:
             if not retry:
                 self.metrics.arrived(new, request.size)
+        if not retry and request.edit is None:
+            self.prompts.take(request.prompt)
         return jobs
 
     async def _jobs(
