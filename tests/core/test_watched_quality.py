@@ -95,6 +95,17 @@ def test_where_one_tier_answers_all_it_is_that_tiers_mean(direct: float, deferra
         assert (low, high) == pytest.approx((mean, mean))
 
 
+def test_a_profile_that_measured_it_predicts_a_number() -> None:
+    document = profile_document()
+    for row in document["spec"]["configurations"]:
+        row["measures"] = {"confidence": 0.5 + row["directRatio"] / 4}
+    profile = Profile(CascadeProfile.read(document))
+    for direct, mean in ((0.25, 0.5625), (0.5, 0.625)):
+        expected = expected_confidence(profile, plan_of(direct, 0.25))
+        assert expected is not None
+        assert (expected.low, expected.high) == (mean, mean)
+
+
 def test_what_was_not_profiled_is_not_predicted() -> None:
     profile = profile_of([], [0.5, 1.0])
     assert expected_confidence(profile, plan_of(0.0, 0.5)) is None

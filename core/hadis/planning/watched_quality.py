@@ -5,8 +5,9 @@ compared is the mean confidence of the answers: the share that the discriminator
 profile's distance, which takes thousands of images and a reference; but where it falls below what the profile's own
 images come to, the distance is not what was measured either.
 
-The profile holds each tier's confidences as quantiles, not which prompts they are of. So what it predicts for a
-configuration is a range, which holds whatever the prompts' difficulties have to do with the confidences.
+A profile has that mean as a measure of each configuration. One that was made before that holds each tier's confidences
+as quantiles, not which prompts they are of: what it predicts is a range, which holds whatever the prompts' difficulties
+have to do with the confidences.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from itertools import zip_longest
 
 import numpy as np
@@ -24,6 +26,8 @@ from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile, quantile
 
 CONDITION = "QualityAsPredicted"
+MEASURE = "confidence"
+"""Of a profile's configurations: the mean confidence of their images."""
 LEAST_IMAGES = 50
 """Judged answers from which on something is said."""
 LEAST_PROMPTS = 200
@@ -114,11 +118,15 @@ def named_sums(sums: WatchSums) -> dict[str, float]:
 
 
 def expected_confidence(profile: Profile, plan: Plan) -> Range | None:
-    """Return what the mean confidence of a plan's answers is by the profile; None where tiers have no confidences.
+    """Return what the mean confidence of a plan's answers is by the profile; None where it does not tell.
 
-    Of the (1 - rho) prompts that are not sent to heavy, the (1 - delta) most confident light images are answered. The
-    rest are the least confident ones of all at worst, the most confident at best; so are the heavy images.
+    Without a measure of the configuration it follows from the quantiles: of the (1 - rho) prompts that are not sent to
+    heavy, the (1 - delta) most confident light images are answered. Those prompts have the least confident ones of all
+    at worst, the most confident at best, and so have those that heavy serves.
     """
+    measured = _measured(profile, plan.light, plan.heavy).get(_at(plan.direct_ratio, plan.deferral_ratio))
+    if measured is not None:
+        return Range(measured, measured)
     light, heavy = (profile.tiers[name].confidence_quantiles for name in (plan.light, plan.heavy))
     if not heavy or not light:
         return None
@@ -128,6 +136,17 @@ def expected_confidence(profile: Profile, plan: Plan) -> Range | None:
     low = _integral(light, doubtful, 1 - rho) + _integral(heavy, 0.0, made_heavy)
     high = _integral(light, rho + doubtful, 1.0) + _integral(heavy, kept, 1.0)
     return Range(min(1.0, low), min(1.0, high))
+
+
+@lru_cache(maxsize=16)
+def _measured(profile: Profile, light: str, heavy: str) -> dict[tuple[float, float], float]:
+    """Return the measured mean confidences of a cascade by its ratios."""
+    rows = (row for row in profile.configurations if (row.light, row.heavy) == (light, heavy))
+    return {_at(row.direct_ratio, row.deferral_ratio): row.measures[MEASURE] for row in rows if MEASURE in row.measures}
+
+
+def _at(direct_ratio: float, deferral_ratio: float) -> tuple[float, float]:
+    return round(direct_ratio, 6), round(deferral_ratio, 6)
 
 
 def mean_confidence(quantiles: Sequence[float]) -> float:

@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hadis.api.watch import WatchSpec
 from hadis.planning.plan import Plan
@@ -64,6 +65,15 @@ class _Sample:
     tries: int = 0
 
 
+class _Judged(NamedTuple):
+    """What came of a sample; confidences."""
+
+    answered: float
+    expected: Range
+    heavy: float
+    heavy_profiled: float
+
+
 class QualityWatch:
     """Samples answers, has them judged, and keeps what came of the latest."""
 
@@ -77,7 +87,7 @@ class QualityWatch:
         self._expected: Range | None = None
         self._edges = difficulty_edges(profile.resource.spec.difficulty.quantiles)
         self._waiting: list[_Sample] = []
-        self._judged: deque[WatchSums] = deque(maxlen=_MOST_JUDGED)
+        self._judged: deque[_Judged] = deque(maxlen=_MOST_JUDGED)
         self._prompts: deque[int] = deque(maxlen=_MOST_PROMPTS)
         """Of the latest, where their difficulty is among the edges."""
         self.counts: Counter[str] = Counter()
@@ -127,9 +137,18 @@ class QualityWatch:
     @property
     def sums(self) -> WatchSums:
         """Sums over the latest answers that were judged, and counts of the latest prompts."""
-        places = Counter(self._prompts)
-        prompts = tuple(float(places[i]) for i in range(len(self._edges) + 1))
-        return sum(self._judged, WatchSums(difficulties=prompts))
+        judged, places = self._judged, Counter(self._prompts)
+        return WatchSums(
+            images=float(len(judged)),
+            answered=sum(each.answered for each in judged),
+            answered_squares=sum(each.answered**2 for each in judged),
+            low=sum(each.expected.low for each in judged),
+            high=sum(each.expected.high for each in judged),
+            heavy=sum(each.heavy for each in judged),
+            heavy_squares=sum(each.heavy**2 for each in judged),
+            heavy_profiled=sum(each.heavy_profiled for each in judged),
+            difficulties=tuple(float(places[i]) for i in range(len(self._edges) + 1)),
+        )
 
     def status(self) -> WatchedQuality | None:
         """Return what is seen; None where nothing is watched."""
@@ -175,8 +194,7 @@ class QualityWatch:
         for name, value in named_sums(sums).items():
             told.add_metric([name], value)
         yield told
-        if (live := live_quality(sums)) is not None:
-            yield _confidences(live)
+        yield _confidences(live_quality(sums))
 
     def _chosen_by_client(self, job: Job) -> bool:
         """Return whether a request was no usual one, of which the plan decides and the profile tells."""
@@ -212,33 +230,21 @@ class QualityWatch:
             return "failed"
         answered = heavy if sample.confidence is None else sample.confidence
         profiled = mean_confidence(self._profile.tiers[sample.heavy].confidence_quantiles)
-        self._judged.append(
-            WatchSums(
-                images=1,
-                answered=answered,
-                answered_squares=answered * answered,
-                low=sample.expected.low,
-                high=sample.expected.high,
-                heavy=heavy,
-                heavy_squares=heavy * heavy,
-                heavy_profiled=profiled,
-            )
-        )
+        self._judged.append(_Judged(answered, sample.expected, heavy, profiled))
         return "judged"
 
 
-def _confidences(live: LiveQuality) -> Metric:
+def _confidences(live: LiveQuality | None) -> Metric:
     family = GaugeMetricFamily(
         "hadis_router_watched_confidence",
-        "Mean confidence of the answers that were judged lately, ends of its 99% interval, and of what is predicted.",
+        "Mean confidence of the answers that were judged lately (`value` mean), ends of its 99% interval (low, high), "
+        "and of what is predicted (predicted_low, predicted_high); none before the first.",
         labels=["value"],
     )
-    for name, value in (
-        ("mean", live.mean),
-        ("low", live.interval.low),
-        ("high", live.interval.high),
-        ("predicted_low", live.predicted.low),
-        ("predicted_high", live.predicted.high),
-    ):
+    if live is None:
+        return family
+    ends = ("low", live.interval.low), ("high", live.interval.high)
+    predicted = ("predicted_low", live.predicted.low), ("predicted_high", live.predicted.high)
+    for name, value in (("mean", live.mean), *ends, *predicted):
         family.add_metric([name], value)
     return family
