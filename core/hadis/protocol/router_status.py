@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hadis.api.status import PlanChange
 from hadis.planning.plan import Plan
+from hadis.planning.watched_quality import WatchSums, live_quality, named_sums
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -80,6 +81,24 @@ class WatchedQuality(_Part):
     heavy_high: float | None = Field(description="Upper end.")
     gpu_s: float = Field(description="GPU seconds that it took since the start, which no demand is counted for.")
     sums: dict[str, float] = Field(description="What the control step reads.")
+
+
+def watched_quality(sums: WatchSums, gpu_s: float) -> WatchedQuality:
+    """Return what sums say; `gpu_s` are the GPU seconds that they took."""
+    live = live_quality(sums)
+    return WatchedQuality(
+        summary="no answer was judged yet" if live is None else str(live),
+        images=0 if live is None else live.images,
+        mean=live and live.mean,
+        low=live and live.interval.low,
+        high=live and live.interval.high,
+        predicted_low=live and live.predicted.low,
+        predicted_high=live and live.predicted.high,
+        heavy_low=live and live.heavy.low,
+        heavy_high=live and live.heavy.high,
+        gpu_s=gpu_s,
+        sums=named_sums(sums),
+    )
 
 
 class RouterStatus(_Part):

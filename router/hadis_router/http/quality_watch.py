@@ -30,7 +30,7 @@ from hadis.planning.watched_quality import (
     mean_confidence,
     named_sums,
 )
-from hadis.protocol.router_status import WatchedQuality
+from hadis.protocol.router_status import WatchedQuality, watched_quality
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from hadis_router.dispatch.answer import PATHS, ServeError
@@ -152,23 +152,7 @@ class QualityWatch:
 
     def status(self) -> WatchedQuality | None:
         """Return what is seen; None where nothing is watched."""
-        if self._spec is None:
-            return None
-        sums = self.sums
-        live = live_quality(sums)
-        return WatchedQuality(
-            summary="no answer was judged yet" if live is None else str(live),
-            images=0 if live is None else live.images,
-            mean=live and live.mean,
-            low=live and live.interval.low,
-            high=live and live.interval.high,
-            predicted_low=live and live.predicted.low,
-            predicted_high=live and live.predicted.high,
-            heavy_low=live and live.heavy.low,
-            heavy_high=live and live.heavy.high,
-            gpu_s=self.gpu_s,
-            sums=named_sums(sums),
-        )
+        return None if self._spec is None else watched_quality(self.sums, self.gpu_s)
 
     def describe(self) -> list[Metric]:
         """Return nothing: what there is, a scrape says."""
@@ -205,6 +189,8 @@ class QualityWatch:
             self._plan, self._expected = plan, expected_confidence(self._profile, plan)
         answer = job.future.result()
         made_heavy = answer.attempts[-1].tier == plan.heavy
+        if job.admission.plan_generation != plan.generation:
+            return None  # what is predicted is of another plan
         known = made_heavy or (answer.confidence is not None and answer.attempts[-1].tier == plan.light)
         if self._expected is None or not known or plan.heavy in self._profile.slots:
             return None
