@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
+from hadis.api.conditions import is_true
 from hadis.api.images_api import check_aliases
 from hadis.api.resources import ServiceSpec
 from hadis.api.status import ServiceStatus
@@ -14,6 +15,7 @@ from hadis.planning.rollout import Rollout
 from hadis.planning.sizes import read_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import read_ratios
+from hadis.planning.watched_quality import CONDITION
 from hadis.protocol.address import http_url, worker_name
 from hadis.protocol.labels import POOL, REMOTE, REVISION, read_gpus, resident_tiers
 
@@ -38,6 +40,7 @@ def memory_of(service: ServiceView) -> Memory:
         profile_hash=status.profile_hash,
         rest=_rest_of(status),
         rollout=status.rollout or Rollout(),
+        quality_as_predicted=next((is_true(told) for told in status.conditions if told.type == CONDITION), None),
     )
 
 

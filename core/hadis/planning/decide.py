@@ -47,7 +47,7 @@ from hadis.planning.sizes import arrivals_by_size, followed_mix, with_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.planning.speeds import corrected, followed
 from hadis.planning.tuning import Tuning
-from hadis.planning.watched_quality import WatchSums, quality_condition
+from hadis.planning.watched_quality import quality_condition
 
 _PAUSED = Problem("Paused", "mode is Paused: nothing is planned or changed")
 
@@ -124,8 +124,10 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     planned = DesiredState(plan, memory.target, by_group, informed, memory.ratios, memory.rest, last.reading)
     conditions += service_conditions(snapshot, planned)
     if snapshot.spec.quality_watch is not None:
-        told = quality_condition(profile, plan, _sums(last), memory.quality_as_predicted)
-        memory = replace(memory, quality_as_predicted=is_true(told))
+        sums = last.reading.quality if isinstance(last.reading, DemandReading) else None
+        told = quality_condition(profile, plan, sums, memory.quality_as_predicted)
+        if sums is not None:
+            memory = replace(memory, quality_as_predicted=is_true(told))
         conditions.append(told)
     if snapshot.spec.rollout is not None:
         conditions.append(rollout_condition(memory.rollout, profile, snapshot.candidate))
@@ -169,10 +171,6 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
         return memory
     began = ((snapshot.now_s, sum(known.values())),)
     return replace(memory, planned_for=planned_for, target=None, recent_gpus=began)
-
-
-def _sums(snapshot: Snapshot) -> WatchSums | None:
-    return snapshot.reading.quality if isinstance(snapshot.reading, DemandReading) else None
 
 
 def _holds(memory: Memory) -> bool:
