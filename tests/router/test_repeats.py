@@ -320,6 +320,7 @@ async def test_the_cache_is_bounded_in_bytes_and_in_time() -> None:
     assert (cache.get(b"\2"), cache.get(b"\1") is not None) == (None, True)
     await asyncio.sleep(60.0)
     assert cache.get(b"\1") is None
+    await asyncio.sleep(0)
     counts = cache.counts
     assert (counts.stored, counts.evicted, counts.expired) == (4, 2, 1)
 

@@ -228,8 +228,8 @@ class Rest:
 class Memory:
     """What outlives a step.
 
-    After a restart plan, workers, ratios, mix, hash, rollout, whether the quality is as predicted, and of `rest` whether
-    it is idle or waking and how long a start takes come from the status; the others are learnt anew.
+    After a restart plan, workers, ratios, mix, hash, rollout, whether quality is as predicted, and of `rest` whether it
+    is idle or waking and how long a start takes come from the status; the others are learnt anew.
     """
 
     demand: Demand = Demand()

@@ -108,12 +108,14 @@ class Repeats:
             return None
         return flight if self._followers < self._most_followers else None
 
-    def _lead(self, job: Job) -> None:
+    def _lead(self, job: Job) -> _Flight | None:
+        """Let others follow a job that was submitted; return None for one that none may follow."""
         if job.repeat_key is None or job.done:
-            return
+            return None
         flight = _Flight(job)
         self._by_key[job.repeat_key] = self._by_leader[job] = flight
         job.future.add_done_callback(partial(self._ended, flight, job.repeat_key))
+        return flight
 
     def _follow(self, flight: _Flight, job: Job) -> None:
         flight.followers.append(job)
@@ -150,8 +152,7 @@ class Repeats:
             except ServeError as error:
                 self._dispatcher.cancel(job, error)
                 continue
-            self._lead(job)
-            flight = self._by_leader[job]
-            for other in jobs[i + 1 :]:
-                self._follow(flight, other)
-            return
+            if (flight := self._lead(job)) is not None:
+                for other in jobs[i + 1 :]:
+                    self._follow(flight, other)
+                return
