@@ -153,11 +153,12 @@ async def test_nothing_of_a_prompt_is_kept_or_told_without_consent(
     workers.failing_seed = 3
     async with serving(tmp_path, workers=workers, quality_watch=WatchSpec(share=1.0)) as (app, client):
         statuses = []
-        for fields in ({}, {"seed": 3}, {"size": "7x7"}, {"n": 11}, {"stream": True}, {"model": MARKER}):
-            body = {"prompt": MARKER, "negative_prompt": MARKER, **fields}
+        wrong = ({"seed": 3}, {"size": "7x7"}, {"n": 11}, {"model": MARKER}, {"prompt": f"{MARKER}\0"})
+        for fields in ({}, {"negative_prompt": MARKER}, {"stream": True}, *wrong):
+            body = {"prompt": MARKER, **fields}
             statuses.append((await client.post("/v1/images/generations", json=body)).status_code)
-        await client.post("/v1/hadis/jobs", json={"prompt": MARKER})
         await app.state.gateway.watch.judge_waiting(app.state.gateway.dispatcher)
+        await client.post("/v1/hadis/jobs", json={"prompt": MARKER})
         told = [(await client.get(path)).text for path in ("/metrics", "/v1/hadis/status", "/v1/models")]
         points = repr(list(app.state.history.points))
         assert app.state.gateway.prompts.kept() == KeptPrompts(seen=0, prompts=())

@@ -122,7 +122,7 @@ async def test_a_leader_that_fails_does_not_fail_the_others() -> None:
     workers = FakeWorkers()
     workers.faults = [WorkerGone("gone")] * 3  # more than its retries
     bench = Bench(workers)
-    leader, first, second = (bench.submit(name) for name in "abc")
+    leader, first, second = (bench.submit(name, tier="heavy", slo_s=60.0) for name in "abc")
     with pytest.raises(ServeError):
         await leader.future
     answers = await asyncio.gather(first.future, second.future)

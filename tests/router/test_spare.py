@@ -53,9 +53,10 @@ async def dispatcher_was_used(dispatcher: Dispatcher) -> None:
 async def test_a_request_stops_it_and_is_served_as_if_it_had_not_been(profile: Profile) -> None:
     workers = FakeWorkers()
     dispatcher = make_dispatcher(profile, workers, PLAN)
-    job, request = spare(), make_job("request")
+    job = spare()
     assert dispatcher.start_spare(job)
     await asyncio.sleep(0.3)
+    request = make_job("request")
     dispatcher.submit(request)
     assert request.admission.tier == "light"
     assert (await request.future).latency_s == pytest.approx(0.1)
