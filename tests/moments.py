@@ -11,6 +11,8 @@ from hadis.planning.comparison import group_counts
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Problem, Quiet
 from hadis.planning.speeds import Ratios
+from hadis.planning.watched_quality import WatchSums, named_sums
+from hadis.protocol.router_status import watched_quality
 
 ROUTERS = 3
 """Of the operator; the others have one."""
@@ -30,6 +32,8 @@ class Moment:
     idle_s: float = 0.0
     counted: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By a profile's hash, the sums of the requests that it decided on."""
+    watched: WatchSums | None = None
+    """What routers had judged lately."""
     pool_gpus: int | None = None
     away: int = 0
     """Workers of each group, the oldest, that do not answer now."""
@@ -56,6 +60,8 @@ def metrics_text(moment: Moment, *, first: bool) -> str:
             for profile, sums in moment.counted.items()
             for name, value in sums.items()
         ]
+        watched = {} if moment.watched is None else named_sums(moment.watched)
+        lines += [f'hadis_router_watched_quality{{sum="{name}"}} {value}' for name, value in watched.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -66,6 +72,7 @@ def status_text(moment: Moment) -> str:
         queued_s={"heavy": moment.queued_s},
         batch_time_ratios={tier: dict(each) for tier, each in moment.ratios.items()},
         idle_s=None if math.isinf(moment.idle_s) else moment.idle_s,
+        quality=None if moment.watched is None else watched_quality(moment.watched, 0.0),
     ).json_text()
 
 
@@ -81,4 +88,5 @@ def reading_of(now_s: float, moment: Moment) -> DemandReading | Problem:
         sizes={size: size for size in moment.arrivals},
         quiet=Quiet(moment.idle_s),
         groups={profile: group_counts(sums) for profile, sums in moment.counted.items()},
+        quality=moment.watched,
     )

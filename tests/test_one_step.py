@@ -24,6 +24,7 @@ from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Snapshot
+from hadis.planning.watched_quality import WatchSums
 from moments import Moment
 from virtual import virtual
 
@@ -211,6 +212,28 @@ async def test_operator_and_replay_try_a_new_profile_alike(recorder: Recorder) -
         "TakenOver",
     ]
     assert steps[20].canary and not steps[-1].canary
+
+
+@virtual
+async def test_they_judge_the_quality_in_service_alike(recorder: Recorder, tmp_path: Path) -> None:
+    spec = spec_of("Shared", qualityWatch={})
+    good = WatchSums(
+        images=200, answered=160, answered_squares=140, low=150, high=170, heavy=170, heavy_squares=150,
+        heavy_profiled=170, difficulties=(30.0,) * 5,
+    )  # fmt: skip
+    worse = replace(good, answered=60, answered_squares=50)
+    phases = [Phase(5, 2, changes={"watched": sums}) for sums in (None, good, worse)]
+    day = moments(profile_of(), [*phases, Phase(2, told=False)])
+    steps = await by_operator(spec, day, recorder)
+    assert_same(steps, await by_up(spec, day, recorder, tmp_path))
+    assert_same(steps, await by_replay(spec, day, recorder))
+    told = [step.conditions["QualityAsPredicted"] for step in (steps[4], steps[9], steps[14], steps[-1])]
+    assert told == [
+        ("Unknown", "TooFewImages"),
+        ("True", "AsPredicted"),
+        ("False", "AnswersWorse"),
+        ("False", "AnswersWorse"),
+    ]
 
 
 @virtual

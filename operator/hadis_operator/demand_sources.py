@@ -11,6 +11,7 @@ from hadis.planning.comparison import GroupCounts, group_counts
 from hadis.planning.readings import MOST_COUNT, is_ratio
 from hadis.planning.snapshot import DemandReading, Quiet
 from hadis.planning.speeds import mean_ratios, mean_worker_ratios
+from hadis.planning.watched_quality import WatchSums, watch_sums
 from hadis.protocol.secret import as_header
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -20,7 +21,8 @@ ARRIVALS, QUEUED = "hadis_router_arrivals_total", "hadis_router_queued_seconds"
 BATCH_RATIO, WORKER_RATIO = "hadis_router_batch_time_ratio", "hadis_router_worker_time_ratio"
 IDLE = "hadis_router_idle_seconds"
 GROUPS = "hadis_router_rollout_total"
-_READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO, IDLE, GROUPS)
+WATCHED = "hadis_router_watched_quality"
+_READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO, IDLE, GROUPS, WATCHED)
 TIMEOUT = aiohttp.ClientTimeout(total=3)
 _MOST_BYTES = 4 * 1024 * 1024
 
@@ -69,6 +71,7 @@ async def from_routers(
         sizes={name: size for name, (size, _) in arrivals.items() if size},
         quiet=Quiet(min(each.idle_s for each in told.values()), complete=len(told) == len(addresses)),
         groups=_together(told.values()),
+        quality=_watched(told.values()),
     )
 
 
@@ -85,6 +88,8 @@ class RouterReading:
     """Seconds since its last request; of a router that does not tell it, none."""
     sums: dict[str, dict[str, float]] = field(default_factory=dict)
     """Of the requests that each profile decided on, while a new one is tried."""
+    watched: dict[str, float] = field(default_factory=dict)
+    """Sums over the answers that were judged lately, by name; empty where none are."""
 
 
 def _together(readings: Iterable[RouterReading]) -> dict[str, GroupCounts]:
@@ -94,6 +99,12 @@ def _together(readings: Iterable[RouterReading]) -> dict[str, GroupCounts]:
         for profile, sums in reading.sums.items():
             groups[profile] = groups.get(profile, GroupCounts()) + group_counts(sums)
     return groups
+
+
+def _watched(readings: Iterable[RouterReading]) -> WatchSums | None:
+    """Return what all routers had judged; None where no router does."""
+    told = [watch_sums(reading.watched) for reading in readings if reading.watched]
+    return sum(told[1:], told[0]) if told else None
 
 
 async def _ask(http: aiohttp.ClientSession, address: str, secret: str | None) -> RouterReading:
@@ -127,3 +138,5 @@ def _take(name: str, labels: Mapping[str, str], value: float, reading: RouterRea
         reading.worker_ratios[labels["worker"]] = value
     elif name == GROUPS and 0 <= value <= MOST_COUNT:
         reading.sums.setdefault(labels["profile"], {})[labels["sum"]] = value
+    elif name == WATCHED and 0 <= value <= MOST_COUNT:
+        reading.watched[labels["sum"]] = value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
+from hadis.api.conditions import is_true
 from hadis.api.images_api import check_aliases
 from hadis.api.resources import ServiceSpec
 from hadis.api.status import ServiceStatus
@@ -13,6 +14,7 @@ from hadis.planning.readings import told_ratios
 from hadis.planning.rollout import Rollout
 from hadis.planning.sizes import read_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
+from hadis.planning.watched_quality import CONDITION
 from hadis.protocol.address import http_url, worker_name
 from hadis.protocol.labels import POOL, REMOTE, REVISION, read_gpus, resident_tiers
 
@@ -33,6 +35,7 @@ def memory_of(service: ServiceView) -> Memory:
         profile_hash=status.profile_hash,
         rest=_rest_of(status),
         rollout=status.rollout or Rollout(),
+        quality_as_predicted=next((is_true(told) for told in status.conditions if told.type == CONDITION), None),
     )
 
 

@@ -57,6 +57,7 @@ def main() -> int:
         jobs=settings,
         stopping=lambda: server.should_exit,
         keys=keys,
+        prompt_file=settings.prompt_sample_file,
         secret=settings.secret.get_secret_value() if settings.secret else None,
         traces=traces,
     )

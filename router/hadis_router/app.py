@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections import ChainMap
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -17,11 +18,12 @@ from hadis.protocol.run_state import RunState
 from hadis.protocol.tracing import end_traces
 
 from hadis_router.dispatch.dispatcher import Dispatcher
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.trace import JobTrace
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.worker_client import HttpTransport
-from hadis_router.http import api, cors, edits, errors, events, pareto_front, static_page
+from hadis_router.http import api, cors, edits, errors, events, pareto_front, prompt_routes, static_page
 from hadis_router.http.access import AccessControl
 from hadis_router.http.entrance import Entrance
 from hadis_router.http.front_door import FrontDoor
@@ -36,6 +38,8 @@ from hadis_router.http.links.public_url import SubPath
 from hadis_router.http.links.service import links_of
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.metrics import RouterMetrics
+from hadis_router.http.prompt_sample import PromptSample
+from hadis_router.http.quality_watch import QualityWatch
 from hadis_router.http.scorers import PromptScorer
 from hadis_router.http.store_metrics import StoreMetrics
 
@@ -63,12 +67,14 @@ def create_app(
     keys: KeyRing | None = None,
     secret: str | None = None,
     traces: TracerProvider | None = None,
+    prompt_file: Path | None = None,
 ) -> FastAPI:
     """Return the application; `states` gives plans and workers, `transport` is HTTP if left out.
 
     `own_url` is how other routers of the service reach this one, if there may be others; `keys` are those of the
     clients, if only they may come in; `secret` is what the parts of the service know each other by; `traces` takes
-    spans, if traces are on, and is shut down at the end.
+    spans, if traces are on, and is shut down at the end. `prompt_file` is where prompts that are kept outlive the
+    router.
     """
 
     links = links or LinkSettings()
@@ -79,18 +85,30 @@ def create_app(
         gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url, access, secret)
         if traces is not None:
             gateway.new_trace = _job_spans(traces)
+        gateway.prompts = PromptSample(manifest.service.spec.prompt_sample, prompt_file)
         app.state.links = links_of(links, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
         app.state.image_bodies = ImageBodies(max_image_body_bytes, max_image_bytes_held)
         app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings())
-        stores = {"image": app.state.links.counts, "job": app.state.jobs.counts}
+        stores = {
+            "image": app.state.links.counts,
+            "job": app.state.jobs.counts,
+            "answer": gateway.repeats.counts,
+        }
         gateway.metrics.registry.register(StoreMetrics(stores, app.state.jobs.webhooks))
-        loops = (_follow(gateway, states), app.state.history.keep(gateway), app.state.jobs.keep())
+        loops = (
+            _follow(gateway, states),
+            app.state.history.keep(gateway),
+            app.state.jobs.keep(),
+            gateway.watch.keep(gateway.dispatcher),
+            gateway.prompts.keep(),
+        )
         tasks = [asyncio.create_task(loop) for loop in (*loops, *([keys.follow()] if keys else ()))]
         yield
         gateway.draining = True
         for task in tasks:
             task.cancel()
+        await asyncio.to_thread(gateway.prompts.save)
         await app.state.jobs.stop()
         await gateway.dispatcher.drain()
         await gateway.peer_client.close()
@@ -99,8 +117,8 @@ def create_app(
             await end_traces(traces)
 
     app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
-    for router in (api.router, edits.router, events.router, pareto_front.router, link_routes.router, job_routes.router):
-        app.include_router(router)
+    for room in (api, edits, events, pareto_front, prompt_routes, link_routes, job_routes):
+        app.include_router(room.router)
     if with_page:
         static_page.install(app)
     errors.install(app)
@@ -139,15 +157,21 @@ def _gateway(
     secret: str | None,
 ) -> Gateway:
     spec, profile = manifest.service.spec, Profile(manifest.profile)
-    metrics = RouterMetrics(profile.tiers.values())
+    metrics, slo_s = RouterMetrics(profile.tiers.values()), parse_duration_s(spec.objective.latency)
+    watch = QualityWatch(spec.quality_watch, profile, slo_s)
+
+    def ended(job: Job, how: str) -> None:
+        metrics.ended(job, how)
+        watch.ended(job, how, dispatcher.plan)
+
     dispatcher = Dispatcher(
         profile,
         transport,
-        slo_s=parse_duration_s(spec.objective.latency),
+        slo_s=slo_s,
         queue_limit=spec.queue.limit,
         first_image_s=spec.first_image_s,
         weights=ChainMap(access.keys.weights if access.keys else {}, dict(spec.queue.weights)),
-        on_done=metrics.ended,
+        on_done=ended,
     )
     gateway = Gateway(
         profile,
@@ -159,8 +183,10 @@ def _gateway(
         stopping,
         Peers(own_url, profile.slots),
         access,
+        watch,
         secret,
     )
+    metrics.registry.register(watch)
     metrics.watch(dispatcher, lambda: gateway.state.forecast_rps, gateway.attainment)
     return gateway
 

@@ -55,6 +55,10 @@ class RouterSettings(JobSettings, LinkSettings, BaseSettings):
         le=MOST_BATCH_BYTES,
         description="Bytes of such bodies that are held at one time; beyond, requests with images get 429.",
     )
+    prompt_sample_file: Path | None = Field(
+        None,
+        description="With promptSample: file on a volume that keeps the prompts when the router ends. Default: memory.",
+    )
     drain_s: float = Field(30.0, gt=0, description="Seconds that requests under way may take after SIGTERM.")
 
     @model_validator(mode="after")

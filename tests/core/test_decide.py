@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from documents import profile_document
+from hadis.api.conditions import Condition
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
@@ -17,6 +18,7 @@ from hadis.planning.planner import Planner
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.tuning import Tuning
+from hadis.planning.watched_quality import WatchSums
 from hadis.protocol.labels import EVERY_TIER
 
 TIERS = ("light", "heavy")
@@ -364,3 +366,23 @@ def test_a_slow_dedicated_worker_does_not_count_as_a_whole_one(profile: Profile)
         return decide(snapshot, replace(before, workers_by_tier={"light": 1, "heavy": 3})).workers_by_tier
 
     assert desired(4.0)["light"] > desired(1.0)["light"]
+
+
+def test_quality_that_is_watched_is_a_condition_of_services_that_watch_it() -> None:
+    profile = Profile(CascadeProfile.read(profile_document()))
+    assert "QualityAsPredicted" not in told_of(Service(profile), WatchSums())
+    watching = Service(profile, make_spec(qualityWatch={"share": 0.1}))
+    assert told_of(watching, None)["QualityAsPredicted"].reason == "TooFewImages"
+    worse = WatchSums(images=200, answered=40, answered_squares=10, low=160, high=170, heavy=180, heavy_profiled=180)
+    assert told_of(watching, worse)["QualityAsPredicted"].status == "False"
+    assert watching.memory.quality_as_predicted is False
+    again = decide(watching.snapshot(20, UNREAD, shared_fleet(2)), watching.memory)
+    told = {each.type: each for each in again.conditions}
+    assert told["QualityAsPredicted"].status == "False", "a missed reading changes nothing"
+
+
+def told_of(service: Service, quality: WatchSums | None) -> dict[str, Condition]:
+    reading = DemandReading(10.0, {"router": 1.0}, quality=quality)
+    decision = decide(service.snapshot(10.0, reading, shared_fleet(2)), service.memory)
+    service.memory = decision.memory
+    return {each.type: each for each in decision.conditions}

@@ -21,7 +21,12 @@ _SERVICE = {
     "apiVersion": API_VERSION,
     "kind": "DiffusionService",
     "metadata": {"name": "two"},
-    "spec": {"profile": "two", "objective": {"latency": "60s"}, "gpus": {"max": 2}},
+    "spec": {
+        "profile": "two",
+        "objective": {"latency": "60s"},
+        "gpus": {"max": 2},
+        "qualityWatch": {},
+    },
 }
 
 

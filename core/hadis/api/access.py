@@ -65,7 +65,7 @@ class Access(Fields):
         None,
         description="API keys of those who may; default: everybody. One line each: sha256:DIGEST, the 64 hex digits "
         "that `printf %s APIKEY | sha256sum` prints, and after it, as you like, name=, weight=, requests-per-minute=, "
-        "images-in-flight= and priority=.",
+        "images-in-flight=, priority= and prompts=read.",
     )
     limits: ClientLimits = Field(default_factory=ClientLimits, description="Of every client whose key says no other.")
     trusted_proxies: tuple[Network, ...] = Field(

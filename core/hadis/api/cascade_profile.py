@@ -41,7 +41,8 @@ class Configuration(Fields):
     measures: dict[str, float] = Field(
         # A default of its own would have the API server write it into every row, and server-side apply see a change.
         default_factory=dict,
-        description="Other measures of the same images, for people to compare.",
+        description="Other measures of the same images. confidence, the discriminator's mean, is what quality in "
+        "service is compared with; the others are for people.",
     )
 
 

@@ -70,7 +70,9 @@ class Cascade(Fields):
     light_cost: float = Field(ge=0, description="GPU seconds per image of the light tier, its discriminator included.")
     heavy_cost: float = Field(ge=0, description="GPU seconds per image of the heavy tier.")
     measures: dict[str, tuple[float, ...]] = Field(
-        default_factory=dict, max_length=8, description="Other measures, for people to compare, in quality's order."
+        default_factory=dict,
+        max_length=8,
+        description="Other measures, as of configurations, in quality's order.",
     )
 
     @property

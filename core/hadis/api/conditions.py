@@ -27,6 +27,11 @@ def condition(kind: str, holds: bool | None, reason: str, message: str) -> Condi
     return Condition(type=kind, status=status, reason=reason, message=message)
 
 
+def is_true(told: Condition) -> bool | None:
+    """Return whether a condition holds; None where that is not known."""
+    return None if told.status == "Unknown" else told.status == "True"
+
+
 def with_times(
     conditions: Iterable[Condition], before: Iterable[Condition], generation: int, now: str
 ) -> tuple[Condition, ...]:

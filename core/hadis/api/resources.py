@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from hadis.api.access import Access
+from hadis.api.cache import CacheSpec
 from hadis.api.cascade_profile import CascadeProfile as CascadeProfile
 from hadis.api.cascade_profile import Configuration as Configuration
 from hadis.api.cascade_profile import ProfileSpec as ProfileSpec
@@ -25,6 +26,7 @@ from hadis.api.prometheus import MetricsSource
 from hadis.api.rollout import RolloutSpec
 from hadis.api.rules import Rule
 from hadis.api.tracing import Tracing
+from hadis.api.watch import PromptSampleSpec, WatchSpec
 from hadis.api.workload import RouterPods, WorkerPods
 
 _MOST_GPUS = 1024
@@ -132,6 +134,15 @@ class ServiceSpec(Fields):
     queue: Queue = Field(default_factory=Queue)
     api: ImagesApi = Field(default_factory=ImagesApi)
     access: Access = Field(default_factory=Access)
+    cache: CacheSpec | None = Field(
+        None, description="Requests that are alike get one image; default: each is made for itself."
+    )
+    quality_watch: WatchSpec | None = Field(
+        None, description="Judge a sample of the answers beside the heavy tier's images; default: none."
+    )
+    prompt_sample: PromptSampleSpec | None = Field(
+        None, description="Keep some prompts, for API keys with `prompts=read`; default: none is kept."
+    )
     mode: Literal["Auto", "Advisory", "Paused"] = Field(
         "Auto",
         description="Auto: plan and apply. Advisory: plan and say so, touch no pod. Paused: leave everything as it is.",

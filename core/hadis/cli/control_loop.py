@@ -24,6 +24,7 @@ from hadis.planning.idle import told_idle
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Snapshot
+from hadis.planning.watched_quality import CONDITION, watch_sums
 from hadis.protocol.address import worker_name
 from hadis.protocol.router_status import RouterStatus
 from hadis.protocol.run_state import RunState, write_state
@@ -57,6 +58,8 @@ class ControlLoop:
     _announced: Plan | None = None
     _changes: deque[PlanChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
     _state: RunState | None = None
+    _quality: str = ""
+    """What was known last of the quality that is watched."""
 
     async def run(self) -> None:
         """Take steps for ever: every few seconds, and when a worker became ready or ended."""
@@ -104,6 +107,7 @@ class ControlLoop:
             self._announced = plan
             self._changes.append(PlanChange(time=rfc3339(time.time()), summary=plan.headline, reason=plan.reason))
             self.say(f"plan {plan.generation}: {plan.headline}; {plan.reason}", soft_wrap=True)
+        self._tell_quality(decision)
         idle = told_idle(decision.conditions)
         if idle and (self._state is None or idle != self._state.idle):
             self.say(idle, soft_wrap=True)
@@ -121,6 +125,14 @@ class ControlLoop:
         if state != self._state:
             write_state(self.state_file, state)
             self._state = state
+
+    def _tell_quality(self, decision: Decision) -> None:
+        """Tell people when the quality that is watched is not as predicted any more, or is so again."""
+        told = next((each for each in decision.conditions if each.type == CONDITION), None)
+        if told is not None and told.status != "Unknown" and told.status != self._quality:
+            if (self._quality, told.status) != ("", "True"):
+                self.say(f"{CONDITION} is {told.status}: {told.message}", soft_wrap=True)
+            self._quality = told.status
 
 
 def snapshot_of(
@@ -164,6 +176,7 @@ async def _read_demand(
         source=url,
         sizes={size: size for size in status.arrivals_by_size},
         quiet=Quiet(math.inf if status.idle_s is None else status.idle_s),
+        quality=None if status.quality is None else watch_sums(status.quality.sums),
     )
 
 

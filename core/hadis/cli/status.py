@@ -55,6 +55,8 @@ def _facts(router: RouterStatus) -> list[tuple[str, str]]:
     p50_s, p95_s = router.latency.p50_s, router.latency.p95_s
     if p50_s is not None and p95_s is not None:
         lines.append(("latency", f"p50 {p50_s:.2f} s, p95 {p95_s:.2f} s of {router.slo_s:g} s"))
+    if router.quality is not None:
+        lines.append(("quality in service", router.quality.summary))
     if router.attainment is not None:
         within = f"within {router.slo_s:g} s"
         lines.append((within, f"{router.attainment:.1%} (asked {router.asked_attainment:.0%})"))

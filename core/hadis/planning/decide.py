@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from hadis.api.conditions import Condition
+from hadis.api.conditions import Condition, is_true
 from hadis.api.fields import parse_duration_s
 from hadis.planning.canary import try_candidate
 from hadis.planning.conditions import (
@@ -47,6 +47,7 @@ from hadis.planning.sizes import arrivals_by_size, followed_mix, with_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
 from hadis.planning.speeds import corrected, followed
 from hadis.planning.tuning import Tuning
+from hadis.planning.watched_quality import quality_condition
 
 _PAUSED = Problem("Paused", "mode is Paused: nothing is planned or changed")
 
@@ -122,6 +123,12 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     informed = memory.demand.informed
     planned = DesiredState(plan, memory.target, by_group, informed, memory.ratios, memory.rest, last.reading)
     conditions += service_conditions(snapshot, planned)
+    if snapshot.spec.quality_watch is not None:
+        sums = last.reading.quality if isinstance(last.reading, DemandReading) else None
+        told = quality_condition(profile, plan, sums, memory.quality_as_predicted)
+        if sums is not None:
+            memory = replace(memory, quality_as_predicted=is_true(told))
+        conditions.append(told)
     if snapshot.spec.rollout is not None:
         conditions.append(rollout_condition(memory.rollout, profile, snapshot.candidate))
     return Decision(

@@ -15,6 +15,7 @@ from hadis.planning.plan import Plan
 from hadis.planning.profile import FIRST_SIZES, Mix, Profile
 from hadis.planning.rollout import Rollout
 from hadis.planning.speeds import Ratios
+from hadis.planning.watched_quality import WatchSums
 
 WAITING_FOR_QUOTA = "WaitingForQuota"
 """Reason of a worker that another controller, Kueue for example, holds back until there is quota: nothing is wrong."""
@@ -59,6 +60,8 @@ class DemandReading:
     """Where routers themselves were read."""
     groups: Mapping[str, GroupCounts] = field(default_factory=dict)
     """By profile's hash, what routers counted since they try a new one."""
+    quality: WatchSums | None = None
+    """What routers had judged lately, where they do."""
 
 
 @dataclass(frozen=True)
@@ -225,8 +228,8 @@ class Rest:
 class Memory:
     """What outlives a step.
 
-    After a restart plan, workers, ratios, mix, hash, rollout, and of `rest` whether it is idle or waking and how long a
-    start takes come from the status; the others are learnt anew.
+    After a restart plan, workers, ratios, mix, hash, rollout, whether quality is as predicted, and of `rest` whether it
+    is idle or waking and how long a start takes come from the status; the others are learnt anew.
     """
 
     demand: Demand = Demand()
@@ -255,6 +258,8 @@ class Memory:
     """By group, until its controllers have surely followed."""
     began_s: float | None = None
     """When the first step was: what was lowered before is not known."""
+    quality_as_predicted: bool | None = None
+    """Whether the quality that is watched was as predicted at the last step; None where that is not known."""
     unready_since_s: Mapping[str, float] = field(default_factory=dict)
     """By remote tier without a ready worker."""
     planned_for: tuple[object, ...] = ()

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hadis.api.status import PlanChange
 from hadis.planning.plan import Plan
+from hadis.planning.watched_quality import WatchSums, live_quality, named_sums
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -66,6 +67,40 @@ class Clients(_Part):
     busiest: tuple[ClientUse, ...] = Field(description="Those that ask for most.")
 
 
+class WatchedQuality(_Part):
+    """Answers that were judged lately beside the heavy tier's images; each value is a mean confidence, 0 to 1."""
+
+    summary: str = Field(description="What is seen, in words.")
+    images: Count = Field(description="Answers that were judged.")
+    mean: float | None = Field(description="Of the answers; null without any.")
+    low: float | None = Field(description="Lower end of its 99% interval.")
+    high: float | None = Field(description="Upper end.")
+    predicted_low: float | None = Field(description="The least that it is by the profile.")
+    predicted_high: float | None = Field(description="The most.")
+    heavy_low: float | None = Field(description="Of the heavy tier's images: lower end of the 99% interval.")
+    heavy_high: float | None = Field(description="Upper end.")
+    gpu_s: float = Field(description="GPU seconds that it took since the start, which no demand is counted for.")
+    sums: dict[str, float] = Field(description="What the control step reads.")
+
+
+def watched_quality(sums: WatchSums, gpu_s: float) -> WatchedQuality:
+    """Return what sums say; `gpu_s` are the GPU seconds that they took."""
+    live = live_quality(sums)
+    return WatchedQuality(
+        summary="no answer was judged yet" if live is None else str(live),
+        images=0 if live is None else live.images,
+        mean=live and live.mean,
+        low=live and live.interval.low,
+        high=live and live.interval.high,
+        predicted_low=live and live.predicted.low,
+        predicted_high=live and live.predicted.high,
+        heavy_low=live and live.heavy.low,
+        heavy_high=live and live.heavy.high,
+        gpu_s=gpu_s,
+        sums=named_sums(sums),
+    )
+
+
 class RouterStatus(_Part):
     """The plan, what waits, who works, and how the objective is kept. By tier where a field is a map of them."""
 
@@ -100,6 +135,7 @@ class RouterStatus(_Part):
         description="Images per second that ended in the last minute, by outcome, and by path or reason."
     )
     changes: tuple[PlanChange, ...] = Field(description="The last changes of plan.")
+    quality: WatchedQuality | None = Field(None, description="Of the answers in service, with `qualityWatch`.")
 
     @classmethod
     def read(cls, content: str | bytes) -> Self:

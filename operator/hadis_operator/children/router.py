@@ -33,7 +33,10 @@ _KEYS = "/etc/hadis-keys"
 
 def service_config(owner: Owner, spec: ServiceSpec) -> Manifest:
     """Return the ConfigMap with the service as the router reads it: without what only the operator needs."""
-    fields = {"profile", "objective", "queue", "api", "plan_every", "placement", "access"}
+    fields = {
+        "profile", "objective", "queue", "api", "plan_every", "placement", "access", "cache", "quality_watch",
+        "prompt_sample",
+    }  # fmt: skip
     told = spec.model_dump(mode="json", by_alias=True, include=fields, exclude_none=True)
     idle = {"idleAfter": spec.gpus.idle_after} if spec.gpus.idle_after else {}
     text = as_yaml({

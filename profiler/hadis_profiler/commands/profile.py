@@ -15,6 +15,7 @@ from hadis.api.fields import parse_duration_s
 from hadis.api.manifest import ManifestError, read_profile, write_profile
 from hadis.api.resources import CascadeProfile, Objective
 from hadis.cli import fail
+from hadis.cli.client import DEFAULT_URL, Key, Url
 from hadis.planning.profile import Profile
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -44,10 +45,44 @@ def run_command(
 
     For example, 15 minutes on 2 idle cores: hadis profile run examples/scenes/profile-run.yaml --out profile.yaml
     """
+    _run(spec, out, work, apply)
+
+
+@app.command("from-traffic")
+def from_traffic(
+    spec: Spec,
+    out: Annotated[
+        Path, typer.Option(help="Where to write the CascadeProfile; its notes and the discriminator go beside it.")
+    ],
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the prompts and the stages' results; default: SPEC with the suffix .traffic. With prompts "
+            "there already, the run goes on with these."
+        ),
+    ] = None,
+    apply: Annotated[str | None, typer.Option(help="Also write it to the cluster, into this namespace.")] = None,
+) -> None:
+    """Do the same with the prompts that a service keeps (promptSample), in place of those that SPEC names.
+
+    KEY is an API key that may read prompts: `prompts=read` in the service's access.keys.
+    """
+    from hadis_profiler.offline.traffic import kept_prompts
+
+    folder = (work or spec.with_suffix(".traffic")).resolve()
+    with _one_line():
+        prompts = kept_prompts(folder, url, key, typer.echo)
+    _run(spec, out, folder, apply, prompts)
+
+
+def _run(spec: Path, out: Path, work: Path | None, apply: str | None, prompts: Path | None = None) -> None:
+    """Do every stage and publish the profile; `prompts` are taken in place of the spec's."""
     from hadis_profiler.offline.duration import spoken
 
     began = time.monotonic()
-    with _one_line(), _stages(spec, work) as stages:
+    with _one_line(), _stages(spec, work, prompts) as stages:
         profile = stages.table
         _publish(stages, out)
         if apply:
@@ -114,14 +149,16 @@ def diff(
 
 
 @contextlib.contextmanager
-def _stages(spec: Path, work: Path | None) -> Iterator[Stages]:
-    """Yield the stages of a spec, with their progress on the terminal."""
+def _stages(spec: Path, work: Path | None, prompts: Path | None = None) -> Iterator[Stages]:
+    """Yield the stages of a spec, with their progress on the terminal; `prompts` are taken in place of its own."""
     from hadis_profiler.offline.run import Stages
     from hadis_profiler.offline.spec import read_run
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         run = read_run(spec, (work or spec.with_suffix(".work")).resolve())
+        if prompts is not None:
+            run = run.with_prompts(prompts)
         yield Stages(run, progress, lambda text: progress.console.print(text, soft_wrap=True))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -97,6 +97,10 @@ class Run:
     def models(self) -> Path:
         """Folder that relative models start from."""
         return (self.folder / self.spec.models).resolve()
+
+    def with_prompts(self, path: Path) -> Run:
+        """Return the run with the prompts of a text file, a line each."""
+        return replace(self, spec=self.spec.model_copy(update={"prompts": str(path.resolve()), "column": None}))
 
     def path(self, name: str) -> Path:
         """Return a path of the spec, relative to its file."""

@@ -11,6 +11,7 @@ from hadis.api.resources import API_VERSION, CascadeProfile, Configuration, Meta
 from hadis.api.shares import cascade_gpu_s
 from hadis.api.tier import Tier
 from hadis.planning.pareto import pareto_front
+from hadis.planning.watched_quality import MEASURE
 from numpy.typing import NDArray
 
 from hadis_profiler.offline import discriminator, quality
@@ -89,7 +90,8 @@ def _configurations(run: Run, measured: Measurements, advance: Callable[[], None
     check(names, rows, front)
     on_front = set(front)
     for i, (row, cost) in enumerate(zip(rows, costs, strict=True)):
-        measures = {} if row.score is None else {"score": round(row.score, 5)}
+        measures = {MEASURE: round(_confidence(measured, row), 5)}
+        measures |= {} if row.score is None else {"score": round(row.score, 5)}
         if i in on_front:
             measures |= _front_measures(run, measured, row)
             advance()
@@ -121,16 +123,28 @@ def _tiers(run: Run, measured: Measurements) -> Iterator[Tier]:
         )
 
 
+def _chosen(measured: Measurements, row: Row) -> NDArray[np.bool_]:
+    """Return which of the test prompts get a heavy image in a row's configuration."""
+    hard = measured.difficulty.scores[measured.test]
+    if row.light == row.heavy:
+        return np.ones(len(hard), bool)
+    confidence = measured.discrimination.confidence[row.light][measured.test]
+    return heavy_images(hard, confidence, row.direct, row.deferral)
+
+
+def _confidence(measured: Measurements, row: Row) -> float:
+    """Return the discriminator's mean confidence in the images of a row's configuration."""
+    light, heavy = (measured.discrimination.confidence[tier][measured.test] for tier in (row.light, row.heavy))
+    return float(np.where(_chosen(measured, row), heavy, light).mean())
+
+
 def _front_measures(run: Run, measured: Measurements, row: Row) -> dict[str, float]:
     """Return the interval of a row's quality, and for a pair the random baseline.
 
     The baseline is the quality of as many heavy images, given to prompts drawn at random.
     """
     light, heavy = (measured.features.by_tier[tier][measured.test] for tier in (row.light, row.heavy))
-    hard = measured.difficulty.scores[measured.test]
-    confidence = measured.discrimination.confidence[row.light][measured.test]
-    single = row.light == row.heavy
-    chosen = np.ones(len(hard), bool) if single else heavy_images(hard, confidence, row.direct, row.deferral)
+    single, chosen = row.light == row.heavy, _chosen(measured, row)
     reference = measured.features.reference
     low, high = interval((light, heavy), reference, chosen, run.spec.bootstrap, run.spec.seed)
     measures = {} if np.isnan(low) else {"qualityLow": round(low, 6), "qualityHigh": round(high, 6)}

@@ -7,6 +7,9 @@ from typing import Literal, get_args
 
 ServingPath = Literal["light", "heavy", "deferred", "kept-light"]
 PATHS: tuple[ServingPath, ...] = ("light", "heavy", "deferred", "kept-light")
+Repeat = Literal["cached", "coalesced"]
+"""How a request got the answer of one like it: that was there, or it waited for the same image."""
+REPEATS: tuple[Repeat, ...] = get_args(Repeat)
 Outcome = Literal["answered", "refused", "failed", "invalid", "cancelled"]
 """What its client saw of a job: an image, "try again" (429, 503), no image (other 5xx), its own fault (other 4xx); or
 nothing, for it went away."""
@@ -64,6 +67,8 @@ class Answer:
     """Of difficulty and confidence, as they were when the job was admitted."""
     light_image: bytes | None = None
     """The light image that was kept while the heavy tier worked, if there was one."""
+    repeat: Repeat | None = None
+    """None: it was made for this request."""
 
     @property
     def size(self) -> str | None:

@@ -21,7 +21,7 @@ from hadis.planning.speeds import Ratios
 from hadis.protocol.run_state import WorkerAddress
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.answer import Answer, Repeat, ServeError
 from hadis_router.dispatch.choosing import Choice, StepDown, choose
 from hadis_router.dispatch.deadlines import Deadlines, answer_by
 from hadis_router.dispatch.endings import Endings
@@ -38,6 +38,7 @@ from hadis_router.dispatch.preemption import lead_s, run_to_stop
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.returns import Returns
 from hadis_router.dispatch.running import Batch, Run, Runner
+from hadis_router.dispatch.spare import SpareWork
 from hadis_router.dispatch.stats import RecentJobs
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.workers import RemoteWorkers
@@ -77,6 +78,7 @@ class Dispatcher:
         self._placing = Placing(self._queues, self._deadlines, self._outlook)
         self._endings = Endings(self._queues, self._deadlines, self._runner, self.lanes, on_done)
         self._runner.owner = Returns(self._placing, self._endings, self.lanes, self._outlook, self._dispatch)
+        self._spare = SpareWork(self._runner, self._endings, self._outlook)
         self._wake_up: asyncio.TimerHandle | None = None
         self.first_worker = FirstWorker(first_image_s, queue_limit, self._held_too_long)
         self._asked_at = -math.inf
@@ -105,7 +107,7 @@ class Dispatcher:
     @property
     def idle_s(self) -> float:
         """Seconds since somebody asked for something or was answered; 0 while anything is waited for or made."""
-        working = any(worker.tier is not None for worker in self.workers)
+        working = any(worker.tier is not None and worker is not self._spare.worker for worker in self.workers)
         if working or len(self.first_worker) or any(self.queued.values()):
             return 0.0
         return asyncio.get_running_loop().time() - max(self._asked_at, self._endings.last_at)
@@ -156,6 +158,7 @@ class Dispatcher:
         That is one that cannot be served in time, or whose client has its share; those before it stay queued.
         """
         self._asked_at = now = asyncio.get_running_loop().time()
+        self._spare.stop()
         if self._finds_no_worker:
             for job in jobs:
                 self.first_worker.hold(job, now)
@@ -186,6 +189,17 @@ class Dispatcher:
         self.first_worker.forget(job)
         self._endings.cancel(job, error)
         self._dispatch()
+
+    def repeat(self, job: Job, answer: Answer, how: Repeat) -> None:
+        """End a job that was never submitted with the answer of one that asks for the same picture."""
+        self._endings.repeat(job, answer, how)
+
+    def start_spare(self, job: Job) -> bool:
+        """Begin a job that nobody waits for (`spare`); return False where no worker has nothing else to do.
+
+        It is cancelled as soon as a request comes.
+        """
+        return self._spare.start(job)
 
     def saved(self, job: Job, error: ServeError | None = None) -> None:
         """Count a job whose image was to be saved first, if it has one; `error`: why it could not be."""
@@ -224,6 +238,7 @@ class Dispatcher:
 
     async def drain(self) -> None:
         """Wait for the batches that run."""
+        self._spare.stop()
         await self._runner.drain()
 
     # When time runs out
@@ -287,6 +302,8 @@ class Dispatcher:
         if self._runner.stopped:
             return
         outlook = self._outlook()
+        if self._spare.worker is not None and outlook.waiting():
+            self._spare.stop()
         while (choice := choose(outlook)) is not None:
             if isinstance(choice, StepDown):
                 for job in choice.jobs:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.answer import ServeError, ServingPath
+from hadis_router.dispatch.answer import REPEATS, Answer, Repeat, ServeError, ServingPath
 from hadis_router.dispatch.deadlines import Deadlines
 from hadis_router.dispatch.job import Job, Stage
 from hadis_router.dispatch.lanes import Lanes
@@ -32,7 +32,7 @@ class Endings:
         self._lanes, self._on_done = lanes, on_done
         self.recent = RecentJobs()
         self.last_at = -math.inf
-        """Loop time of the last one."""
+        """Loop time of the last one that was any work."""
 
     def answer(self, job: Job, image: bytes, path: ServingPath) -> None:
         """End a job with an image; a stand-in's is kept for the job that it stands in for."""
@@ -42,10 +42,12 @@ class Endings:
             return
         job.answer(image, path, asyncio.get_running_loop().time())
         self.leave(job)
-        if job.saved_first:
-            job.unsaved = path
-        else:
-            self._count(job, path)
+        self._count_answer(job, path)
+
+    def repeat(self, job: Job, answer: Answer, how: Repeat) -> None:
+        """End a job that was never admitted with the answer of another one."""
+        job.repeat(answer, how, asyncio.get_running_loop().time())
+        self._count_answer(job, how)
 
     def fail(self, job: Job, error: ServeError) -> None:
         """End a job without the image that it waits for: with the light one where it has one, else with the error."""
@@ -95,10 +97,20 @@ class Endings:
         self._deadlines.forget(job)
         self._runner.leave(job)
 
+    def _count_answer(self, job: Job, how: ServingPath | Repeat) -> None:
+        if job.saved_first:
+            job.unsaved = how
+        else:
+            self._count(job, how)
+
     def _count(self, job: Job, how: str) -> None:
-        self.last_at = now = asyncio.get_running_loop().time()
+        if job.spare:
+            return
+        now = asyncio.get_running_loop().time()
         outcome = job.outcome
         in_time = outcome == "answered" and now <= job.deadline
         self.recent.add(EndedJob(now, outcome, how, now - job.arrived, in_time))
-        self._lanes.ended(job, in_time=in_time)
+        if how not in REPEATS:  # those are neither work nor what a profile decided
+            self.last_at = now
+            self._lanes.ended(job, in_time=in_time)
         self._on_done(job, how)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from hadis.protocol.worker import EditKey, Format, JobResult, Progress, WireJob
 
-from hadis_router.dispatch.answer import Answer, Attempt, Outcome, ServeError, ServingPath
+from hadis_router.dispatch.answer import Answer, Attempt, Outcome, Repeat, ServeError, ServingPath
 from hadis_router.dispatch.edit import EditInputs
 from hadis_router.dispatch.trace import NO_TRACE, JobTrace
 
@@ -134,6 +134,11 @@ class Job:
     """Whether a new profile that is tried decides on it."""
     saved_first: bool = False
     """Whether its image counts once it is saved: `Dispatcher.saved` is told."""
+    repeat_key: bytes | None = None
+    """What only a job has that asks for the same picture; None: no other does."""
+
+    spare: bool = False
+    """Whether nobody waits for it: it is counted nowhere."""
 
     stage: Stage = Stage.NEW
     tier_reason: TierReason = TierReason.PLANNED
@@ -144,8 +149,10 @@ class Job:
     stand_in: Job | None = None
     """Makes a light image while a heavy batch that this job runs in gets late."""
     stands_in_for: Job | None = None
-    unsaved: ServingPath | None = None
-    """The path of its answer, while its image is to be saved."""
+    follows: Job | None = None
+    """The one under way whose answer it gets, too; it is admitted nowhere itself."""
+    unsaved: ServingPath | Repeat | None = None
+    """How it was answered, while its image is to be saved."""
     lost: ServeError | None = None
     """Why its image could not be saved."""
 
@@ -265,6 +272,17 @@ class Job:
                 light_image=self.light_image,
             )
         )
+
+    def follow(self, leader: Job) -> None:
+        """Wait for the answer of a job that asks for the same picture."""
+        self.follows, self.params = leader, replace(self.params, seed=leader.params.seed)
+
+    def repeat(self, answer: Answer, how: Repeat, now: float) -> None:
+        """End with the answer of another job, which asks for the same picture, at `now` (loop time)."""
+        self.stage = Stage.ENDED
+        self.params = replace(self.params, seed=answer.seed)
+        self.trace.ended("answered")
+        self.future.set_result(replace(answer, latency_s=now - self.arrived, repeat=how))
 
     def fail(self, error: ServeError) -> None:
         """End with an error; the job must not be done."""

@@ -81,6 +81,10 @@ class RemoteWorker:
         left_s = self.began + longest_s(self.tier, self.free_at - self.began) - now
         return max(0.0, left_s) if left_s > -_ROUNDING else _OVERRUN * (now - self.began)
 
+    def stop(self, now: float, step_s: float) -> None:
+        """Note that its batch is stopped, and ends with the step that runs."""
+        self.began, self.free_at = now, now + step_s
+
     def end(self) -> None:
         """Note that its batch ended, however."""
         self.tier = None

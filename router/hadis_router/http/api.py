@@ -110,9 +110,8 @@ async def respond(gateway: Gateway, request: Request, body: GenerateRequest, arr
     with gateway.reading:
         base_url = base_of_links(request, body)
     body = gateway.models.with_size_made(body)
-    if not request.scope.get(RETRY):
-        gateway.metrics.arrived(body.n, body.size)
-    jobs = await gateway.jobs(body, visitor.client(body.end_user), arrived, request_id, batch=batch)
+    retry, client = bool(request.scope.get(RETRY)), visitor.client(body.end_user)
+    jobs = await gateway.jobs(body, client, arrived, request_id, batch=batch, retry=retry)
     disconnected = asyncio.ensure_future(until_disconnected(request))
     if body.stream:
         stream = await stream_images(gateway, body, jobs, disconnected, request_id)

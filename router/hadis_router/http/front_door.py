@@ -22,6 +22,7 @@ from hadis_router.http.access import VISITOR, Visitor
 from hadis_router.http.errors import error_response
 from hadis_router.http.forwarding import is_forwarded
 from hadis_router.http.gateway import Gateway
+from hadis_router.http.repeats.keys import is_repeat
 from hadis_router.http.request_body import read_request
 
 _PATHS = ("/v1/images/", "/v1/hadis/jobs")
@@ -99,6 +100,8 @@ class _Visit:
             if (error := gateway.use.refusal(client, now)) is not None:
                 return error
             gateway.use.count(client, now)
+        if is_repeat(gateway.repeats, gateway.models, self._visitor, self._body):
+            return None  # it takes no GPU, and is no reason to keep one
         return gateway.dispatcher.sure_refusal(client)
 
     async def refuse(self, error: ServeError, send: Send) -> None:

@@ -16,6 +16,7 @@ from hadis.planning.consumption import money_per_hour
 from hadis.planning.fleet import is_shared
 from hadis.planning.pareto import Front
 from hadis.planning.profile import Profile
+from hadis.planning.sizes import AUTO
 from hadis.protocol.run_state import RunState
 from starlette.requests import ClientDisconnect
 
@@ -33,7 +34,11 @@ from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
 from hadis_router.http.models import Models
 from hadis_router.http.peer_client import PeerClient
+from hadis_router.http.prompt_sample import PromptSample
+from hadis_router.http.quality_watch import QualityWatch
 from hadis_router.http.refusal_pace import RefusalPace
+from hadis_router.http.repeats.keys import edit_digest, repeat_keys
+from hadis_router.http.repeats.service import Repeats
 from hadis_router.http.retries import Retries
 from hadis_router.http.scorers import PromptScorer, Scorers
 
@@ -57,6 +62,7 @@ class Gateway:
         stopping: Callable[[], bool],
         peers: Peers,
         access: AccessControl,
+        watch: QualityWatch,
         secret: str | None = None,
     ) -> None:
         """Keep the parts; `stopping` says whether the server was told to end. Made inside a running loop."""
@@ -69,10 +75,14 @@ class Gateway:
         self._spec = spec
         self.peers = peers
         self.peer_client = PeerClient(max(self.slo_s, dispatcher.first_worker.hold_s or 0.0), secret)
+        self.watch, self.prompts = watch, PromptSample(None)
         self.access, self.use = access, ClientUse(access.limits_of)
         self.retries, self.refusal_pace = Retries(), RefusalPace()
         self.reading = _Reading(self.refused)
         """Entered to read a request."""
+        self.repeats = Repeats(
+            spec.cache, dispatcher, spec.queue.limit, lambda job: metrics.arrived(1, job.params.size or AUTO)
+        )
         self.state = RunState(plan=None, workers=())
         self.draining = False
         self.new_trace: Callable[[float], JobTrace] = no_trace
@@ -136,14 +146,32 @@ class Gateway:
         self.dispatcher.recent.add(EndedJob(now, error.outcome, error.code, 0.0, in_time=False), count)
 
     async def jobs(
-        self, request: GenerateRequest, client: str, arrived: float, request_id: str, *, batch: bool = False
+        self,
+        request: GenerateRequest,
+        client: str,
+        arrived: float,
+        request_id: str,
+        *,
+        batch: bool = False,
+        retry: bool = False,
     ) -> list[Job]:
-        """Return the jobs of a client's request; raise ServeError for what cannot be made. `arrived` is loop time."""
+        """Return the jobs of a client's request, to be submitted at once; raise ServeError for what cannot be made.
+
+        `arrived` is loop time. They are counted as demand, unless the request is a `retry` or their pictures are there.
+        """
+        new = request.n
         try:
-            return await self._jobs(request, client, arrived, request_id, batch)
+            jobs = await self._jobs(request, client, arrived, request_id, batch)
+            new = sum(not self.repeats.is_repeat(job) for job in jobs)
         except ServeError as error:
             self.refused(error, request.n)
             raise
+        finally:
+            if not retry:
+                self.metrics.arrived(new, request.size)
+        if not retry and request.edit is None:
+            self.prompts.take(request.prompt)
+        return jobs
 
     async def _jobs(
         self, request: GenerateRequest, client: str, arrived: float, request_id: str, batch: bool
@@ -162,6 +190,7 @@ class Gateway:
             raise refusals.expired(self.slo_s)
         if seed is None:
             seed = secrets.randbits(_SEED_BITS)
+        keys = await self._repeat_keys(request, forced, client)
         return [
             Job(
                 id=secrets.token_hex(16),
@@ -180,9 +209,16 @@ class Gateway:
                 trace=self.new_trace(arrived),
                 canary=canary,
                 saved_first=request.saves_images,
+                repeat_key=keys[i],
             )
             for i in range(request.n)
         ]
+
+    async def _repeat_keys(self, request: GenerateRequest, forced: str | None, client: str) -> list[bytes | None]:
+        if self.repeats.spec is None:
+            return [None] * request.n
+        inputs = await asyncio.to_thread(edit_digest, request.edit) if request.edit is not None else None
+        return repeat_keys(request, self.repeats.spec, forced, client, inputs)
 
     def owner_shown(self, request_id: str, owner: str) -> AbstractContextManager[None]:
         """Let who knows a request's id ask which router serves it, if the id is not in use."""
@@ -217,7 +253,7 @@ class Gateway:
         """Submit a request's jobs; raise ServeError, and leave none, where one is refused."""
         try:
             self.use.take(jobs[0].client, [job.future for job in jobs])
-            self.dispatcher.submit(*jobs)
+            self.repeats.submit(*jobs)
         except ServeError as error:
             self.cancel(jobs, error)
             raise
@@ -225,7 +261,7 @@ class Gateway:
     def cancel(self, jobs: list[Job], error: ServeError | None = None) -> None:
         """Forget a request's jobs, as far as they have not ended; `error` is what the client is told."""
         for job in jobs:
-            self.dispatcher.cancel(job, error)
+            self.repeats.cancel(job, error)
 
     async def answers(self, jobs: list[Job], disconnected: asyncio.Future[None]) -> list[Answer]:
         """Return all answers to admitted jobs, or none.

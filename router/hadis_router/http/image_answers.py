@@ -57,6 +57,7 @@ def explain(request: GenerateRequest, answer: Answer) -> dict[str, Any]:
     """Return what an image went through, as JSON data; `keep_light` adds the light image of one that was deferred."""
     document: dict[str, Any] = {
         "path": answer.path,
+        "repeat": answer.repeat,
         "seed": answer.seed,
         "size": answer.size,
         "ignored": request.ignored,
@@ -94,7 +95,11 @@ def answer_headers(answer: Answer) -> dict[str, str]:
         "x-hadis-service-seconds": f"{answer.service_s:.4f}",
         "x-hadis-plan-generation": str(answer.plan_generation),
     }
-    for name, told in (("size", answer.size), ("truncated-tokens", answer.truncated_tokens)):
+    for name, told in (
+        ("size", answer.size),
+        ("truncated-tokens", answer.truncated_tokens),
+        ("repeat", answer.repeat),
+    ):
         if told is not None:
             headers[f"x-hadis-{name}"] = str(told)
     for name, value in (("difficulty", answer.difficulty), ("confidence", answer.confidence)):

@@ -1,8 +1,9 @@
 """The clients' API keys: read from a file of digests, and again whenever that changes.
 
-A line is `sha256:DIGEST [name=NAME] [weight=2] [requests-per-minute=60] [images-in-flight=4] [priority=batch]`, where
-`printf %s APIKEY | sha256sum` prints the digest. Neither keys nor digests are logged, and the error of a line says its
-number alone. A digest of a random key needs no salt and no slow hash: there is nothing to guess.
+A line is `sha256:DIGEST [name=NAME] [weight=2] [requests-per-minute=60] [images-in-flight=4] [priority=batch]
+[prompts=read]`, where `printf %s APIKEY | sha256sum` prints the digest. Neither keys nor digests are logged, and the
+error of a line says its number alone. A digest of a random key needs no salt and no slow hash: there is nothing to
+guess.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class ApiKey:
     images_in_flight: int | None = None
     batch: bool = False
     """Whether its work is of the priority class `batch`."""
+    reads_prompts: bool = False
+    """Whether it may read the prompts that the service keeps."""
 
 
 class KeyFileError(ValueError):
@@ -78,10 +81,12 @@ def _read_line(words: list[str]) -> tuple[str, ApiKey]:
             fields[name.replace("-", "_")] = int(value)
         elif name == "priority" and value in ("interactive", "batch"):
             fields["batch"] = value == "batch"
+        elif (name, value) == ("prompts", "read"):
+            fields["reads_prompts"] = True
         else:
             raise ValueError(
                 f"{name[:30]!r} is none of name=NAME, weight=NUMBER, requests-per-minute=NUMBER, "
-                "images-in-flight=NUMBER, priority=interactive or batch, or its value is wrong"
+                "images-in-flight=NUMBER, priority=interactive or batch, prompts=read, or its value is wrong"
             )
     return digest[1], ApiKey(**fields)
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from hadis_router.dispatch.answer import PATHS, ServeError
+from hadis_router.dispatch.answer import PATHS, REPEATS, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job
 from hadis_router.http.capabilities import all_sizes, resolved_size
@@ -33,15 +33,20 @@ class RouterMetrics:
         self.registry = CollectorRegistry()
         arrivals = Counter(
             "hadis_router_arrivals",
-            "Images requested, those refused included, but no retries; by size: auto is each tier's first, other what "
-            "no tier makes.",
+            "Images requested, those refused included, but neither retries nor those that a request like them was "
+            "answered with; by size: auto is each tier's first, other what no tier makes.",
             ["size"],
             registry=self.registry,
         )
         self._size_names = {size: size_name(resolved_size(size, tiers)) for size in (AUTO, *all_sizes(tiers))}
         self.arrivals_by_size = dict.fromkeys((*self._size_names.values(), _OTHER), 0)
         self._arrivals = {name: arrivals.labels(name) for name in self.arrivals_by_size}
-        self._answers = Counter("hadis_router_answers", "Images answered.", ["path"], registry=self.registry)
+        self._answers = Counter(
+            "hadis_router_answers",
+            "Images answered; cached and coalesced: with that of a request like it.",
+            ["path"],
+            registry=self.registry,
+        )
         self._failures = Counter(
             "hadis_router_failures",
             "Images without an answer: refused (429, 503), failed (other 5xx), invalid (other 4xx) or cancelled.",
@@ -58,7 +63,7 @@ class RouterMetrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self._by_path = {path: (self._answers.labels(path), self._latency.labels(path)) for path in PATHS}
+        self._by_path = {path: (self._answers.labels(path), self._latency.labels(path)) for path in (*PATHS, *REPEATS)}
 
     @property
     def arrivals_total(self) -> int:

@@ -20,8 +20,10 @@ def jobs_shown(gateway: Gateway, request_id: str, visitor: Visitor) -> Sequence[
 
 
 def job_under_way(jobs: Sequence[Job]) -> Job | None:
-    """Return the first job that was admitted and has not ended."""
-    return next((job for job in jobs if not job.done and job.stage is not Stage.NEW), None)
+    """Return the first job that was admitted and has not ended, or the one that it follows."""
+    return next(
+        (job for job in (job.follows or job for job in jobs) if not job.done and job.stage is not Stage.NEW), None
+    )
 
 
 def progress_of(gateway: Gateway, job: Job) -> dict[str, Any]:

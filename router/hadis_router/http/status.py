@@ -58,6 +58,7 @@ def router_status(gateway: Gateway) -> RouterStatus:
         unanswered={how: dict(counts) for how, counts in totals.items() if how != "answered"},
         ended_rps=dict(dispatcher.recent.rates(now)),
         changes=state.changes,
+        quality=gateway.watch.status(),
     )
 
 

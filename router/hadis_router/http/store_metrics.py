@@ -1,4 +1,4 @@
-"""Metrics of what is kept for later: images behind links, jobs with their results, and the webhooks that tell of them.
+"""Metrics of what is kept for later: images behind links, jobs with their results, answers; and of webhooks.
 
 The stores count for themselves; each scrape reads what they have counted.
 """
@@ -35,15 +35,13 @@ class StoreMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
-        kept = "Images behind links, and long jobs"
+        kept = "Images behind links, long jobs, and answers for requests that are alike"
         items = CounterMetricFamily(
             "hadis_router_stored",
             f"{kept}, by what became of them: each is stored; in memory, some are evicted for others, some expire.",
             labels=["kind", "event"],
         )
-        size = CounterMetricFamily(
-            "hadis_router_stored_bytes", f"Bytes stored: {kept.lower()}' results.", labels=["kind"]
-        )
+        size = CounterMetricFamily("hadis_router_stored_bytes", f"Bytes stored: {kept.lower()}.", labels=["kind"])
         for kind, counts in self._stores.items():
             for event in ("stored", "evicted", "expired"):
                 items.add_metric([kind, event], getattr(counts, event))

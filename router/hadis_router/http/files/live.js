@@ -9,6 +9,7 @@ const MEANINGS = {
   within: "The share of the last minute's images that came within the latency objective. Refused and failed ones count as missed; cancelled ones do not count.",
   "p50, p95": "Half of the last minute's images took no longer than the first, nineteen of twenty no longer than the second.",
   "quality predicted": "The distance (FID) of the images to a reference that the plan should give. Lower is better.",
+  "quality in service": "Of a sample of the answers, drawn again by the heavy model while workers have nothing to do: how many the discriminator takes to be good enough, and what the profile predicts of that.",
   "energy predicted": "What GPUs take for an image while they work for it, as the profile measured it.",
   money: "Per image: the time in which GPUs work for it, at the service's price. Per hour: all GPUs that are ready, idle ones too.",
   "time per batch": "What batches really take, beside what the profile says. Plans reckon with it.",
@@ -53,6 +54,7 @@ function showFacts(status) {
   fact("straight to heavy", plan ? percent(plan.directRatio) : "–");
   fact("drawn again", plan ? percent(plan.deferralRatio) : "–");
   fact("quality predicted", precise(plan?.quality));
+  if (status.quality) fact("quality in service", status.quality.summary, "wide");
   if (plan && plan.joulesPerImage !== null) fact("energy predicted", `${precise(plan.joulesPerImage)} J per image`);
   if (status.money_per_hour !== null) fact("money", `${precise(plan?.moneyPerImage)} per image, ${precise(status.money_per_hour)} per hour`);
   fact("workers busy", `${busy} of ${status.workers.length}`);

@@ -8,6 +8,8 @@ const WORDS = {
   "kept-light": "The heavy model would have been too late, so the light image is the answer.",
 };
 
+const REPEATS = { cached: ", kept from a request like this one", coalesced: ", shared with a request like this one" };
+
 /**
  * Return the drawing of an answer from its `explain` record; `range`: the profile's least and greatest difficulty;
  * `file`: the image's format and seed.
@@ -24,7 +26,7 @@ export function drawPath(record, image, range, file) {
   steps.push(pictures);
   const sum = `${seconds(record.latency_s)} in all, plan ${record.plan_generation}`;
   const retries = record.retries ? `, ${record.retries} ${record.retries === 1 ? "retry" : "retries"} after a worker failed` : "";
-  steps.push(h("p", { class: "step" }, h("strong", {}, WORDS[record.path]), ` ${sum}${retries}`));
+  steps.push(h("p", { class: "step" }, h("strong", {}, WORDS[record.path]), ` ${sum}${retries}${REPEATS[record.repeat] ?? ""}`));
   return h("div", { class: "path", "data-path": record.path }, steps);
 }
 

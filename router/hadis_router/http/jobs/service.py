@@ -99,10 +99,8 @@ class Jobs:
         )
         if (known := await self._store.add(record, _idempotency(client, key, request))) is not None:
             return known
-        if not retry:
-            self._gateway.metrics.arrived(request.n, request.size)
         try:
-            jobs = await self._admitted(record, arrived)
+            jobs = await self._admitted(record, arrived, retry=retry)
         except BaseException:
             await self._store.remove(record.id)
             raise
@@ -172,7 +170,7 @@ class Jobs:
         if not record.ended:
             age_s = self._clock() - record.created_at
             try:
-                jobs = await self._admitted(record, asyncio.get_running_loop().time() - age_s)
+                jobs = await self._admitted(record, asyncio.get_running_loop().time() - age_s, retry=True)
             except ServeError as error:
                 if error.status in (429, 503):  # a later go, or another router, may have room
                     await self._store.let_go(record.id)
@@ -180,8 +178,9 @@ class Jobs:
                 record = await self._end(record, error)
         self._start(record, jobs)
 
-    async def _admitted(self, record: JobRecord, arrived: float) -> list[Job]:
-        jobs = await self._gateway.jobs(record.request, record.client, arrived, record.id, batch=record.batch)
+    async def _admitted(self, record: JobRecord, arrived: float, *, retry: bool) -> list[Job]:
+        request, batch = record.request, record.batch
+        jobs = await self._gateway.jobs(request, record.client, arrived, record.id, batch=batch, retry=retry)
         self._gateway.submit(jobs)
         return jobs
 
