@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 from hadis_profiler.offline.notes import notes_path, read_notes
 from hadis_profiler.offline.routing import gains
-from hadis_profiler.offline.routing_report import markdown
+from hadis_profiler.offline.routing_report import markdown, rows_of, text_rows
 
 PROFILE = Path(__file__).parents[1] / "examples/scenes/profile.yaml"
 COSTS = (0.006, 0.010, 0.015, 0.030, 0.050, 0.080, 0.120)
@@ -22,12 +23,16 @@ def main(costs: list[float]) -> None:
     notes = read_notes(notes_path(PROFILE))
     if notes is None or notes.routing is None:
         raise SystemExit(f"{notes_path(PROFILE)} has no prompts one by one: run `make scenes-profile` first")
-    judged = notes.routing.judged
+    judged, by_features = notes.routing.judged, np.array(notes.routing.features_difficulty)
     print(
         f"Share of scenes drawn right on {judged.scores.shape[1]} prompts that nothing was trained on, over all pairs "
         f"of tiers, with 90% intervals. The discriminator's area under the ROC curve: {notes.discriminator.auc:.3f}.\n"
     )
-    print(markdown(gains(judged, costs, RESAMPLES)))
+    print(markdown(rows_of(gains(judged, costs, RESAMPLES))))
+    if notes.difficulty.ngrams is not None:
+        print(f"\n## Difficulty that is learned\n\n{notes.difficulty.ngrams.words}")
+    if len(by_features):
+        print(f"\n{markdown(text_rows(judged, by_features, costs, RESAMPLES))}")
 
 
 if __name__ == "__main__":

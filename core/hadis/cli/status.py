@@ -52,6 +52,8 @@ def _facts(router: RouterStatus) -> list[tuple[str, str]]:
         ("queues", ", ".join(f"{tier} {n}" for tier, n in router.queues.items())),
         *_ended(router.ended_rps),
     ]
+    read = "text features and n-grams" if router.difficulty.reads == "ngrams" else "text features"
+    lines.append(("difficulty", f"by {read}" + (f"; {router.difficulty.why}" if router.difficulty.why else "")))
     p50_s, p95_s = router.latency.p50_s, router.latency.p95_s
     if p50_s is not None and p95_s is not None:
         lines.append(("latency", f"p50 {p50_s:.2f} s, p95 {p95_s:.2f} s of {router.slo_s:g} s"))
