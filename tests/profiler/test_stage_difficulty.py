@@ -47,7 +47,7 @@ def scenes(count: int) -> tuple[list[str], Array, Array]:
 
 def learned(prompts: list[str], texts: Array, gap: Array) -> DifficultyFit:
     parts = np.arange(200), np.arange(200, len(gap))
-    return with_ngrams(difficulty.fit(texts, gap, *parts), prompts, texts, gap, *parts)
+    return with_ngrams(difficulty.fit(texts, gap, *parts), prompts, gap, *parts)
 
 
 def test_ngrams_are_in_the_profile_where_words_tell_what_features_do_not() -> None:

@@ -1,16 +1,16 @@
 """What was fitted of prompts' difficulty: the weights of what the router reads from their text.
 
-Two scores may stand in a profile: one of eight text features, always, and one that reads hashed n-grams as well, where
-the profiler saw that it predicts better. The version names how n-grams are hashed; a router that knows another way
-scores by the features alone.
+Two scores may stand in a profile: one by text features, always, and one that reads hashed n-grams as well, where the
+profiler saw that it predicts better. Its version names how n-grams are hashed; a router that knows another way scores
+by the features alone.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-from array import array
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -30,11 +30,10 @@ Feature = Literal[
 ]
 """The text features that the router reads, in its order."""
 NGRAM_VERSION = "crc32-1"
-"""How this release hashes n-grams: `hadis_router.difficulty.ngrams`. Whatever changes there needs another name."""
-NGRAM_PLACES = 2048
+"""How this release reads and hashes n-grams: `hadis_router.difficulty.ngrams`. What changes there gets another name."""
+MOST_NGRAMS = 4096
 _STEPS = 127
 """The greatest weight, in signed bytes."""
-_LONGEST = 65_536
 _RISES = Rule(
     "self.quantiles.isSorted()",
     lambda score: list(score.quantiles) == sorted(score.quantiles),
@@ -43,31 +42,43 @@ _RISES = Rule(
 
 
 class NgramScore(Fields):
-    """A score of z-scored text features and hashed n-grams, fitted to how much better the heavy tier's image is."""
+    """A score of how much better the heavy tier's image is: the score by text features, and what n-grams add.
+
+    An n-gram that is not listed adds nothing, so that of prompts in a language that was not profiled the score is that
+    by text features.
+    """
 
     rules = (_RISES,)
     version: str = Field(
         min_length=1, max_length=32, description=f"How n-grams are read and hashed; this release knows {NGRAM_VERSION}."
     )
-    feature_weights: tuple[float, ...] = Field(max_length=16, description="Weight of each z-scored feature.")
-    scale: Positive = Field(description="What one step of an n-gram's weight adds to the score.")
-    ngram_weights: str = Field(
-        max_length=_LONGEST, description="Weight of each place that n-grams hash to: signed bytes, in base64."
+    feature_weight: float = Field(description="Weight of the score by text features alone.")
+    hashes: str = Field(max_length=32_768, description="The n-grams: rising 32-bit hashes, little-endian, in base64.")
+    weights: str = Field(max_length=8_192, description="Weight of each n-gram: signed bytes, in base64.")
+    scale: Positive = Field(description="What one step of a weight adds to the score.")
+    mean: float = Field(
+        description="What the n-grams of a profiled prompt add on average. It is taken off, by the share of the "
+        "prompt's n-grams that are listed."
     )
     quantiles: tuple[float, ...] = Field(
         min_length=2, max_length=1001, description="Evenly spaced quantiles (0 to 1) of this score."
     )
 
     @classmethod
-    def of(cls, feature_weights: Sequence[float], place_weights: Sequence[float], quantiles: Sequence[float]) -> Self:
-        """Return a score of this release's version; weights of places (NGRAM_PLACES) are rounded to signed bytes."""
-        scale = max(map(abs, place_weights)) / _STEPS or 1.0
-        steps = array("b", (round(weight / scale) for weight in place_weights))
+    def of(
+        cls, feature_weight: float, weight_by_hash: Mapping[int, float], mean: float, quantiles: Sequence[float]
+    ) -> Self:
+        """Return a score of this release's version; weights are rounded to signed bytes."""
+        hashes = sorted(weight_by_hash)
+        scale = max(map(abs, weight_by_hash.values()), default=0.0) / _STEPS or 1.0
+        steps = [round(weight_by_hash[each] / scale) for each in hashes]
         return cls(
             version=NGRAM_VERSION,
-            feature_weights=tuple(feature_weights),
+            feature_weight=feature_weight,
+            hashes=base64.b64encode(struct.pack(f"<{len(hashes)}I", *hashes)).decode(),
+            weights=base64.b64encode(struct.pack(f"{len(steps)}b", *steps)).decode(),
             scale=scale,
-            ngram_weights=base64.b64encode(steps).decode(),
+            mean=mean,
             quantiles=tuple(quantiles),
         )
 
@@ -77,21 +88,26 @@ class NgramScore(Fields):
         return self.version == NGRAM_VERSION
 
     @property
-    def place_weights(self) -> list[float]:
-        """Weight of each place; of a version that is known."""
-        return [step * self.scale for step in array("b", base64.b64decode(self.ngram_weights))]
+    def weight_by_hash(self) -> dict[int, float]:
+        """Weight of each n-gram by its hash, in rising order; of a version that is known."""
+        hashes, steps = base64.b64decode(self.hashes), base64.b64decode(self.weights)
+        numbers = zip(struct.unpack(f"<{len(steps)}I", hashes), struct.unpack(f"{len(steps)}b", steps), strict=True)
+        return {each: step * self.scale for each, step in numbers}
 
     @model_validator(mode="after")
-    def _has_every_place(self) -> Self:
+    def _can_be_read(self) -> Self:
+        if not self.is_known:
+            return self
+        advice = "take the profile as the profiler wrote it, or leave `ngrams` out"
         try:
-            places = len(base64.b64decode(self.ngram_weights, validate=True))
-        except (binascii.Error, ValueError):
-            raise ValueError("ngramWeights: is no base64; take the profile as the profiler wrote it") from None
-        if self.is_known and places != NGRAM_PLACES:
-            raise ValueError(
-                f"ngramWeights: {places} weights, where {self.version} has {NGRAM_PLACES}; take the profile as the "
-                "profiler wrote it, or leave `ngrams` out"
-            )
+            hashes, weights = (base64.b64decode(text, validate=True) for text in (self.hashes, self.weights))
+        except ValueError:
+            raise ValueError(f"hashes, weights: are no base64; {advice}") from None
+        if len(hashes) != 4 * len(weights):
+            raise ValueError(f"hashes: {len(hashes)} bytes are not 4 for each of the {len(weights)} weights; {advice}")
+        numbers = struct.unpack(f"<{len(weights)}I", hashes)
+        if len(numbers) > MOST_NGRAMS or any(left >= right for left, right in pairwise(numbers)):
+            raise ValueError(f"hashes: must rise, and be {MOST_NGRAMS} at most; {advice}")
         return self
 
 
@@ -103,11 +119,6 @@ class Difficulty(Fields):
             " && ".join(f"size(self.{name}) == size(self.features)" for name in ("mean", "std", "weights")),
             lambda score: len(score.mean) == len(score.std) == len(score.weights) == len(score.features),
             "features, mean, std and weights must be of one length",
-        ),
-        Rule(
-            "!has(self.ngrams) || size(self.ngrams.featureWeights) == size(self.features)",
-            lambda score: score.ngrams is None or len(score.ngrams.feature_weights) == len(score.features),
-            "ngrams.featureWeights: write one number for each of features",
         ),
         _RISES,
     )

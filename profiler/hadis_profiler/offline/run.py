@@ -119,8 +119,8 @@ class Stages:
         """Weights of the text features, and of n-grams where they predict better."""
         texts = np.stack([text_features(prompt) for prompt in self.kept])
         held_out = np.concatenate([self.split.calibrate, self.split.test])
-        examples = texts, self.features.quality_gap, self.split.train, held_out
-        fit = ngrams.with_ngrams(difficulty.fit(*examples), self.kept, *examples)
+        examples = self.features.quality_gap, self.split.train, held_out
+        fit = ngrams.with_ngrams(difficulty.fit(texts, *examples), self.kept, *examples)
         verdict = "the text predicts which prompts are hard" if fit.predicts else "THE TEXT PREDICTS NOTHING HERE"
         self.say(
             f"difficulty: rank correlation {fit.held_out:.3f} with the quality gap on {len(held_out)} held-out prompts "

@@ -1,8 +1,8 @@
-"""Hashed n-grams of a prompt: what it says, in any language, as a vector of fixed length that is mostly zeros.
+"""The n-grams of a prompt, hashed: what it says, in any language, without a dictionary.
 
 The grams are words, pairs of neighbouring words, and the runs of two and three characters of a word with its borders
-marked: these are the words of scripts without spaces, and the stems of others. Each counts by log(1 + how often), at
-the place that its CRC-32 leaves (feature hashing, Weinberger et al. 2009). No dictionary, no model, nothing to load.
+marked: these are the words of scripts without spaces, and the stems of others. A gram is the CRC-32 of its UTF-8, and
+counts by log(1 + how often).
 
 Profiles name this way of reading by `NGRAM_VERSION`: who changes it here changes the name there.
 """
@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import islice, pairwise
+from math import log1p
 from zlib import crc32
 
-import numpy as np
 import regex
-from hadis.api.difficulty import NGRAM_PLACES
-from numpy.typing import NDArray
 
 from hadis_router.difficulty.prompt_text import MOST_WORDS, plain_text
 
@@ -27,27 +26,32 @@ _LONGEST = 40
 """Characters of a word; a longer one, as text without spaces is, counts as several."""
 _WORD = regex.compile(rf"[\p{{L}}\p{{M}}\p{{N}}]{{1,{_LONGEST}}}")
 _WORDS = 20_000
-"""Words whose places are remembered: 6 MB if all are of the longest."""
+"""Words whose hashes are remembered: 8 MB if all are of the longest."""
 
 
-def ngrams(prompt: str) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the places (m,) of any prompt's grams, each once, and what they count (m,)."""
+def ngrams(prompt: str) -> dict[int, float]:
+    """Return what each gram of any prompt counts, by its hash."""
     words = [match[0] for match in islice(_WORD.finditer(plain_text(prompt).casefold()), MOST_WORDS)]
-    counts: Counter[int] = Counter()
+    times: Counter[int] = Counter()
     for word in words:
-        counts.update(_places(word))
-    counts.update(_place(f"{left} {right}") for left, right in pairwise(words))
-    how_often = np.fromiter(counts.values(), np.float64, len(counts))
-    return np.fromiter(counts.keys(), np.intp, len(counts)), np.log1p(how_often)
+        times.update(_hashes(word))
+    times.update(_hash(f"{left} {right}") for left, right in pairwise(words))
+    return {gram: log1p(count) for gram, count in times.items()}
+
+
+def added(grams: Mapping[int, float], weights: Mapping[int, float], mean: float) -> float:
+    """Return what a prompt's grams add to its score; 0 where none is among the weights, as in an unknown language."""
+    listed = [count * weights[gram] for gram, count in grams.items() if gram in weights]
+    return sum(listed) - mean * len(listed) / max(1, len(grams))
 
 
 @lru_cache(_WORDS)
-def _places(word: str) -> array[int]:
-    """Return the places of a word and of its runs."""
+def _hashes(word: str) -> array[int]:
+    """Return the hashes of a word and of its runs."""
     marked = f"<{word}>"
     runs = (marked[start : start + n] for n in _RUNS for start in range(len(marked) - n + 1))
-    return array("H", (_place(f" {word}"), *map(_place, runs)))
+    return array("I", (_hash(f" {word}"), *map(_hash, runs)))
 
 
-def _place(gram: str) -> int:
-    return crc32(gram.encode("utf-8", "surrogatepass")) % NGRAM_PLACES
+def _hash(gram: str) -> int:
+    return crc32(gram.encode("utf-8", "surrogatepass"))

@@ -1,7 +1,7 @@
-"""The difficulty of a prompt from its text alone: its features, z-scored and weighted as the profile says.
+"""The difficulty of a prompt from its text alone, as the profile says.
 
-Where the profile has n-grams, of a version that is known here, their weights are added, and the features have the
-weights that were fitted beside them.
+It is the prompt's features, z-scored and weighted; and where the profile has n-grams, of a version that is known here,
+so much of that as the profile says and what the n-grams add.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from hadis.api.resources import Difficulty
 
 from hadis_router.difficulty.features import FEATURES, features, tagger
-from hadis_router.difficulty.ngrams import ngrams
+from hadis_router.difficulty.ngrams import added, ngrams
 
 log = logging.getLogger(__name__)
 
@@ -25,26 +25,25 @@ class DifficultyScorer:
     """Scores prompts with the weights of a profile."""
 
     def __init__(self, difficulty: Difficulty) -> None:
-        """Fold scale and weights into one factor per feature."""
+        """Fold scale and weights into one factor per feature, and unpack the weights of n-grams."""
         self._factors, self._offset = np.zeros(len(FEATURES)), 0.0
-        known = difficulty.known_ngrams
-        self._ngram_weights = None if known is None else np.array(known.place_weights)
-        if difficulty.why_features_alone:
-            log.warning("%s", difficulty.why_features_alone)
-        weights = difficulty.weights if known is None else known.feature_weights
-        chosen = zip(difficulty.features, difficulty.mean, difficulty.std, weights, strict=True)
+        chosen = zip(difficulty.features, difficulty.mean, difficulty.std, difficulty.weights, strict=True)
         for name, mean, std, weight in chosen:
             self._factors[FEATURES.index(name)] += weight / std
             self._offset += mean * weight / std
+        self._ngrams = difficulty.known_ngrams
+        self._ngram_weights = {} if self._ngrams is None else self._ngrams.weight_by_hash
+        if difficulty.why_features_alone:
+            log.warning("%s", difficulty.why_features_alone)
         tagger()  # loaded now, not at the first request
 
     def score(self, prompt: str) -> float:
         """Return the score; higher is harder."""
-        score = float(features(prompt) @ self._factors) - self._offset
-        if self._ngram_weights is None:
-            return score
-        places, counts = ngrams(prompt)
-        return score + float(counts @ self._ngram_weights[places])
+        by_features = float(features(prompt) @ self._factors) - self._offset
+        if self._ngrams is None:
+            return by_features
+        by_ngrams = added(ngrams(prompt), self._ngram_weights, self._ngrams.mean)
+        return self._ngrams.feature_weight * by_features + by_ngrams
 
     async def score_off_loop_if_long(self, prompt: str) -> float:
         """Return the score, from a thread where tagging would hold up the event loop for more than 5 ms."""
