@@ -39,7 +39,7 @@ def with_ngrams(
     fit: DifficultyFit, prompts: Sequence[str], gap: Array, train: Indices, held_out: Indices
 ) -> DifficultyFit:
     """Return a fit to the quality gap of prompts (n,) that notes how n-grams compare, and has them if better."""
-    score, scores = _fit(fit.by_features, [ngrams(prompt) for prompt in prompts], gap, train[:_MOST_PROMPTS], held_out)
+    score, scores = regress(fit.by_features, [ngrams(prompt) for prompt in prompts], gap, train, held_out)
     low, high = _difference(scores[held_out], fit.by_features[held_out], gap[held_out])
     hard = gap[held_out] > gap[held_out].mean()
     note = NgramNote(
@@ -56,10 +56,11 @@ def with_ngrams(
     return replace(fit, difficulty=difficulty, scores=scores, held_out=note.held_out, ngrams=note)
 
 
-def _fit(
+def regress(
     by_features: Array, grams: Sequence[Grams], gap: Array, train: Indices, held_out: Indices
 ) -> tuple[NgramScore, Array]:
-    """Return the score that the regression gives, and what it gives each prompt (n,)."""
+    """Return the score that the regression gives, its quantiles by prompts held out, and what it gives each (n,)."""
+    train = train[:_MOST_PROMPTS]
     listed, counts = _counts([grams[i] for i in train])
     target, feature, mean = gap[train], by_features[train], counts.mean(0)
     centred = counts - mean
@@ -76,7 +77,7 @@ def _fit(
     )
     by_hash = score.weight_by_hash
     scores = score.feature_weight * by_features + np.array([added(each, by_hash, score.mean) for each in grams])
-    # Of prompts that it was not fitted on: of the others it is surer than it will ever be again.
+    # Of the prompts that it was fitted on it is surer than it will ever be again.
     return score.model_copy(update={"quantiles": rounded(np.quantile(scores[held_out], QUANTILES))}), scores
 
 
