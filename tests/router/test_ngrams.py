@@ -8,12 +8,17 @@ import math
 import random
 from zlib import crc32
 
+import httpx
 import pytest
+from fake_workers import make_plan
 from hadis.api.difficulty import MOST_NGRAMS, Difficulty, NgramScore
+from hadis.planning.profile import Profile
 from hadis_router.difficulty.ngrams import added, ngrams
 from hadis_router.difficulty.scorer import DifficultyScorer
+from hadis_router.dispatch.cascade import Cascade
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_api import Instant, make_app
 
 QUANTILES = (0.0, 1.0)
 PROMPT = "a red ring"
@@ -23,6 +28,12 @@ def difficulty(ngram_score: NgramScore | None) -> Difficulty:
     return Difficulty(
         features=("prompt_length",), mean=(1,), std=(2,), weights=(1,), quantiles=QUANTILES, ngrams=ngram_score
     )
+
+
+def scored_by(profile: Profile, score: NgramScore | None) -> Profile:
+    spec = profile.resource.spec
+    changed = spec.model_copy(update={"difficulty": spec.difficulty.model_copy(update={"ngrams": score})})
+    return Profile(profile.resource.model_copy(update={"spec": changed}))
 
 
 def random_score(*prompts: str, feature_weight: float = 0.5) -> NgramScore:
@@ -80,6 +91,23 @@ def test_the_score_is_what_the_profile_says() -> None:
     expected = 0.5 * by_features + sum(count * weights[gram] for gram, count in grams.items()) - 0.25
     assert DifficultyScorer(score).score(PROMPT) == pytest.approx(expected)
     assert score.score_quantiles == (-3.0, 0.0, 3.0)
+
+
+async def test_thresholds_and_status_are_those_of_the_score_in_force(profile: Profile) -> None:
+    plan = make_plan(direct=0.5)
+    assert Cascade(profile).thresholds(plan)[0] == 10
+    assert Cascade(scored_by(profile, random_score(PROMPT))).thresholds(plan)[0] == 0
+    newer = random_score(PROMPT).model_copy(update={"version": "sha-9"})
+    assert Cascade(scored_by(profile, newer)).thresholds(plan)[0] == 10
+    for score, reads in ((random_score(PROMPT), "ngrams"), (newer, "features"), (None, "features")):
+        app = make_app(scored_by(profile, score), Instant())
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client,
+        ):
+            told = (await client.get("/v1/hadis/status")).json()["difficulty"]
+            assert told["reads"] == reads
+            assert (told["why"] is not None) == (score is newer)
 
 
 @pytest.mark.parametrize("prompt", ["eine große Katze", "一只大猫", ""])
