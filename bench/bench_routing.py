@@ -53,8 +53,8 @@ def print_learned(note: DifficultyNote, routing: RoutingNote, costs: list[float]
         "\nLearning it in service was tried on the same prompts: some are profiled, the others come in order, and each "
         "is scored by what was learned before it. Labels are the discriminator's confidences: of light images, with "
         f"{EXPLORED:.0%} of the prompts for the heavy tier drawn by the light one first, or of heavy images as well. "
-        "HADIS does not learn in service: where a light image is poor the heavy one often is, too, and what both teach "
-        "together is less than n-grams know.\n"
+        "HADIS does not learn in service: light images say where the light tier is poor, which is not where the heavy "
+        "tier is better (docs/decisions/ngrams.md).\n"
     )
     print(markdown(online_rows(prompts, routing.judged)))
 
