@@ -7,7 +7,7 @@ from typing import Any
 from hadis.api.resources import API_VERSION
 from hadis.api.status import PlanStatus
 from hadis.planning.plan import Plan
-from hadis.protocol.router_status import Clients, Latency, RouterStatus, Thresholds
+from hadis.protocol.router_status import Clients, DifficultyScore, Latency, RouterStatus, Thresholds
 
 
 def profile_document(**changes: Any) -> dict[str, Any]:
@@ -76,8 +76,9 @@ def router_status(**changes: Any) -> RouterStatus:
     status = RouterStatus(
         slo_s=4.0, asked_attainment=0.95, attainment=None, latency=Latency(p50_s=None, p95_s=None), arrivals_total=0,
         arrivals_by_size={}, observed_rps=0.0, forecast_rps=0.0, idle=None, idle_s=None, held=0, plan=None,
-        money_per_hour=None, plan_gpu_s=None, thresholds=Thresholds(difficulty=None, confidence=None), queues={},
-        queued_s={}, batch_time_ratios={}, tiers={}, workers=(), clients=Clients(active=0, busiest=()), answers={},
-        unanswered={}, ended_rps={}, changes=(),
+        money_per_hour=None, plan_gpu_s=None, thresholds=Thresholds(difficulty=None, confidence=None),
+        difficulty=DifficultyScore(reads="features", why=None), queues={}, queued_s={},
+        batch_time_ratios={}, tiers={}, workers=(), clients=Clients(active=0, busiest=()), answers={}, unanswered={},
+        ended_rps={}, changes=(),
     )  # fmt: skip
     return status.model_copy(update=changes)

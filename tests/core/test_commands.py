@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from hadis.cli import make_app
 from hadis.cli.load import LoadRun, SentRequest, arrivals, parse_rps, summary
-from hadis.cli.status import consumption_facts
+from hadis.cli.status import consumption_facts, difficulty_words
 from hadis.planning.plan import Plan
+from hadis.protocol.router_status import DifficultyScore
 from packaging.requirements import Requirement
 from rich.console import Console
 from test_house import declared, plain
@@ -51,6 +52,11 @@ def test_plan_shows_one_row_per_demand_and_says_what_does_not_fit() -> None:
     assert result.exit_code == 0, result.stderr
     assert "scenes-large-50" in result.output
     assert "need" in result.output  # more GPUs than there are, for 50,000 requests/s
+
+
+def test_status_tells_what_prompts_are_scored_by_and_what_is_amiss() -> None:
+    assert difficulty_words(DifficultyScore(reads="ngrams", why=None)) == "by text features and n-grams"
+    assert difficulty_words(DifficultyScore(reads="features", why="profile again")) == "by text features; profile again"
 
 
 @pytest.mark.parametrize("words", [["nowhere.yaml"], [str(SCENES), "--rps", "-1"]])

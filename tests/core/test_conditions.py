@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hadis.api.conditions import Condition, condition, with_times
+from hadis.api.difficulty import NgramScore
 from hadis.api.resources import ServiceSpec
 from hadis.planning.conditions import (
     DesiredState,
@@ -78,6 +79,12 @@ def test_a_worker_that_no_node_takes_for_long_and_a_quota_mean_no_room() -> None
 
 def test_a_profile_is_valid_or_says_why_not(profile: Profile) -> None:
     assert profile_condition(profile).status == "True"
+    newer = NgramScore.of(1.0, {}, 0.0, (0.0, 1.0)).model_copy(update={"version": "sha-9"})
+    spec = profile.resource.spec
+    scored = spec.model_copy(update={"difficulty": spec.difficulty.model_copy(update={"ngrams": newer})})
+    other = profile_condition(Profile(profile.resource.model_copy(update={"spec": scored})))
+    assert other.status == "True"
+    assert "version 'sha-9' is not known" in other.message
     missing = profile_condition(Problem("ProfileNotFound", "there is none"))
     assert (missing.status, missing.reason, missing.message) == ("False", "ProfileNotFound", "there is none")
 

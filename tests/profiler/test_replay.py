@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from documents import profile_document
 from hadis.api.compact import content_hash
+from hadis.api.difficulty import NgramScore
 from hadis.api.manifest import read_profile
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.cli import make_app
@@ -223,6 +224,16 @@ def test_a_bad_trace_is_one_clear_line(text: str, words: str, tmp_path: Path) ->
     path.write_text(text)
     with pytest.raises(InputError, match=words.replace("(", r"\(")):
         list(read_trace(path, 10))
+
+
+def test_features_alone_are_refused_where_the_profile_scores_by_ngrams_too(profile: Profile, tmp_path: Path) -> None:
+    spec = profile.resource.spec
+    ngrams = NgramScore.of(1.0, {}, 0.0, (-1.0, 1.0))
+    scored = spec.model_copy(update={"difficulty": spec.difficulty.model_copy(update={"ngrams": ngrams})})
+    profile = Profile(profile.resource.model_copy(update={"spec": scored}))
+    with pytest.raises(InputError, match=r"take `difficulty\.ngrams` out of a copy of the profile"):
+        read_prompts(tmp_path, profile)
+    assert np.abs(drawn_prompts(profile, 0).difficulty).max() <= 1
 
 
 def test_a_trace_out_of_order_by_little_is_put_in_order(tmp_path: Path) -> None:

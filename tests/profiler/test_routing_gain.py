@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hadis_profiler.offline.notes import RoutingNote
 from hadis_profiler.offline.routing import Judged, Way, gains, hull_at, usual_costs
-from hadis_profiler.offline.routing_report import html_table, markdown
+from hadis_profiler.offline.routing_report import html_table, markdown, rows_of, text_rows
 
 IMAGE_S = (0.01, 0.1)
 
@@ -58,7 +58,7 @@ def test_intervals_hold_the_score_and_narrow_with_more_prompts() -> None:
 def test_a_cost_under_the_lightest_tiers_reaches_nothing() -> None:
     (gain,) = gains(judged(0.5), [0.009])
     assert np.isnan(gain.reached[Way.BOTH].score)
-    assert "–" in markdown([gain])
+    assert "–" in markdown(rows_of([gain]))
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,14 @@ def test_notes_keep_the_prompts_and_tables_have_every_way() -> None:
     costs = usual_costs(known)
     table, kept = gains(known, costs, resamples=20), gains(again, costs, resamples=20)
     assert [g.reached[Way.BOTH].score for g in kept] == pytest.approx([g.reached[Way.BOTH].score for g in table])
+    by_features = np.zeros(60)
+    rows = list(text_rows(known, by_features, costs, resamples=5))
+    assert [len(row) for row in rows] == [len(costs) + 1] * 5
+    assert {row[0] for row in rows[1:]} == {
+        f"{way.value}, by {reads}"
+        for way in (Way.TEXT, Way.BOTH)
+        for reads in ("text features", "text features and n-grams")
+    }
     for way in Way:
-        assert way.value in markdown(table)
-        assert way.value in html_table(table)
+        assert way.value in markdown(rows_of(table))
+        assert way.value in html_table(rows_of(table))

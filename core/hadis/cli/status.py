@@ -15,7 +15,7 @@ from hadis.cli.client import DEFAULT_URL, Key, Url, fetch_status, fetch_status_j
 from hadis.cli.plan import gpus_of
 from hadis.cli.tables import LOWER_IS_BETTER, console, facts
 from hadis.planning.plan import Plan
-from hadis.protocol.router_status import RouterStatus
+from hadis.protocol.router_status import DifficultyScore, RouterStatus
 
 
 def status(
@@ -52,6 +52,7 @@ def _facts(router: RouterStatus) -> list[tuple[str, str]]:
         ("queues", ", ".join(f"{tier} {n}" for tier, n in router.queues.items())),
         *_ended(router.ended_rps),
     ]
+    lines.append(("difficulty", difficulty_words(router.difficulty)))
     p50_s, p95_s = router.latency.p50_s, router.latency.p95_s
     if p50_s is not None and p95_s is not None:
         lines.append(("latency", f"p50 {p50_s:.2f} s, p95 {p95_s:.2f} s of {router.slo_s:g} s"))
@@ -61,6 +62,12 @@ def _facts(router: RouterStatus) -> list[tuple[str, str]]:
         within = f"within {router.slo_s:g} s"
         lines.append((within, f"{router.attainment:.1%} (asked {router.asked_attainment:.0%})"))
     return lines
+
+
+def difficulty_words(score: DifficultyScore) -> str:
+    """Return how prompts are scored."""
+    reads = "text features and n-grams" if score.reads == "ngrams" else "text features"
+    return f"by {reads}" + (f"; {score.why}" if score.why else "")
 
 
 def consumption_facts(plan: Plan, money_per_hour: float | None) -> list[tuple[str, str]]:

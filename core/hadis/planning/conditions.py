@@ -54,6 +54,8 @@ def profile_condition(profile: Profile | Problem) -> Condition:
         return condition("ProfileValid", False, profile.reason, profile.message)
     tiers = ", ".join(profile.tiers)
     text = f"{len(profile.configurations)} configurations of {tiers}; content {profile.hash}"
+    if why := profile.resource.spec.difficulty.why_features_alone:
+        text += f"; {why}"
     return condition("ProfileValid", True, "Valid", text)
 
 

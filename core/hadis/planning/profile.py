@@ -127,7 +127,7 @@ class Profile:
             return float("inf")
         if direct_ratio >= 1:
             return -float("inf")
-        return quantile(self.resource.spec.difficulty.quantiles, 1 - direct_ratio)
+        return quantile(self.resource.spec.difficulty.score_quantiles, 1 - direct_ratio)
 
     def confidence_threshold(self, light: str, deferral_ratio: float) -> float:
         """Return the confidence under which the worst `deferral_ratio` of a tier's profiled images lie.

@@ -5,7 +5,7 @@ Who writes it may put nothing else in; who reads it leaves out what a router of 
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -32,6 +32,17 @@ class Thresholds(_Part):
 
     difficulty: float | None = Field(description="Prompts above it go straight to the heavy tier; null: none do.")
     confidence: float | None = Field(description="Light images below it are made again; null: none are.")
+
+
+class DifficultyScore(_Part):
+    """How prompts are scored."""
+
+    reads: Literal["features", "ngrams"] = Field(
+        description="What is read of a prompt: its text features alone, or its n-grams as well."
+    )
+    why: str | None = Field(
+        description="Why n-grams of the profile are not read, and what to do; null: nothing is amiss."
+    )
 
 
 class TierTimes(_Part):
@@ -121,6 +132,7 @@ class RouterStatus(_Part):
     money_per_hour: float | None = Field(description="Of the GPUs that are ready; null without a price.")
     plan_gpu_s: float | None = Field(description="GPU seconds per image that the plan takes.")
     thresholds: Thresholds = Field(description="What the plan's ratios are kept by.")
+    difficulty: DifficultyScore = Field(description="How prompts are scored by the profile in force.")
     queues: dict[str, Count] = Field(description="Jobs that wait.")
     queued_s: dict[str, float] = Field(description="GPU seconds of what waits.")
     batch_time_ratios: dict[str, dict[int, float]] = Field(

@@ -1,4 +1,7 @@
-"""Stage difficulty: weights of text features that predict on which prompts the light tier is worse than the heavy."""
+"""Stage difficulty: weights of text features that predict on which prompts the light tier is worse than the heavy.
+
+`ngrams` adds what the prompts' words predict beyond them.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from hadis.api.resources import Difficulty
 from hadis_router.difficulty.features import FEATURES
 from numpy.typing import NDArray
 
+from hadis_profiler.offline.notes import NgramNote
 from hadis_profiler.paper.features import spearman
 
 Array = NDArray[np.float64]
-_QUANTILES = np.linspace(0, 1, 101)
+QUANTILES = np.linspace(0, 1, 101)
 _RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-_FOLDS = 5
+FOLDS = 5
 _BINS = 20
 """Bins of the gap, of equal counts, that mutual information is estimated with."""
 
@@ -25,12 +29,17 @@ class DifficultyFit:
 
     difficulty: Difficulty
     scores: Array
+    """By n-grams where these are better."""
+    by_features: Array
+    """By the text features alone."""
     held_out: float
     """Spearman's rank correlation of score and quality gap on prompts that were not fitted on."""
     noise: float
     """The correlation that chance alone exceeds in one of twenty cases (1.96 / sqrt(n - 1))."""
     held_out_by_information: float
     """Like `held_out`, of the paper's kind of weights: see `information`."""
+    ngrams: NgramNote | None = None
+    """How n-grams compare with the features; None where nobody looked."""
 
     @property
     def predicts(self) -> bool:
@@ -48,18 +57,19 @@ def fit(texts: Array, gap: Array, train: NDArray[np.intp], held_out: NDArray[np.
     scores = z @ weights
     difficulty = Difficulty(
         features=FEATURES,
-        mean=_rounded(mean),
-        std=_rounded(std),
-        weights=_rounded(weights),
-        quantiles=_rounded(np.quantile(scores, _QUANTILES)),
+        mean=rounded(mean),
+        std=rounded(std),
+        weights=rounded(weights),
+        quantiles=rounded(np.quantile(scores, QUANTILES)),
     )
     informed = z @ information(texts[train], gap[train])
     return DifficultyFit(
         difficulty,
         scores,
-        _rank_correlation(scores[held_out], gap[held_out]),
+        scores,
+        rank_correlation(scores[held_out], gap[held_out]),
         1.96 / np.sqrt(max(1, len(held_out) - 1)),
-        _rank_correlation(informed[held_out], gap[held_out]),
+        rank_correlation(informed[held_out], gap[held_out]),
     )
 
 
@@ -83,18 +93,18 @@ def information(texts: Array, gap: Array) -> Array:
     return np.array(nats)
 
 
-def _rank_correlation(scores: Array, gap: Array) -> float:
-    """Return Spearman's correlation, 0 where all scores are alike."""
-    return spearman(scores, gap) if np.ptp(scores) else 0.0
+def rank_correlation(scores: Array, gap: Array) -> float:
+    """Return Spearman's correlation, 0 where all scores, or all gaps, are alike."""
+    return spearman(scores, gap) if np.ptp(scores) and np.ptp(gap) else 0.0
 
 
 def _strength(z: Array, gap: Array) -> float:
     """Return the ridge of the least squared error on folds that were left out."""
-    folds = np.arange(len(z)) % _FOLDS
+    folds = np.arange(len(z)) % FOLDS
     errors = []
     for ridge in _RIDGES:
         squares = 0.0
-        for fold in range(_FOLDS):
+        for fold in range(FOLDS):
             inside = folds != fold
             weights = _ridge(z[inside], gap[inside], ridge)
             squares += float(((gap[~inside] - gap[inside].mean() - z[~inside] @ weights) ** 2).sum())
@@ -106,5 +116,6 @@ def _ridge(z: Array, gap: Array, ridge: float) -> Array:
     return np.asarray(np.linalg.solve(z.T @ z + len(z) * ridge * np.eye(z.shape[1]), z.T @ (gap - gap.mean())))
 
 
-def _rounded(values: Array) -> tuple[float, ...]:
+def rounded(values: Array) -> tuple[float, ...]:
+    """Return numbers as profiles hold them."""
     return tuple(round(float(v), 6) for v in values)

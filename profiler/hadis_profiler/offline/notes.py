@@ -29,6 +29,36 @@ class LatencyNote(Fields):
     runs: int
 
 
+class NgramNote(Fields):
+    """How a score of n-grams and text features ranks held-out prompts by the gap, beside one of the features alone.
+
+    `held_out` is Spearman's rank correlation, `auc` the area under the ROC curve for prompts of more gap than the mean.
+    """
+
+    held_out: float
+    auc: float
+    features_held_out: float
+    features_auc: float
+    difference_low: float
+    """Ends of the 95% interval of `held_out - features_held_out`."""
+    difference_high: float
+
+    @property
+    def is_better(self) -> bool:
+        """Whether n-grams are better by more than noise, so that the profile has them."""
+        return self.difference_low > 0
+
+    @property
+    def words(self) -> str:
+        """The comparison as a sentence."""
+        return (
+            f"With n-grams the rank correlation on held-out prompts is {self.held_out:.3f}, by the text features alone "
+            f"{self.features_held_out:.3f} (95% interval of the difference: {self.difference_low:+.3f} to "
+            f"{self.difference_high:+.3f}); the area under the ROC curve {self.auc:.3f} and {self.features_auc:.3f}. "
+            + ("The profile has n-grams." if self.is_better else "That is no more than noise: the profile has none.")
+        )
+
+
 class DifficultyNote(Fields):
     """How well the difficulty ranks held-out prompts (see `DifficultyFit`), and its distribution."""
 
@@ -39,6 +69,8 @@ class DifficultyNote(Fields):
     high: float
     histogram: tuple[int, ...]
     """Prompts by equal parts of low to high."""
+    ngrams: NgramNote | None = None
+    """None in notes of a release that knew none."""
 
 
 class CalibrationBin(Fields):
@@ -63,16 +95,19 @@ class RoutingNote(Fields):
     scores: tuple[tuple[float, ...], ...]
     confidence: tuple[tuple[float, ...], ...]
     difficulty: tuple[float, ...]
+    features_difficulty: tuple[float, ...] = ()
+    """By the text features alone, where `difficulty` reads n-grams."""
     image_s: tuple[float, ...]
     judge_s: float
 
     @classmethod
-    def of(cls, judged: Judged) -> Self:
-        """Note down what is known of each prompt, to five digits."""
+    def of(cls, judged: Judged, by_features: NDArray[np.float64] | None = None) -> Self:
+        """Note down what is known of each prompt, to five digits; `by_features` (n,) as `features_difficulty`."""
         return cls(
             scores=_rows(judged.scores),
             confidence=_rows(judged.confidence),
             difficulty=_rows(judged.difficulty[None])[0],
+            features_difficulty=() if by_features is None else _rows(by_features[None])[0],
             image_s=judged.image_s,
             judge_s=judged.judge_s,
         )

@@ -17,12 +17,13 @@ from hadis.planning.profile import Profile
 from matplotlib.figure import Figure
 
 from hadis_profiler.offline import routing_report
-from hadis_profiler.offline.notes import DifficultyNote, DiscriminatorNote, Notes, Sample
+from hadis_profiler.offline.notes import DifficultyNote, DiscriminatorNote, Notes, RoutingNote, Sample
 from hadis_profiler.offline.routing import Judged, gains, usual_costs
 
 mpl.use("Agg")
 _COLOURS = ("#8ecae6", "#219ebc", "#0b6377", "#12343b", "#fb8500", "#6a4fa3", "#d62828", "#1f7a3d")
 _NONE = "–"
+_RESAMPLES = 200
 
 
 def write_report(profile: Profile, notes: Notes | None, out: Path) -> None:
@@ -30,7 +31,7 @@ def write_report(profile: Profile, notes: Notes | None, out: Path) -> None:
     sections = [_summary(profile), *_front(profile), _latency(profile, notes)]
     if notes:
         sections += [
-            _difficulty(notes.difficulty),
+            _difficulty(notes.difficulty, notes.routing),
             _discriminator(notes.discriminator),
             *([_routing(notes.routing.judged)] if notes.routing else []),
             _samples(notes.samples),
@@ -153,7 +154,7 @@ def _latency(profile: Profile, notes: Notes | None) -> str:
     return _section("Latency", _picture(figure, "seconds per batch and images per second by batch size"))
 
 
-def _difficulty(note: DifficultyNote) -> str:
+def _difficulty(note: DifficultyNote, routing: RoutingNote | None) -> str:
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     axes = figure.subplots()
     edges = np.linspace(note.low, note.high, len(note.histogram) + 1)
@@ -171,6 +172,12 @@ def _difficulty(note: DifficultyNote) -> str:
         f"tier on held-out prompts: {note.held_out:.3f}. Chance alone stays under {note.noise:.3f} in 19 of 20 cases. "
         f"Weights by mutual information, the paper's kind, reach {note.held_out_by_information:.3f}.</p>"
     )
+    if note.ngrams is not None:
+        text += f"<p>{note.ngrams.words}</p>"
+    if routing is not None and routing.features_difficulty:
+        judged, by_features = routing.judged, np.array(routing.features_difficulty)
+        rows = routing_report.text_rows(judged, by_features, usual_costs(judged), _RESAMPLES)
+        text += f"<p>What either reaches, as mean score:</p>{routing_report.html_table(rows)}"
     return _section("Difficulty", text, _picture(figure, "histogram of difficulty"))
 
 
@@ -202,7 +209,7 @@ def _routing(judged: Judged) -> str:
         "What choosing is worth",
         text,
         _picture(routing_report.drawing(judged), "score by cost"),
-        routing_report.html_table(table),
+        routing_report.html_table(routing_report.rows_of(table)),
     )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from matplotlib.figure import Figure
 
-from hadis_profiler.offline.routing import Gain, Judged, Reached, Way, gains
+from hadis_profiler.offline.routing import Array, Gain, Judged, Reached, Way, gains
+
+Row = tuple[str, ...]
 
 _COLOURS = {
     Way.RANDOM: "#fb8500",
@@ -22,7 +25,7 @@ _CURVE_POINTS = 40
 _SCORE, _SHARE = "{:.3f}", "{:.0%}"
 
 
-def rows_of(table: Sequence[Gain]) -> Iterator[tuple[str, ...]]:
+def rows_of(table: Sequence[Gain]) -> Iterator[Row]:
     """Yield a heading of costs, a row per way, and the share of the gap that is closed; intervals are of 90%."""
     yield "GPU seconds per request", *(f"{gain.cost:.3g}" for gain in table)
     for way in Way:
@@ -30,16 +33,26 @@ def rows_of(table: Sequence[Gain]) -> Iterator[tuple[str, ...]]:
     yield "gap closed by both, from random to knowing what is wrong", *(_cell(gain.closed, _SHARE) for gain in table)
 
 
-def markdown(table: Sequence[Gain]) -> str:
-    """Return the table in Markdown."""
-    heading, *rows = rows_of(table)
+def text_rows(judged: Judged, by_features: Array, costs: Sequence[float], resamples: int) -> Iterator[Row]:
+    """Yield a heading of costs, and what text reaches by its features alone (n,) and by `judged`'s difficulty."""
+    scores = {"text features": replace(judged, difficulty=by_features), "text features and n-grams": judged}
+    tables = {name: gains(known, costs, resamples) for name, known in scores.items()}
+    yield "GPU seconds per request", *(f"{cost:.3g}" for cost in costs)
+    for way in (Way.TEXT, Way.BOTH):
+        for name, table in tables.items():
+            yield f"{way.value}, by {name}", *(_cell(gain.reached[way], _SCORE) for gain in table)
+
+
+def markdown(table: Iterable[Row]) -> str:
+    """Return a table in Markdown; its first row is the heading."""
+    heading, *rows = table
     lines = [heading, tuple("---" for _ in heading), *rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in lines)
 
 
-def html_table(table: Sequence[Gain]) -> str:
-    """Return the table in HTML."""
-    heading, *rows = rows_of(table)
+def html_table(table: Iterable[Row]) -> str:
+    """Return a table in HTML; its first row is the heading."""
+    heading, *rows = table
     titles = "".join(f"<th>{html.escape(cell)}</th>" for cell in heading)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{titles}</tr>{body}</table></div>'

@@ -22,6 +22,7 @@ from hadis_profiler.offline import (
     features,
     images,
     latency,
+    ngrams,
     notes,
     quality,
     store,
@@ -115,15 +116,18 @@ class Stages:
 
     @cached_property
     def difficulty(self) -> DifficultyFit:
-        """Weights of the text features."""
+        """Weights of the text features, and of n-grams where they predict better."""
         texts = np.stack([text_features(prompt) for prompt in self.kept])
         held_out = np.concatenate([self.split.calibrate, self.split.test])
-        fit = difficulty.fit(texts, self.features.quality_gap, self.split.train, held_out)
+        examples = self.features.quality_gap, self.split.train, held_out
+        fit = ngrams.with_ngrams(difficulty.fit(texts, *examples), self.kept, *examples)
         verdict = "the text predicts which prompts are hard" if fit.predicts else "THE TEXT PREDICTS NOTHING HERE"
         self.say(
             f"difficulty: rank correlation {fit.held_out:.3f} with the quality gap on {len(held_out)} held-out prompts "
             f"(chance: {fit.noise:.3f}; weights by mutual information: {fit.held_out_by_information:.3f}): {verdict}"
         )
+        if fit.ngrams is not None:
+            self.say(f"difficulty: {fit.ngrams.words}")
         return fit
 
     @cached_property
@@ -187,6 +191,7 @@ class Stages:
                 low=fit.scores.min(),
                 high=fit.scores.max(),
                 histogram=notes.histogram(fit.scores.tolist()),
+                ngrams=fit.ngrams,
             ),
             discriminator=DiscriminatorNote(
                 auc=trained.auc, good_share=trained.good_share, calibration=trained.calibration
@@ -200,9 +205,10 @@ class Stages:
         scores, test, trained = self.features.scores, self.split.test, self.discriminator
         if scores is None:
             return None
-        confidence, difficulty = trained.confidence[:, test], self.difficulty.scores[test]
+        fit, confidence = self.difficulty, trained.confidence[:, test]
         image_s = tuple(self.latency[tier.name].image_s for tier in self.run.spec.tiers)
-        return RoutingNote.of(Judged(scores[:, test], confidence, difficulty, image_s, trained.seconds / TIMED_BATCH))
+        judged = Judged(scores[:, test], confidence, fit.scores[test], image_s, trained.seconds / TIMED_BATCH)
+        return RoutingNote.of(judged, None if fit.difficulty.ngrams is None else fit.by_features[test])
 
     def _hardware(self) -> Hardware:
         if self.device != "cuda":

@@ -84,6 +84,11 @@ def read_prompts(folder: Path, profile: Profile) -> ScoredPrompts:
     """Return the prompts of a folder, scored with the profile's difficulty; raise InputError."""
     difficulty = profile.resource.spec.difficulty
     path = folder / "prompt_features.csv"
+    if difficulty.known_ngrams is not None:
+        raise InputError(
+            f"{path}: holds text features, and the profile's difficulty reads n-grams of the prompts as well; take "
+            "`difficulty.ngrams` out of a copy of the profile"
+        )
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = [[float(row[name]) for name in difficulty.features] for row in csv.DictReader(file)]
@@ -116,4 +121,5 @@ def drawn_prompts(profile: Profile, seed: int, count: int = 5000) -> ScoredPromp
         return np.interp(rng.random(count), np.linspace(0, 1, len(values)), values)
 
     spec = profile.resource.spec
-    return ScoredPrompts(draw(spec.difficulty.quantiles), np.array([draw(t.confidence_quantiles) for t in spec.tiers]))
+    difficulty, confidence = spec.difficulty.score_quantiles, [draw(t.confidence_quantiles) for t in spec.tiers]
+    return ScoredPrompts(draw(difficulty), np.array(confidence))

@@ -19,14 +19,12 @@ from hadis.api.difficulty import Feature
 from numpy.typing import NDArray
 from wordfreq import zipf_frequency
 
-from hadis_router.difficulty.prompt_text import EMOJI_WORD, LATIN_LETTERS_PER_WORD, read
+from hadis_router.difficulty.prompt_text import EMOJI_WORD, LATIN_LETTERS_PER_WORD, MOST_WORDS, read
 from hadis_router.difficulty.tagger import Tagger
 
 FEATURES: tuple[Feature, ...] = get_args(Feature)
 RARE_ZIPF = 4.0
 """Words of a lower Zipf frequency, fewer than 10 per million words, count as rare."""
-MOST_WORDS = 180
-"""Words after these do not count; text encoders hardly read them either (CLIP: 77 tokens, SD 3.5's T5: 256)."""
 _MOST_LETTERS = 40
 """A longer word is tagged by its beginning: the tagger's time grows with the square of the length."""
 _ENGLISH_ZIPF = 4.2

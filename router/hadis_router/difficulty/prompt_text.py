@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import regex
 
 MOST_CHARACTERS = 5_000
-"""What comes after is not read: `features.MOST_WORDS` words are shorter, unless somebody wants to keep us busy."""
+"""What comes after is not read: MOST_WORDS words are shorter, unless somebody wants to keep us busy."""
+MOST_WORDS = 180
+"""Words after these do not count; text encoders hardly read them either (CLIP: 77 tokens, SD 3.5's T5: 256)."""
 LATIN_LETTERS_PER_WORD = 4.2
 """As `LETTERS_PER_WORD`, of languages in Latin letters that are not English."""
 OTHER_LETTERS_PER_WORD = 4.1
@@ -77,16 +79,21 @@ class PromptText:
     """About how many English words the letters of other scripts come to."""
 
 
-def read(prompt: str) -> PromptText:
-    """Return the words of any string, whatever its language and syntax."""
-    text, other_words = prompt[:MOST_CHARACTERS], 0.0
-    if text.isascii():
-        text = _SYNTAX.sub(_plain, text)
-    else:
+def plain_text(prompt: str) -> str:
+    """Return what any string says, in every script: without syntax, and without what cannot be seen."""
+    text = prompt[:MOST_CHARACTERS]
+    if not text.isascii():
         text = _LEGAL_MARKS.sub(" ", text)  # NFKC would make letters of them
         text = _EMOJI.sub(f" {EMOJI_WORD} ", text)  # before what cannot be seen goes: it joins an emoji's parts
         text = _UNSEEN.sub("", unicodedata.normalize("NFKC", text)[:MOST_CHARACTERS])  # one character may be 18
-        text, other_words = _latin(_SYNTAX.sub(_plain, text))
+    return _SYNTAX.sub(_plain, text)
+
+
+def read(prompt: str) -> PromptText:
+    """Return the words of any string, whatever its language and syntax."""
+    text, other_words = plain_text(prompt), 0.0
+    if not text.isascii():
+        text, other_words = _latin(text)
     clauses = (_WORD.findall(clause) for clause in _CLAUSE.split(text))
     return PromptText([words for words in clauses if words], other_words)
 

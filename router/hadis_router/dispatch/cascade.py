@@ -19,7 +19,7 @@ class Cascade:
         confidence = {name: tier.confidence_quantiles for name, tier in profile.tiers.items()}
         if canary is not None:
             confidence[canary.light] = canary.confidence_quantiles
-        self._thresholds = Thresholds(difficulty.quantiles, confidence)
+        self._thresholds = Thresholds(difficulty.score_quantiles, confidence)
 
     def first_tier(self, job: Job, plan: Plan) -> str:
         """Return the tier that a job is for: the one that its client forced or prefers, or by its difficulty."""

@@ -23,7 +23,7 @@ async def points(request: Request) -> JSONResponse:
     document = {
         "points": [asdict(point) for point in gateway.front.points],
         "tiers": [{"name": tier.name, "sizes": tier.all_sizes} for tier in spec.tiers],
-        "difficulty": [spec.difficulty.quantiles[0], spec.difficulty.quantiles[-1]],
+        "difficulty": [spec.difficulty.score_quantiles[0], spec.difficulty.score_quantiles[-1]],
     }
     return JSONResponse(document)
 

@@ -10,6 +10,7 @@ from hadis.protocol.address import worker_name
 from hadis.protocol.router_status import (
     Clients,
     ClientUse,
+    DifficultyScore,
     Latency,
     RouterStatus,
     Thresholds,
@@ -31,6 +32,7 @@ def router_status(gateway: Gateway) -> RouterStatus:
     p50, p95 = dispatcher.recent.latency_s(now, 0.5, 0.95)
     plan, ratios, worker_ratios = dispatcher.plan, dispatcher.ratios, dispatcher.worker_ratios
     difficulty, confidence = dispatcher.lanes.stable.thresholds(plan) if plan else (None, None)
+    scored = gateway.profile.resource.spec.difficulty
     totals = dispatcher.recent.totals
     return RouterStatus(
         slo_s=gateway.slo_s,
@@ -48,6 +50,9 @@ def router_status(gateway: Gateway) -> RouterStatus:
         money_per_hour=gateway.money_per_hour,
         plan_gpu_s=_finite(gateway.front.gpu_s(plan)) if plan else None,
         thresholds=Thresholds(difficulty=difficulty, confidence=confidence),
+        difficulty=DifficultyScore(
+            reads="features" if scored.known_ngrams is None else "ngrams", why=scored.why_features_alone
+        ),
         queues=dispatcher.queued,
         queued_s=dispatcher.queued_s,
         batch_time_ratios=ratios,
