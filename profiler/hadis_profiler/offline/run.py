@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from hadis.api.resources import CascadeProfile, Configuration
 from hadis_router.difficulty.features import features as text_features
+from hadis_router.difficulty.prompt_text import read_part
 from hadis_worker.gpu import pick_device
 from rich.progress import Progress
 
@@ -46,6 +47,7 @@ from hadis_profiler.offline.routing import Judged
 from hadis_profiler.offline.scorers import load_scorer
 from hadis_profiler.offline.spec import Run
 from hadis_profiler.offline.table import Hardware, Measurements
+from hadis_profiler.offline.weights import shared_weights
 
 _MOST_GAP, _LEAST_GAP = 4, 2
 """Prompts that a report shows: those on which the tiers differ most, and least."""
@@ -116,7 +118,8 @@ class Stages:
     @cached_property
     def difficulty(self) -> DifficultyFit:
         """Weights of the text features."""
-        texts = np.stack([text_features(prompt) for prompt in self.kept])
+        tokens = self.latency[self.run.spec.tiers[0].name].prompt_tokens
+        texts = np.stack([text_features(read_part(prompt, tokens)) for prompt in self.kept])
         held_out = np.concatenate([self.split.calibrate, self.split.test])
         fit = difficulty.fit(texts, self.features.quality_gap, self.split.train, held_out)
         verdict = "the text predicts which prompts are hard" if fit.predicts else "THE TEXT PREDICTS NOTHING HERE"
@@ -165,7 +168,14 @@ class Stages:
         """The profile."""
         rows, task = self.quality, self.progress.add_task("intervals", total=None)
         measured = Measurements(
-            self.latency, self.features, self.difficulty, self.discriminator, rows, self.split.test, self._hardware()
+            self.latency,
+            self.features,
+            self.difficulty,
+            self.discriminator,
+            rows,
+            self.split.test,
+            self._hardware(),
+            shared_weights(self.run, self.latency, self.device),
         )
         profile = table.build(self.run, measured, lambda: self.progress.advance(task))
         self.say(_front_summary(profile.spec.configurations))
