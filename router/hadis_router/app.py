@@ -36,6 +36,7 @@ from hadis_router.http.links.public_url import SubPath
 from hadis_router.http.links.service import links_of
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.metrics import RouterMetrics
+from hadis_router.http.reported import follow_abilities, leaves_open
 from hadis_router.http.scorers import PromptScorer
 from hadis_router.http.store_metrics import StoreMetrics
 
@@ -85,8 +86,12 @@ def create_app(
         app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings())
         stores = {"image": app.state.links.counts, "job": app.state.jobs.counts}
         gateway.metrics.registry.register(StoreMetrics(stores, app.state.jobs.webhooks))
-        loops = (_follow(gateway, states), app.state.history.keep(gateway), app.state.jobs.keep())
-        tasks = [asyncio.create_task(loop) for loop in (*loops, *([keys.follow()] if keys else ()))]
+        loops = [_follow(gateway, states), app.state.history.keep(gateway), app.state.jobs.keep()]
+        if keys:
+            loops.append(keys.follow())
+        if transport is None and any(map(leaves_open, gateway.profile.tiers.values())):
+            loops.append(follow_abilities(gateway.worker_urls, http.status, gateway.models.report))
+        tasks = [asyncio.create_task(loop) for loop in loops]
         yield
         gateway.draining = True
         for task in tasks:
