@@ -18,7 +18,9 @@ EXPOSE 8080
 ENTRYPOINT ["python", "-m", "hadis_router"]
 
 FROM base AS worker
-RUN pip install --no-cache-dir '.[worker,tracing]'
+# torch.compile has its kernels compiled: those of a CPU, and on a GPU what starts them. Python's headers are in the base.
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
+RUN pip install --no-cache-dir '.[worker,speed,tracing]'
 COPY . .
 RUN pip install --no-cache-dir --no-deps --force-reinstall .
 USER 10001

@@ -26,6 +26,8 @@ class Moment:
     """That the service names."""
     arrivals: Mapping[str, int] | None = None
     """So far, by size; None: no router answers."""
+    restricted: int = 0
+    """Of them, those that the heavy tier alone may make."""
     queued_s: float = 0.0
     """Of the heavy tier."""
     ratios: Ratios = field(default_factory=dict)
@@ -49,6 +51,7 @@ def metrics_text(moment: Moment, *, first: bool) -> str:
     lines = [f'hadis_router_arrivals_total{{size="{size}"}} {count}' for size, count in parts.items()]
     lines += [f"hadis_router_idle_seconds {moment.idle_s}"]
     if first:
+        lines += [f'hadis_router_restricted_arrivals_total{{tiers="heavy"}} {moment.restricted}']
         lines += [f'hadis_router_queued_seconds{{tier="heavy"}} {moment.queued_s}']
         lines += [
             f'hadis_router_batch_time_ratio{{tier="{tier}",batch="{batch}"}} {ratio}'
@@ -69,6 +72,7 @@ def status_text(moment: Moment) -> str:
     """Return what a router's status tells, as JSON."""
     return router_status(
         arrivals_by_size=dict(moment.arrivals or {}),
+        restricted_arrivals={"heavy": moment.restricted},
         queued_s={"heavy": moment.queued_s},
         batch_time_ratios={tier: dict(each) for tier, each in moment.ratios.items()},
         idle_s=None if math.isinf(moment.idle_s) else moment.idle_s,
@@ -86,6 +90,7 @@ def reading_of(now_s: float, moment: Moment) -> DemandReading | Problem:
         queued_s={"heavy": moment.queued_s},
         ratios=moment.ratios,
         sizes={size: size for size in moment.arrivals},
+        restricted={"heavy": {"": float(moment.restricted)}},
         quiet=Quiet(moment.idle_s),
         groups={profile: group_counts(sums) for profile, sums in moment.counted.items()},
         quality=moment.watched,

@@ -70,6 +70,8 @@ class Phase:
     rps: float = 0.0
     large_rps: float = 0.0
     """Of those, of the larger size."""
+    heavy_rps: float = 0.0
+    """Of those, that the heavy tier alone may make."""
     told: bool = True
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Of its moments."""
@@ -83,21 +85,23 @@ DAY = (
     Phase(5, 20, changes={"queued_s": 6.0}),
     Phase(3, 20, changes={"away": 1}),
     Phase(5, told=False),
-    Phase(15, 3, 2, changes={"ratios": SLOW}),
+    Phase(15, 3, 2, 1, changes={"ratios": SLOW}),
 )
-"""A start, demand that rises, workers that are away, readings that stop, and another demand, with slow batches."""
+"""A start, demand that rises, workers that are away, readings that stop, and another demand, with slow batches and
+requests that one tier alone may make."""
 
 
 def moments(profile: Profile, phases: Iterable[Phase], *, restart_at: int = -1) -> list[Moment]:
     """Return the moments of some phases."""
     found: list[Moment] = []
-    small, large = 0, 0
+    small, large, restricted = 0, 0, 0
     for phase in phases:
         for _ in range(phase.steps):
             small += int((phase.rps - phase.large_rps) * EVERY_S)
             large += int(phase.large_rps * EVERY_S)
+            restricted += int(phase.heavy_rps * EVERY_S)
             arrivals = {"auto": small, LARGE: large} if phase.told else None
-            moment = Moment(profile, arrivals, restarts=len(found) == restart_at)
+            moment = Moment(profile, arrivals, restricted, restarts=len(found) == restart_at)
             found.append(replace(moment, **phase.changes))
     return found
 

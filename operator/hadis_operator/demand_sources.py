@@ -18,11 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from hadis_operator.bounded import read_bounded
 
 ARRIVALS, QUEUED = "hadis_router_arrivals_total", "hadis_router_queued_seconds"
+RESTRICTED = "hadis_router_restricted_arrivals_total"
 BATCH_RATIO, WORKER_RATIO = "hadis_router_batch_time_ratio", "hadis_router_worker_time_ratio"
 IDLE = "hadis_router_idle_seconds"
 GROUPS = "hadis_router_rollout_total"
 WATCHED = "hadis_router_watched_quality"
-_READ = (ARRIVALS, QUEUED, BATCH_RATIO, WORKER_RATIO, IDLE, GROUPS, WATCHED)
+_READ = (ARRIVALS, RESTRICTED, QUEUED, BATCH_RATIO, WORKER_RATIO, IDLE, GROUPS, WATCHED)
 TIMEOUT = aiohttp.ClientTimeout(total=3)
 _MOST_BYTES = 4 * 1024 * 1024
 
@@ -69,6 +70,7 @@ async def from_routers(
         worker_ratios=mean_worker_ratios(each.worker_ratios for each in told.values()),
         source=f"read from {len(told)} of {len(addresses)} routers",
         sizes={name: size for name, (size, _) in arrivals.items() if size},
+        restricted=_by_restriction(told),
         quiet=Quiet(min(each.idle_s for each in told.values()), complete=len(told) == len(addresses)),
         groups=_together(told.values()),
         quality=_watched(told.values()),
@@ -81,6 +83,8 @@ class RouterReading:
 
     arrivals: dict[str, float] = field(default_factory=dict)
     """By image size; "" where a router does not tell it apart."""
+    restricted: dict[str, float] = field(default_factory=dict)
+    """Of the arrivals, those that only some tiers may make, by these."""
     queued_s: dict[str, float] = field(default_factory=dict)
     ratios: dict[str, dict[int, float]] = field(default_factory=dict)
     worker_ratios: dict[str, float] = field(default_factory=dict)
@@ -90,6 +94,15 @@ class RouterReading:
     """Of the requests that each profile decided on, while a new one is tried."""
     watched: dict[str, float] = field(default_factory=dict)
     """Sums over the answers that were judged lately, by name; empty where none are."""
+
+
+def _by_restriction(told: Mapping[str, RouterReading]) -> dict[str, dict[str, float]]:
+    """Return the arrivals that only some tiers may make, by these and by router."""
+    restricted: dict[str, dict[str, float]] = {}
+    for address, reading in told.items():
+        for tiers, count in reading.restricted.items():
+            restricted.setdefault(tiers, {})[address] = count
+    return restricted
 
 
 def _together(readings: Iterable[RouterReading]) -> dict[str, GroupCounts]:
@@ -128,6 +141,8 @@ async def _ask(http: aiohttp.ClientSession, address: str, secret: str | None) ->
 def _take(name: str, labels: Mapping[str, str], value: float, reading: RouterReading) -> None:
     if name == ARRIVALS:
         reading.arrivals[labels.get("size", "")] = value
+    elif name == RESTRICTED:
+        reading.restricted[labels["tiers"]] = value
     elif name == QUEUED:
         reading.queued_s[labels["tier"]] = value
     elif name == IDLE and value >= 0:

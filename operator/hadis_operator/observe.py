@@ -11,6 +11,7 @@ from hadis.api.resources import ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
 from hadis.planning.readings import told_ratios
+from hadis.planning.restricted import read_restricted
 from hadis.planning.rollout import Rollout
 from hadis.planning.sizes import read_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
@@ -32,6 +33,7 @@ def memory_of(service: ServiceView) -> Memory:
         workers_by_tier={tier: count for tier, count in status.wanted_by_tier.items() if count >= 0} or None,
         ratios=told_ratios(status.batch_time_ratios),
         mix=read_mix({size: share for size, share in status.size_shares.items() if 0 < share <= 1}),
+        restricted=read_restricted(status.restricted_shares),
         profile_hash=status.profile_hash,
         rest=_rest_of(status),
         rollout=status.rollout or Rollout(),

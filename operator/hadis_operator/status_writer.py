@@ -124,6 +124,7 @@ def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]
         "wanted_by_tier": dict(decision.workers_by_tier),
         "ready_by_tier": dict(decision.ready_by_tier),
         "size_shares": mix_document(decision.memory.mix),
+        "restricted_shares": dict(decision.memory.restricted),
         "profile_hash": decision.memory.profile_hash,
         "start_seconds": None if (start_s := decision.memory.rest.start_s) is None else _short(start_s),
         "rollout": decision.memory.rollout if decision.memory.rollout.candidate else None,
@@ -146,7 +147,7 @@ def changed_parts(former: ServiceStatus, status: ServiceStatus) -> dict[str, Any
     """Return a merge patch from one status to the other: the parts that differ, and null for what went from a map."""
     before, after = (each.model_dump(mode="json", by_alias=True) for each in (former, status))
     patch = {name: value for name, value in after.items() if value != before[name]}
-    for name in ("wantedByTier", "readyByTier", "batchTimeRatios", "sizeShares"):
+    for name in ("wantedByTier", "readyByTier", "batchTimeRatios", "sizeShares", "restrictedShares"):
         if name in patch:
             patch[name] = _map_patch(before[name], patch[name])
     return patch
@@ -171,7 +172,8 @@ def _news(status: ServiceStatus) -> object:
         [p and (p.light, p.heavy, p.direct_ratio, p.deferral_ratio, p.tiers, p.feasible, p.generation) for p in plans],
         (status.observed_generation, status.gpus, status.wanted_by_tier, status.ready_by_tier, status.changes),
         (status.fetch.pods, status.fetch.files, status.profile_hash),
-        (status.batch_time_ratios, status.size_shares),  # they move in steps, and plans with them
+        # They move in steps, and plans with them.
+        (status.batch_time_ratios, status.size_shares, status.restricted_shares),
         (status.rollout and (status.rollout.candidate, status.rollout.looks, status.rollout.verdict), status.canary),
     )
 

@@ -40,6 +40,7 @@ from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.metrics import RouterMetrics
 from hadis_router.http.prompt_sample import PromptSample
 from hadis_router.http.quality_watch import QualityWatch
+from hadis_router.http.reported import follow_abilities, leaves_open
 from hadis_router.http.scorers import PromptScorer
 from hadis_router.http.store_metrics import StoreMetrics
 
@@ -96,14 +97,18 @@ def create_app(
             "answer": gateway.repeats.counts,
         }
         gateway.metrics.registry.register(StoreMetrics(stores, app.state.jobs.webhooks))
-        loops = (
+        loops = [
             _follow(gateway, states),
             app.state.history.keep(gateway),
             app.state.jobs.keep(),
             gateway.watch.keep(gateway.dispatcher),
             gateway.prompts.keep(),
-        )
-        tasks = [asyncio.create_task(loop) for loop in (*loops, *([keys.follow()] if keys else ()))]
+        ]
+        if keys:
+            loops.append(keys.follow())
+        if transport is None and any(map(leaves_open, gateway.profile.tiers.values())):
+            loops.append(follow_abilities(gateway.worker_urls, http.status, gateway.models.report))
+        tasks = [asyncio.create_task(loop) for loop in loops]
         yield
         gateway.draining = True
         for task in tasks:

@@ -84,7 +84,8 @@ def test_every_model_runs_compiled(name: str) -> None:
     assert counters["stats"]["unique_graphs"] >= len(batches)
 
 
-def test_what_a_worker_refuses_or_lacks_is_said_in_the_row() -> None:
+def test_what_a_worker_refuses_or_lacks_is_said_in_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hadis_worker.speed.quantization._installed", lambda _: False)
     quantized, attention = WAYS.names[-1], WAYS.names[-2]
     assert "the library torchao is not installed" in str(outcomes("flux-dev", quantized, 1)[1])
     refused = str(outcomes("sd35-large", attention, 1)[1])

@@ -52,6 +52,8 @@ FEW = {
     "bootstrap": 2,
 }
 PATIENCE_S = 120
+SHARING = ("sdxl-lightning", "sd35", "flux")
+"""Examples whose tiers have modules in common."""
 
 
 def read_spec(name: str) -> dict[str, Any]:
@@ -139,6 +141,10 @@ def test_an_example_is_profiled_in_all_stages_and_a_worker_serves_both_tiers(
     profile = read_profile(tmp_path / name / "profile.yaml")
     light, heavy = (tier.name for tier in profile.spec.tiers)
     assert len(profile.spec.configurations) == 2 + 16
+    assert {weights.tiers for weights in profile.spec.shared_weights} == (
+        {(light, heavy)} if name in SHARING else set()
+    )
+    assert all(tier.prompt_tokens for tier in profile.spec.tiers)
     models = read_models(WorkerSettings(manifest=manifest))
     engine = Engine.load(models, "cpu")
     for tier in (light, heavy):

@@ -39,6 +39,7 @@ class Grey:
 
     takes_negative_prompts = False
     default_negative_prompt: str | None = None
+    prompt_tokens: int | None = None
 
     def paint(self, call: Call) -> Painted:
         return Painted(np.full((len(call.prompts), call.height, call.width, 3), 128 / 255, np.float32))

@@ -191,9 +191,11 @@ def test_of_a_status_what_cannot_be_is_not_remembered() -> None:
         "batchTimeRatios": {"light": {"1": -2.0, "2": 0.0, "4": 2.0}},
         "wantedByTier": {"light": -1, "heavy": 2},
         "sizeShares": {"64x32": -1.0, "auto": 0.5},
+        "restrictedShares": {"light": 1.5, "heavy": 0.3},
     }
     memory = memory_of(service_view(service_object(status=wrong)))
     assert memory.ratios == {"light": {4: 2.0}}
     assert memory.workers_by_tier == {"heavy": 2}
     assert memory.mix == ((None, 0.5),)
+    assert memory.restricted == (("heavy", 0.3),)
     assert memory_of(service_view(service_object(status={"batchTimeRatios": {"light": {"one": 1.0}}}))).ratios == {}

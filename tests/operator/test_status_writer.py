@@ -259,6 +259,17 @@ async def test_the_mix_of_sizes_is_written_read_after_a_restart_and_taken_back()
     assert memory_of(writing.service).mix == FIRST_SIZES
 
 
+async def test_shares_that_only_some_tiers_may_make_are_written_read_after_a_restart_and_taken_back() -> None:
+    writing, restricted = Writing(), (("heavy", 0.3),)
+    await writing.write()
+    assert (await writing.patch(replace(DECIDED, memory=Memory(restricted=restricted))))["restrictedShares"] == {
+        "heavy": 0.3
+    }
+    assert memory_of(writing.service).restricted == restricted
+    assert (await writing.patch())["restrictedShares"] == {"heavy": None}
+    assert memory_of(writing.service).restricted == ()
+
+
 async def test_a_change_of_ready_is_told_once_it_is_written_and_not_again_after_a_restart() -> None:
     writing = Writing()
     not_ready = condition("Ready", False, "NoWorker", "no worker is ready yet")

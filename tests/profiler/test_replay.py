@@ -6,6 +6,7 @@ import asyncio
 import csv
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from hadis.cli import make_app
 from hadis.planning.decide import Decision
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Memory, Snapshot
+from hadis.planning.snapshot import DemandReading, Memory, Snapshot
 from hadis.planning.tuning import Tuning
 from hadis.protocol.labels import EVERY_TIER
 from hadis.protocol.run_state import WorkerAddress
@@ -29,6 +30,7 @@ from hadis_profiler.commands.size import fewest_workers
 from hadis_profiler.paper.profile import build
 from hadis_profiler.replay.disturbances import BatchFactors, Disturbances
 from hadis_profiler.replay.inputs import InputError, ScoredPrompts, drawn_prompts, read_prompts, read_trace
+from hadis_profiler.replay.only import read_only
 from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Hadis, Making
 from hadis_profiler.replay.quality import Grid, Judge
 from hadis_profiler.replay.setting import Setting
@@ -347,6 +349,49 @@ def test_sizes_that_cannot_be_meant_are_one_line(text: str, tmp_path: Path) -> N
     result = invoke_replay(tmp_path, "0,0\n", {"--sizes": text})
     assert result.exit_code == 2
     assert "--sizes" in result.stderr
+
+
+class Unaware:
+    """Our control step, told nothing of requests that one tier alone may make."""
+
+    def __init__(self, policy: Hadis) -> None:
+        self._policy, self.every_s, self.wakes = policy, policy.every_s, policy.wakes
+
+    def decide(self, snapshot: Snapshot, memory: Memory) -> Decision:
+        if isinstance(snapshot.reading, DemandReading):
+            snapshot = replace(snapshot, reading=replace(snapshot.reading, restricted={}))
+        return self._policy.decide(snapshot, memory)
+
+
+def test_a_mix_with_requests_that_the_heavy_tier_alone_may_make_has_the_gpus_for_them(profile: Profile) -> None:
+    objective = {"latency": "4s", "optimize": "Cost", "quality": 30.0}
+    gpus = {"min": 1, "max": 6}
+    spec = ServiceSpec.read({"profile": "two", "objective": objective, "gpus": gpus, "placement": "Shared"})
+    setting, late = Setting(profile, spec, 2.0, only=read_only("heavy=0.3", profile.tiers)), {}
+    for aware in (True, False):
+        policy, outcomes = Hadis(profile, Tuning(), PLAN_EVERY_S), list[Outcome]()
+        asking = policy if aware else Unaware(policy)
+        replay(setting, asking, iter(poisson(4, 120)), drawn_prompts(profile, 0, 1000), outcomes.append)
+        settled = [o for o in outcomes if o.arrival_s > 60]
+        late[aware] = sum(o.answered_s is None or o.answered_s - o.arrival_s > 4 for o in settled) / len(settled)
+    assert late[True] <= 0.01
+    assert late[False] > 0.05, "else the mix says nothing"
+
+
+def test_who_may_make_a_request_is_drawn_in_shares(profile: Profile) -> None:
+    drawn = read_only("heavy=0.3,light=0.1", profile.tiers).drawn(0)
+    counts = Counter(drawn() for _ in range(10_000))
+    assert {tier: round(count / 10_000, 1) for tier, count in counts.items()} == {None: 0.6, "heavy": 0.3, "light": 0.1}
+    assert read_only(None, profile.tiers).drawn(0)() is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "heavy", "heavy=0", "heavy=nan", "gone=0.5", "heavy=0.7,light=0.7", "heavy=.1,heavy=.1"]
+)
+def test_shares_of_tiers_that_cannot_be_meant_are_one_line(text: str, tmp_path: Path) -> None:
+    result = invoke_replay(tmp_path, "0,0\n", {"--only": text})
+    assert result.exit_code == 2
+    assert "--only" in result.stderr
 
 
 @pytest.mark.skipif(not PAPER.is_dir(), reason="the paper's data is not here")

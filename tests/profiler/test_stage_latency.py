@@ -39,6 +39,7 @@ def test_the_best_batch_has_the_fewest_seconds_per_image() -> None:
 def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Painter:
         default_negative_prompt = None
+        prompt_tokens = None
         takes_negative_prompts = True
         edits = Edits(images=0)
 
@@ -64,6 +65,7 @@ def test_a_batch_that_does_not_fit_ends_the_sizes(tmp_path: Path, monkeypatch: p
 def test_every_size_is_measured_and_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Painter:
         default_negative_prompt = None
+        prompt_tokens = None
         takes_negative_prompts = True
         edits = Edits(images=0)
 
@@ -95,6 +97,7 @@ def test_a_batch_has_prompts_of_different_lengths_and_always_the_same(
 
     class Painter:
         default_negative_prompt = None
+        prompt_tokens = None
         takes_negative_prompts = True
         edits = Edits(images=0)
 
@@ -115,6 +118,7 @@ def test_a_batch_has_prompts_of_different_lengths_and_always_the_same(
 def test_a_pipeline_that_fails_is_one_line_that_names_the_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Painter:
         default_negative_prompt = None
+        prompt_tokens = None
         takes_negative_prompts = False
         edits = Edits(images=0)
 
@@ -132,6 +136,7 @@ def test_a_pipeline_that_fails_is_one_line_that_names_the_tier(tmp_path: Path, m
 def test_a_model_that_makes_another_size_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Doubling:
         default_negative_prompt = None
+        prompt_tokens = None
         takes_negative_prompts = True
         edits = Edits(images=0)
 
@@ -148,6 +153,7 @@ def test_a_tier_whose_images_depend_on_their_company_is_measured_one_at_a_time(
 ) -> None:
     class Padded:
         default_negative_prompt = None
+        prompt_tokens = None
         takes_negative_prompts = True
         edits = Edits(images=0)
 

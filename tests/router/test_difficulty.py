@@ -11,11 +11,13 @@ from hadis.api.resources import Difficulty
 from hadis.cli.scenes import random_scene
 from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns, spearman
 from hadis_router.difficulty.features import FEATURES, tagger
+from hadis_router.difficulty.prompt_text import read_part
 from hadis_router.difficulty.scorer import LONG_CHARACTERS, DifficultyScorer
 from hadis_router.difficulty.tagger import Tagger
 from HanTa.HanoverTagger import HanoverTagger
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers.pre_tokenizers import Whitespace
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "paper" / "prompt_features.csv"
 HANTA = HanoverTagger("morphmodel_en.pgz")
@@ -96,6 +98,21 @@ async def test_a_long_prompt_is_scored_in_a_thread(monkeypatch: pytest.MonkeyPat
     assert not threaded
     assert await one.score_off_loop_if_long(long) == one.score(long)
     assert threaded
+
+
+@given(prompt=st.text(st.characters(exclude_categories=["C"]), max_size=300), tokens=st.integers(1, 80))
+def test_nothing_is_left_out_that_a_text_encoder_reads(prompt: str, tokens: int) -> None:
+    part = read_part(prompt, tokens)
+    assert prompt.startswith(part)
+    ends = [end for _, (_, end) in Whitespace().pre_tokenize_str(prompt)]  # no encoder has fewer tokens than words
+    assert len(part) >= (ends[tokens - 1] if len(ends) > tokens else 0)
+
+
+def test_words_after_what_a_text_encoder_reads_do_not_count() -> None:
+    assert read_part("a red circle, and a blue one", 4) == "a red circle,"
+    assert read_part("a red circle", 3) == "a red circle"
+    assert read_part("a red circle", None) == "a red circle"
+    assert read_part("圆" * 100, 5) == "圆" * 100, "a word may have any length"
 
 
 def test_more_things_are_harder() -> None:

@@ -36,6 +36,7 @@ class HeldPainter:
 
     takes_negative_prompts = False
     default_negative_prompt: str | None = None
+    prompt_tokens: int | None = None
 
     def __init__(self) -> None:
         self.go, self.started = threading.Event(), threading.Event()

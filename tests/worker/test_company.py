@@ -54,6 +54,7 @@ def test_a_tier_that_depends_on_company_makes_batches_of_one(padded: bool) -> No
     class Painter:
         takes_negative_prompts = True
         default_negative_prompt: str | None = None
+        prompt_tokens: int | None = None
 
         def paint(self, call: Call) -> Painted:
             sizes.append(len(call.prompts))

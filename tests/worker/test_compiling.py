@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+import sysconfig
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,6 +85,12 @@ def test_a_model_whose_blocks_have_no_name(tiny: TinyModels, monkeypatch: pytest
     monkeypatch.setattr(compiling, "_REPEATED_BLOCKS", {})
     words = "speed.compile: diffusers names no repeated blocks of a SD3Transformer2DModel; write full"
     assert refusal(tiny.get("sd3-deep"), speed=REGIONAL) == words
+
+
+def test_a_machine_without_pythons_headers(tiny: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    words = f"speed.compile: torch needs Python's headers, and {tmp_path} has none; install python3-dev"
+    assert refusal(tiny.get("sd3-deep"), compiler="inductor", speed=REGIONAL) == words
 
 
 def test_a_machine_without_a_c_compiler(tiny: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,7 @@ def test_halves_of_a_batch_that_was_too_large_keep_their_inputs() -> None:
 
         takes_negative_prompts = False
         default_negative_prompt: str | None = None
+        prompt_tokens: int | None = None
 
         def paint(self, call: Call) -> Painted:
             if len(call.prompts) > 1:

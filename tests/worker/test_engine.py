@@ -31,6 +31,7 @@ class FakePainter:
 
     takes_negative_prompts = True
     default_negative_prompt: str | None = None
+    prompt_tokens: int | None = None
     previewer = Previewer(None)
 
     def __init__(self, before: Callable[[Call, Pixels], None]) -> None:

@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.modules import Modules
+from hadis_worker.loading.parts import common_modules
 from hadis_worker.loading.tiers import load_painters, load_pipeline
 from hadis_worker.pipelines import Call, DiffusersPainter, Pixels
 from tiny_models import LORA_FILE, UNET_FILE, TinyModels, tiny_tier
@@ -127,3 +128,32 @@ def test_a_scheduler_of_one_tier_is_not_that_of_another(tiny: TinyModels) -> Non
     mine, theirs = painted(own, other)
     assert not np.array_equal(mine, theirs)
     assert np.array_equal(mine, painted(other, own)[1])
+
+
+def test_what_tiers_have_in_common_is_known_before_they_are_loaded_together(tiny: TinyModels, tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(tiny.get("sdxl"), copied)
+    tiers = [tiny_tier(tiny.get("sdxl"), name="heavy"), lightning(tiny, file=UNET_FILE), tiny_tier(copied, name="copy")]
+    common = common_modules(tiers, Path(), "cpu")
+    assert {tuple(by_tier) for by_tier in common} == {("heavy", "lightning", "copy"), ("heavy", "copy")}
+    assert {"heavy": "unet", "copy": "unet"} in common, "the copy's files hold the same"
+    painters = load_painters(tiers, Path(), "cpu")
+    twice = sum((len(by_tier) - 1) * painters["heavy"].weight_bytes[by_tier["heavy"]] for by_tier in common)
+    alone = sum(sum(painter.weight_bytes.values()) for painter in painters.values())
+    weights = {
+        weight.data_ptr(): weight.nbytes
+        for painter in painters.values()
+        for part in painter._pipeline.components.values()
+        if isinstance(part, torch.nn.Module)
+        for weight in (*part.parameters(), *part.buffers())
+    }
+    assert alone - twice == sum(weights.values())
+
+
+def test_what_is_made_otherwise_is_not_in_common(tiny: TinyModels) -> None:
+    plain = tiny_tier(tiny.get("sdxl"), name="plain")
+    bare = [plain, tiny_tier(tiny.get("sdxl"), name="sliced", speed={"vae": {"slicing": True}})]
+    assert {"plain": "unet", "sliced": "unet"} in common_modules(bare, Path(), "cpu"), "what is hung on it is no weight"
+    half = [plain, tiny_tier(tiny.get("sdxl"), name="half", dtype="float16")]
+    assert common_modules(half, Path(), "cuda") == []
+    assert common_modules(half, Path(), "cpu"), "a CPU computes both in float32"

@@ -1,4 +1,4 @@
-"""What diffusers is told of quantized components. No library that quantizes is installed here, so none quantizes."""
+"""What diffusers is told of quantized components, what is refused, and that torchao quantizes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fast_tiers import refusal
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.modules import Modules
 from hadis_worker.loading.tiers import load_painter, load_pipeline
+from hadis_worker.pipelines import Call
 from hadis_worker.speed import quantization
 from hadis_worker.speed.quantization import quantization_configs
 from tiny_models import LORA_FILE, TinyModels, tiny_tier
@@ -114,10 +115,17 @@ def fault(tiny: TinyModels, **fields: Any) -> str:
     return str(caught.value)
 
 
+@pytest.fixture
+def missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no library that quantizes."""
+    monkeypatch.setattr(quantization, "_installed", lambda _: False)
+
+
+@pytest.mark.usefixtures("missing")
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"quantization": {"unet": INT8}}, "quantization.unet: the library torchao is not installed; pip install tor"),
+        ({"quantization": {"unet": INT8}}, "quantization.unet: the library torchao is not installed; pip install 'had"),
         ({"quantization": {"unet": NF4}}, "quantization.unet: the library bitsandbytes is not installed; pip install"),
         ({"quantization": {"transformer": INT8}}, "quantization.transformer: the pipeline has no such component; it"),
         (
@@ -144,7 +152,24 @@ def test_the_library_that_reads_gguf(tiny: TinyModels, monkeypatch: pytest.Monke
         words = fault(tiny, components={"unet": {"model": "lightning", "gguf": "unet.gguf"}})
     finally:
         file.unlink()  # the models are kept for other runs
-    assert words.endswith("components.unet: the library gguf is not installed; pip install gguf")
+    assert words.endswith("components.unet: the library gguf is not installed; pip install 'hadis[speed]'")
+
+
+def test_torchao_quantizes_and_the_image_stays_what_it_was(tiny: TinyModels) -> None:
+    pytest.importorskip("torchao")
+    from torchao.utils import TorchAOBaseTensor  # late, for it may be missing
+
+    call, weights, images = Call(("a cat",), None, (0,), 32, 32, 2, None), [], []
+    for how in ({}, {"unet": INT8}):
+        painter = load_painter(tiny_tier(tiny.get("sdxl"), quantization=how), Path(), "cpu")
+        linear = [part for part in painter._pipeline.unet.modules() if isinstance(part, torch.nn.Linear)]
+        assert all(isinstance(part.weight, TorchAOBaseTensor) == bool(how) for part in linear)
+        weights.append(painter.weight_bytes["unet"])
+        with torch.inference_mode():
+            images.append(painter.paint(call).pixels)
+    assert weights[1] < 0.8 * weights[0]
+    difference = float(abs(images[1] - images[0]).max())
+    assert 0 < difference < 0.05, "another image, and almost the same"
 
 
 def test_settings_of_speed_name_their_tier(tiny: TinyModels) -> None:

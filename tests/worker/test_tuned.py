@@ -75,6 +75,7 @@ class Many:
 
     takes_negative_prompts = False
     default_negative_prompt: str | None = None
+    prompt_tokens: int | None = None
 
     def paint(self, call: Call) -> Painted:
         """Return grey."""

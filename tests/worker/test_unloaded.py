@@ -29,7 +29,7 @@ def test_models_without_faults_pass(tiny: TinyModels, tmp_path: Path, model: str
 
 
 ONE_STREAM = "speed.cache: firstBlock knows no model whose last blocks take text and image as one, as Flux2"
-TORCHAO = "quantization.transformer: the library torchao is not installed; pip install torchao"
+BITSANDBYTES = "quantization.transformer: the library bitsandbytes is not installed; pip install 'hadis"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ TORCHAO = "quantization.transformer: the library torchao is not installed; pip i
         ("sdxl", {"components": {"unet": {"model": ".", "gguf": "y.gguf"}}}, "components.unet: '.' .* is no y.gguf in"),
         ("sdxl", {"components": {"unet": {"model": "half"}}}, "but of the variant fp16; write variant: fp16"),
         ("flux-schnell", {"guidance": 4}, "^tier t: guidance: does nothing in this FluxPipeline"),
-        ("flux-deep", {"quantization": {"transformer": {"kind": "torchao", "type": "int8WeightOnly"}}}, TORCHAO),
+        ("flux-deep", {"quantization": {"transformer": {"kind": "bitsandbytes", "type": "int8"}}}, BITSANDBYTES),
         ("flux-deep", {"speed": {"attention": "sage"}}, "speed.attention: sage cannot be used: Sage Attention backend"),
         ("sd3", {"speed": {"attention": "_native_math"}}, "speed.attention: SD3Transformer2DModel has one attention"),
         ("sd3", {"speed": {"cache": {"kind": "firstBlock"}}}, "speed.cache: SD3Transformer2DModel has no step caches"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hadis.api.tier import Tier
-from hadis.protocol.worker import ErrorCode, GenerateBatch, JobResult, WireJob
+from hadis.protocol.worker import ErrorCode, GenerateBatch, JobResult, TierAbility, WireJob
 from PIL import Image
 
 from hadis_worker.errors import BatchError, UnknownTierError
@@ -33,6 +33,10 @@ class BatchEngine(Protocol):
     """Why the process must start again before it can be used; None where it need not."""
     unavailable: str | None
     """Why no image can be made at the moment; None where one can."""
+
+    @property
+    def abilities(self) -> dict[str, TierAbility]:
+        """What each tier can do, by name."""
 
     def check(self, batch: GenerateBatch) -> Tier:
         """Return the batch's tier; raise UnknownTierError or BatchError, whose messages are for the caller."""

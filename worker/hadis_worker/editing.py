@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from hadis.api.tier import Edits
-from hadis.protocol.worker import GenerateBatch, WireEdit, WireJob
+from hadis.protocol.worker import GenerateBatch, TierAbility, WireEdit, WireJob
 
 from hadis_worker.arguments import Acting
 from hadis_worker.batches import Fault
@@ -35,6 +35,7 @@ class Editor:
         self._painter, self.most_images, self.has_strength = painter, most_images, has_strength
         self.takes_negative_prompts = painter.takes_negative_prompts
         self.default_negative_prompt = painter.default_negative_prompt
+        self.prompt_tokens = painter.prompt_tokens
 
     def acting(self, guidance: float) -> Acting:
         """Return what acts where a request sets the guidance."""
@@ -67,6 +68,13 @@ class Editors:
 
 
 NO_EDITORS = Editors()
+
+
+def ability_of(painter: Painter, editors: Editors) -> TierAbility:
+    """Return what a tier with this painter and these editors can do."""
+    return TierAbility(
+        negative_prompts=painter.takes_negative_prompts, edits=editors.ability, prompt_tokens=painter.prompt_tokens
+    )
 
 
 @dataclass(frozen=True)

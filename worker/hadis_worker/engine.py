@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from hadis.api.pipeline import width_height
 from hadis.api.tier import Tier, TierSettings
-from hadis.protocol.worker import GenerateBatch, WireJob
+from hadis.protocol.worker import GenerateBatch, TierAbility, WireJob
 from PIL import Image
 
 from hadis_worker import company
 from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
 from hadis_worker.calls import acting_of, call_of, negative_of, refusal_of, told, tuned
 from hadis_worker.discriminator import load_judge
-from hadis_worker.editing import NO_EDITORS, Editors, Work, works_of
+from hadis_worker.editing import NO_EDITORS, Editors, Work, ability_of, works_of
 from hadis_worker.errors import BatchCancelled, LoadError
 from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.tiers import load_painters
@@ -105,6 +105,11 @@ class Engine:
     def makes_one_at_a_time(self, tier: str) -> bool:
         """Return whether the images of a tier depend on their company, as its warm-up found."""
         return tier in self._one_at_a_time
+
+    @property
+    def abilities(self) -> dict[str, TierAbility]:
+        """What each tier can do, by name."""
+        return {n: ability_of(painter, self._editors.get(n, NO_EDITORS)) for n, painter in self._painters.items()}
 
     def _have_compiled(self, tier: Tier) -> None:
         alone = tier.name in self._one_at_a_time

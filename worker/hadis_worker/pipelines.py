@@ -17,6 +17,7 @@ from hadis_worker.arguments import GUIDER, Acting, acting_at, call_settings
 from hadis_worker.edit_call import Edit, edit_arguments
 from hadis_worker.errors import BatchCancelled
 from hadis_worker.loading.faults import plain
+from hadis_worker.loading.modules import weight_bytes
 from hadis_worker.previews.previewer import PreviewCount, Previewer
 from hadis_worker.previews.watch import LatentsWatch
 from hadis_worker.speed.caching import check_guidance
@@ -81,6 +82,8 @@ class Painter(Protocol):
     """Whether they act."""
     default_negative_prompt: str | None
     """What a job that has none is made with; None: without one."""
+    prompt_tokens: int | None
+    """How many of a prompt's tokens its text encoders read; None where that is not known."""
 
     def paint(self, call: Call) -> Painted:
         """Return one image per prompt; raise whatever the model raises."""
@@ -113,6 +116,7 @@ class DiffusersPainter:
         self.takes_negative_prompts = self._settings.takes_negative_prompts
         self.default_negative_prompt = self._settings.negative_prompt
         self._text_limits = text_limits(pipeline, tier.max_sequence_length)
+        self.prompt_tokens = max((limit.tokens for limit in self._text_limits), default=None)
         self._acting = functools.lru_cache(_MOST_GUIDANCES)(functools.partial(acting_at, tier=tier, pipeline=pipeline))
         check_guidance(tier, self._settings.is_guided)
         cache = tier.speed.cache
@@ -130,6 +134,12 @@ class DiffusersPainter:
     def acting(self, guidance: float) -> Acting:
         """Return what acts where a request sets the guidance."""
         return self._acting(guidance)
+
+    @property
+    def weight_bytes(self) -> dict[str, int]:
+        """The bytes of each component's weights in memory."""
+        parts = self._pipeline.components.items()
+        return {name: weight_bytes(part) for name, part in parts if isinstance(part, torch.nn.Module)}
 
     @property
     def has_strength(self) -> bool:

@@ -17,9 +17,9 @@ from io import BytesIO
 from typing import Self
 
 import httpx
-from hadis.api.tier import Tier
+from hadis.api.tier import Edits, Tier
 from hadis.protocol import keep_alive
-from hadis.protocol.worker import GenerateBatch, WireJob
+from hadis.protocol.worker import GenerateBatch, TierAbility, WireJob
 from PIL import Image
 
 from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
@@ -74,6 +74,17 @@ class RemoteEngine:
 
             judge = load_judge(models.discriminator, "cpu")
         return cls(models.tiers, models.api_keys, judge)
+
+    @property
+    def abilities(self) -> dict[str, TierAbility]:
+        """What each tier can do, by name: what its endpoint is told to accept."""
+        return {
+            name: TierAbility(
+                negative_prompts=tier.remote is not None and "negative_prompt" in tier.remote.accepts,
+                edits=Edits(images=0),
+            )
+            for name, tier in self._tiers.items()
+        }
 
     def check(self, batch: GenerateBatch) -> Tier:
         """Return the batch's tier; raise UnknownTierError or BatchError, whose messages are for the caller."""

@@ -122,6 +122,7 @@ class WorkerService:
         reading = self._read_gpu()
         return WorkerStatus(
             tiers=self.tiers,
+            abilities=self._engine.abilities if self._engine else {},
             ready=self.not_ready is None,
             busy=self.busy,
             draining=self._draining,

@@ -46,6 +46,13 @@ class Configuration(Fields):
     )
 
 
+class SharedWeights(Fields):
+    """Weights that are in memory once where a worker has several tiers."""
+
+    tiers: tuple[Name, ...] = Field(min_length=2, max_length=64, description="The tiers that have them in common.")
+    bytes: int = Field(ge=1, description="What they take in GPU memory.")
+
+
 class ProfileSpec(Fields):
     """What was measured for a model set on a GPU type."""
 
@@ -79,6 +86,11 @@ class ProfileSpec(Fields):
         description="From light to heavy.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
+    shared_weights: tuple[SharedWeights, ...] = Field(
+        default_factory=tuple,
+        max_length=256,
+        description="Weights that tiers have in common, such as text encoders: on a GPU of all tiers they count once.",
+    )
     difficulty: Difficulty
     configurations: tuple[Configuration, ...] = Field(
         default_factory=tuple,
@@ -102,6 +114,9 @@ class ProfileSpec(Fields):
         order = {tier.name: i for i, tier in enumerate(self.tiers)}
         if len(order) != len(self.tiers):
             raise ValueError("tiers: each name may stand once")
+        for i, weights in enumerate(self.shared_weights):
+            if unknown := [name for name in weights.tiers if name not in order]:
+                raise ValueError(f"sharedWeights.{i}: no tier is named {unknown[0]!r}; there are {', '.join(order)}")
         for i, row in enumerate(self.configurations):
             self._check_cascade(f"configurations.{i}", row, order, row.deferral_ratio > 0)
         for i, cascade in enumerate(self.cascades):

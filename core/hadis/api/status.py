@@ -73,6 +73,10 @@ class ServiceStatus(Fields):
     size_shares: dict[str, float] = Field(
         {}, description="Shares of the image sizes that are planned with; none: each tier's first size alone."
     )
+    restricted_shares: dict[str, float] = Field(
+        {},
+        description="Shares of the requests that only some tiers may make and that are planned with, by these tiers.",
+    )
     start_seconds: float | None = Field(
         None, description="With `gpus.idleAfter`, seconds until a first worker is ready: as last time, or estimated."
     )

@@ -217,10 +217,17 @@ class Tier(TierSettings):
     load_seconds: float = Field(0.0, ge=0, description="Measured time to load the tier onto the GPU.")
     discriminator_seconds: float = Field(0.0, ge=0, description="Time of the discriminator for one batch of this tier.")
     negative_prompts: bool | None = Field(
-        None, description="Whether the tier takes negative prompts; where it is left out, its worker decides."
+        None, description="Whether the tier takes negative prompts; where it is left out, its workers say."
     )
     edits: Edits | None = Field(
-        None, description="What the tier can make from images; where it is left out, its worker decides."
+        None, description="What the tier can make from images; where it is left out, its workers say."
+    )
+    prompt_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Tokens of a prompt that the tier's text encoders read, their own included; words after these do "
+        "not make a prompt harder.",
     )
     confidence_quantiles: tuple[Share, ...] = Field(
         (), max_length=1001, description="Evenly spaced quantiles (0 to 1) of the confidence of this tier's images."

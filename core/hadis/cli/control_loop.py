@@ -175,6 +175,7 @@ async def _read_demand(
         worker_ratios={urls[each.name]: each.time_ratio for each in status.workers if each.name in urls},
         source=url,
         sizes={size: size for size in status.arrivals_by_size},
+        restricted={tiers: {url: float(count)} for tiers, count in status.restricted_arrivals.items()},
         quiet=Quiet(math.inf if status.idle_s is None else status.idle_s),
         quality=None if status.quality is None else watch_sums(status.quality.sums),
     )

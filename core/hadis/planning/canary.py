@@ -10,6 +10,7 @@ from hadis.planning.fleet import capacity_by_tier, is_shared
 from hadis.planning.objectives import criterion
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
+from hadis.planning.restricted import with_restricted
 from hadis.planning.rollout import Canary, advance, canary_of, on_cascade
 from hadis.planning.sizes import with_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
@@ -42,7 +43,7 @@ def try_candidate(
     every_s, shared = parse_duration_s(spec.plan_every), is_shared(spec, profile)
     queued_s = reading.queued_s if isinstance(reading, DemandReading) else {}
     by_candidate = planner_for(
-        with_mix(rows, memory.mix),
+        with_restricted(with_mix(rows, memory.mix), memory.restricted),
         spec.objective,
         shared=shared,
         every_s=every_s,

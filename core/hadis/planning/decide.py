@@ -42,6 +42,7 @@ from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
 from hadis.planning.readings import believed, last_known
 from hadis.planning.replicas import replicas_by_group
+from hadis.planning.restricted import followed_restricted, restricted_arrivals, with_restricted
 from hadis.planning.rollout import Canary, rollout_condition
 from hadis.planning.sizes import arrivals_by_size, followed_mix, with_mix
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
@@ -96,7 +97,8 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     every_s = parse_duration_s(snapshot.spec.plan_every)
     since_s = unready_since(memory.unready_since_s, ready, profile, snapshot.now_s)
     memory = replace(memory, unready_since_s=since_s)
-    known = corrected(with_mix(without_away(profile, since_s, snapshot.now_s), memory.mix), memory.ratios)
+    known = with_mix(without_away(profile, since_s, snapshot.now_s), memory.mix)
+    known = corrected(with_restricted(known, memory.restricted), memory.ratios)
     planner = planner_for(
         known,
         snapshot.spec.objective,
@@ -155,6 +157,9 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
         demand = demand.add(reading.at_s, reading.series)
         by_size = arrivals_by_size(memory.by_size, reading, tuning)
         mix = followed_mix(profile, memory.mix, by_size)
+        by_restriction = restricted_arrivals(memory.by_restriction, reading, tuning)
+        restricted = followed_restricted(memory.restricted, by_restriction, demand.steady_arrivals)
+        memory = replace(memory, by_restriction=by_restriction, restricted=restricted)
         learnt = {tier: ratios for tier, ratios in reading.ratios.items() if tier in profile.tiers}
         memory = replace(memory, reading=reading, ratios=followed(memory.ratios, learnt), by_size=by_size, mix=mix)
     plan = memory.plan if memory.plan and {memory.plan.light, memory.plan.heavy} <= set(profile.tiers) else None

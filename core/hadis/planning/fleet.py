@@ -21,7 +21,18 @@ def is_shared(spec: ServiceSpec, profile: Profile) -> bool:
     if spec.placement is not None:
         return spec.placement == "Shared"
     memory = profile.resource.spec.gpu_memory_bytes
-    return memory == 0 or sum(tier.memory_bytes for tier in profile.resource.spec.tiers if not tier.remote) <= memory
+    return memory == 0 or resident_bytes(profile) <= memory
+
+
+def resident_bytes(profile: Profile) -> int:
+    """Return the GPU memory that all tiers which GPUs make take together; weights that they share count once."""
+    local = {name: profile.tiers[name].memory_bytes for name in profile.local_tiers}
+    twice = sum(
+        (len(local.keys() & set(weights.tiers)) - 1) * weights.bytes
+        for weights in profile.resource.spec.shared_weights
+        if local.keys() & set(weights.tiers)
+    )
+    return sum(local.values()) - twice
 
 
 def ready_by_tier(workers: Sequence[Worker], profile: Profile) -> dict[str, int]:

@@ -117,10 +117,10 @@ class Planner:
         return max((count for tier, count in ready.items() if tier not in self._slots), default=0)
 
     def _routed(self, route: Route, demand_rps: float, ready: Mapping[str, int]) -> Plan:
-        light, heavy, direct, _, _ = self._solver.table.row(route.row)
+        light, heavy, *_ = self._solver.table.row(route.row)
         remote = self._slots.keys() & {light, heavy}
         if self._shared and not remote:
-            light_count, heavy_count = _shared_counts(route, light == heavy, direct, self._gpus(ready))
+            light_count, heavy_count = _shared_counts(route, light == heavy, self._gpus(ready))
             heavy_count = heavy_count if heavy != light else 0
         else:
             light_count, heavy_count = ready.get(light, 0), (ready.get(heavy, 0) if heavy != light else 0)
@@ -145,7 +145,7 @@ class Planner:
         return self._solver.plan_of(allocation, demand_rps, reason, feasible=route.keeps_up)
 
 
-def _shared_counts(route: Route, alone: bool, direct: float, total: int) -> tuple[int, int]:
+def _shared_counts(route: Route, alone: bool, total: int) -> tuple[int, int]:
     """Return how many of `total` workers may run each tier: its part of the work, rounded, and each used one at least.
 
     On few workers they overlap: of two, a light tier with a fifth of the work may not keep one from the heavy tier.
@@ -154,7 +154,7 @@ def _shared_counts(route: Route, alone: bool, direct: float, total: int) -> tupl
     if alone or not work:
         return total, 0 if alone else min(1, total)
     part = total * route.light_gpus / work
-    return max(round(part), int(direct < 1)), max(1, round(total - part))
+    return max(round(part), int(route.light_gpus > 0)), max(1, round(total - part))
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 Mix = tuple[tuple[str | None, float], ...]
 """Image sizes (None: each tier's first) with their shares of the requests."""
 FIRST_SIZES: Mix = ((None, 1.0),)
+Restricted = tuple[tuple[str, float], ...]
+"""Tiers, their names from light to heavy joined by commas, with the share of the requests that only they may make."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,8 @@ class Profile:
     resource: CascadeProfile
     mix: Mix = FIRST_SIZES
     """The sizes that are planned for: see `hadis.planning.sizes`."""
+    restricted: Restricted = ()
+    """The requests that not every tier may make, as they are planned for: see `hadis.planning.restricted`."""
 
     @cached_property
     def tiers(self) -> dict[str, Tier]:

@@ -25,6 +25,8 @@ _MOST_BATCH = 1024
 def believed(reading: DemandReading, now_s: float) -> DemandReading | Problem:
     """Return a reading with the ratios that can be ratios, or why it is refused; `now_s` is of its own clock."""
     counts = {**reading.series, **{f"work queued for {tier}": work for tier, work in reading.queued_s.items()}}
+    for tiers, series in reading.restricted.items():
+        counts |= {f"arrivals at {router} for {tiers} alone": count for router, count in series.items()}
     problems = (count_problem(name, value) for name, value in counts.items())
     problem = time_problem("the reading", reading.at_s, now_s) or next(filter(None, problems), None)
     if problem is not None:

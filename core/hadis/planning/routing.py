@@ -262,7 +262,7 @@ class Routing:
         """
         table = self._table
         rate_rps = _DEMAND_STEP**step * (table.heavy_share * table.heavy_alike)[:, None]
-        done_s = oldest_done_s(table.heavy_longest_s, table.batches, rate_rps, table.direct[:, None] > 0, table.slo_s)
+        done_s = oldest_done_s(table.heavy_longest_s, table.batches, rate_rps, table.heavy_first[:, None], table.slo_s)
         begun, _ = self._batches(table.heavy_s, done_s, self._heavy_limit_s)
         heavy_s = np.where(table.heavy_share > 0, _of_batches(table.heavy_longest_s, begun), 0.0)
         return Begun(_work(table.heavy_share, table.heavy_s, begun, table.batches), np.maximum(self._light_s, heavy_s))

@@ -25,8 +25,8 @@ AUTO = "auto"
 """How a size that a request leaves open is called in counters and documents."""
 _DEAD_BAND = 0.05
 """Share by which a tier's mean must differ from the one that is planned with before planning follows."""
-_LEAST_ARRIVALS = 20
-"""Requests within the steady window before their sizes say anything."""
+LEAST_ARRIVALS = 20
+"""Requests within the steady window before their shares say anything."""
 _LEAST_SHARE = 0.01
 """A rarer size is not planned with; one that is stays for as long as it comes."""
 
@@ -80,7 +80,7 @@ def followed_mix(profile: Profile, planned: Mix, arrivals: Mapping[str, Demand])
     made = {AUTO, *(size for tier in profile.tiers.values() for size in tier.all_sizes)}
     counts = {read_size(size): demand.steady_arrivals for size, demand in arrivals.items() if size in made}
     total = sum(counts.values())
-    if total < _LEAST_ARRIVALS:
+    if total < LEAST_ARRIVALS:
         return planned
     known = {size for size, _ in planned}
     shares = {size: count / total for size, count in counts.items()}

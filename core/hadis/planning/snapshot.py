@@ -12,7 +12,7 @@ from hadis.api.resources import Gpus, ServiceSpec
 from hadis.planning.comparison import GroupCounts
 from hadis.planning.forecast import Demand
 from hadis.planning.plan import Plan
-from hadis.planning.profile import FIRST_SIZES, Mix, Profile
+from hadis.planning.profile import FIRST_SIZES, Mix, Profile, Restricted
 from hadis.planning.rollout import Rollout
 from hadis.planning.speeds import Ratios
 from hadis.planning.watched_quality import WatchSums
@@ -56,6 +56,8 @@ class DemandReading:
     """Where it was read, for the condition's message."""
     sizes: Mapping[str, str] = field(default_factory=dict)
     """By series, the image size that it counts (`auto` where requests leave it open), where it is of one."""
+    restricted: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Arrivals so far that only some tiers may make: by these (see `restricted`) and by router."""
     quiet: Quiet | None = None
     """Where routers themselves were read."""
     groups: Mapping[str, GroupCounts] = field(default_factory=dict)
@@ -228,8 +230,8 @@ class Rest:
 class Memory:
     """What outlives a step.
 
-    After a restart plan, workers, ratios, mix, hash, rollout, whether quality is as predicted, and of `rest` whether it
-    is idle or waking and how long a start takes come from the status; the others are learnt anew.
+    After a restart plan, workers, ratios, mix, restricted shares, hash, rollout, whether quality is as predicted, and
+    of `rest` whether it is idle or waking and how long a start takes come from the status; all else is learnt anew.
     """
 
     demand: Demand = Demand()
@@ -247,6 +249,10 @@ class Memory:
     """Arrivals of each image size that is told."""
     mix: Mix = FIRST_SIZES
     """The image sizes that are planned with."""
+    by_restriction: Mapping[str, Demand] = field(default_factory=dict)
+    """Arrivals that only some tiers may make, by these."""
+    restricted: Restricted = ()
+    """Their shares that are planned with."""
     profile_hash: str = ""
     """Of the profile that they compare with; empty where none was planned with."""
     rollout: Rollout = field(default_factory=Rollout)

@@ -14,6 +14,7 @@ from hadis.api.shares import deferred_share, heavy_share, light_share
 from hadis.planning.grid import refined
 from hadis.planning.profile import Profile
 from hadis.planning.queueing import Array
+from hadis.planning.restricted import row_shares
 from hadis.planning.sizes import alike_share, mean_and_longest_s
 
 Rows = NDArray[np.intp]
@@ -33,18 +34,22 @@ class Table:
         self.direct, self.deferral, self.quality = rows[:, 2], rows[:, 3], rows[:, 4]
         self._index = {key: i for i, key in enumerate(map(tuple, np.round(rows[:, :4], 6).tolist()))}
         pair = self.light != self.heavy
-        # A single tier counts as light.
-        self.light_share = np.where(pair, light_share(self.direct), 1.0)
-        self.deferred_share = np.where(pair, deferred_share(self.direct, self.deferral), 0.0)
-        self.heavy_share = np.where(pair, heavy_share(self.direct, self.deferral), 0.0)
         sizes = sorted({b for name in self.names for b in profile.batch_sizes(name)})
         self.batches = np.array(sizes, float)
+        self._seconds, self._longest_s, self._joules = self._measured(profile, sizes)
         self.slots = np.array([profile.slots.get(name, 0) for name in self.names])
         """By tier, the servers of one that an endpoint makes; 0 where GPUs do."""
+        image_s = np.where(self.slots > 0, 0.0, (self._seconds[0] / self.batches).min(-1))
+        own = row_shares(profile.restricted, self.names, self.light, self.heavy, image_s)
+        # A single tier counts as light.
+        self.light_share = np.where(pair, own.light + own.free * light_share(self.direct), own.free + own.heavy)
+        self.deferred_share = np.where(pair, own.free * deferred_share(self.direct, self.deferral), 0.0)
+        self.heavy_share = np.where(pair, own.heavy + own.free * heavy_share(self.direct, self.deferral), 0.0)
+        self.heavy_first = pair & (self.heavy_share > self.deferred_share)
+        """By row, whether some jobs of the heavy tier have no light image."""
         # By row: how many servers each tier has that are no GPUs; a tier that a row does not use counts as local.
         self.light_slots = np.where(self.light_share > 0, self.slots[self.light], 0)
         self.heavy_slots = np.where(self.heavy_share > 0, self.slots[self.heavy], 0)
-        self._seconds, self._longest_s, self._joules = self._measured(profile, sizes)
         self.light_s = self._seconds[pair.astype(int), self.light]
         self.heavy_s = self._seconds[0, self.heavy]
         self.mixed = not np.array_equal(self._seconds, self._longest_s)

@@ -123,6 +123,9 @@ class RouterStatus(_Part):
     latency: Latency = Field(description="Latencies of the last minute's images, failures included.")
     arrivals_total: Count = Field(description="Images requested.")
     arrivals_by_size: dict[str, Count] = Field(description="The same, by image size as requests name it.")
+    restricted_arrivals: dict[str, Count] = Field(
+        description="Of them, those that only some tiers may make, by these tiers."
+    )
     observed_rps: float = Field(description="Requests per second that came lately, as the control step reads them.")
     forecast_rps: float = Field(description="Requests per second to have GPUs for.")
     idle: str | None = Field(description="Why there is no worker, while that is because there was no request.")

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, PrivateAttr, TypeAdapter
 
 from hadis.api.fields import Fields
-from hadis.api.tier import MOST_EDIT_IMAGES
+from hadis.api.tier import MOST_EDIT_IMAGES, Edits
 from hadis.protocol.parts import END, PartReader, part
 from hadis.protocol.previews import Preview, decode_preview
 
@@ -138,10 +138,19 @@ class Progress(Fields):
     steps: int = Field(ge=1)
 
 
+class TierAbility(Fields):
+    """What a tier can do, as its worker found out when it loaded the model; in the words of a profile's tier."""
+
+    negative_prompts: bool
+    edits: Edits
+    prompt_tokens: int | None = None
+
+
 class WorkerStatus(Fields):
     """`GET /status` of a worker."""
 
     tiers: tuple[str, ...]
+    abilities: dict[str, TierAbility] = Field({}, description="By tier; empty until the models are loaded.")
     ready: bool
     busy: bool
     draining: bool = False

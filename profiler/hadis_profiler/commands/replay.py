@@ -22,6 +22,7 @@ from hadis_profiler.commands.trace_options import (
     AttainmentOption,
     GpuPriceOption,
     GpusPerWorkerOption,
+    OnlyOption,
     OptimizeOption,
     ProfileOption,
     PromptsOption,
@@ -116,6 +117,7 @@ def replay_command(
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of these clients' fair shares, else 1: 1:2.")] = None,
     sizes: SizesOption = None,
+    only: OnlyOption = None,
     log: Annotated[Path | None, typer.Option(help="Write a CSV row per request here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the run here (PNG, SVG or PDF).")] = None,
 ) -> None:
@@ -135,7 +137,7 @@ def replay_command(
         check_gpus("gpus", gpus, gpus_per_worker)
         aim = Aim(optimize, quality, gpu_price)
         inputs = replace(
-            read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, aim),
+            read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, aim, only),
             disturbances=disturbances, clients=mix, gpus_per_worker=gpus_per_worker,
         )  # fmt: skip
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": gpus}, "objective": {"latency": slo}})

@@ -18,6 +18,7 @@ from hadis_profiler.commands.trace_options import (
     AttainmentOption,
     GpuPriceOption,
     GpusPerWorkerOption,
+    OnlyOption,
     OptimizeOption,
     ProfileOption,
     PromptsOption,
@@ -45,9 +46,10 @@ def size_command(
     max_gpus: Annotated[int, typer.Option(min=1, max=4096, help="Look no further than this.")] = 256,
     attainment: AttainmentOption = 0.99,
     sizes: SizesOption = None,
+    only: OnlyOption = None,
     optimize: OptimizeOption = Optimize.QUALITY,
     gpu_price: GpuPriceOption = None,
-    seed: Annotated[int, typer.Option(help="Of drawn prompts and sizes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of whatever is drawn.")] = 0,
     plot: Annotated[
         Path | None, typer.Option(help="Write a picture of quality and violations against GPUs here.")
     ] = None,
@@ -61,7 +63,8 @@ def size_command(
         check_gpus("max-gpus", max_gpus, gpus_per_worker)
         aim = Aim(optimize, quality or None, gpu_price)
         inputs = replace(
-            read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, aim), gpus_per_worker=gpus_per_worker
+            read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, aim, only),
+            gpus_per_worker=gpus_per_worker,
         )
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": 1}, "objective": {"latency": slo}})
         shared = is_shared(spec, inputs.profile)

@@ -18,6 +18,7 @@ from hadis.planning.objectives import criterion
 from hadis.planning.profile import Profile
 
 from hadis_profiler.replay.inputs import InputError, drawn_prompts, read_prompts
+from hadis_profiler.replay.only import read_only
 from hadis_profiler.replay.quality import Summary
 from hadis_profiler.replay.run import Aim, Inputs
 from hadis_profiler.replay.simulate import Ran
@@ -36,6 +37,13 @@ SizesOption = Annotated[
         "--sizes",
         help="Shares of the requests by image size: 1024x1024=0.6,1536x1024=0.4. A size that the profile does not have "
         "takes its time in proportion to its pixels.",
+    ),
+]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        help="Shares of the requests that one tier alone may make, as negative prompts and edits: sd35-medium=0.3.",
     ),
 ]
 OptimizeOption = Annotated[
@@ -77,6 +85,7 @@ def read_inputs(
     seed: int,
     sizes: str | None,
     aim: Aim,
+    only: str | None = None,
 ) -> Inputs:
     """Return what options say of a replay; raise ValueError, or what the readers raise, for what is wrong."""
     found = Profile(read_profile(profile))
@@ -89,7 +98,9 @@ def read_inputs(
     objective = Objective.read({"latency": slo, "attainment": attainment, **aim.fields})
     if (problem := criterion(objective).refusal(found)) is not None:
         raise ValueError(problem.message)
-    return Inputs(found, some, trace, slo, attainment, sizes=read_sizes(sizes), aim=aim)
+    return Inputs(
+        found, some, trace, slo, attainment, sizes=read_sizes(sizes), only=read_only(only, found.tiers), aim=aim
+    )
 
 
 def consumed(s: Summary, ran: Ran, hour_money: float | None) -> dict[str, str]:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 import torch
-from hadis.api.tier import BatchLatency, Edits, Tier, TierSettings
+from hadis.api.tier import BatchLatency, Tier, TierSettings
 from hadis.protocol.api_keys import api_keys
-from hadis.protocol.worker import GenerateBatch, WireJob
+from hadis.protocol.worker import GenerateBatch, TierAbility, WireJob
 from hadis_worker import company
 from hadis_worker.calls import call_of
+from hadis_worker.editing import ability_of
 from hadis_worker.engine import check_count, check_size
 from hadis_worker.errors import EngineUnavailable, LoadError
 from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.tiers import load_painter
-from hadis_worker.pipelines import Call, Painter, Pixels
+from hadis_worker.pipelines import Call, DiffusersPainter, Painter, Pixels
 from hadis_worker.remote_engine import RemoteEngine
 
 from hadis_profiler.offline.spec import Run
@@ -37,8 +38,9 @@ _PROMPTS = (
 class Batches(Protocol):
     """Makes batches of a tier to be timed."""
 
-    takes_negative_prompts: bool
-    edits: Edits
+    ability: TierAbility
+    weight_bytes: Mapping[str, int]
+    """Of each component; empty where that is not known."""
 
     def make(self, size: str, batch: int) -> None:
         """Make a batch of a size (width x height, pixels); raise LoadError where its images are not as they should."""
@@ -52,7 +54,7 @@ def batches_of(run: Run, tier: TierSettings, device: str) -> Batches:
     if tier.remote is not None:
         return _RemoteBatches(tier, remote_engine(tier))
     painter = load_painter(as_tier(tier), run.models, device)
-    return _LocalBatches(tier, painter, load_editors(as_tier(tier), painter).ability)
+    return _LocalBatches(tier, painter, ability_of(painter, load_editors(as_tier(tier), painter)))
 
 
 def as_tier(tier: TierSettings) -> Tier:
@@ -68,9 +70,9 @@ def remote_engine(tier: TierSettings) -> RemoteEngine:
 class _LocalBatches:
     """Has a pipeline make the batches."""
 
-    def __init__(self, tier: TierSettings, painter: Painter, edits: Edits) -> None:
-        self._tier, self._painter, self.edits = tier, painter, edits
-        self.takes_negative_prompts = painter.takes_negative_prompts
+    def __init__(self, tier: TierSettings, painter: Painter, ability: TierAbility) -> None:
+        self._tier, self._painter, self.ability = tier, painter, ability
+        self.weight_bytes = painter.weight_bytes if isinstance(painter, DiffusersPainter) else {}
 
     def make(self, size: str, batch: int) -> None:
         call = self._call(size, tuple(_prompts(batch)))
@@ -102,10 +104,8 @@ class _RemoteBatches:
     """
 
     def __init__(self, tier: TierSettings, engine: RemoteEngine) -> None:
-        assert tier.remote is not None
         self._tier, self._engine, self._seeds = tier, engine, itertools.count()
-        self.edits = Edits(images=0)
-        self.takes_negative_prompts = "negative_prompt" in tier.remote.accepts
+        self.ability, self.weight_bytes = engine.abilities[tier.name], dict[str, int]()
 
     def make(self, size: str, batch: int) -> None:
         jobs = tuple(

@@ -64,6 +64,10 @@ class TierLatency:
     """Likewise of its other image sizes."""
     edits: Edits | None = None
     """What the pipeline makes from images; None where that was not looked at."""
+    prompt_tokens: int | None = None
+    """Tokens of a prompt that its text encoders read; None where that is not known."""
+    weight_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Of each component of the pipeline; empty where that was not looked at."""
 
     @property
     def best(self) -> BatchTiming:
@@ -164,8 +168,18 @@ def _tier(run: Run, tier: TierSettings, device: str, advance: Callable[[], None]
     load_s = time.perf_counter() - began
     (points, end), *others = (_size(run, tier, size, batches, device, advance) for size in tier.all_sizes)
     by_size = dict(zip(tier.all_sizes[1:], (tuple(points) for points, _ in others), strict=True))
-    takes = batches.takes_negative_prompts
-    return TierLatency(tuple(points), load_s, misfit(points), end, takes, by_size, batches.edits)
+    can = batches.ability
+    return TierLatency(
+        tuple(points),
+        load_s,
+        misfit(points),
+        end,
+        negative_prompts=can.negative_prompts,
+        others=by_size,
+        edits=can.edits,
+        prompt_tokens=can.prompt_tokens,
+        weight_bytes=batches.weight_bytes,
+    )
 
 
 def _size(

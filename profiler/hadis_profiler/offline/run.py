@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from hadis.api.resources import CascadeProfile, Configuration
 from hadis_router.difficulty.features import features as text_features
+from hadis_router.difficulty.prompt_text import read_part
 from hadis_worker.gpu import pick_device
 from rich.progress import Progress
 
@@ -47,6 +48,7 @@ from hadis_profiler.offline.routing import Judged
 from hadis_profiler.offline.scorers import load_scorer
 from hadis_profiler.offline.spec import Run
 from hadis_profiler.offline.table import Hardware, Measurements
+from hadis_profiler.offline.weights import shared_weights
 
 _MOST_GAP, _LEAST_GAP = 4, 2
 """Prompts that a report shows: those on which the tiers differ most, and least."""
@@ -117,10 +119,12 @@ class Stages:
     @cached_property
     def difficulty(self) -> DifficultyFit:
         """Weights of the text features, and of n-grams where they predict better."""
-        texts = np.stack([text_features(prompt) for prompt in self.kept])
+        tokens = self.latency[self.run.spec.tiers[0].name].prompt_tokens
+        prompts = [read_part(prompt, tokens) for prompt in self.kept]
+        texts = np.stack([text_features(prompt) for prompt in prompts])
         held_out = np.concatenate([self.split.calibrate, self.split.test])
         examples = self.features.quality_gap, self.split.train, held_out
-        fit = ngrams.with_ngrams(difficulty.fit(texts, *examples), self.kept, *examples)
+        fit = ngrams.with_ngrams(difficulty.fit(texts, *examples), prompts, *examples)
         verdict = "the text predicts which prompts are hard" if fit.predicts else "THE TEXT PREDICTS NOTHING HERE"
         self.say(
             f"difficulty: rank correlation {fit.held_out:.3f} with the quality gap on {len(held_out)} held-out prompts "
@@ -169,7 +173,14 @@ class Stages:
         """The profile."""
         rows, task = self.quality, self.progress.add_task("intervals", total=None)
         measured = Measurements(
-            self.latency, self.features, self.difficulty, self.discriminator, rows, self.split.test, self._hardware()
+            self.latency,
+            self.features,
+            self.difficulty,
+            self.discriminator,
+            rows,
+            self.split.test,
+            self._hardware(),
+            shared_weights(self.run, self.latency, self.device),
         )
         profile = table.build(self.run, measured, lambda: self.progress.advance(task))
         self.say(_front_summary(profile.spec.configurations))

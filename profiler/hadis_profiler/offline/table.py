@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
+from hadis.api.cascade_profile import SharedWeights
 from hadis.api.resources import API_VERSION, CascadeProfile, Configuration, Metadata, ProfileSpec
 from hadis.api.shares import cascade_gpu_s
 from hadis.api.tier import Tier
@@ -52,6 +53,8 @@ class Measurements:
     test: NDArray[np.intp]
     """Prompts that quality was measured on."""
     hardware: Hardware
+    shared: tuple[SharedWeights, ...] = ()
+    """Weights that tiers have in common."""
 
 
 def cost_of(row: Row, image_s: Sequence[float], discriminator_s: float) -> float:
@@ -75,6 +78,7 @@ def build(run: Run, measured: Measurements, advance: Callable[[], None] = lambda
             f"seed {run.spec.seed}",
             discriminator=discriminator.FOLDER,
             tiers=tuple(_tiers(run, measured)),
+            shared_weights=measured.shared,
             difficulty=measured.difficulty.difficulty,
             configurations=tuple(_configurations(run, measured, advance)),
         ),
@@ -119,6 +123,7 @@ def _tiers(run: Run, measured: Measurements) -> Iterator[Tier]:
             discriminator_seconds=round(trained.seconds, 6),
             negative_prompts=latency.negative_prompts,
             edits=latency.edits,
+            prompt_tokens=latency.prompt_tokens,
             confidence_quantiles=tuple(round(float(q), 6) for q in quantiles),
         )
 

@@ -60,11 +60,15 @@ class Control:
         routers: Routers,
         transport: TableTransport,
         arrivals: Mapping[str, int],
+        restricted: Mapping[str, int],
         planned: Callable[[float, Plan], None],
     ) -> None:
-        """`arrivals` counts the requests so far, by size; `planned` gets every plan."""
+        """`arrivals` counts the requests so far, by size; `planned` gets every plan.
+
+        `restricted` counts those that only some tiers may make, by these.
+        """
         self._setting, self._policy, self._routers = setting, policy, routers
-        self._arrivals, self._planned = arrivals, planned
+        self._arrivals, self._restricted, self._planned = arrivals, restricted, planned
         self._news = asyncio.Event()
         groups = groups_of(setting.spec, setting.profile)
         self.fleet = Fleet(groups, setting.workers, setting.change_cost_s, transport, routers.set_workers, self._heard)
@@ -126,4 +130,5 @@ class Control:
             ratios=mean_ratios(router.ratios for router in self._routers),
             worker_ratios=mean_worker_ratios(router.worker_ratios for router in self._routers),
             sizes={size: size for size in self._arrivals},
+            restricted={tiers: {"": float(count)} for tiers, count in self._restricted.items()},
         )

@@ -17,6 +17,7 @@ from hadis.planning.tuning import Tuning
 from hadis_profiler.replay.clients import ClientMix
 from hadis_profiler.replay.disturbances import Disturbances, disturbed_arrivals
 from hadis_profiler.replay.inputs import ScoredPrompts, read_trace
+from hadis_profiler.replay.only import OnlyTier
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Making
 from hadis_profiler.replay.quality import Judge, Summary
@@ -54,6 +55,7 @@ class Inputs:
     disturbances: Disturbances = Disturbances()
     clients: ClientMix = ClientMix()
     sizes: SizeMix = SizeMix()
+    only: OnlyTier = OnlyTier()
     aim: Aim = Aim()
     gpus_per_worker: int = 1
 
@@ -103,6 +105,7 @@ class Inputs:
         setting = Setting(
             profile, spec, change_cost_s,
             disturbances=self.disturbances, seed=seed, clients=self.clients, sizes=self.sizes,
+            only=self.only,
         )  # fmt: skip
         planned = timeline.planned if timeline else lambda at, plan: None
         ran = replay(setting, named.policy, arrivals, self.prompts, take, named.score, planned)

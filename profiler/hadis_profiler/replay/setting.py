@@ -10,6 +10,7 @@ from hadis.planning.profile import Profile
 
 from hadis_profiler.replay.clients import ClientMix
 from hadis_profiler.replay.disturbances import Disturbances
+from hadis_profiler.replay.only import OnlyTier
 from hadis_profiler.replay.sizes import SizeMix
 
 
@@ -24,9 +25,10 @@ class Setting:
     queue_limit: int = 100_000
     disturbances: Disturbances = Disturbances()
     seed: int = 0
-    """Of what the disturbances, the clients and the sizes draw."""
+    """Of whatever is drawn."""
     clients: ClientMix = ClientMix()
     sizes: SizeMix = SizeMix()
+    only: OnlyTier = OnlyTier()
 
     def __post_init__(self) -> None:
         """Raise ValueError for what a replay does not have."""

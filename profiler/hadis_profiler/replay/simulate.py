@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import looptime
 from hadis.planning.plan import Plan
+from hadis.planning.restricted import restriction
 from hadis.planning.sizes import AUTO, size_name
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
@@ -92,7 +93,9 @@ class _Replay:
         factors = BatchFactors(setting.disturbances, setting.seed)
         self.transport = TableTransport(setting.profile, prompts, factors)
         self._client, self._size = setting.clients.drawn(setting.seed), setting.sizes.drawn(setting.seed)
+        self._only = setting.only.drawn(setting.seed)
         self._arrivals = {size: 0 for size, _ in setting.sizes.shares} or {AUTO: 0}
+        self._restricted = dict.fromkeys(setting.profile.tiers, 0)
         self._open = 0
 
     async def run(self, trace: Iterable[tuple[float, int]]) -> float:
@@ -108,7 +111,8 @@ class _Replay:
     async def _run(self, trace: Iterable[tuple[float, int]]) -> float:
         setting = self._setting
         self.routers = Routers(setting.disturbances.routers, self._make_dispatcher)
-        control = Control(setting, self._policy, self.routers, self.transport, self._arrivals, self._planned)
+        control = Control(setting, self._policy, self.routers, self.transport, self._arrivals, self._restricted,
+                          self._planned)  # fmt: skip
         control.begin()
         loop = asyncio.get_running_loop()
         steps = asyncio.ensure_future(control.run())
@@ -133,12 +137,16 @@ class _Replay:
         )  # fmt: skip
 
     def _arrive(self, loop: asyncio.AbstractEventLoop, at: float, prompt: int) -> None:
-        size, tiers = self._size(), self._setting.profile.tiers.values()
+        size, only, tiers = self._size(), self._only(), list(self._setting.profile.tiers.values())
         self._arrivals[size] += 1
-        able = [tier for tier in tiers if size in (AUTO, *tier.all_sizes)]
+        able = [tier for tier in tiers if size in (AUTO, *tier.all_sizes) and only in (None, tier.name)]
+        names = [tier.name for tier in able]
+        if len(able) < len(tiers):
+            self._restricted[restriction(names)] = self._restricted.get(restriction(names), 0) + 1
         params = ImageParams(prompt="", seed=prompt, size=resolved_size(size, able))
         job = Job(str(sum(self._arrivals.values())), params, at, at + self._setting.slo_s, loop.create_future(),
-                  able_tiers=None if len(able) == len(tiers) else frozenset(tier.name for tier in able),
+                  able_tiers=None if len(able) == len(tiers) else frozenset(names),
+                  lighter_may=able == tiers[: len(able)],
                   difficulty=self._difficulty(prompt), client=self._client())  # fmt: skip
         self._open += 1
         self.routers.submit(job, self._refused)

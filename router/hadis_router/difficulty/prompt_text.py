@@ -7,6 +7,7 @@ letters). Properties of characters and the borders of emoji are Unicode's own, b
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ _SCRIPTS = regex.compile(
     + rf"(?P<Other>[[\p{{L}}\p{{M}}]--[\p{{Latin}}\p{{Common}}{''.join(_CLASSES.values())}]]+)"
 )
 _CLAUSE = re.compile(r"[,;.!?|\n、。]")
+_TOKEN = re.compile(r"\w+|[^\w\s]+")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -96,6 +98,17 @@ def read(prompt: str) -> PromptText:
         text, other_words = _latin(text)
     clauses = (_WORD.findall(clause) for clause in _CLAUSE.split(text))
     return PromptText([words for words in clauses if words], other_words)
+
+
+def read_part(prompt: str, tokens: int | None) -> str:
+    """Return a prompt without what comes after so many tokens (None: any number), whatever the text encoder.
+
+    Every word and every mark takes a token at least, so that nothing is left out that is read.
+    """
+    if tokens is None or len(prompt) <= tokens:
+        return prompt
+    last = next(itertools.islice(_TOKEN.finditer(prompt), tokens - 1, None), None)
+    return prompt if last is None else prompt[: last.end()]
 
 
 def _latin(text: str) -> tuple[str, float]:

@@ -10,7 +10,7 @@ from hadis.protocol import keep_alive
 from hadis.protocol.batch_request import encode_batch
 from hadis.protocol.previews import Preview, preview_headers
 from hadis.protocol.secret import as_bearer
-from hadis.protocol.worker import AnswerReader
+from hadis.protocol.worker import AnswerReader, WorkerStatus
 
 from hadis_router.dispatch.edit import batch_of
 from hadis_router.dispatch.job import Job
@@ -19,6 +19,7 @@ from hadis_router.dispatch.trace import headers_of
 from hadis_router.dispatch.transport import OnProgress, Result, WorkerBusy, WorkerGone
 
 _CONNECT_S = 2.0
+_STATUS_S = 3.0
 _AT_ONCE_S = 0.5
 
 
@@ -35,6 +36,16 @@ class HttpTransport:
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+    async def status(self, url: str) -> WorkerStatus:
+        """Return what a worker says of itself; raise WorkerGone where it says nothing, or nonsense."""
+        limit = aiohttp.ClientTimeout(total=_STATUS_S, sock_connect=_CONNECT_S)
+        try:
+            async with self._session.get(f"{url}/status", headers=self._headers, timeout=limit) as answer:
+                answer.raise_for_status()
+                return WorkerStatus.model_validate_json(await answer.read(), extra="ignore")
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise WorkerGone(f"{type(error).__name__}: {error}") from None
 
     async def generate(
         self,

@@ -1,4 +1,4 @@
-"""What the tiers can make, as the profile says: looked at before a request is routed, so that no routing matters."""
+"""What the tiers can make, as the profile or workers say: looked at before routing, so that no routing matters."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from hadis.api.pipeline import width_height
 from hadis.api.tier import Edits, Tier
+from hadis.planning.plan import Plan
 from hadis.planning.sizes import AUTO
 
 from hadis_router.dispatch.answer import ServeError
@@ -19,7 +20,7 @@ from hadis_router.http.images import GenerateRequest
 def able_tiers(request: GenerateRequest, tiers: Sequence[Tier], forced: bool) -> list[Tier]:
     """Return those of one or more tiers that can make what a request says; raise ServeError 400 where none can.
 
-    `forced`: the client named the one tier. A tier whose profile does not say whether it takes negative prompts is
+    `forced`: the client named the one tier. A tier of which nobody has said whether it takes negative prompts is
     taken to, and its worker refuses them if not.
     """
     for name in ("num_inference_steps", "guidance_scale"):
@@ -39,6 +40,15 @@ def able_tiers(request: GenerateRequest, tiers: Sequence[Tier], forced: bool) ->
         names = ", ".join(tier.name for tier in able)
         raise _refusal("negative_prompt", f"is not taken by {names}; leave it out")
     return taking
+
+
+def chosen_from(request: GenerateRequest, able: Sequence[Tier], plan: Plan | None) -> list[str]:
+    """Return the tiers among which the plan's ratios decide, of those that can make a request: one that it prefers."""
+    names = [tier.name for tier in able]
+    if request.preference is None or plan is None:
+        return names
+    preferred = plan.heavy if request.preference == "heavy" else plan.light
+    return [preferred] if preferred in names else names
 
 
 def without_effect(request: GenerateRequest, tiers: Iterable[Tier]) -> tuple[str, ...]:

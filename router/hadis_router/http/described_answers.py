@@ -33,7 +33,7 @@ _MODEL = _object({
     "created": {"type": "integer", "description": "Always 0."},
     "owned_by": _TEXT | {"description": "Always `hadis`."},
     "sizes": {"type": "array", "items": _TEXT, "minItems": 1, "description": "Sizes that it makes."},
-    "edits": {"type": ["boolean", "null"], "description": "Whether it edits images; null: its workers decide."},
+    "edits": {"type": ["boolean", "null"], "description": "Whether it edits images; null: nobody has said yet."},
     "inpainting": {"type": ["boolean", "null"], "description": "Whether an edit may have a mask."},
     "edit_images": {"type": ["integer", "null"], "description": "Most images of an edit."},
 })  # fmt: skip

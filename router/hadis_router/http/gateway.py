@@ -16,6 +16,7 @@ from hadis.planning.consumption import money_per_hour
 from hadis.planning.fleet import is_shared
 from hadis.planning.pareto import Front
 from hadis.planning.profile import Profile
+from hadis.planning.restricted import restriction
 from hadis.planning.sizes import AUTO
 from hadis.protocol.run_state import RunState
 from starlette.requests import ClientDisconnect
@@ -28,7 +29,7 @@ from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.stats import EndedJob
 from hadis_router.dispatch.trace import JobTrace, no_trace
 from hadis_router.http.access import AccessControl
-from hadis_router.http.capabilities import able_tiers, wanted_size, without_effect
+from hadis_router.http.capabilities import able_tiers, chosen_from, wanted_size, without_effect
 from hadis_router.http.client_use import ClientUse
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
@@ -110,6 +111,10 @@ class Gateway:
         self.peers.update(state.routers, state.workers, asyncio.get_running_loop().time())
         self._follow_peers()
 
+    def worker_urls(self) -> list[str]:
+        """Return the addresses of all workers that are ready."""
+        return [worker.url for worker in self.state.workers]
+
     def owns_all(self) -> bool:
         """Return whether this router owns every queue now."""
         if self.peers.reconsider(asyncio.get_running_loop().time()):
@@ -176,14 +181,17 @@ class Gateway:
     async def _jobs(
         self, request: GenerateRequest, client: str, arrived: float, request_id: str, batch: bool
     ) -> list[Job]:
-        forced = self.models.forced_tier(request.model)
+        forced, plan = self.models.forced_tier(request.model), self.dispatcher.plan
         candidates = self.models.candidates(forced)
         able = able_tiers(request, candidates, forced is not None)
         request.ignoring((*request.ignored, *without_effect(request, able)))
         size = wanted_size(request, able)
         canary = forced is None and self.dispatcher.lanes.next_is_canary()
         scorer = self._scorers.of(canary=canary)
-        difficulty = None if forced else await scorer.score_off_loop_if_long(request.prompt)
+        text = self.models.text_read(request.prompt, plan)
+        difficulty = None if forced else await scorer.score_off_loop_if_long(text)
+        if len(names := chosen_from(request, able, plan)) < len(self.profile.tiers):
+            self.metrics.restricted(request.n, restriction(names))
         loop, seed = asyncio.get_running_loop(), request.seed
         deadline = arrived + self.slo_s
         if loop.time() >= deadline:

@@ -28,7 +28,8 @@ class RouterMetrics:
     def __init__(self, tiers: Collection[Tier] = ()) -> None:
         """Use a registry of its own, so that two routers in one process do not share counters.
 
-        Every size that the tiers make has its counter from the start: of one that is new, the first value says nothing.
+        Every size that the tiers make, and every tier, has its counter from the start: of one that is new, the first
+        value says nothing.
         """
         self.registry = CollectorRegistry()
         arrivals = Counter(
@@ -41,6 +42,16 @@ class RouterMetrics:
         self._size_names = {size: size_name(resolved_size(size, tiers)) for size in (AUTO, *all_sizes(tiers))}
         self.arrivals_by_size = dict.fromkeys((*self._size_names.values(), _OTHER), 0)
         self._arrivals = {name: arrivals.labels(name) for name in self.arrivals_by_size}
+        self._restricted = Counter(
+            "hadis_router_restricted_arrivals",
+            "Images requested that only some tiers may make, by these: the client named one, prefers the plan's light "
+            "or heavy one, or wants what others cannot make.",
+            ["tiers"],
+            registry=self.registry,
+        )
+        self.restricted_arrivals: dict[str, int] = {}
+        for tier in tiers:
+            self.restricted(0, tier.name)
         self._answers = Counter(
             "hadis_router_answers",
             "Images answered; cached and coalesced: with that of a request like it.",
@@ -75,6 +86,11 @@ class RouterMetrics:
         name = self._size_names.get(size, _OTHER)
         self.arrivals_by_size[name] += count
         self._arrivals[name].inc(count)
+
+    def restricted(self, count: int, tiers: str) -> None:
+        """Count images of a request that only some tiers may make, by these."""
+        self.restricted_arrivals[tiers] = self.restricted_arrivals.get(tiers, 0) + count
+        self._restricted.labels(tiers).inc(count)
 
     def forwarded(self) -> None:
         """Count a request that another router serves."""

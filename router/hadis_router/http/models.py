@@ -9,11 +9,15 @@ from typing import Any, TypeVar
 from hadis.api.images_api import AUTO_MODEL, ImagesApi
 from hadis.api.pipeline import width_height
 from hadis.api.tier import Tier
+from hadis.planning.plan import Plan
 from hadis.planning.sizes import AUTO
+from hadis.protocol.worker import TierAbility
 
+from hadis_router.difficulty.prompt_text import read_part
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.capabilities import abilities, all_sizes, ratio_distance, takes_negatives
 from hadis_router.http.images import GenerateRequest
+from hadis_router.http.reported import with_reported
 
 _Request = TypeVar("_Request", bound=GenerateRequest)
 
@@ -23,8 +27,14 @@ class Models:
 
     def __init__(self, tiers: Mapping[str, Tier], api: ImagesApi) -> None:
         """`tiers` are by name, from light to heavy."""
-        self._tiers, self._aliases = tiers, api.aliases
+        self._profiled, self._tiers, self._aliases = tiers, dict(tiers), api.aliases
         self._nearest = api.size_policy == "nearest"
+
+    def report(self, abilities: Mapping[str, TierAbility]) -> None:
+        """Take what a worker says of tiers, by name, for what the profile leaves open."""
+        for name, tier in self._profiled.items():
+            if name in abilities:
+                self._tiers[name] = with_reported(tier, abilities[name])
 
     def forced_tier(self, name: str) -> str | None:
         """Return the tier that a model's name forces, None where the plan decides; raise ServeError 404."""
@@ -41,6 +51,11 @@ class Models:
     def candidates(self, forced: str | None) -> list[Tier]:
         """Return the tiers that may make an image: the forced one, or all."""
         return list(self._tiers.values()) if forced is None else [self._tiers[forced]]
+
+    def text_read(self, prompt: str, plan: Plan | None) -> str:
+        """Return what of a prompt the light tier reads, as far as that is known: the rest makes it no harder."""
+        light = plan.light if plan else next(iter(self._tiers))
+        return read_part(prompt, self._tiers[light].prompt_tokens)
 
     def document(self, name: str) -> dict[str, Any]:
         """Return a model in OpenAI's form, with its sizes and what it makes from images; raise ServeError 404."""

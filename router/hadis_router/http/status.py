@@ -41,6 +41,7 @@ def router_status(gateway: Gateway) -> RouterStatus:
         latency=Latency(p50_s=p50, p95_s=p95),
         arrivals_total=gateway.metrics.arrivals_total,
         arrivals_by_size=gateway.metrics.arrivals_by_size,
+        restricted_arrivals=gateway.metrics.restricted_arrivals,
         observed_rps=state.observed_rps,
         forecast_rps=state.forecast_rps,
         idle=state.idle,

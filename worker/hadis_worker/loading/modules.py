@@ -70,10 +70,10 @@ class Modules:
         Where only what is hung on it differs, it is a new module that has the weights of the other.
         """
         for held, module in self._held:
-            if held.hooks == recipe.hooks and self._same(held, recipe):
+            if held.hooks == recipe.hooks and self.same(held, recipe):
                 return module
         for held, module in self._bare:
-            if self._same(held, recipe):
+            if self.same(held, recipe):
                 self._held.append((recipe, twin := _twin(module)))
                 return twin
         return None
@@ -83,13 +83,25 @@ class Modules:
         self._held.append((recipe, module))
         self._bare.append((recipe, _twin(module)))
 
-    def _same(self, one: Recipe, other: Recipe) -> bool:
+    def same(self, one: Recipe, other: Recipe) -> bool:
+        """Return whether two modules have the same weights, whatever is hung on them."""
         return (
             (one.config, one.dtype, one.treatment) == (other.config, other.dtype, other.treatment)
             and [lora.scale for lora in one.loras] == [lora.scale for lora in other.loras]
             and self._contents.same(one.weights, other.weights)
             and self._contents.same([lora.file for lora in one.loras], [lora.file for lora in other.loras])
         )
+
+
+def weight_bytes(module: torch.nn.Module) -> int:
+    """Return the bytes that a module's weights take in memory."""
+    return sum(map(_bytes, (*module.parameters(), *module.buffers())))
+
+
+def _bytes(weight: torch.Tensor) -> int:
+    """Return the bytes of a tensor; quantized ones hold several others."""
+    parts = getattr(weight, "__tensor_flatten__", None)
+    return sum(_bytes(getattr(weight, name)) for name in parts()[0]) if parts else weight.nbytes
 
 
 def _twin(module: torch.nn.Module) -> torch.nn.Module:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +14,25 @@ import torch
 import transformers
 from diffusers import PipelineQuantizationConfig
 from hadis.api.tier import Tier
-from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from hadis_worker.arguments import call_settings, check_call
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.classes import pipeline_class
-from hadis_worker.loading.components import check_components, load_component, load_own, other_recipes, own_recipes
+from hadis_worker.loading.components import check_components, load_component, load_own, other_recipes
 from hadis_worker.loading.faults import explain
-from hadis_worker.loading.loras import check_loras, fetch_loras, fuse, touched
+from hadis_worker.loading.loras import check_loras, fetch_loras, fuse
 from hadis_worker.loading.modules import Modules
+from hadis_worker.loading.parts import dtype_on, index_of, pipeline_parts, without_left_out
 from hadis_worker.loading.safety import Checker, Checkers, check_checker, left_out, load_checker, say_who_checks
 from hadis_worker.loading.scheduler import scheduler_of
-from hadis_worker.loading.sources import INDEX, check_name, file_of, local_folder, pipeline_folder
+from hadis_worker.loading.sources import check_name, local_folder, pipeline_folder
 from hadis_worker.loading.unloaded import check_settings
 from hadis_worker.loading.whole import check_whole
 from hadis_worker.pipelines import DiffusersPainter
 from hadis_worker.speed.apply import apply
 from hadis_worker.speed.caching import check_guidance
 from hadis_worker.speed.quantization import quantization_configs
-from hadis_worker.speed.treatments import every_setting, hooks_treatment, weights_treatment
+from hadis_worker.speed.treatments import every_setting
 
 log = logging.getLogger(__name__)
 _LOADED = {
@@ -82,9 +80,9 @@ def check_tier(tier: Tier, folder: Path) -> None:
     _quiet()
     with _named(tier, folder):
         check_name(folder, tier.model)
-        index = _index(tier, folder)
+        index = index_of(tier, folder)
         kind = pipeline_class(tier, index)
-        index = _loaded(tier, index)
+        index = without_left_out(tier, index)
         check_components(tier, folder, index)
         check_loras(tier, folder)
         check_checker(tier, folder)
@@ -99,8 +97,8 @@ def fetch_tier(tier: Tier, folder: Path) -> None:
     _quiet()
     with _named(tier, folder):
         check_name(folder, tier.model)
-        index = _index(tier, folder)
-        other_recipes(tier, folder, _loaded(tier, index), torch.float32)
+        index = index_of(tier, folder)
+        other_recipes(tier, folder, without_left_out(tier, index), torch.float32)
         pipeline_folder(tier, folder, [*tier.components, *left_out(tier, index)])
         fetch_loras(tier, folder)
         load_checker(tier, folder, torch.float32, "cpu")
@@ -112,8 +110,7 @@ def _key(tier: Tier) -> str:
 
 
 def _load(tier: Tier, folder: Path, device: str, modules: Modules, checkers: Checkers) -> tuple[Any, Checker | None]:
-    # CPUs have no fast half precision, and not every operator has one at all.
-    dtype = torch.float32 if device == "cpu" else getattr(torch, tier.dtype)
+    dtype = dtype_on(tier, device)
     with _named(tier, folder):
         check_name(folder, tier.model)
         pipeline = load_pipeline(tier, folder, dtype, modules)
@@ -148,29 +145,14 @@ def load_pipeline(tier: Tier, folder: Path, dtype: torch.dtype, modules: Modules
 
     Raises LoadError, and what diffusers and the hub's client raise.
     """
-    index = _index(tier, folder)
-    kind = pipeline_class(tier, index)
-    none = dict.fromkeys(left_out(tier, index))
-    index = _loaded(tier, index)
-    others = other_recipes(tier, folder, index, dtype)
-    home = pipeline_folder(tier, folder, [*tier.components, *none])
-    loras = fetch_loras(tier, folder)
-    changed = touched(kind, loras)
+    parts = pipeline_parts(tier, folder, dtype)
+    index, changed, recipes = parts.index, parts.fused, parts.recipes
     quantized = quantization_configs(tier, index, changed, dtype)
-    recipes = {
-        name: replace(
-            made_of,
-            loras=loras if name in changed else (),
-            treatment=weights_treatment(tier, name, fused=name in changed),
-            hooks=hooks_treatment(tier, name),
-        )
-        for name, made_of in (own_recipes(home, index, tier.variant, dtype) | others).items()
-    }
     held, fresh = set[str](), dict[str, torch.nn.Module]()
     for name, made_of in recipes.items():
         if (module := modules.find(made_of)) is not None:
             held.add(name)
-        elif name in others:
+        elif name in parts.elsewhere:
             module = load_component(name, tier.components[name], made_of, index, quantized.get(name))
         else:
             module = load_own(name, made_of, index, tier.variant, quantized.get(name))
@@ -180,39 +162,20 @@ def load_pipeline(tier: Tier, folder: Path, dtype: torch.dtype, modules: Modules
         if name not in held and name not in changed:  # at once: the next may be made of the same
             modules.hold(made_of, module)
             held.add(name)
-    options: dict[str, Any] = {"dtype": dtype, "variant": tier.variant, **fresh, **none}
+    options: dict[str, Any] = {"dtype": dtype, "variant": tier.variant, **fresh, **dict.fromkeys(parts.left_out)}
     if mapping := {name: how for name, how in quantized.items() if name not in options}:
         options["quantization_config"] = PipelineQuantizationConfig(quant_mapping=mapping)
     try:
-        pipeline = kind.from_pretrained(home, **options)
+        pipeline = parts.kind.from_pretrained(parts.home, **options)
     except OSError as error:
-        raise LoadError(explain(error, home, tier.variant)) from error
+        raise LoadError(explain(error, parts.home, tier.variant)) from error
     _check_modules(pipeline, dtype)
     if new := (changed & recipes.keys()) - held:
-        fuse(pipeline, loras, new)
+        fuse(pipeline, parts.loras, new)
     pipeline.scheduler = scheduler_of(tier.scheduler, pipeline.scheduler)
     for name in recipes.keys() - held:
         modules.hold(recipes[name], getattr(pipeline, name))
     return pipeline
-
-
-def _index(tier: Tier, folder: Path) -> dict[str, Any]:
-    try:
-        path = file_of(folder, tier.model, INDEX, tier.revision)
-    except (FileNotFoundError, RemoteEntryNotFoundError) as error:
-        if isinstance(error, RemoteEntryNotFoundError) or local_folder(folder, tier.model):
-            raise LoadError(
-                f"it has no {INDEX}, so it is no pipeline; where it is a UNet, a transformer or a LoRA, write it under "
-                "components or loras, and as model the pipeline that it was made for"
-            ) from error
-        raise
-    document: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return document
-
-
-def _loaded(tier: Tier, index: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a pipeline's index without the components that the tier leaves out."""
-    return {name: part for name, part in index.items() if name not in left_out(tier, index)}
 
 
 def _check_modules(pipeline: Any, dtype: torch.dtype) -> None:

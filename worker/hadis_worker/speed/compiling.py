@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,3 +66,6 @@ def _check_compiler() -> None:
     # torch looks for one when the first image is made, and what it raises is long.
     if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "gcc", "cc", "clang"))):
         raise LoadError("compile: torch needs a C compiler, and there is none; install gcc and g++")
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").is_file():
+        raise LoadError(f"compile: torch needs Python's headers, and {headers} has none; install python3-dev")

@@ -28,7 +28,7 @@ def quantization_configs(
         if name in with_loras:
             raise LoadError(f"quantization.{name}: LoRAs cannot be fused into quantized weights; leave one of them out")
     if files and not _installed("gguf"):
-        raise LoadError(f"components.{files[0]}: the library gguf is not installed; pip install gguf")
+        raise LoadError(f"components.{files[0]}: {_lacking('gguf')}")
     return {name: _config(name, how, index, dtype) for name, how in tier.quantization.items()}
 
 
@@ -37,7 +37,7 @@ def _config(name: str, how: Quantization, index: Mapping[str, Any], dtype: torch
     if name not in libraries:
         raise LoadError(f"quantization.{name}: the pipeline has no such component; it has {', '.join(libraries)}")
     if not _installed(how.kind):
-        raise LoadError(f"quantization.{name}: the library {how.kind} is not installed; pip install {how.kind}")
+        raise LoadError(f"quantization.{name}: {_lacking(how.kind)}")
     # Of either library's classes only its own models know what to do with.
     owner: Any = transformers if libraries[name] == "transformers" else diffusers
     skip = list(how.skip) or None
@@ -52,6 +52,10 @@ def _config(name: str, how: Quantization, index: Mapping[str, Any], dtype: torch
 
 def _installed(library: str) -> bool:
     return importlib.util.find_spec(library) is not None
+
+
+def _lacking(library: str) -> str:
+    return f"the library {library} is not installed; pip install 'hadis[speed]'"
 
 
 def _torchao_type(name: str) -> Any:
