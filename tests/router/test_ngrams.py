@@ -152,6 +152,7 @@ HASHES = base64.b64encode(bytes(range(1, 9))).decode()
         ({"hashes": base64.b64encode(bytes(8)).decode()}, "ngrams: hashes: must rise"),
         ({"scale": 0}, "ngrams.scale: .*greater than 0"),
         ({"scale": float("nan")}, "ngrams.scale: .*finite"),
+        ({"featureWeight": -0.1}, "ngrams.featureWeight: .*greater than or equal to 0"),
         ({"featureWeight": float("inf")}, "ngrams.featureWeight: .*finite"),
         ({"quantiles": [1, 0]}, "ngrams: quantiles: must not fall"),
         ({"version": ""}, "ngrams.version: "),

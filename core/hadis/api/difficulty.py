@@ -52,7 +52,7 @@ class NgramScore(Fields):
     version: str = Field(
         min_length=1, max_length=32, description=f"How n-grams are read and hashed; this release knows {NGRAM_VERSION}."
     )
-    feature_weight: float = Field(description="Weight of the score by text features alone.")
+    feature_weight: float = Field(ge=0, description="Weight of the score by text features alone.")
     hashes: str = Field(max_length=32_768, description="The n-grams: rising 32-bit hashes, little-endian, in base64.")
     weights: str = Field(max_length=8_192, description="Weight of each n-gram: signed bytes, in base64.")
     scale: Positive = Field(description="What one step of a weight adds to the score.")

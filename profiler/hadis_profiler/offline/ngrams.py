@@ -69,8 +69,10 @@ def regress(
     ridge = _strength(by_feature, by_gram, target)
     dual = _dual(by_feature + by_gram / ridge, target)
     weights = centred.T @ dual / (len(train) * ridge)
+    # Under 0, it would turn the order of prompts in languages that were not profiled.
+    feature_weight = max(0.0, float(feature @ dual) / (len(train) * _FEATURE_RIDGE))
     score = NgramScore.of(
-        round(float(feature @ dual) / (len(train) * _FEATURE_RIDGE), 6),
+        round(feature_weight, 6),
         dict(zip(listed, weights.tolist(), strict=True)),
         round(float(mean @ weights), 6),
         (0.0, 0.0),
