@@ -121,7 +121,14 @@ def create_app(
         if traces is not None:
             await end_traces(traces)
 
-    app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="HADIS router",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the router's own say what it does
+    )
     for room in (api, edits, events, pareto_front, prompt_routes, link_routes, job_routes):
         app.include_router(room.router)
     if with_page:

@@ -184,7 +184,8 @@ class Gateway:
         forced, plan = self.models.forced_tier(request.model), self.dispatcher.plan
         candidates = self.models.candidates(forced)
         able = able_tiers(request, candidates, forced is not None)
-        request.ignoring((*request.ignored, *without_effect(request, able)))
+        if ineffective := without_effect(request, able):
+            request.ignoring((*request.ignored, *ineffective))
         size = wanted_size(request, able)
         canary = forced is None and self.dispatcher.lanes.next_is_canary()
         scorer = self._scorers.of(canary=canary)
