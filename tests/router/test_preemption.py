@@ -150,6 +150,88 @@ async def test_only_a_batch_of_which_no_image_is_expected_in_time_is_stopped(pro
 
 
 @virtual
+async def test_a_batch_stops_for_one_that_goes_without_an_image_if_all_in_it_get_a_light_one(profile: Profile) -> None:
+    outlook = make_outlook(profile, make_plan())
+    first, second, named = make_job("first", slo_s=2.0), make_job("second", slo_s=4.0), make_job("named", tier="heavy")
+    own = run_of("w0", first, 3.0)
+    own.needed_by.add(second)
+    assert run_to_stop(first, own, [own], outlook, "light") is own
+    assert run_to_stop(second, own, [own], outlook, "light") is None, "its own image comes in time"
+    own.needed_by.add(named)
+    assert run_to_stop(first, own, [own], outlook, "light") is None, "its client takes no light image"
+
+
+@virtual
+async def test_what_steps_tell_of_a_slow_batch_is_believed(profile: Profile) -> None:
+    outlook, job = make_outlook(profile, make_plan()), make_job(slo_s=4.0)
+    slow = run_of("w0", job, 1.0)
+    worker = slow.batch.worker
+    assert run_to_stop(job, slow, [slow], outlook, "light") is None
+    before_s = lead_s(outlook, slow.batch, "light")
+    worker.advance(Progress(done=3, steps=9), 1.0, now=2.4)
+    assert worker.free_at == pytest.approx(2.4 + 0.7 * (3 * 8.0 + 1.0) / 4), "8 s at this pace, 1 s was expected"
+    assert run_to_stop(job, slow, [slow], outlook, "light") is slow
+    assert lead_s(outlook, slow.batch, "light") - before_s == pytest.approx(2 * (0.8 - 0.1))
+
+
+def test_a_worker_that_is_at_a_step_of_a_cancelled_batch_is_asked_at_the_steps_end() -> None:
+    worker = RemoteWorker("w0", BOTH)
+    worker.begin("heavy", 0.0, 1.0)
+    worker.advance(Progress(done=2, steps=9), 1.0, now=0.8)
+    worker.stopped(worker.step_s(0.1))
+    worker.end()
+    asked_s, now = [], 0.9
+    while len(asked_s) < 5:
+        worker.refused(now)
+        now = worker.backoff_until
+        asked_s.append(round(now, 3))
+    assert asked_s == [1.205, 1.605, 2.005, 2.405, 3.205], "three ends of steps of 0.4 s, then ever less often"
+    worker.succeeded()
+    worker.refused(5.0)
+    assert worker.backoff_until == pytest.approx(5.05)
+
+
+class SlowSteps(FakeWorkers):
+    """Every batch takes nine steps; heavy ones take `times` times as long as expected, and tell of each step."""
+
+    def __init__(self, times: float) -> None:
+        super().__init__()
+        self._times = times
+        self.ended: list[tuple[float, str, str]] = []
+
+    async def generate(
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+    ) -> list[Result]:
+        step_s = (self._times * 1.0 if tier == "heavy" else 0.1) * len(jobs) / 10
+        for done in range(10):
+            told(Progress(done=done, steps=9))
+            await asyncio.sleep(step_s)
+        self.ended.append((asyncio.get_running_loop().time(), url, tier))
+        return [(JobResult(id=job.id, service_s=10 * step_s), tier.encode()) for job in jobs]
+
+
+@virtual
+async def test_all_in_a_slow_batch_get_an_image_in_time_though_some_would_have_had_theirs(profile: Profile) -> None:
+    """No heavy batch was slow before; at four times the time the batch of two ends after the first one's deadline."""
+    workers = SlowSteps(4.0)
+    dispatcher = dispatcher_of(profile, workers, 1, overran=False, batch=2)
+    before = make_job("before", tier="light")
+    jobs = [make_job("a", difficulty=19, slo_s=4.0), make_job("b", difficulty=19, slo_s=20.0)]
+    dispatcher.submit(before, *jobs)
+    answers = [await job.future for job in jobs]
+    assert [answer.image for answer in answers] == [b"light", b"light"]
+    assert answers[0].latency_s <= 4.0
+
+
+@virtual
+async def test_one_that_would_come_at_the_last_moment_is_not_waited_for(profile: Profile) -> None:
+    dispatcher, job = dispatcher_of(profile, SlowSteps(4.0), 1, overran=False), make_job(difficulty=19)
+    dispatcher.submit(job)
+    answer = await job.future
+    assert (answer.image, answer.latency_s < SLO_S) == (b"light", True)
+
+
+@virtual
 async def test_a_batch_is_not_stopped_where_that_helps_nobody(profile: Profile) -> None:
     outlook, job, deferred = make_outlook(profile, make_plan()), make_job(), make_job("deferred")
     deferred.light_image = b"light"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from hadis_router.dispatch.deadlines import answer_by
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.running import Batch, Run
@@ -34,7 +35,7 @@ def run_to_stop(job: Job, own: Run, runs: Iterable[Run], outlook: Outlook, light
     in_vain = [run for run in able if not any(_ends_at(run, outlook) <= each.deadline for each in run.needed_by)]
     if own not in in_vain and in_vain:
         return in_vain[0]
-    return own if own in able and _ends_at(own, outlook) > job.deadline else None
+    return own if own in able and _ends_at(own, outlook) > answer_by(job, outlook.slo_s) else None
 
 
 def _spared(run: Run, *, but_needy: bool) -> bool:
