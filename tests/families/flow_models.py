@@ -1,4 +1,5 @@
-"""Families whose text encoder is a T5, a Gemma or a CLIP: PixArt, Sana, Lumina, AuraFlow, Chroma, HiDream."""
+"""Families whose text encoder is a T5, a Gemma or a CLIP: PixArt, Sana, Lumina, AuraFlow, Chroma, HiDream, Bria,
+CogView3."""
 
 from __future__ import annotations
 
@@ -179,6 +180,45 @@ def _hidream(path: Path) -> None:
     ).save_pretrained(path)
 
 
+def _bria(path: Path) -> None:
+    transformer = diffusers.BriaTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=[4, 4, 8],
+    )
+    diffusers.BriaPipeline(
+        transformer=transformer, scheduler=flow(), vae=vae(), text_encoder=t5(), tokenizer=tokenizer()
+    ).save_pretrained(path)
+
+
+def _cogview3(path: Path) -> None:
+    transformer = diffusers.CogView3PlusTransformer2DModel(
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=4,
+        num_attention_heads=2,
+        text_embed_dim=WIDTH,
+        time_embed_dim=8,
+        condition_dim=2,
+        pos_embed_max_size=16,
+        sample_size=8,
+    )
+    diffusers.CogView3PlusPipeline(
+        tokenizer=tokenizer(),
+        text_encoder=t5(),
+        vae=vae(),
+        transformer=transformer,
+        scheduler=diffusers.CogVideoXDDIMScheduler(),
+    ).save_pretrained(path)
+
+
 BUILDERS: dict[str, Callable[[Path], None]] = {
     "pixart": _pixart,
     "sana": functools.partial(_sana, sprint=False),
@@ -187,4 +227,6 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
     "auraflow": _aura,
     "chroma": _chroma,
     "hidream": _hidream,
+    "bria": _bria,
+    "cogview3": _cogview3,
 }

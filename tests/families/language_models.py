@@ -1,4 +1,4 @@
-"""Families that read prompts with a language model: Qwen, Z-Image, Hunyuan, FLUX.2, CogView4, Kolors, OmniGen."""
+"""Families that read prompts with a language model: Qwen, Z-Image, Hunyuan, FLUX.2, CogView4, Kolors, OmniGen, Ovis."""
 
 from __future__ import annotations
 
@@ -216,6 +216,27 @@ def _omnigen(path: Path) -> None:
     ).save_pretrained(path)
 
 
+def _ovis(path: Path) -> None:
+    transformer = diffusers.OvisImageTransformer2DModel(
+        patch_size=1,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=(4, 4, 8),
+    )
+    diffusers.OvisImagePipeline(
+        scheduler=flow(),
+        vae=vae(latent_channels=1),
+        text_encoder=qwen3(),
+        tokenizer=tokenizer(chat=True),
+        transformer=transformer,
+    ).save_pretrained(path)
+
+
 BUILDERS: dict[str, Callable[[Path], None]] = {
     "qwen-image": _qwen,
     "z-image": _z_image,
@@ -226,4 +247,5 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
     "cogview4": _cogview,
     "kolors": _kolors,
     "omnigen": _omnigen,
+    "ovis": _ovis,
 }

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from hadis.api.tier import Edits, TierSettings
+from hadis.protocol.worker import TierAbility
 from hadis_profiler.offline import engines, images, latency
 from hadis_profiler.offline.images import ImageError
 from hadis_profiler.offline.latency import TierLatency
@@ -76,8 +77,8 @@ def test_a_batch_that_the_endpoint_does_not_take_ends_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Limited:
-        takes_negative_prompts = False
-        edits = Edits(images=0)
+        ability = TierAbility(negative_prompts=False, edits=Edits(images=0))
+        weight_bytes: dict[str, int] = {}
 
         def make(self, size: str, batch: int) -> None:
             if batch > 1:

@@ -85,13 +85,30 @@ def tiny_tier(model: str | Path, **fields: Any) -> Tier:
     return Tier.model_validate({**document, "latency": (BatchLatency(batch=1, seconds=1),)})
 
 
-def _sd15(path: Path) -> None:
+def _sd15(path: Path, scheduler: Any = None) -> None:
     diffusers.StableDiffusionPipeline(
         vae=vae(),
         text_encoder=clip(),
         tokenizer=tokenizer(),
         unet=unet(),
-        scheduler=diffusers.PNDMScheduler(skip_prk_steps=True, steps_offset=1),
+        scheduler=scheduler or diffusers.PNDMScheduler(skip_prk_steps=True, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(path)
+
+
+def _sd21(path: Path) -> None:
+    _sd15(path, diffusers.DDIMScheduler(prediction_type="v_prediction", steps_offset=1, clip_sample=False))
+
+
+def _lcm(path: Path) -> None:
+    diffusers.LatentConsistencyModelPipeline(
+        vae=vae(),
+        text_encoder=clip(),
+        tokenizer=tokenizer(),
+        unet=unet(time_cond_proj_dim=32),  # which reads the guidance
+        scheduler=diffusers.LCMScheduler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -184,7 +201,10 @@ def _flux(path: Path, guidance_embeds: bool, layers: int = 1) -> None:
 
 BUILDERS: dict[str, Callable[[Path], None]] = {
     "sd15": _sd15,
+    "sd21": _sd21,
+    "lcm": _lcm,
     "sdxl": _sdxl,
+    "playground": lambda path: _sdxl(path, diffusers.EDMDPMSolverMultistepScheduler()),
     "sdxl-turbo": _turbo,
     "lightning": _lightning,
     "lcm-lora": lambda path: _lora(path, LCM_FILE, sdxl_unet()),

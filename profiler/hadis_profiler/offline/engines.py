@@ -72,7 +72,9 @@ class _LocalBatches:
 
     def __init__(self, tier: TierSettings, painter: Painter, ability: TierAbility) -> None:
         self._tier, self._painter, self.ability = tier, painter, ability
-        self.weight_bytes = painter.weight_bytes if isinstance(painter, DiffusersPainter) else {}
+        self.weight_bytes: Mapping[str, int] = {}
+        if isinstance(painter, DiffusersPainter):
+            self.weight_bytes = painter.weight_bytes
 
     def make(self, size: str, batch: int) -> None:
         call = self._call(size, tuple(_prompts(batch)))
@@ -105,7 +107,8 @@ class _RemoteBatches:
 
     def __init__(self, tier: TierSettings, engine: RemoteEngine) -> None:
         self._tier, self._engine, self._seeds = tier, engine, itertools.count()
-        self.ability, self.weight_bytes = engine.abilities[tier.name], dict[str, int]()
+        self.ability = engine.abilities[tier.name]
+        self.weight_bytes: Mapping[str, int] = {}
 
     def make(self, size: str, batch: int) -> None:
         jobs = tuple(
