@@ -51,6 +51,7 @@ def test_the_document_has_every_address_of_applications_and_their_answers() -> N
         "/v1/hadis/images/{name}",
         "/v1/hadis/jobs",
         "/v1/hadis/jobs/{job_id}",
+        "/v1/hadis/prompts",
         "/v1/models",
         "/v1/models/{model}",
         "/healthz",

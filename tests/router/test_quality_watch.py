@@ -67,7 +67,8 @@ async def test_a_light_answer_is_judged_beside_the_heavy_tiers_image(profile: Pr
     assert expected is not None
     live = live_quality(bench.watch.sums)
     assert live is not None
-    assert (live.images, live.mean, live.predicted) == (1, pytest.approx(0.6), expected)
+    assert (live.images, live.predicted) == (1, expected)
+    assert live.mean == pytest.approx(0.6)
     assert bench.watch.gpu_s == pytest.approx(1.0)
     assert bench.watch.counts == {"judged": 1}
     assert bench.dispatcher.recent.totals["answered"] == {"light": 1}
@@ -79,7 +80,8 @@ async def test_the_heavy_tiers_answer_is_its_own_measure(profile: Profile) -> No
     await bench.ask("a")
     await asyncio.sleep(2.0)
     sums = bench.watch.sums
-    assert (sums.images, sums.answered, sums.heavy) == (1, pytest.approx(0.9), pytest.approx(0.9))
+    assert sums.images == 1
+    assert [sums.answered, sums.heavy] == pytest.approx([0.9, 0.9])
 
 
 @virtual
@@ -118,7 +120,8 @@ async def test_requests_are_answered_as_fast_as_without_it_and_it_comes_to_its_t
     told = bench.watch.status()
     assert told is not None
     assert watch_sums(told.sums) == bench.watch.sums
-    assert (told.images, told.mean) == (10, pytest.approx(0.6))
+    assert told.images == 10
+    assert told.mean == pytest.approx(0.6)
 
 
 @virtual
