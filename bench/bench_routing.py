@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hadis_profiler.offline.notes import notes_path, read_notes
 from hadis_profiler.offline.routing import gains
-from hadis_profiler.offline.routing_report import markdown
+from hadis_profiler.offline.routing_report import distance_rows, markdown, rows_of
 
 PROFILE = Path(__file__).parents[1] / "examples/scenes/profile.yaml"
 COSTS = (0.006, 0.010, 0.015, 0.030, 0.050, 0.080, 0.120)
@@ -27,7 +27,11 @@ def main(costs: list[float]) -> None:
         f"Share of scenes drawn right on {judged.scores.shape[1]} prompts that nothing was trained on, over all pairs "
         f"of tiers, with 90% intervals. The discriminator's area under the ROC curve: {notes.discriminator.auc:.3f}.\n"
     )
-    print(markdown(gains(judged, costs, RESAMPLES)))
+    print(markdown(rows_of(gains(judged, costs, RESAMPLES))))
+    print("\nThe same by distance (lower is better), linear between configurations:\n")
+    print(markdown(distance_rows(notes.distances, costs)))
+    print("\nThe discriminator's AUC by the number of prompts that it was trained on:\n")
+    print(markdown([("prompts", "AUC"), *((f"{p.prompts:,}", f"{p.auc:.3f}") for p in notes.discriminator.curve)]))
 
 
 if __name__ == "__main__":

@@ -57,21 +57,23 @@ def plans(old: Profile, new: Profile, objective: Objective, slo_s: float, gpus: 
         rows = []
         for profile, table, routing in zip((old, new), tables, routings, strict=True):
             route = routing.choose(demand, dict.fromkeys(profile.tiers, gpus), {}, None)
-            rows.append(table.row(route.row) if route else None)
+            rows.append((*table.row(route.row), bool(table.best_of_two[route.row])) if route else None)
         if rows[0] != rows[1]:
             yield f"at {demand:.3g} requests/s: {_words(rows[0])} -> {_words(rows[1])}"
 
 
-def _qualities(profile: Profile) -> dict[tuple[str, str, float, float], float]:
-    return {(c.light, c.heavy, c.direct_ratio, c.deferral_ratio): c.quality for c in profile.configurations}
+def _qualities(profile: Profile) -> dict[tuple[str, str, bool, float, float], float]:
+    return {
+        (c.light, c.heavy, c.best_of_two, c.direct_ratio, c.deferral_ratio): c.quality for c in profile.configurations
+    }
 
 
-def _words(row: tuple[str, str, float, float, float] | None) -> str:
+def _words(row: tuple[str, str, float, float, float, bool] | None) -> str:
     if row is None:
         return "nothing keeps the SLO"
-    light, heavy, direct, deferral, quality = row
+    light, heavy, direct, deferral, quality, best_of_two = row
     mix = f"{light} alone" if light == heavy else f"{light} + {heavy} direct {direct:.0%} deferral {deferral:.0%}"
-    return f"{mix} (quality {quality:.4g})"
+    return f"{mix}{', the better of two' if best_of_two else ''} (quality {quality:.4g})"
 
 
 def _tier(old: Profile, new: Profile, name: str) -> Iterator[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-ServingPath = Literal["light", "heavy", "deferred", "kept-light"]
-PATHS: tuple[ServingPath, ...] = ("light", "heavy", "deferred", "kept-light")
+ServingPath = Literal["light", "heavy", "deferred", "better-light", "kept-light"]
+PATHS: tuple[ServingPath, ...] = get_args(ServingPath)
+LIGHT_PATHS: frozenset[ServingPath] = frozenset({"light", "better-light", "kept-light"})
+"""At whose end is an image of the light tier."""
 Outcome = Literal["answered", "refused", "failed", "invalid", "cancelled"]
 """What its client saw of a job: an image, "try again" (429, 503), no image (other 5xx), its own fault (other 4xx); or
 nothing, for it went away."""
@@ -55,8 +57,10 @@ class Answer:
     seed: int
     difficulty: float | None
     confidence: float | None
+    """In the light image."""
+    heavy_confidence: float | None
     attempts: tuple[Attempt, ...]
-    """In order; the last one made the image."""
+    """In order."""
     retries: int
     latency_s: float
     plan_generation: int
@@ -66,14 +70,19 @@ class Answer:
     """The light image that was kept while the heavy tier worked, if there was one."""
 
     @property
+    def made_by(self) -> Attempt:
+        """The attempt that made the image: the last one, or the one before where that image was the better one."""
+        return self.attempts[-2 if self.path == "better-light" else -1]
+
+    @property
     def size(self) -> str | None:
         """Width x height of the image, in pixels."""
-        return self.attempts[-1].size
+        return self.made_by.size
 
     @property
     def truncated_tokens(self) -> int | None:
         """Tokens of the prompt that the image does not show, for its tier did not read them."""
-        return self.attempts[-1].truncated_tokens
+        return self.made_by.truncated_tokens
 
     @property
     def wait_s(self) -> float:

@@ -75,8 +75,8 @@ class Lanes:
         canary = self.canary
         if not job.canary or canary is None or (canary.light, canary.heavy) != (plan.light, plan.heavy):
             return self.stable, plan
-        tried = replace(plan, direct_ratio=canary.direct_ratio, deferral_ratio=canary.deferral_ratio)
-        return self._of_canary, tried
+        ratios = {"direct_ratio": canary.direct_ratio, "deferral_ratio": canary.deferral_ratio}
+        return self._of_canary, replace(plan, **ratios, best_of_two=canary.best_of_two)
 
     def judged(self, job: Job, plan: Plan, *, deferred: bool) -> None:
         """Count a light image that could be deferred, under the plan whose ratios its lane keeps."""
