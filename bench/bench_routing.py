@@ -28,10 +28,12 @@ def main(costs: list[float]) -> None:
         f"of tiers, with 90% intervals. The discriminator's area under the ROC curve: {notes.discriminator.auc:.3f}.\n"
     )
     print(markdown(rows_of(gains(judged, costs, RESAMPLES))))
-    print("\nThe same by distance (lower is better), linear between configurations:\n")
-    print(markdown(distance_rows(notes.distances, costs)))
-    print("\nThe discriminator's AUC by the number of prompts that it was trained on:\n")
-    print(markdown([("prompts", "AUC"), *((f"{p.prompts:,}", f"{p.auc:.3f}") for p in notes.discriminator.curve)]))
+    if notes.distances:
+        print("\nThe same by distance (lower is better), linear between configurations:\n")
+        print(markdown(distance_rows(notes.distances, costs)))
+    if curve := notes.discriminator.curve:
+        print("\nThe discriminator's area under the ROC curve, by the number of prompts that it was trained on:\n")
+        print(markdown([("prompts", "area"), *((f"{point.prompts:,}", f"{point.auc:.3f}") for point in curve)]))
 
 
 if __name__ == "__main__":

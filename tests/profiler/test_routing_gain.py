@@ -90,7 +90,7 @@ def test_by_distance_each_way_has_the_best_of_its_rows() -> None:
     rows = list(grid(features, scores, reference, rng.random(n), confidence, 5))
     costs = [cost_of(row, IMAGE_S, 0.001) for row in rows]
     hulls = distance_hulls(rows, costs, features, scores, reference, IMAGE_S, 0.001, 5)
-    at = {way: np.interp(0.06, *zip(*corners, strict=True)) for way, corners in hulls.items()}
+    at = {way: np.interp(0.06, [c for c, _ in corners], [d for _, d in corners]) for way, corners in hulls.items()}
     assert set(hulls) == set(Way)
     assert at[Way.KNOWS_WRONG] == pytest.approx(at[Way.BETTER], rel=0.1)
     assert at[Way.BETTER] <= at[Way.BOTH] <= at[Way.JUDGE] < 0.5 * at[Way.RANDOM]

@@ -64,7 +64,7 @@ def test_the_profile_is_what_the_spec_describes(run: Run, rows: tuple[Configurat
     ]
     cells = run.spec.grid**2
     assert sum(not row.best_of_two for row in rows) == 4 + 6 * cells
-    assert 0 < sum(row.best_of_two for row in rows) <= 6 * cells
+    assert sum(row.best_of_two for row in rows) <= 6 * cells
     assert run.spec.scorer in profile.spec.source
     assert read_prompts(run).texts == distinct_prompts(PROMPTS)
 

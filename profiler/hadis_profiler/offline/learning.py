@@ -26,7 +26,7 @@ from torch import nn
 
 from hadis_profiler.offline import expected_training
 from hadis_profiler.offline.descent import descend
-from hadis_profiler.offline.expected_training import seen, telling
+from hadis_profiler.offline.expected_training import Seen, seen, telling
 from hadis_profiler.offline.features import ImageFeatures
 from hadis_profiler.offline.images import in_parts, read_images
 from hadis_profiler.offline.prompts import Split
@@ -75,19 +75,19 @@ def learn(
     told, rounds = telling(features.by_tier), run.spec.discriminator.rounds
     some = [k for k in range(len(good)) if k < len(good) - 1 or not good[k].all()]
     order = torch.randperm(len(split.train))
-    examples = None
+    seen_parts: list[Seen] = []
+    parts: list[_Examples] = []
+    both = split.train, split.calibrate
     for share in CURVE:
         network = untrained(run, prompts, told.shape[-1]).to(device)
         part = order[: max(1, round(share * len(order)))]
         if isinstance(network, ExpectedDiscriminator):
-            examples = examples or [seen(run, network, prompts, told, good, w) for w in (split.train, split.calibrate)]
-            expected_training.fit(network, examples[0].part(part), examples[1], rounds, progress)
+            seen_parts = seen_parts or [seen(run, network, prompts, told, good, which) for which in both]
+            expected_training.fit(network, seen_parts[0].part(part), seen_parts[1], rounds, progress)
         else:
-            examples = examples or [
-                _examples(run, network, prompts, good, some, w) for w in (split.train, split.calibrate)
-            ]
-            _fit(network, examples[0].part(part), rounds, progress)
-            _calibrate(network, examples[1])
+            parts = parts or [_examples(run, network, prompts, good, some, which) for which in both]
+            _fit(network, parts[0].part(part), rounds, progress)
+            _calibrate(network, parts[1])
         raw = confidence_in(run, network, prompts, split.calibrate, progress)
         names = [tier.name for tier in run.spec.tiers]
         shifts = map(shift, raw, good[:, split.calibrate])

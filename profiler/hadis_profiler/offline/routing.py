@@ -213,8 +213,8 @@ def _doubtful(confidence: Array, direct: _Flags) -> _Choices:
 
 
 def _both(judged: Judged, light: int, _: int) -> _Choices:
-    for direct, *_ in _hardest(judged.difficulty):
-        yield from _doubtful(judged.confidence[light], direct)
+    for choice in _hardest(judged.difficulty):
+        yield from _doubtful(judged.confidence[light], choice.direct)
 
 
 def _better(judged: Judged, light: int, heavy: int) -> _Choices:

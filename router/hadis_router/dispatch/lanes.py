@@ -75,8 +75,9 @@ class Lanes:
         canary = self.canary
         if not job.canary or canary is None or (canary.light, canary.heavy) != (plan.light, plan.heavy):
             return self.stable, plan
-        ratios = {"direct_ratio": canary.direct_ratio, "deferral_ratio": canary.deferral_ratio}
-        return self._of_canary, replace(plan, **ratios, best_of_two=canary.best_of_two)
+        direct, deferral = canary.direct_ratio, canary.deferral_ratio
+        tried = replace(plan, direct_ratio=direct, deferral_ratio=deferral, best_of_two=canary.best_of_two)
+        return self._of_canary, tried
 
     def judged(self, job: Job, plan: Plan, *, deferred: bool) -> None:
         """Count a light image that could be deferred, under the plan whose ratios its lane keeps."""
