@@ -12,7 +12,7 @@ import numpy as np
 from hadis_profiler.offline.notes import DifficultyNote, RoutingNote, notes_path, read_notes
 from hadis_profiler.offline.prompts import read_prompts, split
 from hadis_profiler.offline.routing import gains
-from hadis_profiler.offline.routing_report import markdown, rows_of, text_rows
+from hadis_profiler.offline.routing_report import distance_rows, markdown, rows_of, text_rows
 from hadis_profiler.offline.spec import read_run
 from online_difficulty import EXPLORED, online_rows
 
@@ -33,6 +33,12 @@ def main(costs: list[float]) -> None:
         f"of tiers, with 90% intervals. The discriminator's area under the ROC curve: {notes.discriminator.auc:.3f}.\n"
     )
     print(markdown(rows_of(gains(judged, costs, RESAMPLES))))
+    if notes.distances:
+        print("\nThe same by distance (lower is better), linear between configurations:\n")
+        print(markdown(distance_rows(notes.distances, costs)))
+    if curve := notes.discriminator.curve:
+        print("\nThe discriminator's area under the ROC curve, by the number of prompts that it was trained on:\n")
+        print(markdown([("prompts", "area"), *((f"{point.prompts:,}", f"{point.auc:.3f}") for point in curve)]))
     print_learned(notes.difficulty, notes.routing, costs)
 
 

@@ -169,7 +169,10 @@ def _news(status: ServiceStatus) -> object:
     plans = (status.plan.active, status.plan.target)
     return (
         [(c.type, c.status, c.reason, c.observed_generation, _fault(c)) for c in status.conditions],
-        [p and (p.light, p.heavy, p.direct_ratio, p.deferral_ratio, p.tiers, p.feasible, p.generation) for p in plans],
+        [
+            p and (p.light, p.heavy, p.direct_ratio, p.deferral_ratio, p.best_of_two, p.tiers, p.feasible, p.generation)
+            for p in plans
+        ],
         (status.observed_generation, status.gpus, status.wanted_by_tier, status.ready_by_tier, status.changes),
         (status.fetch.pods, status.fetch.files, status.profile_hash),
         # They move in steps, and plans with them.

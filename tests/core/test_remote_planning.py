@@ -262,9 +262,9 @@ def test_the_example_has_the_discriminators_own_table() -> None:
     here = Profile(read_manifest(examples / "engines.yaml").profile)
     there = Profile(read_profile(examples / "scenes/profile.yaml"))
 
-    def rows(profile: Profile) -> set[tuple[str, str, float, float, float]]:
+    def rows(profile: Profile) -> set[tuple[str, str, bool, float, float, float]]:
         among = [c for c in profile.configurations if {c.light, c.heavy} <= here.tiers.keys()]
-        return {(c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality) for c in among}
+        return {(c.light, c.heavy, c.best_of_two, c.direct_ratio, c.deferral_ratio, c.quality) for c in among}
 
     assert rows(here) == rows(there)
     assert here.resource.spec.difficulty == there.resource.spec.difficulty

@@ -32,6 +32,12 @@ def test_a_tier_that_serves_nothing_costs_nothing() -> None:
     assert cascade_gpu_s(0.0, 0.0, 1.5, float("inf")) == 1.5
 
 
+def test_only_what_may_be_deferred_is_judged_and_of_two_images_both() -> None:
+    assert cascade_gpu_s(0.2, 0.0, 1.0, 10.0, 0.5, best_of_two=True) == pytest.approx(0.8 * 1 + 0.2 * 10)
+    assert cascade_gpu_s(0.2, 0.5, 1.0, 10.0, 0.5) == pytest.approx(0.8 * 1.5 + 0.6 * 10)
+    assert cascade_gpu_s(0.2, 0.5, 1.0, 10.0, 0.5, best_of_two=True) == pytest.approx(0.8 * 1.5 + 0.6 * 10.5)
+
+
 def test_a_front_holds_what_no_other_point_beats() -> None:
     points = [(1.0, 5.0), (2.0, 4.0), (2.0, 6.0), (3.0, 4.0), (0.5, 7.0), (1.0, 5.0)]
     assert pareto_front(points) == [4, 0, 1]

@@ -36,7 +36,9 @@ def slowest_s(profile: Profile, row: Any, demand: float, counts: tuple[int, int]
     shares = (1 - row.direct_ratio, row.direct_ratio + (1 - row.direct_ratio) * row.deferral_ratio) if pair else (1, 0)
     deferred = (1 - row.direct_ratio) * row.deferral_ratio if pair else 0.0
     tail = late / (1 + deferred)
-    times = [profile.latency_s(row.light, batches[0], pair), profile.latency_s(row.heavy, batches[1])]
+    defers = pair and row.deferral_ratio > 0
+    judged = defers, defers and row.best_of_two
+    times = [profile.latency_s(row.light, batches[0], judged[0]), profile.latency_s(row.heavy, batches[1], judged[1])]
     used = [i for i in (0, 1) if shares[i] > 0]
     if shared:
         flows = [demand * shares[i] / batches[i] for i in used]
@@ -93,7 +95,8 @@ def profiles(draw: st.DrawFn) -> Profile:
         pair = light != heavy
         quality = draw(st.integers(1, 50)) + i / 100  # no two alike
         rows.append({"light": light, "heavy": heavy, "directRatio": draw(ratio) if pair else 0,
-                     "deferralRatio": draw(ratio) if pair else 0, "quality": quality, "cost": 0})  # fmt: skip
+                     "deferralRatio": draw(ratio) if pair else 0, "bestOfTwo": pair and draw(st.booleans()),
+                     "quality": quality, "cost": 0})  # fmt: skip
     difficulty = {"features": ["prompt_length"], "mean": [0], "std": [1], "weights": [1], "quantiles": [0, 1]}
     spec = {"discriminator": "d", "tiers": tiers, "difficulty": difficulty, "configurations": rows}
     return Profile(CascadeProfile.read(

@@ -48,7 +48,7 @@ class Grey:
 class Unsure:
     """Judges every light image as poor."""
 
-    def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
+    def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str], tier: str) -> list[float]:
         return [0.0] * len(images)
 
 

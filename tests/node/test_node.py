@@ -51,7 +51,7 @@ def test_images_are_small(scene: Scene) -> None:
 
 def test_an_application_in_another_namespace_gets_images(scene: Scene) -> None:
     found = json.loads(scene.application("python", "/client/client.py", "first", ADDRESS))
-    assert found["headers"]["x-hadis-path"] in ("light", "heavy", "deferred", "kept-light")
+    assert found["headers"]["x-hadis-path"] in ("light", "heavy", "deferred", "better-light", "kept-light")
     assert found["png"] == [True] * len(found["png"])
     assert len(found["png"]) >= 6
     assert found["events"][-1] == "image_generation.completed"

@@ -104,6 +104,23 @@ def test_a_remote_tier_whose_images_are_judged_has_the_discriminator_at_hand() -
     assert "HADIS_WORKER_API_KEY" not in {item["name"] for item in pod["containers"][0]["env"]}
 
 
+def test_a_remote_heavy_tier_has_the_discriminator_where_the_better_of_two_images_is_kept(tmp_path: Path) -> None:
+    for best_of_two in (False, True):
+        document = remote_profile(tier=1).resource.model_dump(by_alias=True, mode="json")
+        document["spec"]["configurations"].append(
+            {"light": "light", "heavy": "heavy", "directRatio": 0, "deferralRatio": 0.5, "quality": 20, "cost": 1}
+            | ({"bestOfTwo": True} if best_of_two else {})
+        )
+        made = children.make(OWNER, make_spec(), OperatorSettings(), changed(document), shared=True)
+        pod = made.workers["heavy"]["spec"]["template"]["spec"]
+        [config] = [v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "manifest"]
+        [text] = [c["data"]["manifest.yaml"] for c in made.fixed if c["metadata"]["name"] == config]
+        (tmp_path / "manifest.yaml").write_text(text)
+        settings = WorkerSettings(manifest=tmp_path / "manifest.yaml", tiers="heavy", models=tmp_path)
+        assert (read_models(settings).discriminator is not None) is best_of_two
+        assert any(volume["name"] == "models" for volume in pod["volumes"]) is best_of_two
+
+
 def test_pods_of_remote_tiers_ask_for_what_the_spec_says_of_them() -> None:
     spec = make_spec(worker={"resources": {"cpu": "16"}, "remoteResources": {"cpu": "3", "memory": "6Gi"}})
     for tier, name in ((0, "light"), (1, "heavy")):

@@ -120,10 +120,14 @@ def test_a_service_with_keys_asks_for_one(page: Page, router: PageRouter, tmp_pa
 
 def test_what_runs_moves_by_itself(page: Page, router: PageRouter) -> None:
     chart = page.locator(".chart", has_text="Answered, images/s")
-    expect(chart).to_have_attribute("aria-label", "Answered, images/s: light 0, deferred 0, heavy 0, kept-light 0")
+    expect(chart).to_have_attribute(
+        "aria-label", "Answered, images/s: light 0, deferred 0, heavy 0, better-light 0, kept-light 0"
+    )
     for _ in range(30):
         httpx.post(f"{router.url}v1/images/generations", json={"prompt": "x"})
-    expect(chart).not_to_have_attribute("aria-label", "Answered, images/s: light 0, deferred 0, heavy 0, kept-light 0")
+    expect(chart).not_to_have_attribute(
+        "aria-label", "Answered, images/s: light 0, deferred 0, heavy 0, better-light 0, kept-light 0"
+    )
     expect(page.locator("#facts")).to_contain_text("2.50/s, forecast 3.00")
     router.plan = DEFERS
     expect(page.locator("#changes-list")).to_contain_text("time to spare")

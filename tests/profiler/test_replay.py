@@ -88,6 +88,28 @@ def test_overload_falls_back_to_light_and_refuses_only_what_nobody_could_serve(p
     assert all(o.answered_s is not None and o.answered_s - o.arrival_s <= 4 + 1e-6 for o in answered)
 
 
+def test_a_replay_keeps_the_better_of_two_images_and_judges_quality_by_that_way(profile: Profile) -> None:
+    document = profile_document()
+    plain = document["spec"]["configurations"][:25]
+    better = [row | {"bestOfTwo": True, "quality": row["quality"] - (row["deferralRatio"] > 0)} for row in plain]
+    document["spec"]["configurations"] += better
+    profile = Profile(CascadeProfile.read(document))
+    tiers = TierPlan("light", 2, 2), TierPlan("heavy", 2, 2)
+    plan = Plan("light", "heavy", 0, 0.5, tiers, 2, 25, 0, 0, best_of_two=True)
+    outcomes: list[Outcome] = []
+    prompts = drawn_prompts(profile, 0, 1000)
+    replay(setting_for(profile), Fixed(plan), iter(poisson(2, 60)), prompts, outcomes.append)
+    deferred = [o for o in outcomes if o.how in ("deferred", "better-light")]
+    assert {o.how for o in deferred} == {"deferred", "better-light"}
+    assert all(o.best_of_two and o.final == "heavy" for o in deferred)
+    judge = Judge(profile, 4.0, block=4)
+    for i, how in enumerate(("light", "light", "deferred", "better-light")):
+        final = "light" if how == "light" else "heavy"
+        judge.add(Outcome(i, i + 1.0, "light", "heavy", "light", final, how, best_of_two=how != "light"))
+    [measured] = [row["quality"] for row in better if (row["directRatio"], row["deferralRatio"]) == (0, 0.5)]
+    assert judge.summary().quality == pytest.approx(measured)
+
+
 def test_a_replay_is_the_same_each_time(profile: Profile) -> None:
     trace = poisson(5, 60)
     assert run(setting_for(profile), iter(trace)) == run(setting_for(profile), iter(trace))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hadis_profiler.offline.notes import RoutingNote
+from hadis_profiler.offline.notes import DistanceNote, RoutingNote
+from hadis_profiler.offline.quality import grid
 from hadis_profiler.offline.routing import Judged, Way, gains, hull_at, usual_costs
-from hadis_profiler.offline.routing_report import html_table, markdown, rows_of, text_rows
+from hadis_profiler.offline.routing_distance import distance_hulls
+from hadis_profiler.offline.routing_report import distance_rows, html_table, markdown, rows_of, text_rows
+from hadis_profiler.offline.table import cost_of
 
 IMAGE_S = (0.01, 0.1)
 
@@ -16,7 +21,8 @@ def judged(noise: float, *, judge_s: float = 0.0, n: int = 400, seed: int = 0) -
     rng = np.random.default_rng(seed)
     wrong = rng.permutation(n) < n // 2
     scores = np.stack([(~wrong).astype(float), np.ones(n)])
-    confidence = scores + rng.normal(size=(2, n)) * noise
+    rank = scores + rng.normal(size=(2, n)) * noise
+    confidence = 0.01 + 0.98 * (rank - rank.min()) / np.ptp(rank)
     return Judged(scores, confidence, wrong + rng.normal(size=n) * 0.5, IMAGE_S, judge_s)
 
 
@@ -49,6 +55,54 @@ def test_what_the_judge_takes_is_paid_for() -> None:
     assert dear < free
 
 
+def test_where_nothing_is_deferred_nobody_judges() -> None:
+    """A judge that takes long is of no use, and costs those nothing who go by the text alone."""
+    free, dear = (gains(judged(0.0, judge_s=s), [0.04, 0.06], resamples=0) for s in (0.0, 1.0))
+    by_text = [gain.reached[Way.TEXT].score for gain in free]
+    assert [gain.reached[way].score for way in (Way.TEXT, Way.BOTH) for gain in dear] == by_text * 2
+
+
+def test_the_better_of_two_images_makes_up_for_a_heavy_tier_that_fails_elsewhere() -> None:
+    rng = np.random.default_rng(0)
+    scores = (rng.random((2, 2000)) < 0.5).astype(float)  # either tier is right by chance, whatever the other is
+    known = Judged(scores, scores * 0.8 + 0.1, np.zeros(2000), IMAGE_S, 0.001)
+    blind = replace(known, confidence=rng.random((2, 2000)))
+    cost = [0.01 + 0.1 + 0.002]
+    (gain,), (of_blind,) = gains(known, cost, resamples=0), gains(blind, cost, resamples=0)
+    assert gain.reached[Way.BETTER].score == pytest.approx(0.75, abs=0.03)
+    assert of_blind.reached[Way.BETTER].score < 0.6
+
+
+def test_a_hundredth_of_auc_is_worth_something_to_a_judge_and_nothing_to_one_of_nothing() -> None:
+    known = judged(0.4, n=2000)
+    (gain,) = gains(replace(known, difficulty=np.zeros(2000)), [0.04], resamples=0)
+    assert 0.001 < gain.auc_worth < 0.02
+    (of_nothing,) = gains(judged(100.0, n=2000), [0.011], resamples=0)
+    assert abs(of_nothing.auc_worth) < 0.001
+
+
+def test_by_distance_each_way_has_the_best_of_its_rows() -> None:
+    rng = np.random.default_rng(0)
+    n = 300
+    wrong = rng.permutation(n) < n // 2
+    scores = np.stack([(~wrong).astype(float), np.ones(n)])
+    features = rng.normal(size=(2, n, 3)) + 4 * (1 - scores)[..., None]
+    reference, confidence = rng.normal(size=(n, 3)), scores * 0.9 + 0.05
+    rows = list(grid(features, scores, reference, rng.random(n), confidence, 5))
+    costs = [cost_of(row, IMAGE_S, 0.001) for row in rows]
+    hulls = distance_hulls(rows, costs, features, scores, reference, IMAGE_S, 0.001, 5)
+    at = {way: np.interp(0.06, [c for c, _ in corners], [d for _, d in corners]) for way, corners in hulls.items()}
+    assert set(hulls) == set(Way)
+    assert at[Way.KNOWS_WRONG] == pytest.approx(at[Way.BETTER], rel=0.1)
+    assert at[Way.BETTER] <= at[Way.BOTH] <= at[Way.JUDGE] < 0.5 * at[Way.RANDOM]
+    assert at[Way.TEXT] == pytest.approx(at[Way.RANDOM], rel=0.2), "difficulty is drawn by lot here"
+    assert Way.KNOWS_WRONG not in distance_hulls(rows, costs, features, None, reference, IMAGE_S, 0.001, 5)
+    notes = [DistanceNote(way=w, costs=[c for c, _ in h], distances=[d for _, d in h]) for w, h in hulls.items()]
+    table = list(distance_rows(notes, [0.001, 0.06]))
+    assert [row[0] for row in table[1:-1]] == [way.value for way in Way]
+    assert table[-1][1] == "–" and int(table[-1][2].rstrip("%")) > 90
+
+
 def test_intervals_hold_the_score_and_narrow_with_more_prompts() -> None:
     few, many = (gains(judged(0.5, n=n), [0.04])[0].reached[Way.BOTH] for n in (100, 2000))
     assert few.low < few.score < few.high
@@ -79,7 +133,7 @@ def test_the_hull_is_what_alternating_reaches(points: list[tuple[float, float]],
 def test_notes_keep_the_prompts_and_tables_have_every_way() -> None:
     known = judged(0.5, n=60)
     again = RoutingNote.model_validate_json(RoutingNote.of(known).model_dump_json(by_alias=True)).judged
-    costs = usual_costs(known)
+    costs = usual_costs(*IMAGE_S)
     table, kept = gains(known, costs, resamples=20), gains(again, costs, resamples=20)
     assert [g.reached[Way.BOTH].score for g in kept] == pytest.approx([g.reached[Way.BOTH].score for g in table])
     by_features = np.zeros(60)

@@ -11,11 +11,11 @@ from hadis.api.manifest import read_manifest
 from hadis.api.resources import Configuration
 from hadis.cli.scenes import parse_scene, random_scene
 from hadis.protocol.worker import GenerateBatch, WireJob
-from hadis_profiler.offline.discriminator import area_under_curve
 from hadis_profiler.offline.engines import as_tier
 from hadis_profiler.offline.prompts import read_prompts
+from hadis_profiler.offline.ranking import area_under_curve
 from hadis_profiler.offline.spec import Run, read_run
-from hadis_profiler.scenes.publish import distinct_prompts
+from hadis_profiler.scenes.publish import PROMPTS, distinct_prompts
 from hadis_profiler.scenes.scorer import SceneScorer
 from hadis_worker.discriminator import load_discriminator
 from hadis_worker.engine import Engine
@@ -62,9 +62,11 @@ def test_the_profile_is_what_the_spec_describes(run: Run, rows: tuple[Configurat
     assert [tier.model_dump() for tier in run.spec.tiers] == [
         tier.model_dump(include=set(type(run.spec.tiers[0]).model_fields)) for tier in profile.spec.tiers
     ]
-    assert len(rows) == 4 + 6 * run.spec.grid**2
+    cells = run.spec.grid**2
+    assert sum(not row.best_of_two for row in rows) == 4 + 6 * cells
+    assert sum(row.best_of_two for row in rows) <= 6 * cells
     assert run.spec.scorer in profile.spec.source
-    assert read_prompts(run).texts == distinct_prompts(2000)
+    assert read_prompts(run).texts == distinct_prompts(PROMPTS)
 
 
 def test_the_models_are_small_enough_to_commit() -> None:
@@ -81,7 +83,7 @@ def test_harder_prompts_are_worse_on_light_and_the_discriminator_sees_it(run: Ru
     by_things = scores.reshape(4, 100).mean(1)
     assert by_things[0] > by_things[1:].mean()
     assert by_things[:2].mean() > by_things[2:].mean()
-    confidence = load_discriminator(SCENES / "discriminator").confidence(images, prompts)
+    confidence = load_discriminator(SCENES / "discriminator").confidence(images, prompts, run.spec.tiers[0].name)
     assert area_under_curve(np.asarray(confidence), scores > 0) > 0.7
 
 

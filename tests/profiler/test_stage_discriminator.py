@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hadis_profiler.offline import discriminator, images, store
-from hadis_profiler.offline.discriminator import area_under_curve, calibration, good_images
+from hadis_profiler.offline.discriminator import calibration, good_images
 from hadis_profiler.offline.expected_training import telling
 from hadis_profiler.offline.features import ImageFeatures
+from hadis_profiler.offline.learning import shift
 from hadis_profiler.offline.prompts import Split
+from hadis_profiler.offline.ranking import area_under_curve
 from hadis_profiler.offline.spec import SpecError
 from hadis_worker.discriminator import load_discriminator
 from PIL import Image
@@ -30,6 +32,16 @@ def test_area_under_the_curve_counts_pairs() -> None:
 def test_calibration_compares_confidence_with_the_share_that_is_good() -> None:
     bins = calibration(np.array([0.11, 0.13, 0.99, 1.0]), np.array([False, True, True, True]))
     assert [(round(b.confidence, 3), b.good, b.images) for b in bins] == [(0.12, 0.5, 2), (0.995, 1.0, 2)]
+
+
+def test_a_shift_makes_the_mean_confidence_the_share_that_is_good() -> None:
+    rng = np.random.default_rng(0)
+    confidence, good = rng.random(500) * 0.98 + 0.01, rng.random(500) < 0.8
+    logits = np.log(confidence / (1 - confidence)) + shift(confidence, good)
+    assert (1 / (1 + np.exp(-logits))).mean() == pytest.approx(good.mean(), abs=1e-3)
+    assert (
+        shift(confidence, np.ones(500, bool)) == -shift(confidence, np.zeros(500, bool)) == pytest.approx(6, abs=1e-3)
+    )
 
 
 def test_good_is_by_score_where_there_is_one_and_else_by_nearness() -> None:
@@ -67,10 +79,13 @@ def test_a_discriminator_learns_what_a_scorer_sees_and_a_worker_loads_it(tmp_pat
     with Progress(disable=True) as progress:
         trained = discriminator.train(run, prompts, features, Split(part[:70], part[70:90], part[90:]), "cpu", progress)
     assert trained.auc > 0.95
+    assert [point.prompts for point in trained.curve] == [18, 35, 70]
+    assert trained.curve[-1].auc == pytest.approx(trained.auc)
     loaded = load_discriminator(run.work / "discriminator")
+    name = run.spec.tiers[0].name
     some = list(images.read_images(run, run.spec.tiers[0], [100, 101]))
-    assert loaded.confidence(some, prompts[100:102]) == pytest.approx(trained.confidence[0][100:102], abs=1e-5)
-    first, other = loaded.confidence([some[0]] * 2, prompts[100:102])
+    assert loaded.confidence(some, prompts[100:102], name) == pytest.approx(trained.confidence[0][100:102], abs=1e-5)
+    first, other = loaded.confidence([some[0]] * 2, prompts[100:102], name)
     assert abs(first - other) > 0.3, "one picture is good for one of the two prompts"
     nowhere = run_of(tmp_path, discriminator={"textEncoder": "./nowhere"})
     with (
@@ -107,8 +122,8 @@ def test_a_discriminator_reads_the_features_of_a_clip_and_a_worker_loads_it(tmp_
         assert trained.auc > 0.9
         assert sum(b.images for b in trained.calibration) == 20
         loaded = load_discriminator(run.work / "discriminator")
-        some = list(images.read_images(run, run.spec.tiers[0], [60, 61]))
-        assert loaded.confidence(some, prompts[60:62]) == pytest.approx(trained.confidence[0][60:62], abs=1e-5)
+        some, name = list(images.read_images(run, run.spec.tiers[0], [60, 61])), run.spec.tiers[0].name
+        assert loaded.confidence(some, prompts[60:62], name) == pytest.approx(trained.confidence[0][60:62], abs=1e-5)
         assert loaded.temperature != 1.0
         nowhere = run_of(tmp_path, discriminator={"clip": "./nowhere"})
         with pytest.raises(SpecError, match=r"\./nowhere cannot be loaded"):

@@ -16,9 +16,10 @@ def test_every_distance_of_the_grid_is_that_of_its_images() -> None:
     reference = rng.normal(0, 1, (200, d))
     hard, confidence, scores = rng.random(n), rng.random((3, n)), rng.random((3, n))
     rows = list(quality.grid(features, scores, reference, hard, confidence, 5))
-    assert len(rows) == 3 + 3 * 25
+    assert len(rows) == 3 + 3 * 2 * 25
     for row in rows:
-        heavy = heavy_images(hard, confidence[row.light], row.direct, row.deferral)
+        second = confidence[row.heavy] if row.best_of_two else None
+        heavy = heavy_images(hard, confidence[row.light], row.direct, row.deferral, second)
         heavy = heavy | (row.light == row.heavy)
         mixed = np.where(heavy[:, None], features[row.heavy], features[row.light])
         assert row.quality == pytest.approx(frechet(mixed, reference), rel=1e-6), row
@@ -30,6 +31,13 @@ def test_the_hardest_and_the_least_confident_get_heavy_images() -> None:
     assert heavy_images(hard, confidence, 1 / 3, 0.5).tolist() == [True, True, False, True, False, True]
     assert not heavy_images(hard, confidence, 0, 0).any()
     assert heavy_images(hard, confidence, 0, 1).all()
+
+
+def test_of_two_images_the_more_confident_is_kept_and_heavy_where_it_was_not_judged() -> None:
+    hard, light = np.array([9.0, 1, 1, 1, 1, 1]), np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.9])
+    heavy = np.array([0.0, 0.1, 0.3, 0.0, np.nan, 0.1])
+    chosen = heavy_images(hard, light, 1 / 6, 0.8, heavy)
+    assert chosen.tolist() == [True, False, True, True, True, False], "direct, worse, alike, not judged, not deferred"
 
 
 def test_an_interval_covers_the_distance() -> None:

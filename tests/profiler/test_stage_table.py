@@ -15,6 +15,9 @@ def test_a_row_costs_what_its_tiers_do() -> None:
     image_s, discriminator_s = [1.0, 10.0], 0.5
     assert cost_of(Row(1, 1, 0, 0, 1.0, None), image_s, discriminator_s) == 10.0
     assert cost_of(Row(0, 1, 0.2, 0.5, 1.0, None), image_s, discriminator_s) == pytest.approx(0.8 * 1.5 + 0.6 * 10)
+    assert cost_of(Row(0, 1, 0.2, 0.0, 1.0, None), image_s, discriminator_s) == pytest.approx(0.8 * 1.0 + 0.2 * 10)
+    better = Row(0, 1, 0.2, 0.5, 1.0, None, best_of_two=True)
+    assert cost_of(better, image_s, discriminator_s) == pytest.approx(0.8 * 1.5 + 0.6 * 10.5)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the paper's data is not here")

@@ -84,7 +84,7 @@ LIGHT_IMAGE = IMAGE.decode(errors="replace")
     [
         (PLAN, {}, []),
         (PLAN, {"partial_images": 0}, []),
-        (PLAN, {"partial_images": 3}, ["light 0"]),
+        (PLAN, {"partial_images": 3}, ["light 0", "light 1", "light 2"]),
         (PLAN, {"partial_images": 2, "model": "light"}, ["light 0", "light 1"]),
         (PLAN, {"partial_images": 2, "quality": "low"}, ["light 0", "light 1"]),
         (DIRECT, {"partial_images": 2}, ["heavy 0", "heavy 1"]),

@@ -62,7 +62,7 @@ class Spans:
 class Doubtful:
     """Finds no image good enough."""
 
-    def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
+    def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str], tier: str) -> list[float]:
         return [0.25] * len(images)
 
 

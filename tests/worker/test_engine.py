@@ -94,7 +94,8 @@ def test_a_filtered_image_is_an_error_of_its_job_and_nobody_judges_it() -> None:
     judged: list[str] = []
 
     class Judge:
-        def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
+        def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str], tier: str) -> list[float]:
+            assert tier == "t"
             judged.extend(prompts)
             return [0.5] * len(prompts)
 

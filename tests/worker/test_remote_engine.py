@@ -347,7 +347,7 @@ class Doubt:
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
+    def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str], tier: str) -> list[float]:
         self.seen += prompts
         return [float(np.asarray(image)[0, 0, 0]) / 255 for image in images]
 

@@ -54,8 +54,8 @@ class BatchEngine(Protocol):
 class Judge(Protocol):
     """Tells how sure it is that images are good enough for their prompts, as the discriminator does."""
 
-    def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
-        """Return a probability (0..1) for each image."""
+    def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str], tier: str) -> list[float]:
+        """Return a probability (0..1) for each image of a tier."""
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,7 @@ class Engine:
         if batch.discriminate and self._discriminator is not None and good:
             prompts = [call.prompts[i] for i, _ in good]
             with call.counter.timed("judge") if call.counter else contextlib.nullcontext():
-                sure = self._discriminator.confidence([picture.image for _, picture in good], prompts)
+                sure = self._discriminator.confidence([picture.image for _, picture in good], prompts, batch.tier)
             for (i, picture), confidence in zip(good, sure, strict=True):
                 outcomes[i] = replace(picture, confidence=confidence)
         return outcomes

@@ -105,7 +105,7 @@ class RemoteEngine:
         outcomes = [_outcome(tier, size, answer) for answer in answers]
         if batch.discriminate:
             with counter.timed("judge") if counter else contextlib.nullcontext():
-                outcomes = self._judged(batch.jobs, outcomes)
+                outcomes = self._judged(tier.name, batch.jobs, outcomes)
         service_s = time.perf_counter() - started
         return [result_of(job, outcome, service_s) for job, outcome in zip(batch.jobs, outcomes, strict=True)]
 
@@ -161,10 +161,10 @@ class RemoteEngine:
             log.log(logging.WARNING if reason else logging.INFO, "%s", reason or "the endpoint answers")
         self.unavailable = reason
 
-    def _judged(self, jobs: Sequence[WireJob], outcomes: Sequence[JobOutcome]) -> list[JobOutcome]:
+    def _judged(self, tier: str, jobs: Sequence[WireJob], outcomes: Sequence[JobOutcome]) -> list[JobOutcome]:
         assert self._judge is not None  # `check` saw to it
         good = [(o.image, job.prompt) for job, o in zip(jobs, outcomes, strict=True) if isinstance(o, Picture)]
-        sure = iter(self._judge.confidence([image for image, _ in good], [prompt for _, prompt in good]))
+        sure = iter(self._judge.confidence([image for image, _ in good], [prompt for _, prompt in good], tier))
         return [replace(o, confidence=next(sure)) if isinstance(o, Picture) else o for o in outcomes]
 
     def _client(self) -> httpx.AsyncClient:

@@ -36,6 +36,12 @@ class Configuration(Fields):
     deferral_ratio: Share = Field(
         description="Share of the light images, the least confident, that the heavy tier generates again."
     )
+    # Defaults of their own would have the API server write them into every row, and server-side apply see a change.
+    best_of_two: bool = Field(
+        default_factory=bool,
+        description="Whether the heavy image of a deferred request is judged as well, and the more confident of the "
+        "two is the answer; else it is always the heavy one.",
+    )
     quality: float = Field(gt=0, description="Measured distance (FID or its kind); lower is better.")
     cost: float = Field(ge=0, description="GPU seconds per request in batches of the most throughput.")
     measures: dict[str, float] = Field(
@@ -104,10 +110,11 @@ class ProfileSpec(Fields):
 
     @property
     def judged_tiers(self) -> frozenset[str]:
-        """Tiers whose images the discriminator may judge: the light ones of pairs."""
+        """Tiers whose images the discriminator may judge: the light ones of pairs, and heavy ones beside them."""
         if self.discriminator is None:
             return frozenset()
-        return frozenset(row.light for row in self.configurations if row.light != row.heavy)
+        pairs = [row for row in self.configurations if row.light != row.heavy]
+        return frozenset(row.light for row in pairs) | {row.heavy for row in pairs if row.best_of_two}
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -152,8 +159,8 @@ def _configuration(row: dict[str, Any]) -> Configuration:
     return Configuration.model_construct(**row)  # the grid was checked
 
 
-def _at(row: Configuration) -> tuple[str, str, float, float]:
-    return row.light, row.heavy, row.direct_ratio, row.deferral_ratio
+def _at(row: Configuration) -> tuple[str, str, bool, float, float]:
+    return row.light, row.heavy, row.best_of_two, row.direct_ratio, row.deferral_ratio
 
 
 class CascadeProfile(Fields):

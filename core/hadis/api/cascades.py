@@ -1,20 +1,20 @@
 """The compact form of a profile's table: one grid of numbers per cascade, in place of one document per configuration.
 
 An API server keeps objects of up to 1.5 MiB: 13,000 rows as documents, but the grids of 40 tiers' 780 cascades. Costs
-are not in a grid, for they follow from two numbers: see `hadis.api.shares`.
+are not in a grid, for they follow from three numbers: see `hadis.api.shares`.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import Field
 
 from hadis.api.fields import Fields, Name, Positive, Share
 from hadis.api.rules import Rule
-from hadis.api.shares import cascade_gpu_s
+from hadis.api.shares import cascade_gpu_s, judged_share
 
 MOST_CELLS = 100_000
 """Of all grids together: more would not fit into an object."""
@@ -32,6 +32,14 @@ def _rises(name: str, attribute: str) -> Rule:
         lambda grid: list(getattr(grid, attribute)) == sorted(set(getattr(grid, attribute))),
         f"{name}: must rise, each named once",
     )
+
+
+class Costs(NamedTuple):
+    """GPU seconds per image of the two tiers, and per image that is judged."""
+
+    light: float
+    heavy: float
+    judge: float
 
 
 class Cascade(Fields):
@@ -67,8 +75,18 @@ class Cascade(Fields):
         max_length=_MOST_STEPS**2,
         description="Measured distances: of the first direct ratio with each deferral ratio, and so on.",
     )
-    light_cost: float = Field(ge=0, description="GPU seconds per image of the light tier, its discriminator included.")
+    best_of_two: bool = Field(
+        default_factory=bool,
+        description="Whether of a deferred request's two images the more confident one is the answer.",
+    )
+    light_cost: float = Field(ge=0, description="GPU seconds per image of the light tier.")
     heavy_cost: float = Field(ge=0, description="GPU seconds per image of the heavy tier.")
+    judge_cost: float = Field(
+        default_factory=float,
+        ge=0,
+        description="GPU seconds per image that the discriminator judges: each light one where any is deferred, with "
+        "`bestOfTwo` each heavy one too.",
+    )
     measures: dict[str, tuple[float, ...]] = Field(
         default_factory=dict,
         max_length=8,
@@ -82,20 +100,22 @@ class Cascade(Fields):
 
     def rows(self) -> Iterator[Row]:
         """Yield each configuration as a document of Python names."""
-        for i, (direct, deferral) in enumerate(itertools.product(self.direct_ratios, self.deferral_ratios)):
+        costs = Costs(self.light_cost, self.heavy_cost, self.judge_cost)
+        for i, at in enumerate(itertools.product(self.direct_ratios, self.deferral_ratios)):
             yield {
                 "light": self.light,
                 "heavy": self.heavy,
-                "direct_ratio": direct,
-                "deferral_ratio": deferral,
+                "direct_ratio": at[0],
+                "deferral_ratio": at[1],
+                "best_of_two": self.best_of_two,
                 "quality": self.quality[i],
-                "cost": round(cascade_gpu_s(direct, deferral, self.light_cost, self.heavy_cost), _COST_DIGITS),
+                "cost": round(cascade_gpu_s(*at, *costs, best_of_two=self.best_of_two), _COST_DIGITS),
                 "measures": {name: numbers[i] for name, numbers in self.measures.items()},
             }
 
     @classmethod
     def of_rows(cls, rows: Sequence[Row]) -> Self | None:
-        """Return the grid of one cascade's rows; None where they are none, or their costs follow from no two numbers.
+        """Return the grid of one cascade's rows; None where they are none, or their costs follow from no three numbers.
 
         Measures that only some rows have are left out.
         """
@@ -113,18 +133,29 @@ class Cascade(Fields):
             direct_ratios=direct,
             deferral_ratios=deferral,
             quality=tuple(row["quality"] for row in ordered),
-            light_cost=costs[0],
-            heavy_cost=costs[1],
+            best_of_two=rows[0]["best_of_two"],
+            light_cost=costs.light,
+            heavy_cost=costs.heavy,
+            judge_cost=costs.judge,
             measures={name: tuple(row["measures"][name] for row in ordered) for name in shared},
         )
 
 
-def _costs(rows: dict[tuple[float, float], Row]) -> tuple[float, float] | None:
-    """Return the costs per image of both tiers, from which those of all rows follow; None where they do not."""
+def _costs(rows: dict[tuple[float, float], Row]) -> Costs | None:
+    """Return the costs per image from which those of all rows follow; None where they do not."""
     light = rows.get((0.0, 0.0))
     heavy = next((row for (direct, _), row in sorted(rows.items()) if direct == 1.0), light if len(rows) == 1 else None)
     if light is None or heavy is None:
         return None
-    pair = round(light["cost"], _COST_DIGITS), round(heavy["cost"], _COST_DIGITS)  # as the rows say when read back
-    near = all(abs(cascade_gpu_s(*at, *pair) - row["cost"]) <= _COST_CLOSE for at, row in rows.items())
-    return pair if near else None
+    best_of_two: bool = light["best_of_two"]
+    costs = Costs(light["cost"], heavy["cost"], 0.0)
+    most, at = max((judged_share(*at, best_of_two=best_of_two), at) for at in rows)
+    if most:
+        judge = (rows[at]["cost"] - cascade_gpu_s(*at, *costs)) / most
+        costs = costs._replace(judge=judge if judge > _COST_CLOSE else 0.0)
+    costs = Costs(*(round(cost, _COST_DIGITS) for cost in costs))  # as the rows say when read back
+    near = all(
+        abs(cascade_gpu_s(*at, *costs, best_of_two=best_of_two) - row["cost"]) <= _COST_CLOSE
+        for at, row in rows.items()
+    )
+    return costs if near else None

@@ -50,7 +50,7 @@ def _split(rows: Iterable[Configuration]) -> tuple[list[Cascade], list[Configura
 
 
 def _by_cascade(rows: Iterable[Configuration]) -> Iterator[list[Configuration]]:
-    groups: dict[tuple[str, str], list[Configuration]] = {}
+    groups: dict[tuple[str, str, bool], list[Configuration]] = {}
     for row in rows:
-        groups.setdefault((row.light, row.heavy), []).append(row)
+        groups.setdefault((row.light, row.heavy, row.best_of_two), []).append(row)
     yield from groups.values()

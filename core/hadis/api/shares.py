@@ -28,10 +28,23 @@ def heavy_share(direct: Share, deferral: Share) -> Share:
     return direct + deferred_share(direct, deferral)
 
 
-def cascade_gpu_s(direct: float, deferral: float, light_s: float, heavy_s: float) -> float:
-    """Return the GPU seconds per request of a cascade from those per image of its tiers.
+def judged_share(direct: float, deferral: float, *, best_of_two: bool) -> float:
+    """Return how many images per request the discriminator judges: none where none is deferred, else the light ones.
 
-    `light_s` includes the discriminator. A tier that serves nothing costs nothing, even where its time is infinite.
+    Where the better of two is kept, the heavy ones too: a heavy batch with a deferred request is judged as a whole.
     """
-    shares = (light_share(direct), light_s), (heavy_share(direct, deferral), heavy_s)
+    if not deferral:
+        return 0.0
+    return light_share(direct) + (heavy_share(direct, deferral) if best_of_two else 0.0)
+
+
+def cascade_gpu_s(
+    direct: float, deferral: float, light_s: float, heavy_s: float, judge_s: float = 0.0, *, best_of_two: bool = False
+) -> float:
+    """Return the GPU seconds per request of a cascade from those per image of its tiers and of the discriminator.
+
+    A tier that serves nothing costs nothing, even where its time is infinite.
+    """
+    judged = judged_share(direct, deferral, best_of_two=best_of_two)
+    shares = (light_share(direct), light_s), (heavy_share(direct, deferral), heavy_s), (judged, judge_s)
     return sum(share * seconds for share, seconds in shares if share)

@@ -23,7 +23,7 @@ from hadis.cli.scenes import random_scene
 from hadis.cli.tables import console
 from hadis.protocol.router_status import RouterStatus
 
-_PATHS = ("light", "deferred", "kept-light", "heavy")
+_PATHS = ("light", "deferred", "better-light", "kept-light", "heavy")
 _MOST_IN_FLIGHT = 2000
 
 
@@ -179,6 +179,7 @@ _COLUMNS = (
     "p95\ns",
     "light",
     "deferred",
+    "better\nlight",
     "kept\nlight",
     "direct",
     "re-\nfused",

@@ -21,6 +21,7 @@ class GridRow(NamedTuple):
 
     light: int
     heavy: int
+    best_of_two: bool
     direct_ratio: float
     deferral_ratio: float
     quality: float
@@ -31,15 +32,15 @@ MOST_FINER = 200_000
 
 
 def refined(configurations: Sequence[Configuration], names: Sequence[str], refine: int) -> list[GridRow]:
-    """Return the rows, pair by pair of tiers, with each step of the ratios divided by `refine`.
+    """Return the rows, pair by pair of tiers and way of deferral, with each step of the ratios divided by `refine`.
 
     A pair whose ratios are no full grid, and every pair where `refine` is 1, keeps its measured rows. Of rows that
     were measured twice the better one stays. Where there would be over MOST_FINER rows, steps are divided by less.
     """
     refine = min(refine, max(1, math.isqrt(MOST_FINER // len(configurations)))) if configurations else refine
-    pairs: dict[tuple[int, int], Points] = {}
+    pairs: dict[tuple[int, int, bool], Points] = {}
     for c in configurations:
-        points = pairs.setdefault((names.index(c.light), names.index(c.heavy)), {})
+        points = pairs.setdefault((names.index(c.light), names.index(c.heavy), c.best_of_two), {})
         at = (c.direct_ratio, c.deferral_ratio)
         points[at] = min(c.quality, points.get(at, math.inf))
     return [

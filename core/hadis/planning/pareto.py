@@ -37,6 +37,7 @@ class Point:
     heavy: str
     direct_ratio: float
     deferral_ratio: float
+    best_of_two: bool
     quality: float
     gpu_s: float
     """GPU seconds per image, in the batches of most throughput that are within the SLO."""
@@ -54,13 +55,19 @@ class Front:
         possible = [point for point in points if np.isfinite(point.gpu_s)]
         self.points = [possible[i] for i in pareto_front([(point.gpu_s, point.quality) for point in possible])]
 
-    def gpu_s(self, plan: Plan) -> float:
-        """Return the GPU seconds per image of a plan's routing; infinite for tiers that the SLO forbids."""
-        return self._gpu_s(plan.light, plan.heavy, plan.direct_ratio, plan.deferral_ratio)
+    def gpu_s(self, c: Plan | Configuration) -> float:
+        """Return the GPU seconds per image of a routing; infinite for tiers that the SLO forbids."""
+        if c.light == c.heavy:
+            return self._image_s(c.light, judged=False)
+        defers = c.deferral_ratio > 0
+        light_s = self._image_s(c.light, judged=defers)
+        heavy_s = self._image_s(c.heavy, judged=defers and c.best_of_two)
+        return cascade_gpu_s(c.direct_ratio, c.deferral_ratio, light_s, heavy_s)
 
     def need(self, point: Point, demand_rps: float) -> int | None:
         """Return the fewest GPUs on which a point meets the SLO at a demand; None where not even `MOST_GPUS` do."""
-        row = self._table.find(point.light, point.heavy, point.direct_ratio, point.deferral_ratio)
+        ratios = point.direct_ratio, point.deferral_ratio
+        row = self._table.find(point.light, point.heavy, *ratios, best_of_two=point.best_of_two)
         assert row is not None
 
         def enough(gpus: int) -> bool:
@@ -69,14 +76,7 @@ class Front:
         return fewest(enough, 1, MOST_GPUS) if enough(MOST_GPUS) else None
 
     def _point(self, c: Configuration) -> Point:
-        gpu_s = self._gpu_s(c.light, c.heavy, c.direct_ratio, c.deferral_ratio)
-        return Point(c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality, gpu_s)
-
-    def _gpu_s(self, light: str, heavy: str, direct: float, deferral: float) -> float:
-        if light == heavy:
-            return self._image_s(light, judged=False)
-        light_s, heavy_s = self._image_s(light, judged=True), self._image_s(heavy, judged=False)
-        return cascade_gpu_s(direct, deferral, light_s, heavy_s)
+        return Point(c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.best_of_two, c.quality, self.gpu_s(c))
 
     def _image_s(self, tier: str, *, judged: bool) -> float:
         times = ((b, self._profile.latency_s(tier, b, judged)) for b in self._profile.batch_sizes(tier))

@@ -49,6 +49,10 @@ class Plan:
     feasible: bool = Field(default=True, description="Whether the plan keeps up with the demand within the objective.")
     reason: str = Field(default="", description="Why this plan, in words a person can act on.")
     generation: int = Field(default=0, description="Grows with each plan that routes differently.")
+    best_of_two: bool = Field(
+        default=False,
+        description="Whether heavy images of deferred requests are judged as well, and the more confident is kept.",
+    )
     joules_per_image: float | None = Field(
         default=None, description="Predicted energy per image, where the profile has that of batches."
     )
@@ -69,6 +73,15 @@ class Plan:
                 return tier
         return None
 
+    def judges(self, tier: str) -> bool:
+        """Return whether the discriminator looks at a tier's images: where any is deferred, at all light ones.
+
+        Where the better of two is kept, it looks at the heavy one of a deferred request as well.
+        """
+        if self.light == self.heavy or not self.deferral_ratio:
+            return False
+        return tier == self.light or (self.best_of_two and tier == self.heavy)
+
     def numbered(self, generation: int) -> Plan:
         """Return the same plan with a generation."""
         return replace(self, generation=generation)
@@ -76,7 +89,8 @@ class Plan:
     def routes_like(self, other: Plan) -> bool:
         """Return whether both route and batch alike (predictions and reasons aside)."""
         mine, its = (
-            (plan.light, plan.heavy, plan.direct_ratio, plan.deferral_ratio, plan.tiers) for plan in (self, other)
+            (plan.light, plan.heavy, plan.direct_ratio, plan.deferral_ratio, plan.best_of_two, plan.tiers)
+            for plan in (self, other)
         )
         return mine == its
 
@@ -92,7 +106,8 @@ class Plan:
         """The plan's routing in a few words."""
         if self.light == self.heavy:
             return f"{self.light} alone"
-        return f"direct {self.direct_ratio:.0%}, deferral {self.deferral_ratio:.0%}"
+        better = ", the better of two" if self.best_of_two and self.deferral_ratio else ""
+        return f"direct {self.direct_ratio:.0%}, deferral {self.deferral_ratio:.0%}{better}"
 
     @property
     def headline(self) -> str:

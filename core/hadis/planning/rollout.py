@@ -72,6 +72,9 @@ class Canary:
     deferral_ratio: float = Field(description="Share of these light images that the heavy tier makes again.")
     difficulty: Difficulty = Field(description="How the new profile scores prompts.")
     confidence_quantiles: tuple[float, ...] = Field(description="Of the light tier's images, by the new profile.")
+    best_of_two: bool = Field(
+        default=False, description="Whether heavy images of these deferred requests are judged as well."
+    )
 
 
 def profiles_in_force(
@@ -162,6 +165,7 @@ def canary_of(stable: Profile, candidate: Profile, share: float, plan: Plan) -> 
         deferral_ratio=plan.deferral_ratio,
         difficulty=candidate.resource.spec.difficulty,
         confidence_quantiles=candidate.tiers[plan.light].confidence_quantiles,
+        best_of_two=plan.best_of_two,
     )
 
 

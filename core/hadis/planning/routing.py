@@ -202,7 +202,7 @@ class Routing:
         """Return the row in force if its work is what it may take, as far as queues can tell; `servers` by row."""
         if former is None or not self._shared:
             return None
-        row = self._table.find(former.light, former.heavy, former.direct_ratio, former.deferral_ratio)
+        row = self._table.row_of(former)
         if row is None:
             return None
         band = begun.longest_s[row] / (max(servers[row], 1e-9) * self._horizon_s(begun, servers)[row])

@@ -112,7 +112,7 @@ class Solver:
         """Return the previous plan's row where it is feasible and the best is not better by enough to leave it."""
         if previous is None or not previous.feasible:
             return None
-        row = self.table.find(previous.light, previous.heavy, previous.direct_ratio, previous.deferral_ratio)
+        row = self.table.row_of(previous)
         if row is None or row == best or not self._placement.feasible(np.array([row]), demand_rps, gpus)[0]:
             return None
         new, current = (self._candidate(r, demand_rps, gpus) for r in (best, row))
@@ -159,6 +159,7 @@ class Solver:
             heavy=heavy,
             direct_ratio=direct,
             deferral_ratio=deferral,
+            best_of_two=bool(self.table.best_of_two[allocation.row]),
             tiers=tuple(tiers),
             demand_rps=demand_rps,
             quality=quality,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hadis.api.shares import deferred_share, heavy_share, light_share
 from hadis.planning.grid import refined
+from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.queueing import Array
 from hadis.planning.restricted import row_shares
@@ -21,7 +22,7 @@ Rows = NDArray[np.intp]
 
 
 class Table:
-    """Rows (light, heavy, direct ratio, deferral ratio, quality) of a profile, with each tier's batch times.
+    """Rows (light, heavy, best of two, direct ratio, deferral ratio, quality) of a profile, with each tier's times.
 
     Where sizes are mixed, `light_s` and `heavy_s` are means, for capacity, and the longest are for latencies.
     """
@@ -31,9 +32,13 @@ class Table:
         self.names, self.slo_s = list(profile.tiers), slo_s
         rows = np.array(refined(profile.configurations, self.names, refine))
         self.light, self.heavy = rows[:, 0].astype(int), rows[:, 1].astype(int)
-        self.direct, self.deferral, self.quality = rows[:, 2], rows[:, 3], rows[:, 4]
-        self._index = {key: i for i, key in enumerate(map(tuple, np.round(rows[:, :4], 6).tolist()))}
+        self.best_of_two = rows[:, 2].astype(bool)
+        self.direct, self.deferral, self.quality = rows[:, 3], rows[:, 4], rows[:, 5]
+        self._index = {key: i for i, key in enumerate(map(tuple, np.round(rows[:, :5], 6).tolist()))}
         pair = self.light != self.heavy
+        defers = pair & (self.deferral > 0)
+        # By row, as indices: whether the discriminator judges each tier's images.
+        self._judged = defers.astype(int), (defers & self.best_of_two).astype(int)
         sizes = sorted({b for name in self.names for b in profile.batch_sizes(name)})
         self.batches = np.array(sizes, float)
         self._seconds, self._longest_s, self._joules = self._measured(profile, sizes)
@@ -50,23 +55,23 @@ class Table:
         # By row: how many servers each tier has that are no GPUs; a tier that a row does not use counts as local.
         self.light_slots = np.where(self.light_share > 0, self.slots[self.light], 0)
         self.heavy_slots = np.where(self.heavy_share > 0, self.slots[self.heavy], 0)
-        self.light_s = self._seconds[pair.astype(int), self.light]
-        self.heavy_s = self._seconds[0, self.heavy]
+        self.light_s = self._seconds[self._judged[0], self.light]
+        self.heavy_s = self._seconds[self._judged[1], self.heavy]
         self.mixed = not np.array_equal(self._seconds, self._longest_s)
-        self.light_longest_s = self._longest_s[pair.astype(int), self.light] if self.mixed else self.light_s
-        self.heavy_longest_s = self._longest_s[0, self.heavy] if self.mixed else self.heavy_s
+        self.light_longest_s = self._longest_s[self._judged[0], self.light] if self.mixed else self.light_s
+        self.heavy_longest_s = self._longest_s[self._judged[1], self.heavy] if self.mixed else self.heavy_s
         # Of each row's heavy jobs, the share that an average one can share a batch with.
         self.heavy_alike = np.array([alike_share(profile, name, slo_s) for name in self.names])[self.heavy]
         within_slo = np.where(self._longest_s <= slo_s, self._seconds / self.batches, np.inf)
         # GPU seconds per request of each row's tiers, in the batches of most throughput within the SLO.
         image_s = within_slo.min(-1)
         with np.errstate(invalid="ignore"):  # a share of 0 of a tier that is too slow
-            light_s = self.light_share * image_s[pair.astype(int), self.light]
-            heavy_s = self.heavy_share * image_s[0, self.heavy]
+            light_s = self.light_share * image_s[self._judged[0], self.light]
+            heavy_s = self.heavy_share * image_s[self._judged[1], self.heavy]
         self._light_load_s = np.where(self.light_share > 0, light_s, 0.0)
         self._heavy_load_s = np.where(self.heavy_share > 0, heavy_s, 0.0)
         # Joules per request of each row, in those batches; infinite where the profile does not tell.
-        self.energy_j = self._energy_j(within_slo, pair)
+        self.energy_j = self._energy_j(within_slo)
 
     @property
     def shortest_service_s(self) -> float:
@@ -78,12 +83,17 @@ class Table:
         ratios = float(self.direct[i]), float(self.deferral[i]), float(self.quality[i])
         return self.names[self.light[i]], self.names[self.heavy[i]], *ratios
 
-    def find(self, light: str, heavy: str, direct: float, deferral: float) -> int | None:
+    def find(self, light: str, heavy: str, direct: float, deferral: float, *, best_of_two: bool = False) -> int | None:
         """Return the row of a configuration, if it is in the table."""
         if light not in self.names or heavy not in self.names:
             return None
-        key = (self.names.index(light), self.names.index(heavy), round(direct, 6), round(deferral, 6))
+        key = self.names.index(light), self.names.index(heavy), best_of_two, round(direct, 6), round(deferral, 6)
         return self._index.get(key)
+
+    def row_of(self, plan: Plan) -> int | None:
+        """Return the row that a plan was made of, if it is in the table."""
+        ratios = plan.direct_ratio, plan.deferral_ratio
+        return self.find(plan.light, plan.heavy, *ratios, best_of_two=plan.best_of_two)
 
     def load(self, rows: Rows, demand_rps: float) -> tuple[Array, Array]:
         """Return the GPU seconds per second of light and heavy, in the batches of most throughput within the SLO."""
@@ -131,7 +141,7 @@ class Table:
                 joules[t, i] = profile.energy_j(name, b) * (seconds[0, t, i] / profile.latency_s(name, b))
         return seconds, longest, joules
 
-    def _energy_j(self, image_s: Array, pair: NDArray[np.bool_]) -> Array:
+    def _energy_j(self, image_s: Array) -> Array:
         """Return the joules per request; `image_s` (discriminated, tier, batch) says which batches are used.
 
         The discriminator's energy is not measured: it is taken to draw the power of its tier.
@@ -140,8 +150,9 @@ class Table:
             per_image = self._joules / self.batches * self._seconds / self._seconds[0]
             best = np.take_along_axis(per_image, image_s.argmin(-1)[..., None], -1)[..., 0]
             image_j = np.where(np.isfinite(image_s.min(-1)), best, np.inf)
-            light = np.where(self.light_share > 0, self.light_share * image_j[pair.astype(int), self.light], 0.0)
-            return light + np.where(self.heavy_share > 0, self.heavy_share * image_j[0, self.heavy], 0.0)
+            light = np.where(self.light_share > 0, self.light_share * image_j[self._judged[0], self.light], 0.0)
+            heavy = np.where(self.heavy_share > 0, self.heavy_share * image_j[self._judged[1], self.heavy], 0.0)
+            return light + heavy
 
 
 @lru_cache(maxsize=64)

@@ -124,7 +124,9 @@ def expected_confidence(profile: Profile, plan: Plan) -> Range | None:
     heavy, the (1 - delta) most confident light images are answered. Those prompts have the least confident ones of all
     at worst, the most confident at best, and so have those that heavy serves.
     """
-    measured = _measured(profile, plan.light, plan.heavy).get(_at(plan.direct_ratio, plan.deferral_ratio))
+    measured = _measured(profile, plan.light, plan.heavy, plan.best_of_two).get(
+        _at(plan.direct_ratio, plan.deferral_ratio)
+    )
     if measured is not None:
         return Range(measured, measured)
     light, heavy = (profile.tiers[name].confidence_quantiles for name in (plan.light, plan.heavy))
@@ -135,13 +137,16 @@ def expected_confidence(profile: Profile, plan: Plan) -> Range | None:
     made_heavy = 1 - kept
     low = _integral(light, doubtful, 1 - rho) + _integral(heavy, 0.0, made_heavy)
     high = _integral(light, rho + doubtful, 1.0) + _integral(heavy, kept, 1.0)
+    if plan.best_of_two:  # the more confident of two images is at most as much as both together
+        high += _integral(light, rho, rho + doubtful)
     return Range(min(1.0, low), min(1.0, high))
 
 
 @lru_cache(maxsize=16)
-def _measured(profile: Profile, light: str, heavy: str) -> dict[tuple[float, float], float]:
+def _measured(profile: Profile, light: str, heavy: str, best_of_two: bool) -> dict[tuple[float, float], float]:
     """Return the measured mean confidences of a cascade by its ratios."""
-    rows = (row for row in profile.configurations if (row.light, row.heavy) == (light, heavy))
+    cascade = light, heavy, best_of_two
+    rows = (row for row in profile.configurations if (row.light, row.heavy, row.best_of_two) == cascade)
     return {_at(row.direct_ratio, row.deferral_ratio): row.measures[MEASURE] for row in rows if MEASURE in row.measures}
 
 

@@ -32,29 +32,34 @@ def tiers_config(owner: Owner, profile: Profile, tiers: Collection[str]) -> Mani
 
 def _spec(spec: ProfileSpec, tiers: Collection[str]) -> Manifest:
     """Return a spec that is valid, and the same for whatever was measured."""
-    pairs = dict(_judged_pairs(spec, tiers))
-    rows = pairs or {name: name for name in list(tiers)[:1]}
-    told = [tier for tier in spec.tiers if tier.name in {*tiers, *pairs.values()}]
+    pairs = list(_judged_pairs(spec, tiers))
+    rows = pairs or [(name, name, False) for name in list(tiers)[:1]]
+    told = [tier for tier in spec.tiers if tier.name in {*tiers, *(name for pair in pairs for name in pair[:2])}]
     discriminator = {"discriminator": spec.discriminator} if spec.discriminator else {}
     return discriminator | {
         "tiers": [_settings(tier) | _NOT_MEASURED for tier in told],
         "difficulty": _NO_DIFFICULTY,
         "configurations": [
             {"light": light, "heavy": heavy, "directRatio": 0.0, "deferralRatio": 0.0, "quality": 1.0, "cost": 0.0}
-            for light, heavy in rows.items()
+            | ({"bestOfTwo": True} if best_of_two else {})
+            for light, heavy, best_of_two in rows
         ],
     }
 
 
-def _judged_pairs(spec: ProfileSpec, tiers: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield the remote ones of the tiers whose images are judged, with a tier that makes some of them again.
+def _judged_pairs(spec: ProfileSpec, tiers: Collection[str]) -> Iterator[tuple[str, str, bool]]:
+    """Yield a pair (light, heavy, best of two) that says so for each remote one of the tiers whose images are judged.
 
     Workers of a remote tier have a discriminator only where a pair says so; workers with a GPU always have it.
     """
     remote = {tier.name for tier in spec.tiers if tier.remote is not None}
     for tier in spec.tiers:
         if tier.name in tiers and tier.name in remote and tier.name in spec.judged_tiers:
-            yield tier.name, next(r.heavy for r in spec.configurations if r.light == tier.name != r.heavy)
+            pairs = [row for row in spec.configurations if row.light != row.heavy]
+            if heavy := next((row.heavy for row in pairs if row.light == tier.name), None):
+                yield tier.name, heavy, False
+            else:
+                yield next(row.light for row in pairs if row.best_of_two and row.heavy == tier.name), tier.name, True
 
 
 def _settings(tier: TierSettings) -> Manifest:

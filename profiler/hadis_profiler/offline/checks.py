@@ -15,8 +15,8 @@ from hadis_worker.loading.faults import plain
 from hadis_worker.loading.tiers import check_tier
 
 from hadis_profiler.offline import images
-from hadis_profiler.offline.discriminator import untrained
 from hadis_profiler.offline.engines import as_tier
+from hadis_profiler.offline.learning import untrained
 from hadis_profiler.offline.prompts import read_prompts
 from hadis_profiler.offline.scorers import make_scorer, reference_folder
 from hadis_profiler.offline.spec import Run, RunFaults, SpecError

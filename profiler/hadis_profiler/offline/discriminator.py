@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,39 +10,26 @@ from pathlib import Path
 import numpy as np
 import torch
 from hadis_worker.discriminator import (
-    ClipConfig,
-    ClipDiscriminator,
     Discriminator,
-    ExpectedConfig,
-    ExpectedDiscriminator,
-    SmallConfig,
-    SmallDiscriminator,
-    TextStates,
     load_discriminator,
 )
-from hadis_worker.loading.faults import explain
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import Progress
-from torch import nn
 
-from hadis_profiler.offline import expected_training, store
-from hadis_profiler.offline.descent import descend
-from hadis_profiler.offline.expected_training import seen, telling
+from hadis_profiler.offline import store
 from hadis_profiler.offline.features import ImageFeatures
-from hadis_profiler.offline.images import in_parts, read_images
 from hadis_profiler.offline.latency import run_threads
-from hadis_profiler.offline.notes import CalibrationBin
+from hadis_profiler.offline.learning import CURVE, confidence_in, learn
+from hadis_profiler.offline.notes import CalibrationBin, LearningPoint
 from hadis_profiler.offline.prompts import Split
-from hadis_profiler.offline.spec import Run, SpecError
+from hadis_profiler.offline.ranking import area_under_curve, good_by_score
+from hadis_profiler.offline.spec import Run
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 FOLDER = "discriminator"
 TIMED_BATCH = 8
-_VOCABULARY = 4000
-_RATE = 2e-3
-_CHANNELS = {32: (32, 64, 96), 64: (32, 64, 96, 96), 128: (32, 64, 96, 96, 96)}
 _BINS = 10
 
 
@@ -55,33 +40,22 @@ class Discrimination:
     confidence: Array
     auc: float
     """Area under the ROC curve."""
+    curve: tuple[LearningPoint, ...]
+    """The same of networks that were trained on fewer prompts, and of this one."""
     good_share: float
     calibration: tuple[CalibrationBin, ...]
     seconds: float
     """Of a batch of `TIMED_BATCH` images."""
 
 
-@dataclass(frozen=True)
-class _Examples:
-    """What the network reads of images and prompts, and whether each image is good (1 or 0), on its device."""
-
-    images: torch.Tensor
-    texts: torch.Tensor
-    target: torch.Tensor
-
-
 def good_images(features: ImageFeatures) -> Flags:
     """Return which images (k, n) are good enough.
 
-    Where scores are 0 or 1, they say so. Of other scores: those no worse than the heaviest tier's of the same prompt,
-    or than its median. Without scores: the heaviest tier's are, and of the others those that come as near to it as the
-    nearest half of the next lighter tier.
+    Where there are scores, they say so (`good_by_score`). Without: the heaviest tier's are, and of the others those
+    that come as near to it as the nearest half of the next lighter tier.
     """
-    if features.scores is not None and np.isin(features.scores, (0.0, 1.0)).all():
-        return np.asarray(features.scores == 1.0)
     if features.scores is not None:
-        enough = np.minimum(features.scores[-1], np.median(features.scores[-1]))
-        return np.asarray(features.scores >= enough - 1e-9)
+        return good_by_score(features.scores)
     errors = np.stack([features.error(k) for k in range(len(features.by_tier))])
     return np.asarray(errors <= np.median(errors[-2]))
 
@@ -91,43 +65,32 @@ def train(
 ) -> Discrimination:
     """Train on images of the training prompts, calibrate, and rate every image."""
     good = good_images(features)
-    made_from = store.mark(run.spec.discriminator.model_dump(), run.spec.seed, good.tolist(), list(prompts))
+    made_from = store.mark(run.spec.discriminator.model_dump(), run.spec.seed, good.tolist(), list(prompts), CURVE)
     path, folder = run.work / "discriminator.json", run.work / FOLDER
-    if store.load(path, made_from) is None or not (folder / "model.safetensors").exists():
+    curve = store.load(path, made_from)
+    if curve is None or not (folder / "model.safetensors").exists():
         torch.manual_seed(run.spec.seed)
-        told = telling(features.by_tier)
-        network = untrained(run, prompts, told.shape[-1]).to(device)
-        rounds = run.spec.discriminator.rounds
-        if isinstance(network, ExpectedDiscriminator):
-            trained_on, held_out = (
-                seen(run, network, prompts, told, good, part) for part in (split.train, split.calibrate)
-            )
-            expected_training.fit(network, trained_on, held_out, rounds, progress)
-        else:
-            _fit(network, _examples(run, network, prompts, good, split.train), rounds, progress)
-            _calibrate(network, _examples(run, network, prompts, good, split.calibrate))
+        curve = []
+        for count, network in learn(run, prompts, features, good, split, device, progress):
+            rated = confidence_in(run, network, prompts, split.test, progress)[:-1].ravel()
+            curve.append((count, area_under_curve(rated, good[:-1][:, split.test].ravel())))
         network.save(folder)
-        store.save(path, made_from, True)
+        store.save(path, made_from, curve)
     network = load_discriminator(folder).to(device)
-    confidence = _confidence(run, network, prompts, progress)
+    confidence = confidence_in(run, network, prompts, np.arange(len(prompts)), progress)
     rated, actual = confidence[:-1][:, split.test].ravel(), good[:-1][:, split.test].ravel()
     with run_threads(run, device):
-        seconds = _time(network, prompts)
+        seconds = _time(network, prompts, run.spec.tiers[0].name)
     trained = Discrimination(
-        confidence, area_under_curve(rated, actual), float(actual.mean()), calibration(rated, actual), seconds
+        confidence,
+        area_under_curve(rated, actual),
+        tuple(LearningPoint(prompts=count, auc=auc) for count, auc in curve),
+        float(actual.mean()),
+        calibration(rated, actual),
+        seconds,
     )
     _write_card(folder, run, trained, len(split.train), len(split.test))
     return trained
-
-
-def area_under_curve(scores: Array, good: Flags) -> float:
-    """Return the share of (good, poor) pairs that the scores put in order, ties by half; 0.5 without any pair."""
-    if good.all() or not good.any():
-        return 0.5
-    _, inverse, ties = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(ties) - (ties - 1) / 2)[inverse]
-    n = int(good.sum())
-    return float((ranks[good].sum() - n * (n + 1) / 2) / (n * (len(good) - n)))
 
 
 def calibration(confidence: Array, good: Flags) -> tuple[CalibrationBin, ...]:
@@ -139,77 +102,7 @@ def calibration(confidence: Array, good: Flags) -> tuple[CalibrationBin, ...]:
     )
 
 
-def untrained(run: Run, prompts: Sequence[str], features: int = 1) -> Discriminator:
-    """Return the network that a spec names, for prompts as these and so many features of a scorer that tell.
-
-    Raises SpecError where what it reads by cannot be loaded.
-    """
-    spec = run.spec.discriminator
-    if spec.clip is None and spec.text_encoder is None:
-        return SmallDiscriminator(SmallConfig(_vocabulary(prompts), spec.image_size, _CHANNELS[spec.image_size]))
-    name = spec.clip or spec.text_encoder or ""
-    folder = run.path(name) if spec.clip else run.models / name
-    source = str(folder) if folder.is_dir() else name
-    try:
-        if spec.clip:
-            return ClipDiscriminator.of(source, ClipConfig())
-        channels = _CHANNELS[spec.image_size][:-1]
-        return ExpectedDiscriminator(ExpectedConfig(features, spec.image_size, channels), TextStates.of(source))
-    except (OSError, ValueError) as error:
-        field = "clip" if spec.clip else "textEncoder"
-        raise SpecError(f"discriminator.{field}: {name} cannot be loaded: {explain(error)}") from None
-
-
-def _examples(
-    run: Run, network: Discriminator, prompts: Sequence[str], good: Flags, which: NDArray[np.intp]
-) -> _Examples:
-    """Return the light tiers' images of some prompts."""
-    images: list[torch.Tensor] = []
-    texts: list[torch.Tensor] = []
-    for tier in run.spec.tiers[:-1]:
-        for part in in_parts(which):
-            read = network.inputs(list(read_images(run, tier, part.tolist())), [prompts[i] for i in part])
-            images.append(read[0])
-            texts.append(read[1])
-    device = next(network.parameters()).device
-    target = torch.from_numpy(good[:-1][:, which].ravel()).float()
-    return _Examples(torch.cat(images).to(device), torch.cat(texts).to(device), target.to(device))
-
-
-def _fit(network: Discriminator, examples: _Examples, rounds: int, progress: Progress) -> None:
-    def loss(part: torch.Tensor) -> torch.Tensor:
-        logits = network(examples.images[part], examples.texts[part])
-        return nn.functional.binary_cross_entropy_with_logits(logits, examples.target[part])
-
-    network.train()
-    descend(network.parameters(), loss, len(examples.target), rounds, _RATE, progress, "discriminator")
-    network.eval()
-
-
-@torch.no_grad()
-def _calibrate(network: Discriminator, examples: _Examples) -> None:
-    """Choose the temperature of the least loss on images that were not trained on (Guo et al. 2017, section 4.2)."""
-    parts = zip(examples.images.split(256), examples.texts.split(256), strict=True)
-    logits = torch.cat([network(images, texts) for images, texts in parts])
-    choices = torch.linspace(0.5, 8, 76)
-    losses = [nn.functional.binary_cross_entropy_with_logits(logits / t, examples.target).item() for t in choices]
-    network.calibrate(float(choices[int(np.argmin(losses))]))
-
-
-def _confidence(run: Run, network: Discriminator, prompts: Sequence[str], progress: Progress) -> Array:
-    task = progress.add_task("confidence", total=len(run.spec.tiers) * len(prompts))
-    confidence = np.zeros((len(run.spec.tiers), len(prompts)))
-    for k, tier in enumerate(run.spec.tiers):
-        for start in range(0, len(prompts), 64):
-            part = range(start, min(len(prompts), start + 64))
-            confidence[k, part.start : part.stop] = network.confidence(
-                list(read_images(run, tier, part)), [prompts[i] for i in part]
-            )
-            progress.advance(task, len(part))
-    return confidence
-
-
-def _time(network: Discriminator, prompts: Sequence[str]) -> float:
+def _time(network: Discriminator, prompts: Sequence[str], tier: str) -> float:
     """Return the median seconds of a batch, reading the pixels included."""
     size = network.image_size
     images = [Image.new("RGB", (size, size))] * TIMED_BATCH
@@ -217,20 +110,14 @@ def _time(network: Discriminator, prompts: Sequence[str]) -> float:
     seconds = []
     for _ in range(20):
         start = time.perf_counter()
-        network.confidence(images, texts)
+        network.confidence(images, texts, tier)
         seconds.append(time.perf_counter() - start)
     return float(np.median(seconds))
 
 
-def _vocabulary(prompts: Sequence[str]) -> tuple[str, ...]:
-    counts = collections.Counter(word for prompt in prompts for word in re.findall(r"\w+", prompt.lower()))
-    return tuple(sorted(word for word, _ in counts.most_common(_VOCABULARY)))
-
-
 def _write_card(folder: Path, run: Run, trained: Discrimination, train: int, held_out: int) -> None:
     """Write the model card."""
-    trained_on = run.spec.tiers if run.spec.discriminator.text_encoder else run.spec.tiers[:-1]
-    tiers = ", ".join(tier.name for tier in trained_on)
+    tiers = ", ".join(tier.name for tier in run.spec.tiers)
     rows = "\n".join(f"| {b.confidence:.2f} | {b.good:.2f} | {b.images} |" for b in trained.calibration)
     text = (
         f"# Discriminator of {run.spec.name}\n\nReads a light image and its prompt and gives the probability that the "

@@ -38,6 +38,10 @@ class Seen:
     good: Tensor
     """1 for images that are good enough, else 0 (k, n)."""
 
+    def part(self, prompts: Tensor) -> Seen:
+        """Return what is known of some of the prompts."""
+        return Seen(self.pixels[:, prompts], self.states[prompts], self.features[:, prompts], self.good[:, prompts])
+
 
 def telling(features: Array) -> Array:
     """Return those of features (k, n, d) that differ between a prompt's images; the others only repeat the prompt."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hadis_profiler.offline import store
-from hadis_profiler.offline.routing import Judged
+from hadis_profiler.offline.routing import Judged, Way
 
 _SIDE = 320
 """Pixels of the longer side of a copy; smaller images are kept as they are."""
@@ -81,10 +81,19 @@ class CalibrationBin(Fields):
     images: int
 
 
+class LearningPoint(Fields):
+    """How good a discriminator is that was trained on so many prompts."""
+
+    prompts: int
+    auc: float
+
+
 class DiscriminatorNote(Fields):
     """How good the discriminator is on held-out light images."""
 
     auc: float
+    curve: tuple[LearningPoint, ...] = ()
+    """By prompts that were trained on, rising."""
     good_share: float
     calibration: tuple[CalibrationBin, ...]
 
@@ -119,6 +128,14 @@ class RoutingNote(Fields):
         return Judged(*arrays, self.image_s, self.judge_s)
 
 
+class DistanceNote(Fields):
+    """What a way of choosing prompts reaches: costs in GPU seconds per request, and the distance at each."""
+
+    way: Way
+    costs: tuple[float, ...]
+    distances: tuple[float, ...]
+
+
 class SampleImage(Fields):
     """One tier's image of a sample, as a data URI."""
 
@@ -142,6 +159,7 @@ class Notes(Fields):
     discriminator: DiscriminatorNote
     routing: RoutingNote | None = None
     """None where the scorer gives no scores."""
+    distances: tuple[DistanceNote, ...] = ()
     samples: tuple[Sample, ...]
 
     def write(self, path: Path) -> None:

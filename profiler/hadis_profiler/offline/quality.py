@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from hadis.planning.best_of_two import light_is_better
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -79,16 +81,24 @@ class Row:
     deferral: float
     quality: float
     score: float | None
+    best_of_two: bool = False
 
 
-def heavy_images(difficulty: Array, confidence: Array, direct: float, deferral: float) -> NDArray[np.bool_]:
-    """Return which of n prompts get a heavy image: the hardest, and of the rest the least confident light ones."""
+def heavy_images(
+    difficulty: Array, confidence: Array, direct: float, deferral: float, heavy_confidence: Array | None = None
+) -> NDArray[np.bool_]:
+    """Return which of n prompts get a heavy image: the hardest, and of the rest the least confident light ones.
+
+    `confidence` is that in light images; with that in heavy ones, those of the rest whose light image is better do not.
+    """
     n = len(difficulty)
     hardest = np.argsort(-difficulty, kind="stable")
     rest = hardest[round(direct * n) :]
     doubtful = rest[np.argsort(confidence[rest], kind="stable")]
     chosen = np.ones(n, bool)
     chosen[doubtful[round(deferral * len(rest)) :]] = False
+    if heavy_confidence is not None:
+        chosen[rest] &= ~light_is_better(confidence[rest], heavy_confidence[rest])
     return chosen
 
 
@@ -101,9 +111,10 @@ def grid(
     steps: int,
     advance: Callable[[], None] = lambda: None,
 ) -> Iterator[Row]:
-    """Yield every single tier and every pair on the grid, from features (k, n, d), confidences (k, n), scores (k, n).
+    """Yield every single tier, and every pair on the grid with either way of deferral.
 
-    The prompts must be none that difficulty or discriminator were trained on.
+    They are made from features (k, n, d), confidences (k, n) and scores (k, n). The prompts must be none that
+    difficulty or discriminator were trained on.
     """
     target = Reference(reference)
     moments = [target.moments(part) for part in features]
@@ -125,16 +136,17 @@ def grid(
             sums = Sums(features.shape[2])
             sums.add(moments[j], everything)
             before = np.zeros(len(everything), bool)
-            for direct in ratios:
+            for best_of_two, direct in itertools.product((False, True), ratios):
                 for deferral in ratios if round(direct * steps) % 2 == 0 else ratios[::-1]:
-                    heavy = heavy_images(difficulty, confidence[j], direct, deferral)
+                    second = confidence[k] if best_of_two else None
+                    heavy = heavy_images(difficulty, confidence[j], direct, deferral, second)
                     for rows, sign in ((np.flatnonzero(heavy & ~before), 1), (np.flatnonzero(before & ~heavy), -1)):
                         if len(rows):
                             sums.add(moments[k], rows, sign)
                             sums.add(moments[j], rows, -sign)
                     before = heavy
                     quality = singles[k] if heavy.all() else singles[j] if not heavy.any() else target.distance(sums)
-                    yield Row(j, k, direct, deferral, quality, score(k, j, heavy))
+                    yield Row(j, k, direct, deferral, quality, score(k, j, heavy), best_of_two)
                     advance()
 
 

@@ -17,13 +17,15 @@ from hadis.planning.profile import Profile
 from matplotlib.figure import Figure
 
 from hadis_profiler.offline import routing_report
-from hadis_profiler.offline.notes import DifficultyNote, DiscriminatorNote, Notes, RoutingNote, Sample
+from hadis_profiler.offline.notes import DifficultyNote, DiscriminatorNote, DistanceNote, Notes, RoutingNote, Sample
 from hadis_profiler.offline.routing import Judged, gains, usual_costs
 
 mpl.use("Agg")
 _COLOURS = ("#8ecae6", "#219ebc", "#0b6377", "#12343b", "#fb8500", "#6a4fa3", "#d62828", "#1f7a3d")
 _NONE = "–"
 _RESAMPLES = 200
+_WORTH_MORE = 0.005
+"""Rise of the area under the ROC curve, with the last step of the learning curve, that makes another step worth it."""
 
 
 def write_report(profile: Profile, notes: Notes | None, out: Path) -> None:
@@ -34,6 +36,7 @@ def write_report(profile: Profile, notes: Notes | None, out: Path) -> None:
             _difficulty(notes.difficulty, notes.routing),
             _discriminator(notes.discriminator),
             *([_routing(notes.routing.judged)] if notes.routing else []),
+            *([_routing_by_distance(notes.distances)] if notes.distances else []),
             _samples(notes.samples),
         ]
     name = html.escape(profile.resource.metadata.name)
@@ -126,7 +129,8 @@ def _cells(profile: Profile, c: Configuration) -> Iterator[str]:
     yield html.escape(c.light)
     yield html.escape(c.heavy) if pair else _NONE
     yield f"{c.direct_ratio:.0%}" if pair else _NONE
-    yield f"{c.deferral_ratio:.0%}" if pair else _NONE
+    better = ", the better kept" if c.best_of_two and c.deferral_ratio else ""
+    yield f"{c.deferral_ratio:.0%}{better}" if pair else _NONE
     yield f"{hardest:.3f}" if pair and c.direct_ratio and np.isfinite(hardest) else _NONE
     yield f"{profile.confidence_threshold(c.light, c.deferral_ratio):.3f}" if pair and c.deferral_ratio else _NONE
     yield f"{c.cost:.4g}"
@@ -176,7 +180,9 @@ def _difficulty(note: DifficultyNote, routing: RoutingNote | None) -> str:
         text += f"<p>{note.ngrams.words}</p>"
     if routing is not None and routing.features_difficulty:
         judged, by_features = routing.judged, np.array(routing.features_difficulty)
-        rows = routing_report.text_rows(judged, by_features, usual_costs(judged), _RESAMPLES)
+        rows = routing_report.text_rows(
+            judged, by_features, usual_costs(judged.image_s[0], judged.image_s[-1]), _RESAMPLES
+        )
         text += f"<p>What either reaches, as mean score:</p>{routing_report.html_table(rows)}"
     return _section("Difficulty", text, _picture(figure, "histogram of difficulty"))
 
@@ -196,11 +202,24 @@ def _discriminator(note: DiscriminatorNote) -> str:
         "enough. Where a dot is on the dotted line, confidence is the probability that it claims to be; a larger dot "
         "has more images.</p>"
     )
-    return _section("Discriminator", text, _picture(figure, "calibration of the discriminator"))
+    return _section("Discriminator", text, _picture(figure, "calibration of the discriminator"), _learning(note))
+
+
+def _learning(note: DiscriminatorNote) -> str:
+    """Return the learning curve in words, and what it says of more prompts."""
+    if len(note.curve) < 2:
+        return ""
+    points = ", ".join(f"{point.auc:.3f} from {point.prompts:,}" for point in note.curve)
+    gain = note.curve[-1].auc - note.curve[-2].auc
+    more = "More prompts would help" if gain > _WORTH_MORE else "More prompts would hardly help"
+    return (
+        f"<p>By the number of prompts that were trained on, the area is {points}. {more}: the last step was worth "
+        f"{gain:+.3f}.</p>"
+    )
 
 
 def _routing(judged: Judged) -> str:
-    table = gains(judged, usual_costs(judged))
+    table = gains(judged, usual_costs(judged.image_s[0], judged.image_s[-1]))
     text = (
         "<p>The mean score of the images that prompts get, over all pairs of tiers, by how the prompts for the heavy "
         "tier are chosen; on prompts that nothing was trained on, with 90% intervals. Dashed: those who know.</p>"
@@ -210,6 +229,16 @@ def _routing(judged: Judged) -> str:
         text,
         _picture(routing_report.drawing(judged), "score by cost"),
         routing_report.html_table(routing_report.rows_of(table)),
+    )
+
+
+def _routing_by_distance(notes: Sequence[DistanceNote]) -> str:
+    costs = usual_costs(notes[0].costs[0], notes[0].costs[-1])
+    text = "<p>The same by distance (lower is better), linear between configurations.</p>"
+    return _section(
+        "What choosing is worth by distance",
+        text,
+        routing_report.html_table(routing_report.distance_rows(notes, costs)),
     )
 
 

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
+from hadis.planning.best_of_two import light_is_better
 from numpy.typing import NDArray
+
+from hadis_profiler.offline.ranking import area_under_curve, good_by_score
 
 Array = NDArray[np.float64]
 RATIOS = tuple(i / 20 for i in range(21))
 _LOW, _HIGH = 0.05, 0.95
 """Ends of a 90% interval."""
+_WORSE_BY, _DRAWS = 2, 3
+"""Hundredths of AUC that a judge is made worse by, and how often, to see what one is worth."""
 
 
 class Way(StrEnum):
@@ -28,6 +34,7 @@ class Way(StrEnum):
     TEXT = "text difficulty alone"
     JUDGE = "discriminator alone"
     BOTH = "both"
+    BETTER = "both, or the better of two images kept"
     KNOWS_WRONG = "knows which light images are wrong"
     KNOWS_GAIN = "knows where heavy is better, before drawing"
 
@@ -64,7 +71,9 @@ class Gain:
     cost: float
     reached: dict[Way, Reached]
     closed: Reached
-    """Of `Way.BOTH`, between RANDOM (0) and KNOWS_WRONG (1)."""
+    """Of `Way.BETTER`, between RANDOM (0) and KNOWS_WRONG (1)."""
+    auc_worth: float
+    """What a hundredth of the judge's area under the ROC curve is worth: the score that `Way.BETTER` loses without."""
 
 
 def gains(judged: Judged, costs: Sequence[float], resamples: int = 200, seed: int = 0) -> list[Gain]:
@@ -79,20 +88,58 @@ def gains(judged: Judged, costs: Sequence[float], resamples: int = 200, seed: in
     by_way = {way: _reached(judged, way, weights, costs) for way in Way}
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = by_way[Way.KNOWS_WRONG] - by_way[Way.RANDOM]
-        closed = np.where(gap > 0, (by_way[Way.BOTH] - by_way[Way.RANDOM]) / gap, np.nan)
+        closed = np.where(gap > 0, (by_way[Way.BETTER] - by_way[Way.RANDOM]) / gap, np.nan)
+    worth = (by_way[Way.BETTER][0] - _with_worse_judge(judged, costs, rng)) / _WORSE_BY
     return [
-        Gain(cost, {way: _with_interval(values[:, i]) for way, values in by_way.items()}, _with_interval(closed[:, i]))
+        Gain(
+            cost,
+            {way: _with_interval(values[:, i]) for way, values in by_way.items()},
+            _with_interval(closed[:, i]),
+            float(worth[i]),
+        )
         for i, cost in enumerate(costs)
     ]
 
 
-def usual_costs(judged: Judged, count: int = 7) -> list[float]:
+def _with_worse_judge(judged: Judged, costs: Sequence[float], rng: np.random.Generator) -> Array:
+    """Return what BETTER reaches at each cost by a judge whose AUC is lower by `_WORSE_BY` hundredths.
+
+    Noise on the logits makes it so.
+    """
+    good = good_by_score(judged.scores)[:-1].ravel()
+    logits = _logits(judged.confidence)
+    enough = area_under_curve(logits[:-1].ravel(), good) - _WORSE_BY / 100
+    weights = np.full((judged.scores.shape[1], 1), 1 / judged.scores.shape[1])
+    reached = []
+    for _ in range(_DRAWS):
+        noise, low, high = rng.normal(size=logits.shape), 0.0, 100.0
+        for _ in range(30):
+            middle = (low + high) / 2
+            worse = area_under_curve((logits + middle * noise)[:-1].ravel(), good) < enough
+            low, high = (low, middle) if worse else (middle, high)
+        noisy = 1 / (1 + np.exp(-(logits + low * noise)))
+        reached.append(_reached(replace(judged, confidence=noisy), Way.BETTER, weights, costs)[0])
+    return np.asarray(np.mean(reached, 0))
+
+
+def _logits(confidence: Array) -> Array:
+    clipped = confidence.clip(1e-6, 1 - 1e-6)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def usual_costs(lightest_s: float, heaviest_s: float, count: int = 7) -> list[float]:
     """Return costs between those of the lightest and of the heaviest tier, each as many times the one before."""
-    return [float(cost) for cost in np.geomspace(judged.image_s[0] * 1.2, judged.image_s[-1] * 0.9, count)]
+    return [float(cost) for cost in np.geomspace(lightest_s * 1.2, heaviest_s * 0.9, count)]
 
 
 def hull_at(points: Array, at: Sequence[float]) -> Array:
     """Return the upper concave hull of points (m, 2) of cost and score, at some costs; NaN left of the cheapest."""
+    costs, scores = zip(*hull(points), strict=True)
+    return np.asarray(np.interp(at, costs, scores, left=np.nan))
+
+
+def hull(points: Array) -> list[tuple[float, float]]:
+    """Return the corners of the upper concave hull of points (m, 2), by rising cost and score."""
     points = points[np.lexsort((-points[:, 1], points[:, 0]))]
     corners: list[tuple[float, float]] = []
     for x, y in points.tolist():
@@ -101,8 +148,7 @@ def hull_at(points: Array, at: Sequence[float]) -> Array:
         while len(corners) > 1 and _is_under(corners[-1], corners[-2], (x, y)):
             corners.pop()
         corners.append((x, y))
-    costs, scores = zip(*corners, strict=True)
-    return np.asarray(np.interp(at, costs, scores, left=np.nan))
+    return corners
 
 
 def _is_under(middle: tuple[float, float], left: tuple[float, float], right: tuple[float, float]) -> bool:
@@ -124,16 +170,29 @@ def _configurations(judged: Judged, way: Way) -> Iterator[tuple[Array, Array]]:
     for seconds, scores in zip(judged.image_s, judged.scores, strict=True):
         yield np.full(n, seconds), scores
     for light, heavy in itertools.combinations(range(len(judged.image_s)), 2):
-        for direct, deferred in _CHOICES[way](judged, light, heavy):
-            light_s = judged.image_s[light] + (0.0 if deferred is None else judged.judge_s)
-            again = direct if deferred is None else direct | deferred
-            cost = np.where(direct, 0.0, light_s) + again * judged.image_s[heavy]
-            yield cost, np.where(again, judged.scores[heavy], judged.scores[light])
+        for choice in _CHOICES[way](judged, light, heavy):
+            made = choice.direct | choice.deferred
+            looks = choice.deferred.any() * (~choice.direct + choice.best_of_two * made)
+            cost = ~choice.direct * judged.image_s[light] + made * judged.image_s[heavy] + looks * judged.judge_s
+            kept = made
+            if choice.best_of_two:
+                better = light_is_better(judged.confidence[light], judged.confidence[heavy])
+                kept = choice.direct | (choice.deferred & ~better)
+            yield cost, np.where(kept, judged.scores[heavy], judged.scores[light])
 
 
 _Flags = NDArray[np.bool_]
-_Choices = Iterator[tuple[_Flags, _Flags | None]]
-"""Which prompts go straight to the heavy tier, and which are deferred to it; None where no image is looked at."""
+
+
+class _Choice(NamedTuple):
+    """Which prompts go straight to the heavy tier, which are deferred to it, and which of their two images is kept."""
+
+    direct: _Flags
+    deferred: _Flags
+    best_of_two: bool = False
+
+
+_Choices = Iterator[_Choice]
 
 
 def _first(order: NDArray[np.intp], count: int, n: int) -> _Flags:
@@ -144,18 +203,24 @@ def _first(order: NDArray[np.intp], count: int, n: int) -> _Flags:
 
 def _hardest(difficulty: Array) -> _Choices:
     order, n = np.argsort(-difficulty, kind="stable"), len(difficulty)
-    return ((_first(order, round(ratio * n), n), None) for ratio in RATIOS)
+    return (_Choice(_first(order, round(ratio * n), n), np.zeros(n, bool)) for ratio in RATIOS)
 
 
 def _doubtful(confidence: Array, direct: _Flags) -> _Choices:
     order, n = np.argsort(confidence, kind="stable"), len(confidence)
     rest = order[~direct[order]]
-    return ((direct, _first(rest, round(ratio * len(rest)), n)) for ratio in RATIOS)
+    return (_Choice(direct, _first(rest, round(ratio * len(rest)), n)) for ratio in RATIOS)
 
 
 def _both(judged: Judged, light: int, _: int) -> _Choices:
-    for direct, _nothing in _hardest(judged.difficulty):
-        yield from _doubtful(judged.confidence[light], direct)
+    for choice in _hardest(judged.difficulty):
+        yield from _doubtful(judged.confidence[light], choice.direct)
+
+
+def _better(judged: Judged, light: int, heavy: int) -> _Choices:
+    for choice in _both(judged, light, heavy):
+        yield choice
+        yield choice._replace(best_of_two=True)
 
 
 _CHOICES: dict[Way, Callable[[Judged, int, int], _Choices]] = {
@@ -163,6 +228,7 @@ _CHOICES: dict[Way, Callable[[Judged, int, int], _Choices]] = {
     Way.TEXT: lambda judged, light, heavy: _hardest(judged.difficulty),
     Way.JUDGE: lambda judged, light, heavy: _doubtful(judged.confidence[light], np.zeros(judged.scores.shape[1], bool)),
     Way.BOTH: _both,
+    Way.BETTER: _better,
     Way.KNOWS_WRONG: lambda judged, light, heavy: _doubtful(
         judged.scores[light], np.zeros(judged.scores.shape[1], bool)
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,6 +36,7 @@ from hadis_profiler.offline.latency import TierLatency
 from hadis_profiler.offline.notes import (
     DifficultyNote,
     DiscriminatorNote,
+    DistanceNote,
     LatencyNote,
     Notes,
     RoutingNote,
@@ -45,6 +46,7 @@ from hadis_profiler.offline.notes import (
 from hadis_profiler.offline.prompts import Prompts, Split, read_prompts, split
 from hadis_profiler.offline.quality import Row
 from hadis_profiler.offline.routing import Judged
+from hadis_profiler.offline.routing_distance import distance_hulls
 from hadis_profiler.offline.scorers import load_scorer
 from hadis_profiler.offline.spec import Run
 from hadis_profiler.offline.table import Hardware, Measurements
@@ -151,13 +153,14 @@ class Stages:
         test, spec, measured = self.split.test, self.run.spec, self.features
         scores = None if measured.scores is None else measured.scores[:, test]
         hard, confidence = self.difficulty.scores[test], self.discriminator.confidence[:, test]
-        inputs = spec.grid, hard.tolist(), confidence.tolist(), float(measured.by_tier.sum()), spec.scorer
+        fields = Row.__match_args__  # rows of another form are made again
+        inputs = fields, spec.grid, hard.tolist(), confidence.tolist(), float(measured.by_tier.sum()), spec.scorer
         path, made_from = self.run.work / "quality.json", store.mark(*inputs)
         kept = store.load(path, made_from)
         if kept is not None:
             return [Row(**row) for row in kept]
         tiers = len(spec.tiers)
-        task = self.progress.add_task("quality", total=tiers + tiers * (tiers - 1) // 2 * spec.grid**2)
+        task = self.progress.add_task("quality", total=tiers + tiers * (tiers - 1) * spec.grid**2)
         by_tier, reference = measured.by_tier[:, test], measured.reference
         grid = quality.grid(
             by_tier, scores, reference, hard, confidence, spec.grid, lambda: self.progress.advance(task)
@@ -205,9 +208,10 @@ class Stages:
                 ngrams=fit.ngrams,
             ),
             discriminator=DiscriminatorNote(
-                auc=trained.auc, good_share=trained.good_share, calibration=trained.calibration
+                auc=trained.auc, curve=trained.curve, good_share=trained.good_share, calibration=trained.calibration
             ),
             routing=self._routing_note(),
+            distances=tuple(self._distance_notes()),
             samples=tuple(self._sample(i) for i in self._sampled()),
         )
 
@@ -220,6 +224,22 @@ class Stages:
         image_s = tuple(self.latency[tier.name].image_s for tier in self.run.spec.tiers)
         judged = Judged(scores[:, test], confidence, fit.scores[test], image_s, trained.seconds / TIMED_BATCH)
         return RoutingNote.of(judged, None if fit.difficulty.ngrams is None else fit.by_features[test])
+
+    def _distance_notes(self) -> Iterator[DistanceNote]:
+        """Yield what each way of choosing prompts reaches by distance."""
+        measured, test, spec = self.features, self.split.test, self.run.spec
+        image_s = [self.latency[tier.name].image_s for tier in spec.tiers]
+        judge_s = self.discriminator.seconds / TIMED_BATCH
+        rows = self.quality
+        scores = None if measured.scores is None else measured.scores[:, test]
+        hulls = distance_hulls(
+            rows, [table.cost_of(row, image_s, judge_s) for row in rows],
+            measured.by_tier[:, test], scores, measured.reference, image_s, judge_s, spec.grid,
+        )  # fmt: skip
+        for way, corners in hulls.items():
+            costs, distances = zip(*corners, strict=True)
+            rounded = tuple(round(cost, 8) for cost in costs), tuple(round(distance, 6) for distance in distances)
+            yield DistanceNote(way=way, costs=rounded[0], distances=rounded[1])
 
     def _hardware(self) -> Hardware:
         if self.device != "cuda":

@@ -24,6 +24,7 @@ from hadis_profiler.offline.quality import Row, heavy_images, interval
 from hadis_profiler.offline.spec import Run
 
 Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 _QUANTILES = np.linspace(0, 1, 41)
 _LEAST_POINTS = 3
 _RANDOM_DRAWS = 5
@@ -61,7 +62,8 @@ def cost_of(row: Row, image_s: Sequence[float], discriminator_s: float) -> float
     """Return the GPU seconds per request from those per image of each tier and of the discriminator."""
     if row.light == row.heavy:
         return image_s[row.light]
-    return cascade_gpu_s(row.direct, row.deferral, image_s[row.light] + discriminator_s, image_s[row.heavy])
+    seconds = image_s[row.light], image_s[row.heavy], discriminator_s
+    return cascade_gpu_s(row.direct, row.deferral, *seconds, best_of_two=row.best_of_two)
 
 
 def build(run: Run, measured: Measurements, advance: Callable[[], None] = lambda: None) -> CascadeProfile:
@@ -86,14 +88,20 @@ def build(run: Run, measured: Measurements, advance: Callable[[], None] = lambda
 
 
 def _configurations(run: Run, measured: Measurements, advance: Callable[[], None]) -> Iterator[Configuration]:
-    """Yield every row; those on the front have intervals and the random baseline in their measures."""
+    """Yield every row; those on the front have intervals and the random baseline in their measures.
+
+    The better of two images is kept only by pairs that are on the front with it.
+    """
     names, rows = [tier.name for tier in run.spec.tiers], measured.rows
     image_s = [measured.latency[name].image_s for name in names]
     costs = [cost_of(row, image_s, measured.discrimination.seconds / TIMED_BATCH) for row in rows]
     front = pareto_front([(cost, row.quality) for cost, row in zip(costs, rows, strict=True)])
     check(names, rows, front)
     on_front = set(front)
+    better = {(rows[i].light, rows[i].heavy) for i in front if rows[i].best_of_two}
     for i, (row, cost) in enumerate(zip(rows, costs, strict=True)):
+        if row.best_of_two and (row.light, row.heavy) not in better:
+            continue
         measures = {MEASURE: round(_confidence(measured, row), 5)}
         measures |= {} if row.score is None else {"score": round(row.score, 5)}
         if i in on_front:
@@ -104,6 +112,7 @@ def _configurations(run: Run, measured: Measurements, advance: Callable[[], None
             heavy=names[row.heavy],
             direct_ratio=round(row.direct, 6),
             deferral_ratio=round(row.deferral, 6),
+            best_of_two=row.best_of_two,
             quality=round(max(row.quality, 1e-6), 6),
             cost=round(cost, 8),
             measures=measures,
@@ -128,35 +137,37 @@ def _tiers(run: Run, measured: Measurements) -> Iterator[Tier]:
         )
 
 
-def _chosen(measured: Measurements, row: Row) -> NDArray[np.bool_]:
-    """Return which of the test prompts get a heavy image in a row's configuration."""
-    hard = measured.difficulty.scores[measured.test]
-    if row.light == row.heavy:
-        return np.ones(len(hard), bool)
-    confidence = measured.discrimination.confidence[row.light][measured.test]
-    return heavy_images(hard, confidence, row.direct, row.deferral)
-
-
 def _confidence(measured: Measurements, row: Row) -> float:
     """Return the discriminator's mean confidence in the images of a row's configuration."""
     light, heavy = (measured.discrimination.confidence[tier][measured.test] for tier in (row.light, row.heavy))
-    return float(np.where(_chosen(measured, row), heavy, light).mean())
+    return float(np.where(_made_and_kept(measured, row)[1], heavy, light).mean())
 
 
 def _front_measures(run: Run, measured: Measurements, row: Row) -> dict[str, float]:
     """Return the interval of a row's quality, and for a pair the random baseline.
 
-    The baseline is the quality of as many heavy images, given to prompts drawn at random.
+    The baseline is the quality of as many heavy images as are made, given to prompts drawn at random.
     """
     light, heavy = (measured.features.by_tier[tier][measured.test] for tier in (row.light, row.heavy))
-    single, chosen = row.light == row.heavy, _chosen(measured, row)
+    made, chosen = _made_and_kept(measured, row)
     reference = measured.features.reference
     low, high = interval((light, heavy), reference, chosen, run.spec.bootstrap, run.spec.seed)
     measures = {} if np.isnan(low) else {"qualityLow": round(low, 6), "qualityHigh": round(high, 6)}
-    if not single:
-        baseline = quality.random_quality((light, heavy), reference, int(chosen.sum()), _RANDOM_DRAWS, run.spec.seed)
+    if row.light != row.heavy:
+        baseline = quality.random_quality((light, heavy), reference, int(made.sum()), _RANDOM_DRAWS, run.spec.seed)
         measures["random"] = round(baseline, 6)
     return measures
+
+
+def _made_and_kept(measured: Measurements, row: Row) -> tuple[Flags, Flags]:
+    """Return which of the test prompts a heavy image is made for in a row's configuration, and of which it is kept."""
+    hard = measured.difficulty.scores[measured.test]
+    if row.light == row.heavy:
+        everything = np.ones(len(hard), bool)
+        return everything, everything
+    light, heavy = (measured.discrimination.confidence[tier][measured.test] for tier in (row.light, row.heavy))
+    made = heavy_images(hard, light, row.direct, row.deferral)
+    return made, heavy_images(hard, light, row.direct, row.deferral, heavy) if row.best_of_two else made
 
 
 def check(names: Sequence[str], rows: Sequence[Row], front: Sequence[int]) -> None:

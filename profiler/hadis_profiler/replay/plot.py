@@ -16,7 +16,13 @@ if TYPE_CHECKING:  # a replay without a picture does not wait for it
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-_PATHS = {"light": "#8ecae6", "kept-light": "#fb8500", "deferred": "#219ebc", "heavy": "#023047"}
+_PATHS = {
+    "light": "#8ecae6",
+    "kept-light": "#fb8500",
+    "better-light": "#6a4fa3",
+    "deferred": "#219ebc",
+    "heavy": "#023047",
+}
 _BINS = 60
 
 

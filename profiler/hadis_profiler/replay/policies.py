@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from hadis.api.cascade_profile import Configuration
 from hadis.api.shares import heavy_share, light_share
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared, on_gpus
@@ -123,7 +124,7 @@ class Epochs:
         best, found = float("inf"), None
         for a in self._profile.batch_sizes(light):
             for b in self._profile.batch_sizes(heavy) if heavy != light else (1,):
-                light_s = self._profile.latency_s(light, a, heavy != light)
+                light_s = self._profile.latency_s(light, a, deferral > 0)
                 heavy_s = self._profile.latency_s(heavy, b) if heavy != light else 0.0
                 path = light_s + heavy_s if deferral > 0 else max(light_s, heavy_s)
                 cost = sum(self._load(row, (a, b), 1.0))
@@ -134,7 +135,7 @@ class Epochs:
     def _load(self, row: Row, sizes: tuple[int, int] | None, demand: float) -> tuple[float, float]:
         light, heavy, direct, deferral, _ = row
         a, b = sizes or (1, 1)
-        light_s = self._profile.latency_s(light, a, heavy != light) / a
+        light_s = self._profile.latency_s(light, a, deferral > 0) / a
         if heavy == light:
             return demand * light_s, 0.0
         heavy_s = self._profile.latency_s(heavy, b) / b
@@ -143,14 +144,18 @@ class Epochs:
 
 
 def rows_of(profile: Profile) -> list[Row]:
-    """Return the profile's rows as tuples."""
-    return [(c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality) for c in profile.configurations]
+    """Return the profile's rows as tuples: those of the ways of deferral that the rivals have."""
+    return [(c.light, c.heavy, c.direct_ratio, c.deferral_ratio, c.quality) for c in _rivals_rows(profile)]
+
+
+def _rivals_rows(profile: Profile) -> list[Configuration]:
+    return [c for c in profile.configurations if not c.best_of_two]
 
 
 def _pareto(profile: Profile) -> list[Row]:
     """Return the rows that no other beats on cost and quality."""
     rows = rows_of(profile)
-    return [rows[i] for i in pareto_front([(c.cost, c.quality) for c in profile.configurations])]
+    return [rows[i] for i in pareto_front([(c.cost, c.quality) for c in _rivals_rows(profile)])]
 
 
 def _drawn(seed: int) -> Callable[[int], float]:

@@ -54,28 +54,32 @@ class Summary:
     sizes: dict[str, Served]
 
 
+_Pair = tuple[str, str, bool]
+"""Light and heavy tier, and whether the better of two images is kept."""
+
+
 class Grid:
     """Quality of any ratios of a profile's cascades."""
 
     def __init__(self, profile: Profile) -> None:
         """Keep the measured rows by pair."""
-        self._rows: dict[tuple[str, str], dict[tuple[float, float], float]] = defaultdict(dict)
+        self._rows: dict[_Pair, dict[tuple[float, float], float]] = defaultdict(dict)
         for c in profile.configurations:
-            self._rows[c.light, c.heavy][c.direct_ratio, c.deferral_ratio] = c.quality
+            self._rows[c.light, c.heavy, c.best_of_two][c.direct_ratio, c.deferral_ratio] = c.quality
 
-    def quality(self, light: str, heavy: str, direct: float, deferral: float) -> float:
+    def quality(self, light: str, heavy: str, direct: float, deferral: float, *, best_of_two: bool = False) -> float:
         """Return the quality between the measured rows; NaN for a pair that was not measured on a full grid."""
         if light == heavy:
-            return self._rows.get((light, heavy), {}).get((0.0, 0.0), float("nan"))
-        xs, ys, table = self._tables.get((light, heavy), (None, None, None))
+            return self._rows.get((light, heavy, False), {}).get((0.0, 0.0), float("nan"))
+        xs, ys, table = self._tables.get((light, heavy, best_of_two), (None, None, None))
         if xs is None or ys is None or table is None:
             return float("nan")
         across = [np.interp(deferral, ys, line) for line in table]
         return float(np.interp(direct, xs, across))
 
     @cached_property
-    def _tables(self) -> dict[tuple[str, str], tuple[Array, Array, Array]]:
-        tables: dict[tuple[str, str], tuple[Array, Array, Array]] = {}
+    def _tables(self) -> dict[_Pair, tuple[Array, Array, Array]]:
+        tables: dict[_Pair, tuple[Array, Array, Array]] = {}
         for pair, rows in self._rows.items():
             xs, ys = (sorted({key[i] for key in rows}) for i in (0, 1))
             if len(xs) * len(ys) == len(rows):
@@ -153,7 +157,11 @@ class Judge:
             for (light, heavy), some in cascades.items():
                 direct = sum(o.first == heavy for o in some)
                 rest = len(some) - direct
-                deferred = sum(o.first != heavy and o.final == heavy for o in some)
-                share = deferred / rest if rest else 0.0
-                self._quality += len(some) * self._grid.quality(light, heavy, direct / len(some), share)
+                deferred = [o for o in some if o.first != heavy and o.final == heavy]
+                ratios = direct / len(some), len(deferred) / rest if rest else 0.0
+                # A block under two plans may have both ways of deferral.
+                for best_of_two, count in Counter(o.best_of_two for o in deferred or some).items():
+                    of_way = len(some) * count / len(deferred or some)
+                    quality = self._grid.quality(light, heavy, *ratios, best_of_two=best_of_two)
+                    self._quality += of_way * quality
                 self._weight += len(some)

@@ -43,6 +43,8 @@ class Outcome:
     how: str
     client: str = ""
     size: str = AUTO
+    best_of_two: bool = False
+    """Whether it was deferred for the better of two images."""
 
 
 @dataclass(frozen=True)
@@ -162,4 +164,5 @@ class _Replay:
         final = "" if failed else job.attempts[-1].tier
         answered_s = None if failed else now
         path = *job.cascade, job.first_tier, final, how
-        self._record(Outcome(job.arrived, answered_s, *path, job.client, size_name(job.params.size)))
+        size = size_name(job.params.size)
+        self._record(Outcome(job.arrived, answered_s, *path, job.client, size, job.best_of_two))

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from hadis_profiler.scenes.classifier import train_classifier
 from hadis_profiler.scenes.scorer import WEIGHTS
 
-_PROMPTS = 2000
+PROMPTS = 2000
 _PROMPTS_SEED = 5_000_000
 """Far from the seeds of training, which sees scenes of its own."""
 
@@ -28,7 +28,7 @@ def publish(trained: Path, served: Path) -> None:
         DiffusionPipeline.from_pretrained(trained / size, dtype=torch.float16).save_pretrained(served / size)
         forget_where(served / size)
     save_file(train_classifier(500).state_dict(), served / WEIGHTS)
-    (served / "prompts.txt").write_text("\n".join(distinct_prompts(_PROMPTS)) + "\n", "utf-8")
+    (served / "prompts.txt").write_text("\n".join(distinct_prompts(PROMPTS)) + "\n", "utf-8")
 
 
 def distinct_prompts(count: int) -> list[str]:

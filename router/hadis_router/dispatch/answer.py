@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-ServingPath = Literal["light", "heavy", "deferred", "kept-light"]
-PATHS: tuple[ServingPath, ...] = ("light", "heavy", "deferred", "kept-light")
+ServingPath = Literal["light", "heavy", "deferred", "better-light", "kept-light"]
+PATHS: tuple[ServingPath, ...] = get_args(ServingPath)
+LIGHT_PATHS: frozenset[ServingPath] = frozenset({"light", "better-light", "kept-light"})
+"""At whose end is an image of the light tier."""
 Repeat = Literal["cached", "coalesced"]
 """How a request got the answer of one like it: that was there, or it waited for the same image."""
 REPEATS: tuple[Repeat, ...] = get_args(Repeat)
@@ -58,8 +60,10 @@ class Answer:
     seed: int
     difficulty: float | None
     confidence: float | None
+    """In the light image."""
+    heavy_confidence: float | None
     attempts: tuple[Attempt, ...]
-    """In order; the last one made the image."""
+    """In order."""
     retries: int
     latency_s: float
     plan_generation: int
@@ -71,14 +75,19 @@ class Answer:
     """None: it was made for this request."""
 
     @property
+    def made_by(self) -> Attempt:
+        """The attempt that made the image: the last one, or the one before where that image was the better one."""
+        return self.attempts[-2 if self.path == "better-light" else -1]
+
+    @property
     def size(self) -> str | None:
         """Width x height of the image, in pixels."""
-        return self.attempts[-1].size
+        return self.made_by.size
 
     @property
     def truncated_tokens(self) -> int | None:
         """Tokens of the prompt that the image does not show, for its tier did not read them."""
-        return self.attempts[-1].truncated_tokens
+        return self.made_by.truncated_tokens
 
     @property
     def wait_s(self) -> float:

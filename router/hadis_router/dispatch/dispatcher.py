@@ -31,6 +31,7 @@ from hadis_router.dispatch.fallback import fallback, tier_in_place
 from hadis_router.dispatch.first_worker import FirstWorker
 from hadis_router.dispatch.gate import Gate
 from hadis_router.dispatch.job import Job, JobProgress, Stage
+from hadis_router.dispatch.judging import Judging
 from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.placing import Placing
@@ -71,6 +72,7 @@ class Dispatcher:
         self.shares = FairShares(weights or {}, slo_s)
         self._gate = Gate(self.shares, self.lanes)
         self._has_discriminator = profile.has_discriminator
+        self._judging = Judging(self.lanes, has_discriminator=profile.has_discriminator)
         self._queues = {tier: TierQueue(self.shares.weight) for tier in profile.tiers}
         self._estimates = Estimates(profile)
         self._deadlines = Deadlines(slo_s, self._expired, self._late)
@@ -316,8 +318,10 @@ class Dispatcher:
     def _start(self, choice: Choice, outlook: Outlook) -> None:
         worker, tier, size = choice
         jobs = self._queues[tier].take(size)
-        expected_s = outlook.batch_s(tier, len(jobs), jobs[0].params.size) * self._estimates.worker_ratio(worker.url)
-        longest_s, discriminate = outlook.longest_s(tier, expected_s), outlook.discriminates(tier)
+        discriminate = self._judging.judges(tier, jobs, self.plan)
+        expected_s = self._estimates.latency_s(tier, len(jobs), discriminate, jobs[0].params.size)
+        expected_s *= self._estimates.worker_ratio(worker.url)
+        longest_s = outlook.longest_s(tier, expected_s)
         batch = Batch(worker, tier, jobs, discriminate, expected_s, longest_s, outlook.now)
         self._runner.start(batch)
         self._placing.watch_running(batch, jobs, outlook)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from hadis.planning.best_of_two import light_is_better
 from hadis.protocol.worker import EditKey, Format, JobResult, Progress, WireJob
 
 from hadis_router.dispatch.answer import Answer, Attempt, Outcome, Repeat, ServeError, ServingPath
@@ -144,6 +145,10 @@ class Job:
     tier_reason: TierReason = TierReason.PLANNED
     light_image: bytes | None = None
     confidence: float | None = None
+    """In its light image."""
+    heavy_confidence: float | None = None
+    best_of_two: bool = False
+    """Whether the heavy image is judged as well, and the better of the two is to be the answer."""
     attempts: list[Attempt] = field(default_factory=list)
     retries: int = 0
     stand_in: Job | None = None
@@ -200,6 +205,12 @@ class Job:
         """Whether a light image is kept while the heavy one is waited for."""
         return self.tier_reason is TierReason.DEFERRED
 
+    @property
+    def light_is_better(self) -> bool:
+        """Whether the light image is better than the heavy one, as far as both were judged."""
+        light, heavy = self.confidence, self.heavy_confidence
+        return self.best_of_two and light is not None and heavy is not None and light_is_better(light, heavy)
+
     def may_go_to(self, tier: str) -> bool:
         """Return whether a tier can make the image, and the client named no other."""
         return self.forced_tier in (None, tier) and (self.able_tiers is None or tier in self.able_tiers)
@@ -229,9 +240,10 @@ class Job:
         if tier not in self.cascade:
             self.cascade = (tier, tier)
 
-    def defer(self, light_image: bytes, cascade: tuple[str, str]) -> None:
+    def defer(self, light_image: bytes, cascade: tuple[str, str], *, best_of_two: bool) -> None:
         """Keep the light image while the heavy tier of a cascade makes another."""
         self.tier_reason, self.light_image, self.cascade = TierReason.DEFERRED, light_image, cascade
+        self.best_of_two = best_of_two
 
     def make_stand_in(self, light: str, future: asyncio.Future[Answer]) -> Job:
         """Return a job of the light tier that makes an image for this one."""
@@ -264,6 +276,7 @@ class Job:
                 seed=self.params.seed,
                 difficulty=self.difficulty,
                 confidence=self.confidence,
+                heavy_confidence=self.heavy_confidence,
                 attempts=tuple(self.attempts),
                 retries=self.retries,
                 latency_s=now - self.arrived,

@@ -75,7 +75,8 @@ class Lanes:
         canary = self.canary
         if not job.canary or canary is None or (canary.light, canary.heavy) != (plan.light, plan.heavy):
             return self.stable, plan
-        tried = replace(plan, direct_ratio=canary.direct_ratio, deferral_ratio=canary.deferral_ratio)
+        direct, deferral = canary.direct_ratio, canary.deferral_ratio
+        tried = replace(plan, direct_ratio=direct, deferral_ratio=deferral, best_of_two=canary.best_of_two)
         return self._of_canary, tried
 
     def judged(self, job: Job, plan: Plan, *, deferred: bool) -> None:

@@ -32,11 +32,8 @@ class Outlook:
     has_discriminator: bool
 
     def discriminates(self, tier: str) -> bool:
-        """Return whether a discriminator judges a tier's images.
-
-        It does where the plan defers none, too: thresholds learn from every confidence.
-        """
-        return self.has_discriminator and self.plan is not None and tier == self.plan.light != self.plan.heavy
+        """Return whether a discriminator judges a tier's images as a rule; of one batch, `Judging` says it."""
+        return self.has_discriminator and self.plan is not None and self.plan.judges(tier)
 
     @property
     def guards_light(self) -> bool:

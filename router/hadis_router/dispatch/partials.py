@@ -44,11 +44,11 @@ class Partials:
 
 
 def previews_of(job: Job, *, judged: bool) -> int:
-    """Return how many previews a job's next batch may make; `judged`: whether a discriminator looks at its image."""
+    """Return how many previews a job's batch may make; `judged`: whether a discriminator looks at its images."""
     if job.partials is None:
         return 0
     chosen = job.forced_tier is not None or job.preference is not None
-    may_be_deferred = judged and job.tier_reason is TierReason.PLANNED and not chosen
+    may_be_deferred = judged and job.tier != job.cascade[1] and job.tier_reason is TierReason.PLANNED and not chosen
     return job.partials.previews(may_be_deferred=may_be_deferred)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hadis.planning.plan import Plan
+
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError, ServingPath
 from hadis_router.dispatch.cascade import Cascade
@@ -25,6 +27,7 @@ class Deferred(NamedTuple):
 
     light_image: bytes
     cascade: tuple[str, str]
+    best_of_two: bool
     in_time: bool
 
 
@@ -42,7 +45,7 @@ NextStep = Answered | Deferred | Failed | Unmade
 
 
 def read_result(job: Job, result: Result, outlook: Outlook, cascade: Cascade, slo_s: float) -> NextStep:
-    """Return what a result means for a job whose `confidence` is the result's, if the discriminator judged it."""
+    """Return what a result means for a job, which has its confidence already, if the discriminator judged it."""
     report, image = result
     if report.error is not None or image is None:
         code = report.error_code or "failed"
@@ -52,12 +55,18 @@ def read_result(job: Job, result: Result, outlook: Outlook, cascade: Cascade, sl
         if code == "unavailable":
             return Unmade()
         return Failed(ServeError(400 if code == "invalid" else 500, code, report.error or "no image"))
+    if job.light_image is not None and job.light_is_better:
+        return Answered(job.light_image, "better-light")
     if job.deferred:
         return Answered(image, "deferred")
     plan = outlook.plan
     if plan is not None and cascade.should_defer(job, plan):
         ends_in_time = outlook.ends_at(job, plan.heavy) <= answer_by(job, slo_s)
         in_time = ends_in_time and outlook.workers.having(plan.heavy) > 0
-        return Deferred(image, (plan.light, plan.heavy), in_time)
-    light = plan is None or job.tier in (plan.light, job.cascade[0])
-    return Answered(image, "light" if light else "heavy")
+        return Deferred(image, (plan.light, plan.heavy), plan.best_of_two, in_time)
+    return Answered(image, "light" if makes_light(job, plan) else "heavy")
+
+
+def makes_light(job: Job, plan: Plan | None) -> bool:
+    """Return whether the image that a job's batch made is a light one."""
+    return not job.deferred and (plan is None or job.tier in (plan.light, job.cascade[0]))

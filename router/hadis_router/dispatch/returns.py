@@ -12,7 +12,7 @@ from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.partials import show_light_image
 from hadis_router.dispatch.placing import Placing
-from hadis_router.dispatch.results import Answered, Deferred, Failed, Unmade, read_result
+from hadis_router.dispatch.results import Answered, Deferred, Failed, Unmade, makes_light, read_result
 from hadis_router.dispatch.running import Batch
 from hadis_router.dispatch.transport import Result
 
@@ -62,9 +62,11 @@ class Returns:
 
     def _take_result(self, job: Job, batch: Batch, result: Result, outlook: Outlook) -> None:
         report, _ = result
-        if report.error is None and not job.deferred:
-            job.confidence = report.confidence
         decider, seen = self._lanes.decides(job, outlook)
+        if report.error is None and makes_light(job, seen.plan):
+            job.confidence = report.confidence
+        elif report.error is None:
+            job.heavy_confidence = report.confidence
         is_first = not job.deferred
         step = read_result(job, result, seen, decider, outlook.slo_s)
         if is_first and seen.plan is not None:
@@ -74,8 +76,8 @@ class Returns:
         match step:
             case Answered(image, path):
                 self._endings.answer(job, image, path)
-            case Deferred(image, cascade, in_time):
-                job.defer(image, cascade)
+            case Deferred(image, cascade, best_of_two, in_time):
+                job.defer(image, cascade, best_of_two=best_of_two)
                 if in_time:
                     show_light_image(job)
                     self._placing.await_heavy(job, cascade[1])

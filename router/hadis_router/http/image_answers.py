@@ -10,7 +10,7 @@ from typing import Any
 
 from hadis.protocol.address import worker_name
 
-from hadis_router.dispatch.answer import Answer, ServingPath
+from hadis_router.dispatch.answer import LIGHT_PATHS, Answer, ServingPath
 from hadis_router.http.images import GenerateRequest
 from hadis_router.http.links.service import Link
 
@@ -48,7 +48,7 @@ def made_quality(asked: str, path: ServingPath) -> str:
 
     It is what the request asks for, unless it left that open or the tier of another quality made the image.
     """
-    made = "low" if path in ("light", "kept-light") else "high"
+    made = "low" if path in LIGHT_PATHS else "high"
     told = {"auto": made, "standard": "medium", "hd": "high"}.get(asked, asked)
     return told if told == "medium" or (told == "low") == (made == "low") else made
 
@@ -64,6 +64,7 @@ def explain(request: GenerateRequest, answer: Answer) -> dict[str, Any]:
         "truncated_tokens": answer.truncated_tokens,
         "difficulty": answer.difficulty,
         "confidence": answer.confidence,
+        "heavy_confidence": answer.heavy_confidence,
         "attempts": [
             {"tier": a.tier, "worker": worker_name(a.worker), "wait_s": a.wait_s, "service_s": a.service_s}
             for a in answer.attempts
@@ -102,7 +103,10 @@ def answer_headers(answer: Answer) -> dict[str, str]:
     ):
         if told is not None:
             headers[f"x-hadis-{name}"] = str(told)
-    for name, value in (("difficulty", answer.difficulty), ("confidence", answer.confidence)):
-        if value is not None:
-            headers[f"x-hadis-{name}"] = f"{value:.4f}"
+    scores = {
+        "difficulty": answer.difficulty,
+        "confidence": answer.confidence,
+        "heavy-confidence": answer.heavy_confidence,
+    }
+    headers |= {f"x-hadis-{name}": f"{value:.4f}" for name, value in scores.items() if value is not None}
     return headers

@@ -36,6 +36,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from hadis_router.dispatch.answer import PATHS, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.dispatch.judging import SAMPLED
 from hadis_router.dispatch.spare import spare_job
 
 log = logging.getLogger(__name__)
@@ -99,10 +100,11 @@ class QualityWatch:
             return
         if job.difficulty is not None:
             self._prompts.append(bisect_left(self._edges, job.difficulty))
-        if self._chosen_by_client(job) or self._chance.random() >= self._spec.share:
+        sample = None if self._chosen_by_client(job) else self._sample(job, plan)
+        if sample is None:
             return
-        sample = self._sample(job, plan)
-        if sample is not None:
+        few = sample.confidence is not None and not plan.judges(plan.light)  # of which all others cannot be sampled
+        if self._chance.random() < self._spec.share * (SAMPLED if few else 1):
             if len(self._waiting) >= _MOST_WAITING:
                 del self._waiting[self._chance.randrange(_MOST_WAITING)]
             self._waiting.append(sample)
@@ -188,10 +190,10 @@ class QualityWatch:
         if plan != self._plan:
             self._plan, self._expected = plan, expected_confidence(self._profile, plan)
         answer = job.future.result()
-        made_heavy = answer.attempts[-1].tier == plan.heavy
+        made_heavy = answer.made_by.tier == plan.heavy
         if job.admission.plan_generation != plan.generation:
             return None  # what is predicted is of another plan
-        known = made_heavy or (answer.confidence is not None and answer.attempts[-1].tier == plan.light)
+        known = made_heavy or (answer.confidence is not None and answer.made_by.tier == plan.light)
         if self._expected is None or not known or plan.heavy in self._profile.slots:
             return None
         confidence = None if made_heavy else answer.confidence

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +32,7 @@ class ClipConfig:
 
     width: int = 256
     temperature: float = 1.0
+    shifts: Mapping[str, float] = field(default_factory=dict)
 
 
 class ClipDiscriminator(Discriminator):
@@ -42,7 +43,7 @@ class ClipDiscriminator(Discriminator):
 
     def __init__(self, config: ClipConfig, model: Any, processor: Any) -> None:
         """Take a CLIPModel and its CLIPProcessor; the head gets random weights."""
-        super().__init__(config.temperature)
+        super().__init__(config.temperature, config.shifts)
         self.config = config
         self.image_size = int(model.config.vision_config.image_size)
         self.clip, self._processor = model.eval().requires_grad_(False), processor
@@ -73,7 +74,7 @@ class ClipDiscriminator(Discriminator):
         self.clip.save_pretrained(folder / _CLIP)
         self._processor.save_pretrained(folder / _CLIP)
         save_file({name: value.contiguous() for name, value in self.head.state_dict().items()}, folder / WEIGHTS)
-        values = {"features": "clip"} | asdict(replace(self.config, temperature=self.temperature))
+        values = {"features": "clip"} | asdict(replace(self.config, temperature=self.temperature, shifts=self.shifts))
         (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
 
     @classmethod

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +41,7 @@ class ExpectedConfig:
     width: int = 256
     dropout: float = 0.1
     temperature: float = 1.0
+    shifts: Mapping[str, float] = field(default_factory=dict)
 
 
 class ExpectedDiscriminator(Discriminator):
@@ -51,7 +52,7 @@ class ExpectedDiscriminator(Discriminator):
 
     def __init__(self, config: ExpectedConfig, text: TextStates) -> None:
         """Build the networks with random weights, over a text encoder that is not trained."""
-        super().__init__(config.temperature)
+        super().__init__(config.temperature, config.shifts)
         self.config, self.image_size, self.text = config, config.image_size, text
         cells = (config.image_size // 2 ** len(config.channels)) ** 2 * config.channels[-1]
         stages = (conv_stage(a, b) for a, b in itertools.pairwise((3, *config.channels)))
@@ -101,7 +102,9 @@ class ExpectedDiscriminator(Discriminator):
         self.text.save(folder)
         own = {name: value.contiguous() for name, value in self.state_dict().items() if not name.startswith("text.")}
         save_file(own, folder / WEIGHTS)
-        values = {"features": "expected"} | {"config": asdict(replace(self.config, temperature=self.temperature))}
+        values = {"features": "expected"} | {
+            "config": asdict(replace(self.config, temperature=self.temperature, shifts=self.shifts))
+        }
         (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
 
     @classmethod

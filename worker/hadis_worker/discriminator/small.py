@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +34,7 @@ class SmallConfig:
     joint_layers: int = 2
     max_tokens: int = 32
     temperature: float = 1.0
+    shifts: Mapping[str, float] = field(default_factory=dict)
 
 
 def _encoder(width: int, layers: int) -> nn.TransformerEncoder:
@@ -71,7 +72,7 @@ class SmallDiscriminator(Discriminator):
 
     def __init__(self, config: SmallConfig) -> None:
         """Build the network with random weights."""
-        super().__init__(config.temperature)
+        super().__init__(config.temperature, config.shifts)
         self.config, self.image_size = config, config.image_size
         widths = (3, *config.channels)
         cells, width = (config.image_size // 2 ** len(config.channels)) ** 2, config.channels[-1]
@@ -116,7 +117,7 @@ class SmallDiscriminator(Discriminator):
         """Write `config.json` and `model.safetensors`."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS)
-        values = asdict(replace(self.config, temperature=self.temperature))
+        values = asdict(replace(self.config, temperature=self.temperature, shifts=self.shifts))
         (folder / CONFIG).write_text(json.dumps(values, indent=1) + "\n", "utf-8")
 
     @classmethod

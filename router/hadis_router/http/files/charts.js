@@ -5,8 +5,8 @@ const MOST = 600;
 const HEIGHT = 150;
 const MARK_PX = 64;
 const MARKS_S = [1, 5, 15, 30, 60, 120, 300, 600];
-const PATHS = ["light", "deferred", "heavy", "kept-light"];
-const COLOURS = ["--light", "--third", "--heavy", "--bad"];
+const PATHS = ["light", "deferred", "heavy", "better-light", "kept-light"];
+const COLOURS = ["--light", "--third", "--heavy", "--soft", "--bad"];
 const points = [];
 let charts = [];
 

@@ -10,7 +10,7 @@ let demand = 0;
 let chosen = null;
 
 const label = (p) =>
-  p.light === p.heavy ? `${p.light} alone` : `${p.light} + ${p.heavy}, straight to heavy ${percent(p.direct_ratio)}, drawn again ${percent(p.deferral_ratio)}`;
+  p.light === p.heavy ? `${p.light} alone` : `${p.light} + ${p.heavy}, straight to heavy ${percent(p.direct_ratio)}, drawn again ${percent(p.deferral_ratio)}${p.best_of_two ? ", the better kept" : ""}`;
 
 /** Show the points, which come from the profile; drawn anew at each width, so that words keep their size. */
 export function showFront(points) {

@@ -52,7 +52,7 @@ function showFacts(status) {
   fact("answered", `${number(total(status.ended_rps.answered))}/s`);
   fact("p50, p95", `${seconds(latency.p50_s)}, ${seconds(latency.p95_s)}`);
   fact("straight to heavy", plan ? percent(plan.directRatio) : "–");
-  fact("drawn again", plan ? percent(plan.deferralRatio) : "–");
+  fact("drawn again", plan ? percent(plan.deferralRatio) + (plan.bestOfTwo ? ", the better kept" : "") : "–");
   fact("quality predicted", precise(plan?.quality));
   if (status.quality) fact("quality in service", status.quality.summary, "wide");
   if (plan && plan.joulesPerImage !== null) fact("energy predicted", `${precise(plan.joulesPerImage)} J per image`);

@@ -5,6 +5,7 @@ const WORDS = {
   light: "The light image is good enough.",
   heavy: "Hard prompts go straight to the heavy model.",
   deferred: "The light image was not good enough, so the heavy model drew it again.",
+  "better-light": "The heavy model drew it again, but the light image is the better one.",
   "kept-light": "The heavy model would have been too late, so the light image is the answer.",
 };
 
@@ -15,7 +16,7 @@ const REPEATS = { cached: ", kept from a request like this one", coalesced: ", s
  * `file`: the image's format and seed.
  */
 export function drawPath(record, image, range, file) {
-  const [first, last] = [record.attempts[0], record.attempts.at(-1)];
+  const [first, last] = [record.attempts[0], record.attempts.at(record.path === "better-light" ? -2 : -1)];
   const steps = [];
   if (record.difficulty !== null) steps.push(scale(record, range));
   const pictures = h("div", { class: "pictures" });
@@ -52,6 +53,7 @@ function picture(base64, attempt, record, { format, seed }, chosen) {
   const lines = [h("strong", {}, attempt.tier), h("br"), `waited ${seconds(attempt.wait_s)}, drawn in ${seconds(attempt.service_s)}`];
   const limit = record.thresholds.confidence;
   if (light) lines.push(confidence(record.confidence, limit, record.path === "deferred"));
+  else if (record.heavy_confidence !== null) lines.push(confidence(record.heavy_confidence, null, false));
   const src = `data:image/${format};base64,${base64}`;
   lines.push(h("div", {}, h("a", { href: src, download: `hadis-${attempt.tier}-${seed}.${format}` }, "download"), `, seed ${seed}`));
   const shown = h("img", { src, alt: `image by ${attempt.tier}` });
