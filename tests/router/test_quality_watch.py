@@ -15,6 +15,7 @@ from hadis.planning.watched_quality import WatchSums, expected_confidence, live_
 from hadis.protocol.run_state import WorkerAddress
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.judging import SAMPLED
 from hadis_router.dispatch.transport import OnProgress, Result
 from hadis_router.http.quality_watch import QualityWatch
 from prometheus_client import CollectorRegistry
@@ -59,7 +60,7 @@ class Bench:
 
 @virtual
 async def test_a_light_answer_is_judged_beside_the_heavy_tiers_image(profile: Profile) -> None:
-    bench = Bench(profile, make_plan(deferral=0.0))
+    bench = Bench(profile, make_plan(deferral=0.1))
     await bench.ask("a")
     await asyncio.sleep(2.0)
     assert bench.made == ["light", "heavy"]
@@ -86,7 +87,7 @@ async def test_the_heavy_tiers_answer_is_its_own_measure(profile: Profile) -> No
 
 @virtual
 async def test_what_a_client_chose_is_not_judged(profile: Profile) -> None:
-    bench = Bench(profile, make_plan())
+    bench = Bench(profile, make_plan(deferral=0.1))
     await bench.ask("a", tier="light")
     await asyncio.sleep(5.0)
     assert bench.made == ["light"]
@@ -94,7 +95,7 @@ async def test_what_a_client_chose_is_not_judged(profile: Profile) -> None:
 
 @virtual
 async def test_off_is_off(profile: Profile) -> None:
-    bench = Bench(profile, make_plan(), spec=None)
+    bench = Bench(profile, make_plan(deferral=0.1), spec=None)
     await bench.ask("a")
     await asyncio.sleep(5.0)
     assert (bench.made, bench.watch.status(), bench.keeping.done()) == (["light"], None, True)
@@ -106,7 +107,7 @@ async def test_off_is_off(profile: Profile) -> None:
 
 @virtual
 async def test_requests_are_answered_as_fast_as_without_it_and_it_comes_to_its_turn(profile: Profile) -> None:
-    bench, latencies = Bench(profile, make_plan()), []
+    bench, latencies = Bench(profile, make_plan(deferral=0.1)), []
     clock = asyncio.get_running_loop().time
     for i in range(10):  # each comes while the answer before it is being judged
         began = clock()
@@ -126,7 +127,7 @@ async def test_requests_are_answered_as_fast_as_without_it_and_it_comes_to_its_t
 
 @virtual
 async def test_what_waits_is_bounded_in_number_and_time(profile: Profile) -> None:
-    bench = Bench(profile, make_plan())
+    bench = Bench(profile, make_plan(deferral=0.1))
     bench.keeping.cancel()
     for i in range(40):
         await bench.ask(str(i))
@@ -141,7 +142,7 @@ async def test_what_waits_is_bounded_in_number_and_time(profile: Profile) -> Non
 
 @virtual
 async def test_prompts_are_counted_by_their_difficulty(profile: Profile) -> None:
-    bench = Bench(profile, make_plan(), spec=WatchSpec(share=1e-9))
+    bench = Bench(profile, make_plan(deferral=0.1), spec=WatchSpec(share=1e-9))
     for difficulty in (1.0, 3.0, 100.0):
         await bench.ask("a", difficulty=difficulty)
     counts = bench.watch.sums.difficulties
@@ -150,7 +151,7 @@ async def test_prompts_are_counted_by_their_difficulty(profile: Profile) -> None
 
 @virtual
 async def test_metrics_tell_the_quality_and_what_it_cost(profile: Profile) -> None:
-    bench = Bench(profile, make_plan())
+    bench = Bench(profile, make_plan(deferral=0.1))
     await bench.ask("a")
     await asyncio.sleep(5.0)
     registry = CollectorRegistry()
@@ -164,8 +165,17 @@ async def test_metrics_tell_the_quality_and_what_it_cost(profile: Profile) -> No
 
 @virtual
 async def test_an_image_that_is_not_judged_says_nothing(profile: Profile) -> None:
-    bench = Bench(profile, make_plan())
+    bench = Bench(profile, make_plan(deferral=0.1))
     await bench.ask("a")
     bench.workers.discriminates = False
     await asyncio.sleep(5.0)
     assert (bench.watch.counts, bench.watch.sums.images) == ({"failed": 1}, WatchSums().images)
+
+
+@virtual
+async def test_of_a_plan_that_defers_none_few_images_are_judged_and_all_of_these_sampled(profile: Profile) -> None:
+    bench = Bench(profile, make_plan(deferral=0.0), spec=WatchSpec(share=1 / SAMPLED))
+    for i in range(2 * SAMPLED):
+        await bench.ask(str(i))
+    await asyncio.sleep(30.0)
+    assert bench.watch.counts["judged"] == 2
