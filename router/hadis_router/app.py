@@ -98,7 +98,14 @@ def create_app(
         if traces is not None:
             await end_traces(traces)
 
-    app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="HADIS router",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the router's own say what it does
+    )
     for router in (api.router, edits.router, events.router, pareto_front.router, link_routes.router, job_routes.router):
         app.include_router(router)
     if with_page:

@@ -155,9 +155,10 @@ class Dispatcher:
             for job in jobs:
                 self.first_worker.hold(job, now)
             return
-        self._gate.check_share(jobs, self._outlook(), self._queue_limit)
+        outlook = self._outlook()
+        self._gate.check_share(jobs, outlook, self._queue_limit)
         for job in jobs:
-            job.admit(self._gate.admit(job, self._outlook(), self._queue_limit))
+            job.admit(self._gate.admit(job, outlook, self._queue_limit))
             self._placing.put(job, job.first_tier)
             self._dispatch()
 

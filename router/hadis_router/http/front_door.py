@@ -92,7 +92,7 @@ class _Visit:
         if not self._serves:
             return None
         gateway, now = self._gateway, self._clock()
-        if self._visitor.client("other") != self._client and any(name in self._body for name in _NAMES_USER):
+        if any(name in self._body for name in _NAMES_USER) and self._visitor.client("other") != self._client:
             client = None  # it may be another one, and has no limits of its own
         else:
             client = self._client
