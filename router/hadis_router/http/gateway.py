@@ -144,7 +144,8 @@ class Gateway:
         forced = self.models.forced_tier(request.model)
         candidates = self.models.candidates(forced)
         able = able_tiers(request, candidates, forced is not None)
-        request.ignoring((*request.ignored, *without_effect(request, able)))
+        if ineffective := without_effect(request, able):
+            request.ignoring((*request.ignored, *ineffective))
         size = wanted_size(request, able)
         canary = forced is None and self.dispatcher.lanes.next_is_canary()
         scorer = self._scorers.of(canary=canary)
