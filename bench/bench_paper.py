@@ -148,7 +148,7 @@ def main(data: Path, out: Path) -> None:
 HEAD = f"""# Policies on the paper's data
 
 Written by `make bench-paper`. Each cell: FID (lower is better) / violations in % of the requests, over a whole trace on
-{GPUS} GPUs. Policies that draw lots ({", ".join(DRAWS)}), and worlds that are drawn, are means of {len(SEEDS)} seeds.
+{GPUS} GPUs. Policies that draw lots ({", ".join(DRAWS)}), and drawn disturbances, are means of {len(SEEDS)} seeds.
 Quality is read off the paper's measured table at the ratios that were realised, in blocks of 200 requests, so an answer
 that fell back to its light image counts as not deferred. The table knows only prompts that were routed by difficulty:
 for `random-mix` and `proteus`, which route at random, it is an upper bound of what they reach.

@@ -62,13 +62,9 @@ def disturbed(replays: Replays, case: Case, scale: Scale) -> Section:
     """Begin the replays of a case in every world, a row each, with a column per policy."""
     rows = {}
     for name, world in worlds(scale, case.inputs.end_s).items():
-        cells = [
-            replays.cell(_in(case, world), policy, SEEDS if world.drawn or policy == "random-mix" else SEEDS[:1])
-            for policy in POLICIES
-        ]
-        known = (
-            replays.cell(_knowing(case, world), "hadis", SEEDS if world.drawn else SEEDS[:1]) if world.mean else None
-        )
+        seeds = SEEDS if world.drawn else SEEDS[:1]
+        cells = [replays.cell(_in(case, world), policy, seeds) for policy in POLICIES]
+        known = replays.cell(_knowing(case, world), "hadis", seeds) if world.mean else None
         rows[name] = (*cells, known)
     columns = ("disturbance", *POLICIES, "hadis, with a profile that knows it")
     return Section(f"A world that is not as profiled: {case.name}", columns, rows)

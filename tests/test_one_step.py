@@ -255,7 +255,8 @@ async def test_operator_and_replay_take_of_a_pool_alike(recorder: Recorder) -> N
 @pytest.mark.parametrize("placement", ["Shared", "Dedicated"])
 @virtual
 async def test_an_operator_that_is_started_anew_comes_to_the_same_step(placement: str, recorder: Recorder) -> None:
-    day, restart_at = [Phase(10, 2), Phase(37, 3, 2, changes={"ratios": SLOW})], 22
+    # At the end, the longest window of the demand holds nothing of before the restart.
+    day, restart_at = [Phase(10, 2), Phase(60, 3, 2, changes={"ratios": SLOW})], 22
     spec = spec_of(placement)
     steady = await by_operator(spec, moments(profile_of(), day), recorder)
     killed = await by_operator(spec, moments(profile_of(), day, restart_at=restart_at), recorder)

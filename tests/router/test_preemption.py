@@ -180,7 +180,7 @@ def test_a_worker_that_is_at_a_step_of_a_cancelled_batch_is_asked_at_the_steps_e
     worker.advance(Progress(done=2, steps=9), 1.0, now=0.8)
     worker.stopped(worker.step_s(0.1))
     worker.end()
-    asked_s, now = [], 0.9
+    now, asked_s = 0.9, list[float]()
     while len(asked_s) < 5:
         worker.refused(now)
         now = worker.backoff_until
