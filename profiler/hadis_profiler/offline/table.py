@@ -90,7 +90,7 @@ def _configurations(run: Run, measured: Measurements, advance: Callable[[], None
     check(names, rows, front)
     on_front = set(front)
     for i, (row, cost) in enumerate(zip(rows, costs, strict=True)):
-        measures = {MEASURE: round(_confidence(measured, row), 5)}
+        measures = {MEASURE: round(confidence_of(measured, row), 5)}
         measures |= {} if row.score is None else {"score": round(row.score, 5)}
         if i in on_front:
             measures |= _front_measures(run, measured, row)
@@ -132,7 +132,7 @@ def _chosen(measured: Measurements, row: Row) -> NDArray[np.bool_]:
     return heavy_images(hard, confidence, row.direct, row.deferral)
 
 
-def _confidence(measured: Measurements, row: Row) -> float:
+def confidence_of(measured: Measurements, row: Row) -> float:
     """Return the discriminator's mean confidence in the images of a row's configuration."""
     light, heavy = (measured.discrimination.confidence[tier][measured.test] for tier in (row.light, row.heavy))
     return float(np.where(_chosen(measured, row), heavy, light).mean())
