@@ -237,7 +237,9 @@ def test_a_field_that_is_wanted_no_more_is_a_difference(profile: Profile) -> Non
 
 def test_the_router_reads_the_manifest_that_is_mounted_for_it(profile: Profile, tmp_path: Path) -> None:
     api = {"strict": True, "modelAliases": {"dall-e-3": "light"}, "sizePolicy": "exact"}
-    made = children.make(OWNER, make_spec(api=api), OperatorSettings(), profile, shared=True)
+    traffic = {"cache": {"memory": "64Mi"}, "qualityWatch": {"share": 0.2}, "promptSample": {"keep": 7}}
+    spec = make_spec(api=api, **traffic)
+    made = children.make(OWNER, spec, OperatorSettings(), profile, shared=True)
     configs = {
         c["metadata"]["name"]: {name: text.encode() for name, text in c.get("data", {}).items()}
         | {name: b64decode(text) for name, text in c.get("binaryData", {}).items()}
@@ -254,7 +256,13 @@ def test_the_router_reads_the_manifest_that_is_mounted_for_it(profile: Profile, 
             path.write_bytes(data[item["key"]])
     manifest = read_manifest(tmp_path / "manifest.yaml")
     assert manifest.service.spec.gpus.max == 1  # a budget that is scaled restarts no router
-    assert manifest.service.spec.api == ImagesApi.read(api)
+    told = manifest.service.spec
+    assert told.api == ImagesApi.read(api)
+    assert (told.cache, told.quality_watch, told.prompt_sample) == (
+        spec.cache,
+        spec.quality_watch,
+        spec.prompt_sample,
+    )
     assert manifest.profile.spec.tiers == profile.resource.spec.tiers
     assert sorted(manifest.profile.spec.configurations, key=str) == sorted(profile.configurations, key=str)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
+from typing import cast
 
+import numpy as np
 import pytest
 from hadis.planning.pareto import pareto_front
 from hadis_profiler.offline.quality import Row
-from hadis_profiler.offline.table import TableError, check, cost_of
+from hadis_profiler.offline.table import Measurements, TableError, check, confidence_of, cost_of
 from profiler_runs import DATA
 
 
@@ -18,6 +21,21 @@ def test_a_row_costs_what_its_tiers_do() -> None:
     assert cost_of(Row(0, 1, 0.2, 0.0, 1.0, None), image_s, discriminator_s) == pytest.approx(0.8 * 1.0 + 0.2 * 10)
     better = Row(0, 1, 0.2, 0.5, 1.0, None, best_of_two=True)
     assert cost_of(better, image_s, discriminator_s) == pytest.approx(0.8 * 1.5 + 0.6 * 10.5)
+
+
+def test_the_mean_confidence_is_of_the_images_that_a_row_serves() -> None:
+    confidence = [np.array([0.9, 0.2, 0.8, 0.4, 9.0]), np.array([1.0, 0.9, 0.7, 0.6, 9.0])]
+    measured = SimpleNamespace(
+        test=np.arange(4),  # the last prompt was trained on
+        difficulty=SimpleNamespace(scores=np.array([4.0, 3.0, 2.0, 1.0, 0.0])),
+        discrimination=SimpleNamespace(confidence=confidence),
+    )
+
+    def mean(row: Row) -> float:
+        return confidence_of(cast(Measurements, measured), row)
+
+    assert mean(Row(0, 0, 0, 0, 1.0, None)) == pytest.approx((0.9 + 0.2 + 0.8 + 0.4) / 4)
+    assert mean(Row(0, 1, 0.25, 1 / 3, 1.0, None)) == pytest.approx((1.0 + 0.9 + 0.8 + 0.4) / 4)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the paper's data is not here")

@@ -370,11 +370,11 @@ async def test_a_repeat_says_so_and_is_no_demand() -> None:
 async def test_a_repeat_is_answered_where_others_are_refused() -> None:
     async with serving(Instant()) as (app, client):
         await ask(client)
-        asked = app.state.gateway.dispatcher
-        asked.set_workers([])
-        idle_since = asked.idle_s
+        dispatcher = app.state.gateway.dispatcher
+        dispatcher.set_workers([])
+        idle_since = dispatcher.idle_s
         assert (await ask(client)).headers["x-hadis-repeat"] == "cached"
-        assert asked.idle_s >= idle_since, "it keeps no GPU"
+        assert dispatcher.idle_s >= idle_since, "it keeps no GPU"
         refused = await client.post("/v1/images/generations", json={"prompt": "another", "seed": 3})
         assert refused.status_code == 503
 

@@ -102,7 +102,7 @@ def _configurations(run: Run, measured: Measurements, advance: Callable[[], None
     for i, (row, cost) in enumerate(zip(rows, costs, strict=True)):
         if row.best_of_two and (row.light, row.heavy) not in better:
             continue
-        measures = {MEASURE: round(_confidence(measured, row), 5)}
+        measures = {MEASURE: round(confidence_of(measured, row), 5)}
         measures |= {} if row.score is None else {"score": round(row.score, 5)}
         if i in on_front:
             measures |= _front_measures(run, measured, row)
@@ -137,7 +137,7 @@ def _tiers(run: Run, measured: Measurements) -> Iterator[Tier]:
         )
 
 
-def _confidence(measured: Measurements, row: Row) -> float:
+def confidence_of(measured: Measurements, row: Row) -> float:
     """Return the discriminator's mean confidence in the images of a row's configuration."""
     light, heavy = (measured.discrimination.confidence[tier][measured.test] for tier in (row.light, row.heavy))
     return float(np.where(_made_and_kept(measured, row)[1], heavy, light).mean())
