@@ -56,9 +56,10 @@ def test_what_the_judge_takes_is_paid_for() -> None:
 
 
 def test_where_nothing_is_deferred_nobody_judges() -> None:
-    """Text alone, which is some of both, costs no less for a judge that takes long."""
-    dear = gains(judged(0.0, judge_s=1.0), [0.04, 0.06], resamples=0)
-    assert all(gain.reached[Way.BOTH].score == gain.reached[Way.TEXT].score for gain in dear)
+    """A judge that takes long is of no use, and costs those nothing who go by the text alone."""
+    free, dear = (gains(judged(0.0, judge_s=s), [0.04, 0.06], resamples=0) for s in (0.0, 1.0))
+    by_text = [gain.reached[Way.TEXT].score for gain in free]
+    assert [gain.reached[way].score for way in (Way.TEXT, Way.BOTH) for gain in dear] == by_text * 2
 
 
 def test_the_better_of_two_images_makes_up_for_a_heavy_tier_that_fails_elsewhere() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 from hadis.api.resources import Objective
 from hadis.api.tier import TierSettings
 from hadis.planning.objectives import criterion
+from hadis.planning.pareto import pareto_front
 from hadis.planning.profile import Profile
 from hadis.planning.routing import cached_routing
 from hadis.planning.table import cached_table
@@ -16,6 +18,9 @@ _DEMANDS = (0.25, 0.5, 0.75, 1.0)
 
 _EVERY_S = 2.0
 """Period of the plans: a service's default."""
+
+_NOTABLE = 0.01
+"""Share by which a quality must change to be told of."""
 
 
 def differences(old: Profile, new: Profile) -> Iterator[str]:
@@ -33,12 +38,13 @@ def differences(old: Profile, new: Profile) -> Iterator[str]:
         yield f"{gone} configurations are gone"
     if added := len(after) - len(both):
         yield f"{added} configurations are new"
-    changes = [after[key] / before[key] - 1 for key in both if abs(after[key] / before[key] - 1) > 0.01]
+    changes = [after[key] / before[key] - 1 for key in both if abs(after[key] / before[key] - 1) > _NOTABLE]
     if changes:
         yield (
             f"quality of {len(changes)} configurations changed by over 1%: from {min(changes):+.1%} to "
             f"{max(changes):+.1%}"
         )
+    yield from _front(old, new)
     if old.resource.spec.difficulty != new.resource.spec.difficulty:
         yield "the difficulty's weights or quantiles changed"
     for field in ("gpu_product", "software", "discriminator"):
@@ -66,6 +72,22 @@ def _qualities(profile: Profile) -> dict[tuple[str, str, bool, float, float], fl
     return {
         (c.light, c.heavy, c.best_of_two, c.direct_ratio, c.deferral_ratio): c.quality for c in profile.configurations
     }
+
+
+def _front(old: Profile, new: Profile) -> Iterator[str]:
+    """Yield how quality changed at equal cost, over the costs that both fronts have; linear between their rows."""
+    fronts = []
+    for rows in (old.configurations, new.configurations):
+        best = [rows[i] for i in pareto_front([(row.cost, row.quality) for row in rows])]
+        fronts.append(([row.cost for row in best], [row.quality for row in best]))
+    (before, _), (after, _) = fronts
+    costs = [c for c in sorted({*before, *after}) if max(before[0], after[0]) <= c <= min(before[-1], after[-1])]
+    if not costs:
+        return
+    was, now = (np.interp(costs, *front) for front in fronts)
+    least, most = float((now / was - 1).min()), float((now / was - 1).max())
+    if max(abs(least), abs(most)) > _NOTABLE:
+        yield f"at equal cost the front's quality changed from {least:+.1%} to {most:+.1%} (lower is better)"
 
 
 def _words(row: tuple[str, str, float, float, float, bool] | None) -> str:
