@@ -231,8 +231,9 @@ def test_the_table_tells_the_energy_of_each_row() -> None:
 def test_the_discriminator_draws_the_power_of_its_tier() -> None:
     tiers = [{**tier("light", 0.1, 20.0), "discriminatorSeconds": 0.1}, tier("heavy", 1.0, 900.0)]
     table = Table(Profile(CascadeProfile.read(profile_document(tiers=tiers))), 4.0)
-    i = table.find("light", "heavy", 0.0, 0.0)
-    assert table.energy_j[i] == pytest.approx(20 * (0.4 + 0.1) / 0.4)  # batches of 4
+    nothing, some = (table.find("light", "heavy", 0.0, deferral) for deferral in (0.0, 0.25))
+    assert table.energy_j[nothing] == pytest.approx(20)
+    assert table.energy_j[some] == pytest.approx(20 * (0.4 + 0.1) / 0.4 + 0.25 * 900)  # batches of 4
 
 
 def test_energy_that_was_not_measured_is_infinite_where_it_matters() -> None:
