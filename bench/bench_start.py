@@ -29,7 +29,7 @@ from goals import told
 MANIFEST = Path(__file__).parents[1] / "examples/scenes.yaml"
 TIERS = ("scenes-small-1", "scenes-large-50")
 IMAGE = {"prompt": "a big red circle top left on white"}
-REQUEST = f"`hadis up`: request of {TIERS[0]}"
+REQUEST = "`hadis up`: request"
 FIRSTS = (*(f"batch of {tier}" for tier in TIERS), REQUEST)
 GOAL = 1.2
 PATIENCE_S, POLL_S = 300.0, 0.02
@@ -100,9 +100,9 @@ def batch_s(http: httpx.Client, port: int, tier: str) -> float:
 
 
 def request_s(http: httpx.Client, url: str) -> float:
-    """Return the seconds of an image of the light tier from a service."""
+    """Return the seconds of an image from a service."""
     began = time.perf_counter()
-    http.post(f"{url}/v1/images/generations", json=IMAGE | {"model": TIERS[0]}).raise_for_status()
+    http.post(f"{url}/v1/images/generations", json=IMAGE).raise_for_status()
     return time.perf_counter() - began
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wordfreq
 from hadis.api.resources import Difficulty
 from hadis.cli.scenes import random_scene
 from hadis_profiler.paper.features import WEIGHTS, paper_score, read_columns, spearman
-from hadis_router.difficulty.features import FEATURES, tagger
+from hadis_router.difficulty.features import FEATURES, _zipf, tagger
 from hadis_router.difficulty.prompt_text import read_part
 from hadis_router.difficulty.scorer import LONG_CHARACTERS, DifficultyScorer
 from hadis_router.difficulty.tagger import Tagger
@@ -113,6 +114,15 @@ def test_words_after_what_a_text_encoder_reads_do_not_count() -> None:
     assert read_part("a red circle", 3) == "a red circle"
     assert read_part("a red circle", None) == "a red circle"
     assert read_part("圆" * 100, 5) == "圆" * 100, "a word may have any length"
+
+
+def test_the_first_request_does_not_wait_for_word_frequencies() -> None:
+    _zipf.cache_clear()
+    wordfreq._wf_cache.clear()
+    for read in (wordfreq.get_frequency_list, wordfreq.get_frequency_dict):
+        read.cache_clear()
+    scorer()
+    assert wordfreq.get_frequency_list.cache_info().currsize == 1
 
 
 def test_more_things_are_harder() -> None:

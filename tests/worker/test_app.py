@@ -117,6 +117,19 @@ async def test_it_is_healthy_but_takes_nothing_while_it_loads(bench: Bench) -> N
     assert (status["tiers"], status["ready"], status["device"], status["memoryBytes"]) == (["t"], True, "cpu", None)
 
 
+async def test_it_is_ready_when_it_can_encode_and_says_what_its_tiers_can_do(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm: list[bool] = []
+    monkeypatch.setattr(service, "warm_up", lambda: warm.append(True))
+    assert (await bench.client.get("/status")).json()["abilities"] == {}
+    await bench.ready()
+    assert warm == [True]
+    edits = {"images": 0, "masks": False, "strength": True}
+    told = {"negativePrompts": False, "edits": edits, "promptTokens": None}
+    assert (await bench.client.get("/status")).json()["abilities"] == {"t": told}
+
+
 async def test_a_second_batch_is_refused_at_once_and_probes_answer(bench: Bench) -> None:
     await bench.ready()
     first = await bench.begin()

@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from hadis.protocol.worker import Format
-from hadis_worker.encode import encode, encode_all
+from hadis_worker.encode import encode, encode_all, warm_up
 from PIL import Image
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8))
@@ -28,6 +28,13 @@ def test_png_loses_nothing() -> None:
 def test_more_quality_is_more_bytes(name: Format) -> None:
     sizes = [len(encode(PICTURE, name, compression)) for compression in (0, 50, 95)]
     assert sizes == sorted(set(sizes))
+
+
+def test_every_format_is_loaded_before_a_request_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[str] = []
+    monkeypatch.setattr("hadis_worker.encode.encode", lambda image, name, compression: encoded.append(name))
+    warm_up()
+    assert encoded == list(get_args(Format))
 
 
 @pytest.mark.parametrize("threads", [1, 4])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from typing import get_args
 
 from hadis.protocol.worker import Format
 from PIL import Image
@@ -21,6 +22,12 @@ def encode(image: Image.Image, format_name: Format, compression: int) -> bytes:
     else:
         image.save(buffer, format_name.upper(), quality=max(1, compression))
     return buffer.getvalue()
+
+
+def warm_up() -> None:
+    """Encode an image in every format: Pillow loads each when it is first used, which no request should wait for."""
+    for format_name in get_args(Format):
+        encode(Image.new("RGB", (8, 8)), format_name, 90)
 
 
 def encode_all(images: Sequence[tuple[Image.Image, Format, int]], threads: int) -> list[bytes]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hadis.protocol.worker import GenerateBatch, WorkerStatus, encode_answer, encode_progress, named_requests
 
 from hadis_worker.batches import BatchEngine, Made
-from hadis_worker.encode import encode_all
+from hadis_worker.encode import encode_all, warm_up
 from hadis_worker.errors import BatchCancelled, BusyError, EngineUnavailable, NotReadyError
 from hadis_worker.gpu import Gpu, GpuReading
 from hadis_worker.metrics import WorkerMetrics
@@ -87,6 +87,7 @@ class WorkerService:
         try:
             engine = await loop.run_in_executor(self._pool, self._load)
             self._gpu = await loop.run_in_executor(self._pool, Gpu, engine.device)
+            await loop.run_in_executor(self._encoders, warm_up)
         except Exception as error:  # whatever it is, this process is of no use
             log.error("loading failed: %s", " ".join(str(error).split()) or type(error).__name__)
             self.failure = error

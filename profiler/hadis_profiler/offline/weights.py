@@ -24,12 +24,12 @@ def shared_weights(run: Run, latency: Mapping[str, TierLatency], device: str) ->
     path = run.work / "latency" / "shared.json"
     if (kept := store.load(path, made_from)) is not None:
         return tuple(SharedWeights(**document) for document in kept)
-    shared = _found(run, tiers, latency, device)
+    shared = _measured(run, tiers, latency, device)
     store.save(path, made_from, [weights.model_dump() for weights in shared])
     return shared
 
 
-def _found(
+def _measured(
     run: Run, tiers: Sequence[Tier], latency: Mapping[str, TierLatency], device: str
 ) -> tuple[SharedWeights, ...]:
     by_tiers: dict[tuple[str, ...], int] = {}
