@@ -23,14 +23,14 @@ class Models:
 
     def __init__(self, tiers: Mapping[str, Tier], api: ImagesApi) -> None:
         """`tiers` are by name, from light to heavy."""
-        self._tiers, self._aliases = tiers, api.aliases
+        self._tiers, self._api = tiers, api
         self._nearest = api.size_policy == "nearest"
 
     def forced_tier(self, name: str) -> str | None:
         """Return the tier that a model's name forces, None where the plan decides; raise ServeError 404."""
         if name in self._tiers:
             return name
-        target = name if name == AUTO_MODEL else self._aliases.get(name)
+        target = name if name == AUTO_MODEL else self._api.aliased(name)
         if target is None:
             known = ", ".join([AUTO_MODEL, *self._tiers])
             raise ServeError(
