@@ -21,7 +21,7 @@ from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.trace import JobTrace
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.worker_client import HttpTransport
-from hadis_router.http import api, cors, edits, errors, events, pareto_front, static_page
+from hadis_router.http import api, cors, edits, errors, events, key_description, pareto_front, static_page
 from hadis_router.http.access import AccessControl
 from hadis_router.http.entrance import Entrance
 from hadis_router.http.front_door import FrontDoor
@@ -82,7 +82,7 @@ def create_app(
         app.state.links = links_of(links, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
         app.state.image_bodies = ImageBodies(max_image_body_bytes, max_image_bytes_held)
-        app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings())
+        app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings(), app.state.image_bodies)
         stores = {"image": app.state.links.counts, "job": app.state.jobs.counts}
         gateway.metrics.registry.register(StoreMetrics(stores, app.state.jobs.webhooks))
         loops = (_follow(gateway, states), app.state.history.keep(gateway), app.state.jobs.keep())
@@ -101,6 +101,8 @@ def create_app(
     app = FastAPI(title="HADIS router", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     for router in (api.router, edits.router, events.router, pareto_front.router, link_routes.router, job_routes.router):
         app.include_router(router)
+    if keys:
+        key_description.install(app)
     if with_page:
         static_page.install(app)
     errors.install(app)
