@@ -23,7 +23,17 @@ from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.trace import JobTrace
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.worker_client import HttpTransport
-from hadis_router.http import api, cors, edits, errors, events, pareto_front, prompt_routes, static_page
+from hadis_router.http import (
+    api,
+    cors,
+    edits,
+    errors,
+    events,
+    key_description,
+    pareto_front,
+    prompt_routes,
+    static_page,
+)
 from hadis_router.http.access import AccessControl
 from hadis_router.http.entrance import Entrance
 from hadis_router.http.front_door import FrontDoor
@@ -90,7 +100,7 @@ def create_app(
         app.state.links = links_of(links, own_url)
         app.state.gateway, app.state.history = gateway, events.History()
         app.state.image_bodies = ImageBodies(max_image_body_bytes, max_image_bytes_held)
-        app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings())
+        app.state.jobs = Jobs(gateway, app.state.links, jobs or JobSettings(), app.state.image_bodies)
         stores = {
             "image": app.state.links.counts,
             "job": app.state.jobs.counts,
@@ -131,6 +141,8 @@ def create_app(
     )
     for room in (api, edits, events, pareto_front, prompt_routes, link_routes, job_routes):
         app.include_router(room.router)
+    if keys:
+        key_description.install(app)
     if with_page:
         static_page.install(app)
     errors.install(app)

@@ -24,7 +24,8 @@ def command(client: Client) -> list[str]:
     if client.language == "go":
         return [str(_kept("go", _texts(PROGRAMS / "go"), _build_go) / "client")]
     if client.language == "js":
-        return [_node("node"), str(_kept("node", _texts(PROGRAMS / "node"), _install_node) / client.program)]
+        folder = _kept("node", _texts(PROGRAMS / "node"), _install_node)
+        return [_node("node"), str(folder / Path(client.program).name)]
     python = sys.executable
     if client.requirements:
         lines = [sys.version, *client.requirements]
@@ -52,7 +53,18 @@ def _kept(kind: str, made_of: Iterable[str], make: Callable[[Path], None]) -> Pa
 def _install_python(folder: Path, client: Client) -> None:
     uv = Path(sys.executable).with_name("uv")
     _run([str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-    _run([str(uv), "pip", "install", "--quiet", "--python", str(folder / "bin/python"), *client.requirements])
+    _run(
+        [
+            str(uv),
+            "pip",
+            "install",
+            "--quiet",
+            "--compile-bytecode",
+            "--python",
+            str(folder / "bin/python"),
+            *client.requirements,
+        ]
+    )
 
 
 def _install_node(folder: Path) -> None:

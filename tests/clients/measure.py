@@ -10,11 +10,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import httpx
 import yaml
 from control_plane import free_port
+from PIL import Image
 
 from clients.catalogue import Client
 from clients.install import command
@@ -22,11 +25,29 @@ from clients.recorded import Recorded
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / "examples/scenes.yaml"
-_START_S, _CLIENT_S = 180, 300
+_START_S, _CLIENT_S = 180, 600
 _LATENCY = "120s"
 """The matrix is about what clients say, not about how fast this machine is."""
-Outcomes = dict[str, str | None]
-"""By case: None, or the error that the client had."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case."""
+
+    by: str | None = None
+    """What it was done by, where that matters."""
+    error: str | None = None
+
+    @property
+    def words(self) -> str:
+        """What the page says."""
+        if self.error:
+            return "no"
+        return f"yes, by {self.by}" if self.by else "yes"
+
+
+Outcomes = dict[str, Outcome]
+"""By case."""
 
 
 @contextlib.contextmanager
@@ -63,17 +84,32 @@ def run_client(client: Client, url: str) -> Outcomes:
     """Run a client's program against a service; raises RuntimeError where it says nothing."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["HADIS_CLIENT_URL"] = url
+    environment["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else LiteLLM fetches prices of models from elsewhere
     done = subprocess.run(command(client), env=environment, capture_output=True, text=True, timeout=_CLIENT_S)
     said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not said:
         raise RuntimeError(f"{client.title} ended with {done.returncode}: {done.stderr[-2000:]}")
-    return {outcome["case"]: outcome.get("error") for outcome in said}
+    return {outcome.pop("case"): Outcome(**outcome) for outcome in said}
 
 
 def send(recorded: Recorded, url: str) -> str | None:
     """Send a recorded request; return None, or what was wrong with the answer."""
-    answer = httpx.post(f"{url}/images/generations", json=recorded.body, timeout=_CLIENT_S)
+    if recorded.file is None:
+        answer = httpx.post(f"{url}/images/generations", json=recorded.body, timeout=_CLIENT_S)
+    else:
+        files = {recorded.file: ("picture.png", _picture(), "image/png")}
+        answer = httpx.post(f"{url}/images/edits", data=recorded.body, files=files, timeout=_CLIENT_S)
     if not answer.is_success:
         return f"{answer.status_code}: {answer.text[:300]}"
-    image = answer.json()["data"][0]
-    return None if image.get(recorded.reads) else f"the image has no {recorded.reads}"
+    image = answer.json()["data"][0].get(recorded.reads)
+    if image is None:
+        return f"the image has no {recorded.reads}"
+    if recorded.reads == "url" and not (fetched := httpx.get(image)).is_success:
+        return f"its URL answers {fetched.status_code}"
+    return None
+
+
+def _picture() -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(file, "png")
+    return file.getvalue()

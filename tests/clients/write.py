@@ -8,7 +8,7 @@ from pathlib import Path
 from clients.catalogue import CLIENTS
 from clients.measure import run_client, send, serving
 from clients.page import page
-from clients.recorded import RECORDED
+from clients.recorded import APPLICATIONS
 
 
 def main(root: Path) -> int:
@@ -18,9 +18,9 @@ def main(root: Path) -> int:
         for client in CLIENTS:
             outcomes[client.name] = run_client(client, url)
             print(client.title, outcomes[client.name], flush=True)
-        answers = {recorded: send(recorded, url) for recorded in RECORDED}
+        answers = {sent: send(sent, url) for application in APPLICATIONS for sent in application.requests}
     (root / "docs/clients.md").write_text(page(outcomes, answers), "utf-8")
-    failed = [error for cases in outcomes.values() for error in cases.values() if error]
+    failed = [outcome.error for cases in outcomes.values() for outcome in cases.values() if outcome.error]
     failed += [error for error in answers.values() if error]
     print(f"{len(failed)} cases failed")
     return len(failed)

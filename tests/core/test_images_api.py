@@ -28,6 +28,28 @@ def test_without_aliases_the_well_known_models_are_auto() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("gpt-image-1-mini", "auto"),
+        ("gpt-image-1.5-2025-12-16", "auto"),
+        ("dall-e-3-2023-11-06", "auto"),
+        ("chatgpt-image-latest", "auto"),
+        ("gpt-image-1-2025", None),
+        ("2025-04-23", None),
+        ("-2025-04-23", None),
+    ],
+)
+def test_a_date_may_follow_the_name_of_a_model(name: str, target: str | None) -> None:
+    assert ImagesApi().aliased(name) == target
+
+
+def test_a_dated_alias_goes_before_its_name_without_the_date() -> None:
+    api = ImagesApi.read({"modelAliases": {"gpt-image-1": "light", "gpt-image-1-2025-04-23": "heavy"}})
+    names = ("gpt-image-1", "gpt-image-1-2025-04-23", "gpt-image-1-2026-01-01", "dall-e-3")
+    assert [api.aliased(name) for name in names] == ["light", "heavy", "light", None]
+
+
+@pytest.mark.parametrize(
     ("api", "words"),
     [
         (

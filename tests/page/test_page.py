@@ -19,6 +19,8 @@ from page_router import DEFERS, PageRouter
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+LOAD = """(count) => { for (let i = 0; i < count; i++) fetch("v1/images/generations", {method: "POST",
+    headers: {"content-type": "application/json"}, body: JSON.stringify({prompt: "y"})}); }"""
 FILES = Path(__file__).parents[2] / "router/hadis_router/http/files"
 
 
@@ -57,8 +59,7 @@ def test_a_full_queue_says_when_to_come_again(page: Page, router: PageRouter) ->
     router.limit, router.workers, router.delay_s = 1, 1, 5.0
     router.start()
     expect(page.locator("#link")).to_have_class("pill live")
-    page.evaluate("""() => { for (let i = 0; i < 4; i++) fetch("v1/images/generations", {method: "POST",
-        headers: {"content-type": "application/json"}, body: JSON.stringify({prompt: "y"})}); }""")
+    page.evaluate(LOAD, 4)
     page.fill("#prompt", "a red circle")
     page.click("#go")
     expect(page.locator("#failure")).to_contain_text("Try again in")
@@ -162,8 +163,7 @@ def test_a_slow_worker_is_said_in_words_beside_what_it_runs(page: Page, router: 
     slow = rf"slow: takes [34](\.\d)? times as long as its peers \({worker_name('http://w1')}\)"
     expect(workers).to_have_text(["1: idle", re.compile(f"^2: idle, {slow}$")])
     router.delay_s = 3.0
-    page.evaluate("""() => { for (let i = 0; i < 2; i++) fetch("v1/images/generations", {method: "POST",
-        headers: {"content-type": "application/json"}, body: JSON.stringify({prompt: "y"})}); }""")
+    page.evaluate(LOAD, 2)
     expect(workers).to_have_text(["1: light", re.compile(f"^2: light, {slow}$")])
 
 
@@ -292,20 +292,67 @@ def test_nothing_typed_becomes_markup(page: Page) -> None:
         ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_fault_for_those_who_cannot_see_it(page: Page, router: PageRouter, scheme: str) -> None:
+OVERLAPS = """() => {
+    const boxes = [];
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+        if (!text.data.trim() || !text.parentElement.checkVisibility()) continue;
+        const range = document.createRange();
+        range.selectNodeContents(text);
+        for (const box of range.getClientRects()) if (box.width && box.height) boxes.push([text, box]);
+    }
+    const common = (a, b, from, to) => Math.min(a[to], b[to]) - Math.max(a[from], b[from]);
+    const crossed = (a, b) => common(a, b, "left", "right") > 1 && common(a, b, "top", "bottom") > 4;
+    const found = [];
+    boxes.forEach(([text, box], i) => boxes.slice(i + 1).forEach(([other, its]) => {
+        if (text !== other && crossed(box, its)) found.push(`${text.data.trim()} | ${other.data.trim()}`);
+    }));
+    return found;
+}"""
+"""Texts on others, by their lines; lines may touch, for a line is higher than its letters."""
+
+
+def check_looks(page: Page, *looks: tuple[int, str]) -> None:
+    """Check that everybody can read the page as it is now, and that nothing is cut off or lies on something else."""
+    for width, scheme in looks:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two
+        found = Axe().run(page).response["violations"]
+        serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+        assert serious == [], f"{width} {scheme}: {json.dumps(serious, indent=1)[:4000]}"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, scheme
+        assert page.evaluate(OVERLAPS) == [], f"{width} {scheme}"
+
+
+LOOKS = [(width, scheme) for scheme in ("light", "dark") for width in (360, 390, 768, 1280)]
+
+
+def test_everybody_can_read_it_at_any_time(page: Page, router: PageRouter) -> None:
+    router.plan = DEFERS
     httpx.post(f"{router.url}v1/images/generations", json={"prompt": "x", "model": "none"})
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two
     learn_slowness(router)
-    page.fill("#prompt", "a red circle")
+    page.fill("#prompt", "a red circle " * 9)
+    page.fill("#n", "2")
     page.click("#go")
-    expect(page.locator(".path")).to_be_visible()
+    expect(page.locator(".path")).to_have_count(2)
     expect(page.locator("#workers")).to_contain_text("slow")
     expect(page.locator("#lost")).to_contain_text("no such model")
     page.locator(".again summary").click()
     page.locator("#changes summary").click()
-    found = Axe().run(page).response["violations"]
-    assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == [], json.dumps(found, indent=1)[:4000]
+    page.locator(".point").last.click()
+    expect(page.locator("#front-need")).to_contain_text("requests/s")
+    ring = page.locator("#front-chart .plan").evaluate("ring => ring.getBBox().x + ring.getBBox().width")
+    assert ring <= page.locator("#front-chart svg").evaluate("drawing => drawing.clientWidth")
+    check_looks(page, *LOOKS)
+    router.delay_s = 5.0
+    page.evaluate(LOAD, 2)
+    page.click("#go")
+    expect(page.locator("#waiting")).to_contain_text("about")
+    check_looks(page, LOOKS[0])
+    router.workers = 0
+    expect(page.locator("#failure")).to_be_visible(timeout=30_000)  # after the latency objective
+    expect(page.locator("#link")).to_have_text("live, no worker ready")
+    check_looks(page, *LOOKS)
 
 
 @pytest.mark.parametrize("width", [360, 2560])

@@ -26,6 +26,7 @@ from hadis_router.app import create_app
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result
 from hadis_router.http.jobs.settings import JobSettings
+from hadis_router.http.keys import KeyRing
 from hadis_router.http.links.settings import LinkSettings
 from virtual import virtual
 
@@ -83,6 +84,7 @@ def make_app(
     jobs: JobSettings | None = None,
     proxies: Sequence[str] = (),
     secret: str | None = None,
+    keys: KeyRing | None = None,
     **api: Any,
 ) -> FastAPI:
     async def states() -> AsyncIterator[RunState]:
@@ -90,7 +92,7 @@ def make_app(
         await asyncio.Event().wait()
 
     manifest = make_manifest(profile, proxies, **api)
-    return create_app(manifest, states, LengthScorer(), transport, links=links, jobs=jobs, secret=secret)
+    return create_app(manifest, states, LengthScorer(), transport, links=links, jobs=jobs, keys=keys, secret=secret)
 
 
 @pytest.fixture

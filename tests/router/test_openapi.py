@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import schemathesis
 from documents import profile_document
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
+from hadis_router.http.keys import KeyRing
 from hypothesis import HealthCheck, settings
-from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 from test_api import Instant, make_app
 
 PROFILE = Profile(CascadeProfile.read(profile_document()))
 LENIENT = make_app(PROFILE, Instant())
 STRICT = make_app(PROFILE, Instant(), strict=True, sizePolicy="exact", modelAliases={})
+KEY = "shop-key"
+with NamedTemporaryFile("w") as file:
+    file.write(f"sha256:{sha256(KEY.encode()).hexdigest()} name=shop\n")
+    file.flush()
+    KEYED = make_app(PROFILE, Instant(), keys=KeyRing(Path(file.name)))
 EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 lenient = schemathesis.openapi.from_asgi("/openapi.json", LENIENT)
 strict = schemathesis.openapi.from_asgi("/openapi.json", STRICT)
+keyed = schemathesis.openapi.from_asgi("/openapi.json", KEYED)
 
 
-def check(case: Any) -> None:
+def check(case: Any, **headers: str) -> None:
     # A schema cannot say all that is wrong: an empty prompt, steps without a tier.
-    excluded = [positive_data_acceptance]
+    # Its search for requests that need no key after all leaves the key in headers that are given: see test_access.
+    excluded = [positive_data_acceptance, ignored_auth]
     if case.media_type == "multipart/form-data":  # all is text there: null is a word, 1 a prompt
         excluded.append(negative_data_rejection)
-    answer = case.call_and_validate(excluded_checks=excluded)
+    answer = case.call_and_validate(headers=headers, excluded_checks=excluded)
     assert answer.headers["x-request-id"]
 
 
@@ -40,6 +51,20 @@ def test_answers_are_as_the_openapi_document_says(case: Any) -> None:
 @EXAMPLES
 def test_so_are_those_of_a_strict_service(case: Any) -> None:
     check(case)
+
+
+@keyed.parametrize()
+@EXAMPLES
+def test_so_are_those_of_a_service_with_keys(case: Any) -> None:
+    check(case, authorization=f"Bearer {KEY}")
+
+
+def test_the_document_says_which_requests_need_a_key() -> None:
+    documented = {path: next(iter(operations.values())) for path, operations in KEYED.openapi()["paths"].items()}
+    without = {path for path, operation in documented.items() if "security" not in operation}
+    assert without == {"/healthz", "/readyz", "/v1/hadis/images/{name}"}
+    assert all(("401" in operation["responses"]) == (path not in without) for path, operation in documented.items())
+    assert "securitySchemes" not in LENIENT.openapi().get("components", {})
 
 
 def test_the_document_has_every_address_of_applications_and_their_answers() -> None:

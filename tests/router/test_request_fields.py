@@ -15,7 +15,7 @@ import httpx
 import openai
 import pytest
 from documents import profile_document
-from hadis.api.images_api import WELL_KNOWN_MODELS
+from hadis.api.images_api import ImagesApi
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hadis_router.dispatch.answer import ServeError
@@ -67,7 +67,7 @@ async def test_the_default_request_of_a_client_gets_an_image(client: httpx.Async
 
 def test_every_field_of_the_newest_official_client_is_known() -> None:
     assert typing.get_type_hints(ImageGenerateParamsStreaming).keys() <= GenerateRequest.model_fields.keys()
-    assert set(typing.get_args(ImageModel)) <= set(WELL_KNOWN_MODELS)
+    assert {ImagesApi().aliased(name) for name in typing.get_args(ImageModel)} == {"auto"}
 
 
 IGNORED = [

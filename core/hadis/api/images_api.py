@@ -6,6 +6,7 @@ answer says what was made; `strict` and `sizePolicy: exact` refuse instead.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
@@ -23,16 +24,14 @@ WELL_KNOWN_MODELS = (
     "gpt-image-1-mini",
     "gpt-image-1.5",
     "gpt-image-2",
-    "gpt-image-2-2026-04-21",
     "gpt-image-2.5-sunburst",
-    "gpt-image-2.5-sunburst-2026-09-08",
     "gpt-image-2.5-flare",
-    "gpt-image-2.5-flare-2026-09-08",
     "gpt-image-2.6-sunburst",
     "gpt-image-2.6-flare",
     "chatgpt-image-latest",
 )
-"""The models that OpenAI's clients name."""
+"""The models that OpenAI's clients name; a date may follow."""
+_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _Alias = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 
 
@@ -54,7 +53,8 @@ class ImagesApi(Fields):
         None,
         max_length=64,
         description="By further names of models: a tier, or auto. A tier's own name goes first. Default: the models "
-        "that OpenAI's clients name (dall-e-3, gpt-image-1 and its kin), each as auto.",
+        "that OpenAI's clients name (dall-e-3, gpt-image-1 and its kin), each as auto. A date may follow a name "
+        "(gpt-image-1-2025-04-23).",
     )
     size_policy: Literal["nearest", "exact"] = Field(
         "nearest",
@@ -73,6 +73,10 @@ class ImagesApi(Fields):
     def aliases(self) -> Mapping[str, str]:
         """The tier, or auto, of each further name of a model."""
         return dict.fromkeys(WELL_KNOWN_MODELS, AUTO_MODEL) if self.model_aliases is None else self.model_aliases
+
+    def aliased(self, name: str) -> str | None:
+        """Return the tier, or auto, that a further name of a model stands for; None for a name that is none."""
+        return self.aliases.get(name) or self.aliases.get(_DATE.sub("", name))
 
 
 def check_aliases(api: ImagesApi, tiers: Collection[str]) -> None:

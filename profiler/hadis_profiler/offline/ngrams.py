@@ -18,8 +18,8 @@ from hadis_router.difficulty.ngrams import added, ngrams
 from numpy.typing import NDArray
 
 from hadis_profiler.offline.difficulty import FOLDS, QUANTILES, DifficultyFit, rank_correlation, rounded
-from hadis_profiler.offline.ranking import area_under_curve
 from hadis_profiler.offline.notes import NgramNote
+from hadis_profiler.offline.ranking import area_under_curve
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]

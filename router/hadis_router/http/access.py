@@ -44,6 +44,13 @@ class Visitor:
         """Return the key of its fair share; `user` is what a request's body says."""
         return self.key.client if self.key else client_key(self.headers, user, self.address)
 
+    def may_see(self, client: str) -> bool:
+        """Return whether what a client has under way is this visitor's business.
+
+        Of clients with keys each is told of its own alone; the parts of the service, which have none, of all.
+        """
+        return self.key is None or self.key.client == client
+
     @property
     def batch(self) -> bool:
         """Whether its work is of the priority class `batch`; raises ServeError 400 for a class that there is not."""
@@ -107,8 +114,7 @@ class AccessControl:
             # Through a proxy whose word is not taken, anybody may come from its address.
             known = self.trusts(host) or not any(name in headers for name in _OF_PROXIES)
             return known and _within(self._address(headers, host, forwarded=False), self._metrics_from)
-        # Who has a link was given it by a client, and nobody guesses one.
-        return path in _OPEN or path.startswith(("/page/", LINKS))
+        return needs_no_key(path)
 
     def _address(self, headers: Mapping[str, str], host: str | None, forwarded: bool) -> str | None:
         """Return the client's address: the last one of X-Forwarded-For that is of no trusted proxy."""
@@ -120,6 +126,12 @@ class AccessControl:
                 break
             host = hop
         return host
+
+
+def needs_no_key(path: str) -> bool:
+    """Return whether a path is open to everybody where a service has keys."""
+    # Who has a link was given it by a client, and nobody guesses one.
+    return path in _OPEN or path.startswith(("/page/", LINKS))
 
 
 def visitor_of(request: Request) -> Visitor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -80,7 +80,7 @@ async def events(request: Request) -> Response:
         return elsewhere
     history.enter()
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes]:
         yield sse.event("history", list(history.points))
         while not gateway.stopping() and gateway.peers.only_owner is None:
             status = router_status(gateway)
@@ -101,7 +101,7 @@ async def progress(request: Request, request_id: str) -> Response:
     history: History = request.app.state.history
     history.enter()
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes]:
         waited = 0.0
         while not jobs_shown(gateway, request_id, visitor) and waited < _UNKNOWN_S and not gateway.stopping():
             waited += _PROGRESS_EVERY_S

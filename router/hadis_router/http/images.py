@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from hadis_router.dispatch.edit import EditInputs
 from hadis_router.dispatch.job import ImageParams, Preference
 
-_FORMATS = {"dall-e-2": "url", "dall-e-3": "url"}
-"""The response formats that OpenAI's models have by default, where it is not base64."""
+_LINKED = ("dall-e-2", "dall-e-3")
+"""OpenAI's models that answer with URLs unless base64 is asked for; a date may follow their names."""
 MOST_CHARACTERS = 32_000
 """OpenAI's limit for its newest image models."""
 _SEEDS = 2**63
@@ -58,9 +58,7 @@ Text = Annotated[str, AfterValidator(_has_no_controls)]
 _OneFrame = Annotated[None, _refused("an image here is one frame; leave it out")]
 _NoImage = Annotated[
     None,
-    _refused(
-        "images are made here from a prompt alone; those from images are made by /v1/images/edits, while you wait"
-    ),
+    _refused("images are made here from a prompt alone; those from images are made by /v1/images/edits"),
 ]
 _NO_ANIMATIONS_OR_DRAWINGS = "images here are png, jpeg or webp; write one of these"
 
@@ -142,7 +140,7 @@ class GenerateRequest(Fields):
     @property
     def wants_links(self) -> bool:
         """Whether the answer holds URLs in place of images."""
-        return (self.response_format or _FORMATS.get(self.model)) == "url"
+        return self.response_format == "url" or (self.response_format is None and self.model.startswith(_LINKED))
 
     @property
     def saves_images(self) -> bool:

@@ -27,7 +27,7 @@ class Models:
 
     def __init__(self, tiers: Mapping[str, Tier], api: ImagesApi) -> None:
         """`tiers` are by name, from light to heavy."""
-        self._profiled, self._tiers, self._aliases = tiers, dict(tiers), api.aliases
+        self._profiled, self._tiers, self._api = tiers, dict(tiers), api
         self._nearest = api.size_policy == "nearest"
 
     def report(self, abilities: Mapping[str, TierAbility]) -> None:
@@ -40,7 +40,7 @@ class Models:
         """Return the tier that a model's name forces, None where the plan decides; raise ServeError 404."""
         if name in self._tiers:
             return name
-        target = name if name == AUTO_MODEL else self._aliases.get(name)
+        target = name if name == AUTO_MODEL else self._api.aliased(name)
         if target is None:
             known = ", ".join([AUTO_MODEL, *self._tiers])
             raise ServeError(

@@ -11,12 +11,8 @@ from hadis_router.http.gateway import Gateway
 
 
 def jobs_shown(gateway: Gateway, request_id: str, visitor: Visitor) -> Sequence[Job]:
-    """Return the jobs of a request that is under way, as far as they are a visitor's business.
-
-    Of clients with keys each is told of its own requests alone; the parts of the service, which have none, of all.
-    """
-    jobs = gateway.jobs_by_request.get(request_id, ())
-    return [job for job in jobs if visitor.key is None or job.client == visitor.key.client]
+    """Return the jobs of a request that is under way, as far as they are a visitor's business."""
+    return [job for job in gateway.jobs_by_request.get(request_id, ()) if visitor.may_see(job.client)]
 
 
 def job_under_way(jobs: Sequence[Job]) -> Job | None:

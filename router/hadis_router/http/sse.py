@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
@@ -30,18 +30,19 @@ def comment(text: str) -> bytes:
     return f": {text}\n".encode()
 
 
-def response(events: AsyncIterator[bytes], on_end: Callable[[], None] = lambda: None) -> StreamingResponse:
+def response(events: AsyncGenerator[bytes], on_end: Callable[[], None] = lambda: None) -> StreamingResponse:
     """Return the response that sends events as they come; its headers ask proxies not to buffer them.
 
-    `on_end` is called once, when it has ended in whatever way.
+    The events are closed, and then `on_end` is called once, when it has ended in whatever way.
     """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     answer = _Events(events, media_type="text/event-stream", headers=headers)
-    answer.on_end = on_end
+    answer.events, answer.on_end = events, on_end
     return answer
 
 
 class _Events(StreamingResponse):
+    events: AsyncGenerator[bytes]
     on_end: Callable[[], None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,4 +55,7 @@ class _Events(StreamingResponse):
         except (TimeoutError, ClientDisconnect):  # Starlette takes the one for the other
             log.info("a client that took nothing of its events for %g s is left", STALLED_S)
         finally:
-            self.on_end()
+            try:
+                await self.events.aclose()  # Starlette leaves them as they are, to be collected some time
+            finally:
+                self.on_end()

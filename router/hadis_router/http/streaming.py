@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -64,7 +64,7 @@ async def stream_images(
         disconnected.cancel()
         raise
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes]:
         events = _events(gateway, request, jobs, ready, disconnected, request_id)
         try:
             async for event in events:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import io
 
 import httpx
 import openai
-from report import API_KEY, BASE_URL, PROMPT, case, check_image
+from openai import OpenAI  # docs
+from report import API_KEY, BASE_URL, CHANGE, PROMPT, case, check, check_image, file_of
 
-client = openai.OpenAI(base_url=BASE_URL, api_key=API_KEY)
+client = OpenAI(base_url=BASE_URL, api_key=API_KEY)  # docs
 
 
 def generate() -> None:
-    check_image(base64.b64decode(client.images.generate(prompt=PROMPT, model="gpt-image-1").data[0].b64_json))
+    check(client.images.generate(prompt=PROMPT, model="gpt-image-1").data[0].b64_json)
 
 
 def several() -> None:
@@ -28,24 +28,29 @@ def size() -> None:
     assert answer.data
 
 
-def url() -> None:
+def url() -> str:
     answer = client.images.generate(prompt=PROMPT, model="dall-e-3", response_format="url")
     check_image(httpx.get(answer.data[0].url).raise_for_status().content)
+    return "httpx"
 
 
 def stream() -> None:
     events = client.images.generate(prompt=PROMPT, model="gpt-image-1", stream=True, partial_images=1)
     last = list(events)[-1]
     assert last.type == "image_generation.completed"
-    check_image(base64.b64decode(last.b64_json))
+    check(last.b64_json)
+
+
+def picture() -> io.BytesIO:
+    return file_of(client.images.generate(prompt=PROMPT, model="gpt-image-1").data[0].b64_json)
 
 
 def edit() -> None:
-    drawn = base64.b64decode(client.images.generate(prompt=PROMPT, model="gpt-image-1").data[0].b64_json)
-    picture = io.BytesIO(drawn)
-    picture.name = "picture.png"
-    answer = client.images.edit(image=picture, prompt="a blue square", model="gpt-image-1")
-    check_image(base64.b64decode(answer.data[0].b64_json))
+    check(client.images.edit(image=picture(), prompt=CHANGE, model="gpt-image-1").data[0].b64_json)
+
+
+def variation() -> None:
+    check(client.images.create_variation(image=picture(), response_format="b64_json").data[0].b64_json)
 
 
 def refusal() -> None:
@@ -59,8 +64,9 @@ def refusal() -> None:
 
 def models() -> None:
     assert "auto" in {model.id for model in client.models.list()}
-    assert client.models.retrieve("auto").id == "auto"
+    for name in ("auto", "gpt-image-1.5", "gpt-image-1-mini-2025-10-06"):
+        assert client.models.retrieve(name).id == name
 
 
-for run in (generate, several, size, url, stream, edit, refusal, models):
+for run in (generate, several, size, url, stream, edit, variation, refusal, models):
     case(run.__name__, run)

@@ -3,7 +3,7 @@ import { $, h, number, percent, precise } from "./dom.js";
 import { ask } from "./key.js";
 
 const [LEFT, BOTTOM] = [56, 40];
-const [LEAST, MOST, HEIGHT] = [220, 900, 300];
+const [LEAST, MOST, HEIGHT, RING] = [220, 900, 300, 13];
 let shape = null;
 let plan = null;
 let demand = 0;
@@ -28,7 +28,7 @@ function draw(points, width) {
     return (value) => from + ((to - from) * (value - low)) / (high - low || 1);
   };
   const [x, y] = [scale(xs, LEFT + 16, width - 16), scale(ys, HEIGHT - BOTTOM - 16, 16)];
-  shape = { at: (gpuS, quality) => [x(Math.log(gpuS)), y(quality)], plan: h("circle", { class: "plan", r: 11, cx: -50, cy: -50 }, h("title", {}, "the plan in force")) };
+  shape = { at: (gpuS, quality) => [x(Math.log(gpuS)), y(quality)], most: [width - RING, HEIGHT - RING], plan: h("circle", { class: "plan", r: RING - 2, cx: -50, cy: -50 }, h("title", {}, "the plan in force")) };
   const dots = points.map((p, i) => {
     const [cx, cy] = shape.at(p.gpu_s, p.quality);
     const text = `${label(p)}: quality ${precise(p.quality)} at ${precise(p.gpu_s)} GPU s per image`;
@@ -59,9 +59,8 @@ export function takePlan({ plan: inForce, plan_gpu_s: gpuS, observed_rps: rps })
 
 function placePlan() {
   if (!shape || !plan) return;
-  const [cx, cy] = shape.at(...plan);
-  shape.plan.setAttribute("cx", cx);
-  shape.plan.setAttribute("cy", cy);
+  // A plan may lie beyond all points, for it need not be the cheapest of its quality.
+  shape.at(...plan).forEach((at, i) => shape.plan.setAttribute(["cx", "cy"][i], Math.min(shape.most[i], Math.max(RING, at))));
 }
 
 function move(event, dots, i, p) {

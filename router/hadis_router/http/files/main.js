@@ -40,8 +40,9 @@ function listen(wait = FIRST_MS) {
   const take = (status) => {
     expectMore();
     wait = FIRST_MS;
-    if (status.plan) say("live", status.workers.length ? "live" : "live, no worker ready");
-    else say("", "no plan yet");
+    if (!status.plan) say("", "no plan yet");
+    else if (status.workers.length) say("live", "live");
+    else say("lost", "live, no worker ready");
     takeStatus(status);
     takePlan(status);
   };

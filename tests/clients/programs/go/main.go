@@ -4,40 +4,14 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
 )
 
-const prompt = "a big red circle top left on white"
-
-type outcome struct {
-	Case  string `json:"case"`
-	Error string `json:"error,omitempty"`
-}
-
-func report(name string, run func() error) {
-	said := outcome{Case: name}
-	if err := run(); err != nil {
-		said.Error = fmt.Sprintf("%.400s", err)
-	}
-	line, _ := json.Marshal(said)
-	fmt.Println(string(line))
-}
-
-func checkImage(image []byte) error {
-	if !bytes.HasPrefix(image, []byte("\x89PNG")) {
-		return errors.New("no PNG")
-	}
-	return nil
-}
+import "github.com/openai/openai-go/v3"        // docs
+import "github.com/openai/openai-go/v3/option" // docs
 
 func draw(ctx context.Context, client openai.Client, params openai.ImageGenerateParams) (openai.Image, error) {
 	params.Prompt = prompt
@@ -48,22 +22,54 @@ func draw(ctx context.Context, client openai.Client, params openai.ImageGenerate
 	return answer.Data[0], nil
 }
 
+func picture(ctx context.Context, client openai.Client) (io.Reader, error) {
+	image, err := draw(ctx, client, openai.ImageGenerateParams{Model: openai.ImageModelGPTImage1})
+	if err != nil {
+		return nil, err
+	}
+	png, err := decoded(image.B64JSON)
+	if err != nil {
+		return nil, err
+	}
+	return openai.File(bytes.NewReader(png), "picture.png", "image/png"), nil
+}
+
+func fetch(url string) error {
+	answer, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	png, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	return checkImage(png)
+}
+
 func main() {
 	ctx := context.Background()
-	client := openai.NewClient(option.WithBaseURL(os.Getenv("HADIS_CLIENT_URL")), option.WithAPIKey("none"))
+	client := openai.NewClient(option.WithBaseURL(BASE_URL), option.WithAPIKey(API_KEY)) // docs
 
-	report("generate", func() error {
-		image, err := draw(ctx, client, openai.ImageGenerateParams{Model: openai.ImageModelGPTImage1})
-		if err != nil {
-			return err
-		}
-		png, err := base64.StdEncoding.DecodeString(image.B64JSON)
-		if err != nil {
-			return err
-		}
-		return checkImage(png)
+	report("generate", "", func() error {
+		_, err := picture(ctx, client)
+		return err
 	})
-	report("size", func() error {
+	report("several", "", func() error {
+		answer, err := client.Images.Generate(ctx, openai.ImageGenerateParams{
+			Prompt: prompt,
+			Model:  openai.ImageModelGPTImage1,
+			N:      openai.Int(2),
+		})
+		if err != nil {
+			return err
+		}
+		if len(answer.Data) != 2 {
+			return fmt.Errorf("%d images", len(answer.Data))
+		}
+		return nil
+	})
+	report("size", "", func() error {
 		_, err := draw(ctx, client, openai.ImageGenerateParams{
 			Model:   openai.ImageModelDallE3,
 			Size:    openai.ImageGenerateParamsSize1024x1024,
@@ -72,7 +78,7 @@ func main() {
 		})
 		return err
 	})
-	report("url", func() error {
+	report("url", "net/http", func() error {
 		image, err := draw(ctx, client, openai.ImageGenerateParams{
 			Model:          openai.ImageModelDallE3,
 			ResponseFormat: openai.ImageGenerateParamsResponseFormatURL,
@@ -80,18 +86,9 @@ func main() {
 		if err != nil {
 			return err
 		}
-		answer, err := http.Get(image.URL)
-		if err != nil {
-			return err
-		}
-		defer answer.Body.Close()
-		png, err := io.ReadAll(answer.Body)
-		if err != nil {
-			return err
-		}
-		return checkImage(png)
+		return fetch(image.URL)
 	})
-	report("stream", func() error {
+	report("stream", "", func() error {
 		events := client.Images.GenerateStreaming(ctx, openai.ImageGenerateParams{
 			Prompt: prompt,
 			Model:  openai.ImageModelGPTImage1,
@@ -108,29 +105,39 @@ func main() {
 		}
 		return nil
 	})
-	report("edit", func() error {
-		image, err := draw(ctx, client, openai.ImageGenerateParams{Model: openai.ImageModelGPTImage1})
+	report("edit", "", func() error {
+		file, err := picture(ctx, client)
 		if err != nil {
 			return err
 		}
-		png, err := base64.StdEncoding.DecodeString(image.B64JSON)
-		if err != nil {
-			return err
-		}
-		picture := openai.File(bytes.NewReader(png), "picture.png", "image/png")
 		_, err = client.Images.Edit(ctx, openai.ImageEditParams{
-			Image:  openai.ImageEditParamsImageUnion{OfFile: picture},
-			Prompt: "a blue square",
+			Image:  openai.ImageEditParamsImageUnion{OfFile: file},
+			Prompt: change,
 			Model:  openai.ImageModelGPTImage1,
 		})
 		return err
 	})
-	report("refusal", func() error {
+	report("variation", "", func() error {
+		file, err := picture(ctx, client)
+		if err != nil {
+			return err
+		}
+		_, err = client.Images.NewVariation(ctx, openai.ImageNewVariationParams{Image: file})
+		return err
+	})
+	report("refusal", "", func() error {
 		_, err := draw(ctx, client, openai.ImageGenerateParams{Model: "no-such-model"})
 		var refused *openai.Error
 		if errors.As(err, &refused) && refused.StatusCode == http.StatusNotFound {
 			return nil
 		}
 		return fmt.Errorf("a model that is not there: %v", err)
+	})
+	report("models", "", func() error {
+		if _, err := client.Models.List(ctx); err != nil {
+			return err
+		}
+		_, err := client.Models.Get(ctx, openai.ImageModelGPTImage1)
+		return err
 	})
 }

@@ -1,18 +1,17 @@
 // What the programs in JavaScript say of their cases: one line of JSON each, as those in other languages do.
 
-export const baseURL = process.env.HADIS_CLIENT_URL;
-export const apiKey = "none";
+export const BASE_URL = process.env.HADIS_CLIENT_URL;
+export const API_KEY = "none";
 export const prompt = "a big red circle top left on white";
+export const change = "a blue square";
 
-/** Run a case and print what became of it: a case is good where it returns. */
+/** Run a case and print what became of it: a case is good where it returns, maybe by what it was done. */
 export async function report(name, run) {
-  let error;
   try {
-    await run();
+    console.log(JSON.stringify({ case: name, by: await run() }));
   } catch (thrown) {
-    error = `${thrown.name}: ${thrown.message}`.slice(0, 400);
+    console.log(JSON.stringify({ case: name, error: `${thrown.name}: ${thrown.message}`.slice(0, 400) }));
   }
-  console.log(JSON.stringify({ case: name, error }));
 }
 
 /** Throw for bytes that are no PNG. */

@@ -1,12 +1,12 @@
 // Vercel's AI SDK, with its provider for OpenAI and with the one for compatible services.
 
 import { createOpenAI } from "@ai-sdk/openai";
-import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateImage } from "ai";
-import { apiKey, baseURL, checkImage, prompt, report } from "./report.mjs";
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible"; // docs
+import { APICallError, generateImage } from "ai";
+import { API_KEY, BASE_URL, change, checkImage, prompt, report } from "./report.mjs";
 
-const openai = createOpenAI({ baseURL, apiKey });
-const compatible = createOpenAICompatible({ name: "hadis", baseURL, apiKey });
+const compatible = createOpenAICompatible({ name: "hadis", baseURL: BASE_URL, apiKey: API_KEY }); // docs
+const openai = createOpenAI({ baseURL: BASE_URL, apiKey: API_KEY });
 
 await report("generate", async () => {
   checkImage((await generateImage({ model: openai.image("gpt-image-1"), prompt })).image.uint8Array);
@@ -25,6 +25,17 @@ await report("size", async () => {
 
 await report("edit", async () => {
   const { image } = await generateImage({ model: openai.image("gpt-image-1"), prompt });
-  const edit = { text: "a blue square", images: [image.uint8Array] };
+  const edit = { text: change, images: [image.uint8Array] };
   checkImage((await generateImage({ model: openai.image("gpt-image-1"), prompt: edit })).image.uint8Array);
+  checkImage((await generateImage({ model: compatible.imageModel("auto"), prompt: edit })).image.uint8Array);
+});
+
+await report("refusal", async () => {
+  try {
+    await generateImage({ model: compatible.imageModel("no-such-model"), prompt });
+  } catch (error) {
+    if (APICallError.isInstance(error) && error.statusCode === 404) return;
+    throw error;
+  }
+  throw new Error("a model that is not there was taken");
 });
