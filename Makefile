@@ -31,7 +31,7 @@ lint: $(VENV)/installed docs ## style, types, who may import whom, and that the 
 test: lint ## lint, then every test
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
-NODE_PACKAGES := runc containernetworking-plugins iptables iproute2 conntrack buildah debootstrap gcc libc6-dev openssl
+NODE_PACKAGES := runc containernetworking-plugins iptables ipset iproute2 conntrack buildah debootstrap gcc libc6-dev openssl
 e2e: $(VENV)/installed ## the product on a real Kubernetes node: builds images, installs, disturbs (root, Debian; 15 to 45 minutes)
 	dpkg --status $(NODE_PACKAGES) > /dev/null 2>&1 || { apt-get update --quiet --quiet && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends $(NODE_PACKAGES); }

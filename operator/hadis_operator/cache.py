@@ -156,7 +156,7 @@ class Cache:
         before = self._kinds[kind].documents.get(name)
         if event == "DELETED":
             self._forget(kind, name, owner)
-        elif before is not None and _version(item) and _version(item) <= _version(before):
+        elif before is not None and not _newer(item, before, listed=event is None):
             return  # an event of our own last write, whose answer is here already, or from before it
         else:
             self._kinds[kind].put(name, owner, item)
@@ -238,6 +238,15 @@ def _version(item: Object) -> int:
     """Return an object's resource version: the API server counts up."""
     text = str(item.get("metadata", {}).get("resourceVersion", ""))
     return int(text) if text.isdigit() else 0
+
+
+def _newer(item: Object, before: Object, *, listed: bool) -> bool:
+    """Return whether an object may say something new; one without a version may.
+
+    One that is listed may by the same version: another schema may show it otherwise, without a write or an event.
+    """
+    version, known = _version(item), _version(before)
+    return not version or version > known or (listed and version == known)
 
 
 def _name(kind: str, item: Object) -> str:

@@ -41,6 +41,11 @@ _PACKAGES = {
         for name in ("containerd", "containerd-shim-runc-v2", "ctr")
     },
     "coredns": ("coredns", "github.com/coredns/coredns"),
+    "kube-router": ("kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"),
+    "dra-example-kubeletplugin": (
+        "dra-example-driver",
+        "sigs.k8s.io/dra-example-driver/cmd/dra-example-kubeletplugin",
+    ),
     "kube-score": ("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),
     "kubeconform": ("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
     "versitygw": ("versitygw", "github.com/versity/versitygw/cmd/versitygw"),

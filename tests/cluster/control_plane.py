@@ -32,6 +32,8 @@ HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 CHART, TOKEN = ROOT / "helm/hadis", "admin-token"
 START_S, COMMAND_S = 60.0, 60.0
 LEASE_S = 6
+SERVICES = "10.96.0.0/16"
+"""Addresses of Services."""
 
 
 class ControlPlane:
@@ -228,7 +230,7 @@ class ControlPlane:
                 "--authorization-mode", "RBAC,Node", "--service-account-issuer", "https://kubernetes.default.svc",
                 "--service-account-key-file", str(f / "account.key"),
                 "--service-account-signing-key-file", str(f / "account.key"),
-                "--service-cluster-ip-range", "10.96.0.0/16",
+                "--service-cluster-ip-range", SERVICES,
                 "--audit-policy-file", str(f / "audit.yaml"), "--audit-log-path", str(f / "audit.log"),
             ],
             "kube-controller-manager": [

@@ -1,5 +1,7 @@
-"""What an application does, in a pod of its own: `first ADDRESS` asks for images in every way, `steady ADDRESS RPS`
-goes on for ever and prints a line of JSON for each request. Uses OpenAI's official client as it comes.
+"""What an application does, in a pod of its own, with OpenAI's official client as it comes.
+
+`first ADDRESS` asks for images in every way. `together ADDRESS N` sends N requests at one time, and `steady ADDRESS
+RPS` goes on for ever: they print a line of JSON for each request.
 """
 
 from __future__ import annotations
@@ -32,6 +34,12 @@ async def first(client: openai.AsyncOpenAI) -> dict[str, Any]:
     }
 
 
+async def together(client: openai.AsyncOpenAI, count: int) -> None:
+    """Send some requests at one time, none of them again."""
+    once = client.with_options(max_retries=0)
+    await asyncio.gather(*(_request(once, f"a {_COLOURS[number % 4]} circle") for number in range(count)))
+
+
 async def steady(client: openai.AsyncOpenAI, rps: float) -> None:
     """Send a request every 1/rps seconds, whatever became of those before."""
     start, tasks = time.monotonic(), set()
@@ -53,13 +61,15 @@ async def _request(client: openai.AsyncOpenAI, prompt: str) -> None:
     print(json.dumps({"at": began, "seconds": took, "retries": retries, "error": error}), flush=True)
 
 
-async def main(what: str, address: str, rps: str = "1") -> None:
-    """Do one of the two."""
+async def main(what: str, address: str, number: str = "1") -> None:
+    """Do one of the three."""
     client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none")
     if what == "first":
         print(json.dumps(await first(client)))
+    elif what == "together":
+        await together(client, int(number))
     else:
-        await steady(client, float(rps))
+        await steady(client, float(number))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import yaml
 from control_plane import CHART, wait_for
 from images import OTHER_TAG
 from node import NAME
-from scene import ADDRESS, APPS, PICTURES, READY_S, RELEASE, VALUES, Scene, application, changed_profile, say
+from scene import ADDRESS, APPS, PICTURES, READY_S, RELEASE, VALUES, Scene, application, profile, say
 
 RPS = 1.0
 _CALM_S, _AFTER_S = 10.0, 10.0
@@ -63,7 +64,7 @@ class Disturber:
             "a worker pod deleted": self._delete_worker,
             "a worker's process killed (SIGKILL)": lambda: self._kill("worker"),
             "a router's process killed (SIGKILL)": lambda: self._kill("router"),
-            "the operator's pod deleted": self._delete_operator,
+            "the leading operator's pod deleted": self._delete_leader,
             "the router's rollout restarted": self._restart_routers,
             "the node cordoned, a worker lost, uncordoned": self._cordon,
             "`helm upgrade` with another image tag": self._upgrade,
@@ -82,11 +83,10 @@ class Disturber:
         name = pod["metadata"]["name"]
         return lambda: bool(self._scene.pod(PICTURES, name)["status"]["containerStatuses"][0]["restartCount"])
 
-    def _delete_operator(self) -> Callable[[], bool]:
-        where = ("-n", RELEASE, "-l", "app.kubernetes.io/name=hadis-operator")
-        name = self._node.get("pods", *where)["items"][0]["metadata"]["name"]
-        self._node.kubectl("delete", "pod", *where, "--wait=false")
-        return lambda: name not in {pod["metadata"]["name"] for pod in self._node.get("pods", *where)["items"]}
+    def _delete_leader(self) -> Callable[[], bool]:
+        name = self._scene.leader()
+        self._node.kubectl("delete", "pod", name, "-n", RELEASE, "--wait=false")
+        return lambda: name not in self._scene.operators() and self._scene.leader() in self._scene.operators()
 
     def _restart_routers(self) -> Callable[[], bool]:
         old = self._names("router")
@@ -101,14 +101,18 @@ class Disturber:
         return gone
 
     def _upgrade(self) -> Callable[[], bool]:
-        old = self._names("worker") | self._names("router")
+        old = self._pods()
         self._node.helm("upgrade", "hadis", str(CHART), "-n", RELEASE, *VALUES, "--set", f"image.tag={OTHER_TAG}")
-        return lambda: not old & (self._names("worker") | self._names("router"))
+        return lambda: not old & self._pods() and self._scene.leader() in self._scene.operators()
 
     def _replace_profile(self) -> Callable[[], bool]:
-        old = self._names("worker")
-        self._node.kubectl("apply", "-n", PICTURES, "-f", "-", text=changed_profile())
+        old, changed = self._names("worker"), profile()
+        changed["spec"]["tiers"][0]["steps"] += 1  # what is measured alone replaces no worker
+        self._node.kubectl("apply", "-n", PICTURES, "-f", "-", text=yaml.safe_dump(changed))
         return lambda: not old & self._names("worker")
+
+    def _pods(self) -> set[str]:
+        return self._names("worker") | self._names("router") | self._scene.operators()
 
     def _names(self, component: str) -> set[str]:
         return {pod["metadata"]["name"] for pod in self._scene.pods(component)}

@@ -1,6 +1,6 @@
 """What a node puts on this machine, and taking it away again, however the node ended.
 
-Processes, mounts, network namespaces, an interface, rules of iptables, control groups, a folder.
+Processes, mounts, network namespaces, an interface, rules of iptables and their sets, control groups, a folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EMPTY = (
     "/var/lib/cni/results", "/var/lib/cni",
 )  # fmt: skip
 """containerd's and CNI's own folders: they go where nobody else uses them."""
-_PROGRAMS = ("etcd", "kube", "containerd", "coredns")
+_PROGRAMS = ("etcd", "kube", "containerd", "coredns", "dra")
 """How the names of a node's programs begin."""
 
 
@@ -40,6 +40,8 @@ def clean() -> None:
             command("ip", "netns", "delete", space.split()[0], check=False)
     command("ip", "link", "delete", INTERFACE, check=False)
     _clean_rules()
+    for name in _sets():
+        command("ipset", "destroy", name, check=False)
     for path in sorted(_GROUPS.glob("*/kubepods*/**/"), key=lambda p: -len(p.parts)):
         with contextlib.suppress(OSError):
             path.rmdir()
@@ -56,6 +58,7 @@ def left() -> list[str]:
     links = command("ip", "-o", "link")
     found += [f"interface {line}" for line in links.splitlines() if INTERFACE in line or " veth" in line]
     found += [f"rule {line}" for line in _rules() if "KUBE-" in line or "CNI-" in line]
+    found += [f"set of addresses {name}" for name in _sets()]
     found += [f"control group {path}" for path in _GROUPS.glob("*/kubepods*")]
     return found + ([str(FOLDER)] if FOLDER.exists() else [])
 
@@ -89,8 +92,14 @@ def _rules() -> list[str]:
             for line in command("iptables-save", "-t", table, check=False).splitlines()]  # fmt: skip
 
 
+def _sets() -> list[str]:
+    """Return the names of kube-router's sets of addresses."""
+    names = command("ipset", "list", "-name", check=False).splitlines()
+    return [name for name in names if name.startswith(("KUBE-", "TMP-"))]
+
+
 def _clean_rules() -> None:
-    """Take out the chains of kube-proxy, kubelet and CNI, and what jumps into them."""
+    """Take out the chains of kube-proxy, kube-router, kubelet and CNI, and what jumps into them."""
     for table in ("nat", "filter", "mangle"):
         lines = command("iptables-save", "-t", table, check=False).splitlines()
         kept = [line for line in lines if not re.search(r"\b(KUBE|CNI)-", line)]

@@ -1,4 +1,5 @@
-"""A real Kubernetes node on this machine, without a container engine: containerd, kubelet, kube-proxy, CoreDNS.
+"""A real Kubernetes node on this machine, without a container engine: containerd, kubelet, kube-proxy, CoreDNS, and
+kube-router, which enforces NetworkPolicies.
 
 Needs root, and Debian's packages of `make e2e`. `python tests/node/node.py` starts one to play with.
 """
@@ -19,13 +20,15 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 
 from binaries import binary, cache_folder
-from control_plane import ControlPlane, free_port, wait_for
+from control_plane import SERVICES, ControlPlane, free_port, wait_for
 from images import OTHER_TAG, TAG
 from leftovers import FOLDER, INTERFACE, clean, command
 
 NAME = "hadis-e2e"
 ADDRESS = "10.87.0.1"
 PODS, DOMAIN = "10.88.0.0/24", "cluster.local"
+DRIVER = "dra-example-kubeletplugin"
+"""Gives devices to those who claim them, once it is started."""
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _START_S = 90.0
 _NETWORK = {
@@ -58,6 +61,7 @@ class Node(ControlPlane):
         for name in ("coredns", "kube-proxy", "kubelet"):
             self.start(name)
         wait_for(self._node_is_ready, _START_S, "the node")
+        self.start("kube-router")  # it ends where there is no node yet
         ended = [name for name, process in self.processes.items() if process.poll() is not None]
         assert not ended, f"{ended[0]} has ended: {(self.folder / f'{ended[0]}.log').read_text()[-2000:]}"
         return self
@@ -126,22 +130,34 @@ class Node(ControlPlane):
 
     def _arguments(self, name: str) -> list[str]:
         f = self.folder
-        if name in ("containerd", "coredns", "kubelet", "kube-proxy"):
-            return {
-                "containerd": ["--config", str(f / "containerd.toml")],
-                "coredns": ["-conf", str(f / "Corefile")],
-                "kubelet": [
-                    "--config", str(f / "kubelet.yaml"), "--kubeconfig", str(self.kubeconfig),
-                    "--root-dir", str(f / "kubelet"), "--cert-dir", str(f / "kubelet-certificates"),
-                    "--node-ip", ADDRESS, "--hostname-override", NAME,
-                ],
-                "kube-proxy": [
-                    "--kubeconfig", str(self.kubeconfig), "--proxy-mode", "iptables", "--hostname-override", NAME,
-                    "--conntrack-max-per-core", "0", "--cluster-cidr", PODS,
-                    "--healthz-bind-address", f"{ADDRESS}:{free_port()}",
-                    "--metrics-bind-address", f"{ADDRESS}:{free_port()}",
-                ],
-            }[name]  # fmt: skip
+        own = {
+            "containerd": ["--config", str(f / "containerd.toml")],
+            "coredns": ["-conf", str(f / "Corefile")],
+            "kubelet": [
+                "--config", str(f / "kubelet.yaml"), "--kubeconfig", str(self.kubeconfig),
+                "--root-dir", str(f / "kubelet"), "--cert-dir", str(f / "kubelet-certificates"),
+                "--node-ip", ADDRESS, "--hostname-override", NAME,
+            ],
+            "kube-proxy": [
+                "--kubeconfig", str(self.kubeconfig), "--proxy-mode", "iptables", "--hostname-override", NAME,
+                "--conntrack-max-per-core", "0", "--cluster-cidr", PODS,
+                "--healthz-bind-address", f"{ADDRESS}:{free_port()}",
+                "--metrics-bind-address", f"{ADDRESS}:{free_port()}",
+            ],
+            "kube-router": [
+                "--kubeconfig", str(self.kubeconfig), "--hostname-override", NAME, "--health-port", "0",
+                "--run-router=false", "--run-service-proxy=false", "--enable-cni=false",
+                "--service-cluster-ip-range", SERVICES,
+            ],
+            DRIVER: [
+                "--kubeconfig", str(self.kubeconfig), "--node-name", NAME, "--num-devices", "4",
+                "--cdi-root", str(f / "cdi"),
+                "--kubelet-registrar-directory-path", str(f / "kubelet/plugins_registry"),
+                "--kubelet-plugins-directory-path", str(f / "kubelet/plugins"),
+            ],
+        }  # fmt: skip
+        if name in own:
+            return own[name]
         extra = {"kube-apiserver": ["--advertise-address", ADDRESS, "--kubelet-preferred-address-types", "InternalIP"]}
         return super()._arguments(name) + extra.get(name, [])
 
@@ -190,6 +206,7 @@ address = "{FOLDER / "containerd.sock"}"
 sandbox = "localhost/pause:{TAG}"
 [plugins.'io.containerd.cri.v1.runtime']
 restrict_oom_score_adj = true
+cdi_spec_dirs = ["{folder / "cdi"}"]
 [plugins.'io.containerd.cri.v1.runtime'.cni]
 bin_dirs = ["/usr/lib/cni"]
 conf_dir = "{folder / "network"}"

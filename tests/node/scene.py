@@ -15,14 +15,18 @@ from control_plane import CHART, ROOT, wait_for
 from images import TAG
 from node import Node
 
+CLAIM = "one-gpu"
+"""Name of the ResourceClaimTemplate of `claimed_devices`."""
 RELEASE, PICTURES, APPS, MONITORING = "hadis-system", "pictures", "apps", "monitoring"
 ADDRESS = f"http://scenes.{PICTURES}.svc.cluster.local"
 MODELS = Path("/var/lib/hadis/scenes")
 """Where the example says that nodes hold its models."""
 HERE = Path(__file__).parent
+OPERATOR = "app.kubernetes.io/name=hadis-operator"
 READY_S = 180.0
 VALUES = (
     "--set", "image.registry=localhost", "--set", "worker.allowHostPath=true", "--set", f"prometheus.address=http://prometheus.{MONITORING}:9090",
+    "--set", "operator.replicas=2",
 )  # fmt: skip
 Object = dict[str, Any]
 
@@ -80,9 +84,27 @@ class Scene:
         found: Object = self.node.get("pod", name, "-n", namespace)
         return found
 
+    def replace(self, component: str) -> str:
+        """Delete a component's pod; return the name of the one that comes for it, once all is ready."""
+        before = {pod["metadata"]["name"] for pod in self.pods(component)}
+        gone = min(before)
+        self.node.kubectl("delete", "pod", gone, "-n", PICTURES, "--wait=false")
+
+        def names() -> set[str]:
+            return {pod["metadata"]["name"] for pod in self.pods(component)}
+
+        wait_for(lambda: gone not in names() and self.is_settled(), READY_S, f"another {component}")
+        return min(names() - before)
+
     def application(self, *command: str, seconds: float = 120) -> str:
         """Return what a command prints in the application's pod."""
         return self.node.kubectl("exec", "-n", APPS, "client", "--", *command, seconds=seconds).stdout
+
+    def reaches(self, namespace: str, pod: str, url: str) -> bool:
+        """Return whether a pod, or one of a Deployment (`deploy/NAME`), gets an answer from a URL."""
+        code = f"import urllib.request; urllib.request.urlopen({url!r}, timeout=3)"
+        done = self.node.kubectl("exec", "-n", namespace, pod, "--", "python", "-c", code, check=False)
+        return done.returncode == 0
 
     def query(self, text: str) -> list[Object]:
         """Return what Prometheus answers to a query, asked by the application."""
@@ -90,6 +112,14 @@ class Scene:
         code = f"import httpx; print(httpx.get({url!r}, params={{'query': {text!r}}}).text)"
         found: list[Object] = json.loads(self.application("python", "-c", code))["data"]["result"]
         return found
+
+    def operators(self) -> set[str]:
+        """Return the names of the operator's pods."""
+        return {pod["metadata"]["name"] for pod in self.node.get("pods", "-n", RELEASE, "-l", OPERATOR)["items"]}
+
+    def leader(self) -> str:
+        """Return the name of the operator's pod that leads."""
+        return str(self.node.get("lease", "hadis", "-n", RELEASE)["spec"].get("holderIdentity", ""))
 
     def keep_logs(self, target: Path) -> None:
         """Write what people look at when something went wrong: all objects' descriptions, and every log."""
@@ -131,12 +161,24 @@ def application(name: str, *command: str) -> Object:
     }  # fmt: skip
 
 
-def changed_profile() -> str:
-    """Return the example's profile with one step more of the light tier: what is measured alone replaces no worker."""
-    documents = list(yaml.safe_load_all((ROOT / "examples/kubernetes/scenes.yaml").read_text()))
-    profile = next(d for d in documents if d["kind"] == "CascadeProfile")
-    profile["spec"]["tiers"][0]["steps"] += 1
-    return yaml.safe_dump(profile)
+def claimed_devices(namespace: str) -> list[Object]:
+    """Return the class of the test driver's devices, and a template of claims of one of them."""
+    driver = "gpu.example.com"
+    request = {"name": "gpu", "exactly": {"deviceClassName": driver}}
+    version = "resource.k8s.io/v1"
+    return [
+        {"apiVersion": version, "kind": "DeviceClass", "metadata": {"name": driver},
+         "spec": {"selectors": [{"cel": {"expression": f"device.driver == '{driver}'"}}]}},
+        {"apiVersion": version, "kind": "ResourceClaimTemplate", "metadata": {"name": CLAIM, "namespace": namespace},
+         "spec": {"spec": {"devices": {"requests": [request]}}}},
+    ]  # fmt: skip
+
+
+def profile() -> Object:
+    """Return the example's profile."""
+    documents = yaml.safe_load_all((ROOT / "examples/kubernetes/scenes.yaml").read_text())
+    found: Object = next(each for each in documents if each["kind"] == "CascadeProfile")
+    return found
 
 
 def say(text: str) -> None:

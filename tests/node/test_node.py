@@ -11,16 +11,18 @@ from collections.abc import Iterator
 import pytest
 from control_plane import ROOT, wait_for
 from disturb import RPS, Disturber, Row, table
+from hub import TEAM, fetch_from, hub
 from images import Images
 from leftovers import left
-from node import running
-from queries import BudgetWatch, status, workers
-from scene import ADDRESS, APPS, PICTURES, Scene, say
+from node import DRIVER, running
+from queries import BudgetWatch, condition, status, workers
+from scene import ADDRESS, APPS, CLAIM, PICTURES, RELEASE, Scene, claimed_devices, say
 
 GPUS = 4
 REPORT = ROOT / "docs/disturbances.md"
 _OVER_BASE_MB = 350
 _SCALE_S = 180.0
+_SOON_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,25 @@ def test_prometheus_sees_router_workers_and_operator(scene: Scene) -> None:
     wait_for(seen, _SCALE_S, "Prometheus to reach everything")
 
 
+def test_strangers_reach_no_worker_and_those_who_must_do(scene: Scene) -> None:
+    worker = scene.pods("worker")[0]
+    of_worker, of_router = f"http://{worker['status']['podIP']}:8100/healthz", f"{ADDRESS}/healthz"
+    stranger, operator = (APPS, "pod/client"), (RELEASE, "deploy/hadis")
+    neighbour = PICTURES, f"pod/{worker['metadata']['name']}"
+    wait_for(lambda: not scene.reaches(*stranger, of_worker), _SOON_S, "the rules")
+    assert scene.reaches(*stranger, of_router)
+    assert scene.reaches(*operator, of_worker)
+    assert scene.reaches(PICTURES, "deploy/scenes-router", of_worker)
+    scene.change(router={"allowFromAnywhere": False})
+    wait_for(lambda: not scene.reaches(*stranger, of_router), _SOON_S, "the rules")
+    assert scene.reaches(*operator, of_router)
+    assert scene.reaches(*neighbour, of_router)
+    new = scene.replace("router")  # whoever is connected stays connected: a new one is scraped by a new connection
+    wait_for(lambda: scene.query(f'up{{pod="{new}"}} == 1'), _SOON_S, "Prometheus to reach a router")
+    scene.change(router={"allowFromAnywhere": True})
+    wait_for(lambda: scene.reaches(*stranger, of_router), _SOON_S, "the rules")
+
+
 def test_gpus_follow_the_load_within_the_budget(scene: Scene) -> None:
     scene.change(objective={"latency": "3s"}, scaleDownAfter="15s")
     scene.wait_until_ready()
@@ -88,17 +109,64 @@ def test_gpus_follow_the_load_within_the_budget(scene: Scene) -> None:
         watch.close()
 
 
+def test_a_request_brings_workers_back_from_none(scene: Scene) -> None:
+    scene.change(objective={"latency": "4s", "firstImage": "2m"}, gpus={"min": 0, "idleAfter": "10s"})
+    wait_for(lambda: not scene.pods("worker") and ready(scene) == "Idle", _SCALE_S, "the workers to go")
+    # Later than firstImage they would be answered with 504.
+    lines = scene.application("python", "/client/client.py", "together", ADDRESS, "4", seconds=150).splitlines()
+    requests = [json.loads(line) for line in lines]
+    say(f"with no worker, requests took {[round(each['seconds'], 1) for each in requests]} s")
+    assert [each["error"] for each in requests] == [""] * 4
+    wait_for(lambda: ready(scene) == "Serving", _SOON_S, "the service to say so")
+    assert status(scene.node, PICTURES, "scenes")["startSeconds"] > 0
+    scene.change(objective={"firstImage": None}, gpus={"min": 1, "idleAfter": None})
+
+
 def test_no_request_fails_whatever_happens(scene: Scene) -> None:
     # Whether anybody is dropped is tested, not how fast the machine is: a worker that starts takes the node's two cores
     # from those that serve, for tens of seconds on a slow one.
     scene.change(objective={"latency": "15s"}, gpus={"min": 2, "max": GPUS})
     scene.wait_until_ready()
     wait_for(lambda: sum(workers(scene.node, PICTURES).values()) >= 2, _SCALE_S, "two workers")
-    rows = Disturber(scene).run()
+    watch = BudgetWatch(scene.node, PICTURES)
+    try:
+        rows = Disturber(scene).run()
+    finally:
+        watch.close()
     print(f"\n{table(rows)}")
     print(*(f"{row.name}: {error}" for row in rows for error in row.errors), sep="\n")
     _write(rows)
     assert {row.name: row.failed for row in rows if row.failed} == {}
+    assert watch.most <= GPUS
+
+
+def test_models_are_fetched_once_and_workers_then_start_without_the_hub(scene: Scene) -> None:
+    def degraded() -> str:
+        told = condition(scene.node, PICTURES, "Degraded", "scenes")
+        return str(told["message"]) if told["reason"] == "FetchFailed" else ""
+
+    with hub() as server:
+        fetch_from(server, scene, "nobody")
+        assert "the hub says 404: Repository not found" in wait_for(degraded, _SCALE_S, "the failure to be told")
+        assert ready(scene) == "Serving"
+        fetch_from(server, scene, TEAM)
+        scene.wait_until_ready()
+        assert len(scene.pods("worker")) == 2
+        assert set(server.given.values()) == {1}
+    scene.replace("worker")
+
+
+def test_workers_get_the_devices_that_they_claim(scene: Scene) -> None:
+    scene.node.start(DRIVER)
+    scene.node.apply(*claimed_devices(PICTURES))
+    scene.change(worker={"resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": CLAIM}]})
+    scene.wait_until_ready()
+    claims = scene.node.get("resourceclaims", "-n", PICTURES)["items"]
+    holders = {each["name"] for claim in claims for each in claim["status"].get("reservedFor", ())}
+    names = {pod["metadata"]["name"] for pod in scene.pods("worker")}
+    assert names <= holders
+    devices = [scene.node.kubectl("exec", "-n", PICTURES, name, "--", "env").stdout for name in names]
+    assert all("GPU_DEVICE_" in text for text in devices)
 
 
 def test_nothing_is_left_in_the_cluster(scene: Scene) -> None:
@@ -113,15 +181,21 @@ def test_nothing_is_left_in_the_cluster(scene: Scene) -> None:
     assert scene.pod(APPS, "client")["status"]["phase"] == "Running"
 
 
+def ready(scene: Scene) -> str:
+    """Return why the service is ready, or is not."""
+    return str(condition(scene.node, PICTURES, "Ready", "scenes")["reason"])
+
+
 def _write(rows: list[Row]) -> None:
     """Write what docs show."""
     REPORT.write_text(f"""\
 # What a service withstands
 
 Written by `make e2e` on {os.cpu_count()} cores: images from the Dockerfile, the chart, and the scenes example with two
-workers (`gpus: {{min: 2, max: {GPUS}}}`, an objective of 15 s) on one real node. An application in another namespace
-sends {RPS:g} request per second with OpenAI's official client and its default retries. A row counts requests from the
-disturbance until all was as before, and some seconds more.
+workers (`gpus: {{min: 2, max: {GPUS}}}`, an objective of 15 s) and two operators on one real node, whose network
+enforces NetworkPolicies. An application in another namespace sends {RPS:g} request per second with OpenAI's official
+client and its default retries. A row counts requests from the disturbance until all was as before, and some seconds
+more.
 
 {table(rows)}
 

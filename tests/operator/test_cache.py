@@ -67,6 +67,18 @@ def test_versions_are_compared_as_numbers() -> None:
     assert cache.pods(*OF_IMAGES)[0].ready
 
 
+def test_a_list_shows_what_another_schema_makes_of_an_object_that_nobody_wrote() -> None:
+    stored = service_object(retired="by an older version")
+    stored["metadata"]["resourceVersion"] = "10"
+    cache, _ = cache_with(("services", stored))
+    shown = service_object()
+    shown["metadata"]["resourceVersion"] = "10"
+    cache.saw("services", None, shown)
+    view = cache.service(KEY)
+    assert view is not None
+    assert not isinstance(view.spec, Problem)
+
+
 def test_what_is_deleted_is_gone_and_may_come_again() -> None:
     cache, _ = cache_with(("pods", pod_object("p", version=10)))
     cache.saw("pods", "DELETED", pod_object("p", version=11))

@@ -20,7 +20,11 @@ class FakeHub:
     """Repositories by name, each a folder; a context manager."""
 
     def __init__(
-        self, repositories: dict[str, Path], gated: tuple[str, ...] = (), tls: ssl.SSLContext | None = None
+        self,
+        repositories: dict[str, Path],
+        gated: tuple[str, ...] = (),
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         """`gated` are repositories that only the token `good` may read. `tls` makes it an https server."""
         self.repositories, self.gated = repositories, gated
@@ -28,11 +32,11 @@ class FakeHub:
         """How often each file was sent, by repository and name."""
         self.wait_s = 0.0
         """How long each file takes."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer((host, 0), self._handler())
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_port
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if tls else ''}://{host}:{self.port}"
 
     def __enter__(self) -> FakeHub:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

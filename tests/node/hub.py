@@ -1,0 +1,43 @@
+"""The example with models that come from a hub, which a test plays on the node, outside the cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from control_plane import ROOT
+from fake_hub import FakeHub
+from node import ADDRESS
+from scene import MODELS, PICTURES, Object, Scene, profile
+
+TEAM = "team"
+"""Whose repositories the hub has."""
+_PROFILE, _WORKER = "fetched", 10001
+"""The user that workers run as writes what it fetches to the node's folder."""
+
+
+@contextlib.contextmanager
+def hub() -> Iterator[FakeHub]:
+    """Yield a hub that has the example's models; with the context it is away."""
+    folders = {f"{TEAM}/{name}": ROOT / "examples/scenes" / name for name in ("small", "large")}
+    with FakeHub(folders, host=ADDRESS) as server:
+        yield server
+
+
+def fetch_from(server: FakeHub, scene: Scene, team: str) -> None:
+    """Have the service's models fetched from a team's repositories, into the folder of the node that it has."""
+    cache = MODELS / ".cache"
+    cache.mkdir(exist_ok=True)
+    os.chown(cache, _WORKER, _WORKER)
+    scene.node.apply(_profile(team))
+    cached = {"hostPath": str(MODELS), "prefetch": True}
+    scene.change(profile=_PROFILE, worker={"modelCache": cached, "env": [{"name": "HF_ENDPOINT", "value": server.url}]})
+
+
+def _profile(team: str) -> Object:
+    changed = profile()
+    changed["metadata"] = {"name": _PROFILE, "namespace": PICTURES}
+    for tier in changed["spec"]["tiers"]:
+        tier["model"] = f"{team}/{tier['model']}"
+    return changed
