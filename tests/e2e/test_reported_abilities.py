@@ -49,7 +49,7 @@ class Guided:
 class Sure:
     """Judges every image as good."""
 
-    def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
+    def confidence(self, images: Sequence[Image.Image], prompts: Sequence[str], tier: str) -> list[float]:
         return [1.0] * len(images)
 
 

@@ -305,7 +305,7 @@ def test_other_clients_get_it_where_the_service_says_so() -> None:
 
 def answer(size: int) -> Answer:
     attempts = (Attempt("light", "w", 0.0, 0.1, "32x32", None),)
-    return Answer(b"x" * size, "light", 1, None, None, attempts, 0, 0.1, 1, (None, None))
+    return Answer(b"x" * size, "light", 1, None, None, None, attempts, 0, 0.1, 1, (None, None))
 
 
 @virtual
