@@ -238,11 +238,7 @@ async def test_an_operator_that_is_started_anew_comes_to_the_same_step(placement
     assert before.plan and held.plan and held.plan.routes_like(before.plan)
     assert (held.target, held.workers_by_tier) == (None, before.workers_by_tier)
     assert held.conditions["CapacitySufficient"][0] == "Unknown"
-    one, other = unnumbered(steady[-1]), unnumbered(killed[-1])
-    assert replace(one, plan=None) == replace(other, plan=None)
-    assert one.plan and other.plan and (one.plan.light, one.plan.heavy) == (other.plan.light, other.plan.heavy)
-    # A row is kept while queues tell no difference, and they came to theirs from different ones.
-    assert one.plan.quality == pytest.approx(other.plan.quality, rel=0.02)
+    assert unnumbered(steady[-1]) == unnumbered(killed[-1])
 
 
 def unnumbered(step: Decided) -> Decided:
