@@ -78,9 +78,9 @@ class Demand:
         return steady + min(1.0, max(0.0, beyond)) * (late - steady)
 
     @property
-    def steady_arrivals(self) -> float:
-        """Arrivals within the steady window."""
-        return self._since(self.tuning.steady_window_s)[0]
+    def mix_arrivals(self) -> float:
+        """Arrivals within the window that says in which shares image sizes come."""
+        return self._since(self.tuning.mix_window_s)[0]
 
     def forecast_rps(self, horizon_s: float) -> float:
         """Return the demand to be ready for over the next `horizon_s` seconds."""

@@ -26,7 +26,7 @@ AUTO = "auto"
 _DEAD_BAND = 0.05
 """Share by which a tier's mean must differ from the one that is planned with before planning follows."""
 LEAST_ARRIVALS = 20
-"""Requests within the steady window before their shares say anything."""
+"""Requests within the mix's window before their shares say anything."""
 _LEAST_SHARE = 0.01
 """A rarer size is not planned with; one that is stays for as long as it comes."""
 
@@ -78,7 +78,7 @@ def arrivals_by_size(before: Mapping[str, Demand], reading: DemandReading, tunin
 def followed_mix(profile: Profile, planned: Mix, arrivals: Mapping[str, Demand]) -> Mix:
     """Return the mix to plan with: the one of before until what arrives differs by enough."""
     made = {AUTO, *(size for tier in profile.tiers.values() for size in tier.all_sizes)}
-    counts = {read_size(size): demand.steady_arrivals for size, demand in arrivals.items() if size in made}
+    counts = {read_size(size): demand.mix_arrivals for size, demand in arrivals.items() if size in made}
     total = sum(counts.values())
     if total < LEAST_ARRIVALS:
         return planned

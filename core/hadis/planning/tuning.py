@@ -65,6 +65,9 @@ class Tuning:
     """Window of the mean that is routed for while nothing says that the demand has changed: at 12 requests/s it is off
     by 3%, and what is left for the heavy tier by three times that."""
 
+    mix_window_s: float = 45.0
+    """Window of the shares in which image sizes arrive."""
+
     change_window_s: float = 8.0
     """Window of the mean that says whether the demand has changed."""
 

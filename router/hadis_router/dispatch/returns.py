@@ -41,7 +41,8 @@ class Returns:
 
     def watch_slow(self, batch: Batch, needed_by: Collection[Job]) -> None:
         """Watch the jobs of a batch that is found to be slow, each by what its steps take."""
-        self._placing.watch_running(batch, needed_by, self._outlook())
+        in_order = (job for job in batch.jobs if job in needed_by)
+        self._placing.watch_running(batch, in_order, self._outlook())
 
     def retry(self, batch: Batch, needed_by: Collection[Job], *, failed: bool) -> None:
         """Queue the jobs that need a batch again; `failed`: unless workers have failed them too often."""
