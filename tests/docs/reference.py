@@ -129,7 +129,7 @@ def crds() -> str:
         for half in ("spec", "status"):
             if half in schema["properties"]:
                 rows = _fields(schema["properties"][half], f"{half}.")
-                parts.append(_table(("field", "type", "default", "description"), rows))
+                parts.append(_table(_FIELDS, rows))
         if rules := list(_rules(schema, "")):
             parts.append("The API server also checks:\n\n" + "\n".join(rules))
     return _page("Custom resources", "`kubectl explain` says the same in a cluster.", *parts)
@@ -147,6 +147,7 @@ def _rules(node: Schema, path: str) -> Iterator[str]:
 
 # HTTP
 
+_FIELDS = ("field", "type", "default", "description")
 _UNDESCRIBED = [("`200`", "Successful Response")]
 """What FastAPI says of a route that declares no answers."""
 
@@ -171,8 +172,10 @@ def _routes(app: FastAPI) -> Iterator[str]:
         for method, route in methods.items():
             yield f"### {method.upper()} {path}\n\n{route.get('description', '')}".rstrip()
             for media, content in route.get("requestBody", {}).get("content", {}).items():
-                rows = _fields(_resolved(content["schema"], models), "")
-                yield f"Body: `{media}`.\n\n" + _table(("field", "type", "default", "description"), rows)
+                schema = _resolved(content["schema"], models)
+                for i, kind in enumerate(schema.get("anyOf", [schema])):
+                    rows = _fields(_resolved(kind, models), "")
+                    yield f"{'Or b' if i else 'B'}ody: `{media}`.\n\n" + _table(_FIELDS, rows)
             answers = [(f"`{code}`", answer["description"]) for code, answer in sorted(route["responses"].items())]
             if answers != _UNDESCRIBED:
                 yield _table(("status", "meaning"), answers)

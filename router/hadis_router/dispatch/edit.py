@@ -20,6 +20,11 @@ class EditInputs:
     """Width and height of the first image, in pixels, as it is held."""
 
     @property
+    def files(self) -> tuple[bytes, ...]:
+        """All of them, the mask as the last."""
+        return self.images if self.mask is None else (*self.images, self.mask)
+
+    @property
     def key(self) -> EditKey:
         """What must be alike for two edits to share a batch."""
         return EditKey(self.strength, self.mask is not None, len(self.images))

@@ -145,5 +145,11 @@ def too_many_jobs(limit: int) -> ServeError:
     return ServeError(429, "too_many_jobs", f"{limit} jobs are kept, and none of them has ended", JOBS_S)
 
 
+def too_many_inputs(limit: int) -> ServeError:
+    """Return the refusal of a job whose input images find no room beside those of others in the store."""
+    message = f"the store keeps at most {limit} bytes of input images of jobs that have not ended; try again"
+    return ServeError(429, "too_many_jobs", message, JOBS_S)
+
+
 def _whole_seconds(seconds: float) -> int:
     return max(1, math.ceil(seconds))

@@ -20,8 +20,9 @@ from hadis_router.http.gateway import Gateway
 from hadis_router.http.image_answers import answer_body, answer_headers, request_headers
 from hadis_router.http.images import GenerateRequest
 from hadis_router.http.jobs.accepting import accept, prefers_job
+from hadis_router.http.jobs.record import JobRequest
 from hadis_router.http.links.answers import base_of_links, links_to
-from hadis_router.http.request_body import check_content_type, read_request
+from hadis_router.http.request_body import check_content_type, read_fields, validated
 from hadis_router.http.status import router_status
 from hadis_router.http.streaming import stream_images
 
@@ -57,6 +58,7 @@ _SCHEMA = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "Something in the request is wrong; the message says what"},
     404: {"description": "No such model"},
+    409: {"description": "Of a job: its Idempotency-Key was used with another body"},
     413: {"description": "The body is too large"},
     415: {"description": "The body is not declared as JSON"},
     429: {"description": "The queue is too long, or your share of it in use; Retry-After says when to try again"},
@@ -77,10 +79,11 @@ async def generate(request: Request) -> Response:
         content = await read_body(request, gateway.max_body_bytes)
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
-    if prefers_job(request.headers):
-        return await accept(request, content, arrived)
     with gateway.reading():
-        body = read_request(content, gateway.strict)
+        kind = JobRequest if prefers_job(request.headers) else GenerateRequest
+        body = validated(kind, read_fields(content), gateway.strict)
+    if isinstance(body, JobRequest):
+        return await accept(request, body, arrived)
     return await respond(gateway, request, body, arrived)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from hadis.protocol.worker import LEAST_STRENGTH
@@ -13,11 +13,13 @@ from pydantic import AfterValidator, Field, PrivateAttr
 from hadis_router.dispatch.edit import EditInputs
 from hadis_router.http.forms import read_form
 from hadis_router.http.images import MOST_CHARACTERS, GenerateRequest, Text, says_something
-from hadis_router.http.input_images import edit_inputs, embedded, wrong
-from hadis_router.http.request_body import read_fields, validated
+from hadis_router.http.input_images import edit_inputs, embedded
+from hadis_router.http.request_body import JSON, invalid, media_type_of, read_fields, validated
 
 _IMAGES = re.compile(r"images?(\[\d{0,2}\])?")
 """The names of image fields: `image` for one, `image[]` for several, and what other clients make of that."""
+IMAGE_FIELDS = ("image", "images")
+"""Of them, those in JSON."""
 _VARIATION_STRENGTH = 0.7
 
 
@@ -45,8 +47,8 @@ class EditRequest(GenerateRequest):
         """How its events in a stream begin."""
         return "image_edit"
 
-    def with_edit(self, edit: EditInputs) -> Self:
-        """Return the request with what its images are made from."""
+    def with_edit(self, edit: EditInputs | None) -> Self:
+        """Return the request with what its images are made from; None: without, for they are made."""
         request = self.model_copy()
         request._edit = edit
         return request
@@ -71,21 +73,27 @@ def read_edit(kind: type[_Request], content_type: str, body: bytes, strict: bool
 
     `strict` refuses unknown fields.
     """
-    if content_type.partition(";")[0].strip().lower() == "application/json":
-        document, images, mask = _from_json(body)
-    else:
-        document, images, mask = _from_form(content_type, body)
-    request = validated(kind, document, strict)
-    return request.with_edit(edit_inputs(images, mask, request.strength))
+    if media_type_of(content_type) == JSON:
+        return edit_of(kind, read_fields(body), strict)
+    document, images, mask = _from_form(content_type, body)
+    return _read(kind, document, images, mask, strict)
 
 
-def _from_json(body: bytes) -> tuple[dict[str, Any], list[bytes], bytes | None]:
-    document = read_fields(body)
-    given = [document.pop(name) for name in ("image", "images") if name in document]
+def edit_of(kind: type[_Request], fields: Mapping[str, Any], strict: bool) -> _Request:
+    """Return the request that the fields of a JSON body are, images among them; raise ServeError 400."""
+    given = [fields[name] for name in IMAGE_FIELDS if name in fields]
     listed = [one for value in given for one in (value if isinstance(value, list) else [value])]
     images = [embedded(one, "image" if len(listed) == 1 else f"images.{i}") for i, one in enumerate(listed)]
-    mask = document.pop("mask", None)
-    return document, images, None if mask is None else embedded(mask, "mask")
+    mask = fields.get("mask")
+    document = {name: value for name, value in fields.items() if name not in (*IMAGE_FIELDS, "mask")}
+    return _read(kind, document, images, None if mask is None else embedded(mask, "mask"), strict)
+
+
+def _read(
+    kind: type[_Request], document: Mapping[str, Any], images: Sequence[bytes], mask: bytes | None, strict: bool
+) -> _Request:
+    request = validated(kind, document, strict)
+    return request.with_edit(edit_inputs(images, mask, request.strength))
 
 
 def _from_form(content_type: str, body: bytes) -> tuple[dict[str, Any], list[bytes], bytes | None]:
@@ -94,10 +102,10 @@ def _from_form(content_type: str, body: bytes) -> tuple[dict[str, Any], list[byt
     texts = [(name, embedded(text, name)) for name, text in form.fields if _is_input(name) and text]
     for name, data in (*form.files, *texts):
         if not _is_input(name):
-            raise wrong(name, "is a file; files are image, image[] and mask")
+            raise invalid(name, "is a file; files are image, image[] and mask")
         (masks if name == "mask" else images).append(data)
     if len(masks) > 1:
-        raise wrong("mask", "there are several; send one")
+        raise invalid("mask", "there are several; send one")
     return _typed((name, text) for name, text in form.fields if not _is_input(name)), images, next(iter(masks), None)
 
 

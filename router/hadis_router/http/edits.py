@@ -12,16 +12,16 @@ from fastapi import APIRouter, Depends, Request, Response
 from hadis.api.tier import MOST_EDIT_IMAGES
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.api import ERRORS, gateway_of, respond
-from hadis_router.http.described_answers import IMAGES, errors
+from hadis_router.http.described_answers import IMAGES, JOB, errors
 from hadis_router.http.edit_request import EditRequest, VariationRequest, read_edit
 from hadis_router.http.forwarding import age_s, forward
 from hadis_router.http.image_bodies import HeldBody, held_body
-from hadis_router.http.jobs.accepting import prefers_job
+from hadis_router.http.jobs.accepting import accept, prefers_job
+from hadis_router.http.jobs.record import EditJobRequest, JobRequest, VariationJobRequest
+from hadis_router.http.request_body import FORM, JSON, check_edit_type
 
 router = APIRouter()
-_FORM, _JSON = "multipart/form-data", "application/json"
 _FILE = {"type": "string", "format": "binary"}
 _REFERENCE = {
     "description": "base64, a data: URL, or an object with one; nothing is fetched from elsewhere.",
@@ -31,16 +31,21 @@ _Request = TypeVar("_Request", bound=EditRequest)
 Held = Annotated[HeldBody, Depends(held_body)]
 
 
-def _document(kind: type[EditRequest], form: dict[str, Any], embedded: dict[str, Any]) -> dict[str, Any]:
+def _content(kind: type[EditRequest], form: dict[str, Any], embedded: dict[str, Any]) -> dict[str, Any]:
     """Return how a body looks that has these images in a form, or embedded in JSON; the first of them it must have."""
     content = {}
-    for media_type, images in ((_FORM, form), (_JSON, embedded)):
+    for media_type, images in ((FORM, form), (JSON, embedded)):
         schema = kind.model_json_schema()
         for name in ("image", "images", "mask"):  # refused where images are made of text alone
             schema["properties"].pop(name)
         schema["properties"] |= images
         schema["required"] = [*schema.get("required", []), next(iter(images))]
         content[media_type] = {"schema": schema}
+    return content
+
+
+def body_of(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a request whose body looks so by its media type."""
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -55,27 +60,35 @@ def _described(schema: dict[str, Any], text: str) -> dict[str, Any]:
 
 _IMAGE, _IMAGES = "The image to begin from", "The images to begin from, or the one"
 _MASK = "Where it is fully transparent, the first image is made anew"
-_EDIT = _document(
-    EditRequest,
-    {"image": _described({"anyOf": [_FILE, _several(_FILE)]}, _IMAGES), "mask": _described(_FILE, _MASK)},
-    {"images": _described(_several(_REFERENCE), _IMAGES), "mask": _described(_REFERENCE, _MASK)},
+
+
+def edit_content(kind: type[EditRequest]) -> dict[str, Any]:
+    """Return how the body of an edit looks, by its media type."""
+    return _content(
+        kind,
+        {"image": _described({"anyOf": [_FILE, _several(_FILE)]}, _IMAGES), "mask": _described(_FILE, _MASK)},
+        {"images": _described(_several(_REFERENCE), _IMAGES), "mask": _described(_REFERENCE, _MASK)},
+    )
+
+
+_EDIT = body_of(edit_content(EditRequest))
+_VARIATION = body_of(
+    _content(VariationRequest, {"image": _described(_FILE, _IMAGE)}, {"image": _described(_REFERENCE, _IMAGE)})
 )
-_VARIATION = _document(
-    VariationRequest, {"image": _described(_FILE, _IMAGE)}, {"image": _described(_REFERENCE, _IMAGE)}
-)
-_ANSWERS = IMAGES | errors({**ERRORS, 415: {"description": "The body is declared as neither a form nor JSON"}})
+NEITHER: dict[int | str, dict[str, Any]] = {415: {"description": "The body is declared as neither a form nor JSON"}}
+_ANSWERS = IMAGES | JOB | errors({**ERRORS, **NEITHER})
 
 
 @router.post("/v1/images/edits", openapi_extra=_EDIT, responses=_ANSWERS)
 async def edit(request: Request, body: Held) -> Response:
     """Make images from images and a prompt (OpenAI's images API)."""
-    return await _answer(EditRequest, request, body)
+    return await _answer(EditJobRequest if prefers_job(request.headers) else EditRequest, request, body)
 
 
 @router.post("/v1/images/variations", openapi_extra=_VARIATION, responses=_ANSWERS)
 async def vary(request: Request, body: Held) -> Response:
     """Make images from an image alone (OpenAI's images API)."""
-    return await _answer(VariationRequest, request, body)
+    return await _answer(VariationJobRequest if prefers_job(request.headers) else VariationRequest, request, body)
 
 
 async def _answer(kind: type[EditRequest], request: Request, body: HeldBody) -> Response:
@@ -85,13 +98,12 @@ async def _answer(kind: type[EditRequest], request: Request, body: HeldBody) -> 
     arrived = asyncio.get_running_loop().time() - age_s(request)
     content_type = request.headers.get("content-type", "")
     with gateway.reading():
-        if content_type.partition(";")[0].strip().lower() not in (_FORM, _JSON):
-            raise ServeError(415, "invalid_content_type", f"content-type is {content_type!r}; send {_FORM} or {_JSON}")
+        check_edit_type(content_type)
     read = await _read(kind, request, body, content_type, arrived)
     if isinstance(read, Response):
         return read
-    if prefers_job(request.headers):  # a job keeps no images
-        read.ignoring((*read.ignored, "prefer"))
+    if isinstance(read, JobRequest):
+        return await accept(request, read, arrived, body)
     return await respond(gateway, request, read, arrived)
 
 

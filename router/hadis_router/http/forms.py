@@ -12,7 +12,7 @@ from python_multipart.multipart import Field, File, parse_options_header
 
 from hadis_router.dispatch.answer import ServeError
 
-_MOST_PARTS = 64
+_MOST_PARTS, _LONGEST_MESSAGE = 64, 300
 
 
 @dataclass
@@ -45,7 +45,7 @@ def read_form(content_type: str, body: bytes) -> Form:
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
-        raise _wrong(f"the form cannot be read: {error}") from None
+        raise _wrong(f"the form cannot be read: {error}"[:_LONGEST_MESSAGE]) from None
     return form
 
 

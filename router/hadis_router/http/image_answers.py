@@ -72,10 +72,12 @@ def explain(request: GenerateRequest, answer: Answer) -> dict[str, Any]:
 
 def request_headers(request: GenerateRequest, seed: int) -> dict[str, str]:
     """Return what is known before there is an image: the seed of the first one, and what of the request is ignored."""
-    headers = {"x-hadis-seed": str(seed)}
-    if request.ignored:
-        headers["x-hadis-ignored"] = ",".join(request.ignored)
-    return headers
+    return {"x-hadis-seed": str(seed), **ignored_headers(request)}
+
+
+def ignored_headers(request: GenerateRequest) -> dict[str, str]:
+    """Return what of a request is ignored, if anything is."""
+    return {"x-hadis-ignored": ",".join(request.ignored)} if request.ignored else {}
 
 
 def answer_headers(answer: Answer) -> dict[str, str]:

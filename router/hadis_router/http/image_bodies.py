@@ -1,7 +1,7 @@
 """Bodies with images: how large one may be, and how many bytes of them the router holds at one time.
 
-A request's bytes are held until it is answered, for its images may be made more than once. A worker reads batches of
-MOST_BATCH_BYTES at most, and a batch has no more than a router holds.
+A request's bytes are held until it is answered, a job's until it has ended, for images may be made more than once. A
+worker reads batches of MOST_BATCH_BYTES at most, and a batch has no more than a router holds.
 """
 
 from __future__ import annotations
@@ -56,6 +56,19 @@ class HeldBody:
             raise ServeError(413, "body_too_large", f"the body is larger than {self._bodies.limit} bytes")
         if self._bodies.held + more > self._bodies.room:
             raise refusals.images_held()
+
+    def take(self, length: int) -> None:
+        """Hold bytes that came from elsewhere; raise ServeError 429 where there is no room for them."""
+        if self._bodies.held + length > self._bodies.room:
+            raise refusals.images_held()
+        self._bodies.held += length
+        self._length += length
+
+    def handed_over(self) -> HeldBody:
+        """Return what holds the body from now on, in place of this one."""
+        other = HeldBody(self._bodies)
+        other._length, self._length = self._length, 0
+        return other
 
     def release(self) -> None:
         """Hold it no longer."""

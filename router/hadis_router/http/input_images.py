@@ -15,8 +15,8 @@ import imagesize
 from hadis.api.tier import MOST_EDIT_IMAGES
 from hadis.protocol.worker import MOST_PIXELS
 
-from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.edit import EditInputs
+from hadis_router.http.request_body import invalid
 
 _MOST_READS = 10_000
 """Of one header: four for each part of it, of which files have some hundred at most. They take some 10 ms."""
@@ -27,28 +27,28 @@ _EXIF_BYTES = 256 * 1024
 def edit_inputs(images: Sequence[bytes], mask: bytes | None, strength: float | None) -> EditInputs:
     """Return what an edit is made from; raise ServeError 400 for what is no image, too many or too large."""
     if not images:
-        raise wrong("image", "is missing; send a PNG, JPEG or WebP file")
+        raise invalid("image", "is missing; send a PNG, JPEG or WebP file")
     if len(images) > MOST_EDIT_IMAGES:
-        raise wrong("image", f"there are {len(images)}; send at most {MOST_EDIT_IMAGES}")
+        raise invalid("image", f"there are {len(images)}; send at most {MOST_EDIT_IMAGES}")
     sizes = [_size(image, "image") for image in images]
     if mask is not None and (of_mask := _size(mask, "mask")) != sizes[0]:
         is_, image = (f"{width}x{height}" for width, height in (of_mask, sizes[0]))
-        raise wrong("mask", f"is {is_}, but the image is {image}; make them alike")
+        raise invalid("mask", f"is {is_}, but the image is {image}; make them alike")
     return EditInputs(tuple(images), mask, strength, sizes[0])
 
 
 def _size(data: bytes, field: str) -> tuple[int, int]:
     """Return width and height (pixels) of an encoded image, as its EXIF data say that it is held."""
     if not _is_image(data):
-        raise wrong(field, "is no PNG, JPEG or WebP image")
+        raise invalid(field, "is no PNG, JPEG or WebP image")
     try:
         width, height = imagesize.get(_Header(data))
     except Exception:  # it raises whatever its reading of a broken header comes to
         width = height = 0
     if width < 1 or height < 1:
-        raise wrong(field, "its file is damaged")
+        raise invalid(field, "its file is damaged")
     if width * height > MOST_PIXELS:
-        raise wrong(field, f"has more than {MOST_PIXELS // 1_000_000} million pixels; send a smaller one")
+        raise invalid(field, f"has more than {MOST_PIXELS // 1_000_000} million pixels; send a smaller one")
     return width, height
 
 
@@ -78,23 +78,18 @@ def embedded(reference: Any, field: str) -> bytes:
     """
     if isinstance(reference, dict):
         if "file_id" in reference:
-            raise wrong(field, "file_id: there are no stored files here; write image_url with a data: URL")
+            raise invalid(field, "file_id: there are no stored files here; write image_url with a data: URL")
         field, reference = f"{field}.image_url", reference.get("image_url")
         if isinstance(reference, dict):  # as chat messages have it
             reference = reference.get("url")
     if not isinstance(reference, str):
-        raise wrong(field, "write the image as a data: URL, or as base64")
+        raise invalid(field, "write the image as a data: URL, or as base64")
     head, comma, data = reference.partition(",")
     if comma and (not head.startswith("data:") or not head.endswith(";base64")):
-        raise wrong(field, "is no data: URL in base64, such as data:image/png;base64,iVBORw0K...")
+        raise invalid(field, "is no data: URL in base64, such as data:image/png;base64,iVBORw0K...")
     if not comma and "://" in reference[:16]:
-        raise wrong(field, "is at another address, from which nothing is fetched; send the image as a data: URL")
+        raise invalid(field, "is at another address, from which nothing is fetched; send the image as a data: URL")
     try:
         return base64.b64decode(data if comma else head, validate=True)
     except (binascii.Error, ValueError):
-        raise wrong(field, "is no base64") from None
-
-
-def wrong(field: str, message: str) -> ServeError:
-    """Return the refusal of a field."""
-    return ServeError(400, "invalid_value", f"{field}: {message}", param=field)
+        raise invalid(field, "is no base64") from None

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.images import MOST_CHARACTERS, NEVER_READ, WITHOUT_EFFECT, GenerateRequest
 
+FORM, JSON = "multipart/form-data", "application/json"
 _UTF8 = ("utf-8", "utf8", "us-ascii", "ascii")
 _MOST_NAMED, _LONGEST_NAME, _LONGEST_MESSAGE = 16, 64, 300
 _OBJECT = TypeAdapter(dict[str, Any], config=ConfigDict(cache_strings="keys"))
@@ -25,12 +26,22 @@ _Request = TypeVar("_Request", bound=GenerateRequest)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
+def media_type_of(header: str) -> str:
+    """Return a content-type without its parameters, in lower case."""
+    return header.partition(";")[0].strip().lower()
+
+
+def check_edit_type(header: str) -> None:
+    """Raise ServeError 415 unless a body is declared as a form or as JSON."""
+    if media_type_of(header) not in (FORM, JSON):
+        raise _unsupported(f"content-type is {header[:_LONGEST_NAME]!r}; send {FORM} or {JSON}")
+
+
 def check_content_type(header: str) -> None:
     """Raise ServeError 415 unless a body is declared as JSON in UTF-8, the only charset that JSON may have."""
-    kind, _, params = header.partition(";")
-    if kind.strip().lower() != "application/json":
-        raise _unsupported(f"content-type is {kind.strip().lower()[:_LONGEST_NAME]!r}; send application/json")
-    name, _, value = params.partition("=")
+    if (media_type := media_type_of(header)) != JSON:
+        raise _unsupported(f"content-type is {media_type[:_LONGEST_NAME]!r}; send {JSON}")
+    name, _, value = header.partition(";")[2].partition("=")
     charset = value.split(";")[0].strip().strip('"').lower()
     if name.strip().lower() == "charset" and charset not in _UTF8:
         raise _unsupported(f"charset is {charset[:_LONGEST_NAME]!r}; send utf-8")
@@ -53,12 +64,12 @@ def validated(kind: type[_Request], fields: Mapping[str, Any], strict: bool) -> 
     """
     unknown = [name for name in fields if name not in kind.model_fields]
     if strict and unknown:
-        raise _invalid(unknown[0], f"unknown field{_hint(unknown[0], kind)}")
+        raise invalid(unknown[0], f"unknown field{_hint(unknown[0], kind)}")
     try:
         request = kind.read({name: value for name, value in fields.items() if strict or name not in NEVER_READ})
     except ValueError as error:
         name, _, words = str(error).splitlines()[0].partition(": ")
-        raise _invalid(name, words) from None
+        raise invalid(name, words) from None
     return request.ignoring(_ignored(request, fields, unknown))
 
 
@@ -92,7 +103,7 @@ def _hint(name: str, kind: type[GenerateRequest]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _invalid(name: str, words: str) -> ServeError:
+def invalid(name: str, words: str) -> ServeError:
     """Return the refusal of a field, whose name the client may have made long."""
     shown = name[:_LONGEST_NAME]
     return ServeError(400, "invalid_value", f"{shown}: {words}"[:_LONGEST_MESSAGE], param=shown)

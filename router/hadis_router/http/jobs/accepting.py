@@ -12,10 +12,11 @@ from hadis_router.http.access import visitor_of
 from hadis_router.http.entrance import request_id_of
 from hadis_router.http.front_door import RETRY
 from hadis_router.http.gateway import Gateway
+from hadis_router.http.image_answers import ignored_headers
+from hadis_router.http.image_bodies import HeldBody
 from hadis_router.http.jobs.record import JobRequest
 from hadis_router.http.jobs.service import Jobs
 from hadis_router.http.links.public_url import public_url
-from hadis_router.http.request_body import read_fields, validated
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +29,13 @@ def prefers_job(headers: Mapping[str, str]) -> bool:
     return _PREFERENCE in (part.strip().lower() for part in parts)
 
 
-async def accept(request: Request, content: bytes, arrived: float) -> Response:
-    """Return the answer to a request that becomes a job; `content` is its body, `arrived` loop time."""
+async def accept(request: Request, body: JobRequest, arrived: float, held: HeldBody | None = None) -> Response:
+    """Return the answer to a request that becomes a job; `arrived` is loop time, `held` what holds its images."""
     jobs: Jobs = request.app.state.jobs
     gateway: Gateway = request.app.state.gateway
     with gateway.reading():
-        body = gateway.models.with_size_made(validated(JobRequest, read_fields(content), gateway.strict))
         base_url = public_url(request)
+    body = gateway.models.with_size_made(body)
     visitor, key = visitor_of(request), request.headers.get("idempotency-key")
     record = await jobs.create(
         body,
@@ -44,9 +45,10 @@ async def accept(request: Request, content: bytes, arrived: float) -> Response:
         key,
         batch=visitor.batch,
         retry=bool(request.scope.get(RETRY)),
+        held=held,
     )
     log.debug("request %s: it is %s", request_id_of(request), record.id)
-    headers = {"location": record.url}
+    headers = {"location": record.url, **ignored_headers(body)}
     if prefers_job(request.headers):
         headers["preference-applied"] = _PREFERENCE
     return Response(json.dumps(record.document()), 202, headers, "application/json")

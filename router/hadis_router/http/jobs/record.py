@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
 
 from hadis_router.dispatch.peers import ANY_ROUTER
+from hadis_router.http.edit_request import EditRequest, VariationRequest
 from hadis_router.http.images import GenerateRequest
 
 PATH = "/v1/hadis/jobs"
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Kind = Literal["generation", "edit", "variation"]
 
 
 class JobRequest(GenerateRequest):
     """Body of `POST /v1/hadis/jobs`: that of a generation, and whom to tell of its end."""
 
+    kind: ClassVar[Kind] = "generation"
     webhook: str | None = Field(
         None, max_length=2000, description="URL that is told when the job has ended, where the service allows its host."
     )
@@ -28,13 +31,31 @@ class JobRequest(GenerateRequest):
         return True
 
 
+class EditJobRequest(EditRequest, JobRequest):
+    """Body of a job that edits images, beside these."""
+
+    kind: ClassVar[Kind] = "edit"
+
+
+class VariationJobRequest(VariationRequest, JobRequest):
+    """Body of a job that varies an image, beside this."""
+
+    kind: ClassVar[Kind] = "variation"
+
+
+_REQUESTS: dict[Kind, type[JobRequest]] = {
+    request.kind: request for request in (JobRequest, EditJobRequest, VariationJobRequest)
+}
+
+
 class JobRecord(BaseModel):
-    """What is kept of a job, but for its result."""
+    """What is kept of a job, but for its input images and its result."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
-    request: JobRequest
+    kind: Kind = "generation"
+    request: SerializeAsAny[JobRequest]
     client: str
     """The key of the client whose share it is of."""
     batch: bool = False
@@ -52,6 +73,11 @@ class JobRecord(BaseModel):
     error: dict[str, str | None] | None = None
     untold: bool = False
     """Whether it has a webhook that is still to be told of its end."""
+
+    @field_validator("request", mode="before")
+    @classmethod
+    def _of_its_kind(cls, request: Any, info: ValidationInfo) -> Any:
+        return request if isinstance(request, JobRequest) else _REQUESTS[info.data["kind"]].model_validate(request)
 
     @property
     def ended(self) -> bool:

@@ -1,6 +1,7 @@
 """Jobs in Redis or Valkey: every router answers for them, and they outlive their router.
 
     PREFIX:job:ID, :result:ID   record and result, until the job expires
+    PREFIX:input:ID             its input images, until it has ended
     PREFIX:jobs                 ids by when they expire, for the bound of their number
     PREFIX:busy                 ids for which something is still to be done
     PREFIX:held:ID              while a router sees to the job; where it is gone, another router takes over
@@ -21,8 +22,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from hadis_router.dispatch import refusals
+from hadis_router.http.jobs.idempotency import Idempotency, same_job
 from hadis_router.http.jobs.record import JobRecord
-from hadis_router.http.jobs.store import Idempotency, same_job
 from hadis_router.http.store_metrics import StoreCounts
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,22 @@ HELD_S = 10
 _CANCEL_S = 600
 _TIMEOUT_S = 5.0
 _MOST_CONNECTIONS = 32
+_ADD_IF_ROOM = """
+local bytes = #ARGV[5]
+if bytes > 0 then
+    for _, id in ipairs(redis.call('SMEMBERS', KEYS[5])) do
+        bytes = bytes + redis.call('STRLEN', ARGV[7] .. id)
+    end
+    if bytes > tonumber(ARGV[6]) then return 0 end
+    redis.call('SET', KEYS[3], ARGV[5], 'EXAT', ARGV[3])
+end
+redis.call('SET', KEYS[1], ARGV[2], 'EXAT', ARGV[3])
+redis.call('SET', KEYS[2], 1, 'EX', ARGV[4])
+redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
+redis.call('SADD', KEYS[5], ARGV[1])
+return 1
+"""
+"""Adds a job unless the input images of those that have not ended would be too many bytes: all of it, or nothing."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -55,12 +72,13 @@ class RedisJobs:
 
     shared = True
 
-    def __init__(self, url: str, prefix: str, max_count: int, clock: Callable[[], float]) -> None:
+    def __init__(self, url: str, prefix: str, max_count: int, max_input_bytes: int, clock: Callable[[], float]) -> None:
         """`clock` gives Unix time, as records do."""
         self._redis: Any = Redis.from_url(  # its types leave open whether it answers bytes or text
             url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, max_connections=_MOST_CONNECTIONS
         )
-        self._prefix, self._max_count, self._clock = prefix, max_count, clock
+        self._prefix, self._max_count, self._max_input_bytes, self._clock = prefix, max_count, max_input_bytes, clock
+        self._add_if_room = self._redis.register_script(_ADD_IF_ROOM)
         self.counts = StoreCounts()
 
     async def close(self) -> None:
@@ -68,18 +86,17 @@ class RedisJobs:
         await self._redis.aclose()
 
     @_answering
-    async def add(self, record: JobRecord, idempotency: Idempotency | None) -> JobRecord | None:
+    async def add(self, record: JobRecord, idempotency: Idempotency | None, inputs: bytes = b"") -> JobRecord | None:
         """Keep a new job, or return that of its key; the oldest that have ended make room."""
         # A key that is in use is found before a place is asked for; the second look is for who came just now.
         if (known := await self._of_key(idempotency)) is not None:
             return known
         await self._make_room()
-        async with self._redis.pipeline(transaction=True) as together:
-            together.set(self._key("job", record.id), record.model_dump_json(), exat=int(record.expires_at))
-            together.set(self._key("held", record.id), 1, ex=HELD_S)
-            together.zadd(self._key("jobs"), {record.id: record.expires_at})
-            together.sadd(self._key("busy"), record.id)
-            await together.execute()
+        keys = [self._key(kind, record.id) for kind in ("job", "held", "input")]
+        keys += [self._key(kind) for kind in ("jobs", "busy")]
+        values: list[str | int | bytes] = [record.id, record.model_dump_json(), int(record.expires_at), HELD_S]
+        if not await self._add_if_room(keys, [*values, inputs, self._max_input_bytes, self._key("input", "")]):
+            raise refusals.too_many_inputs(self._max_input_bytes)
         self.counts.stored += 1
         if idempotency is None or await self._take_key(idempotency, record):
             return None
@@ -104,6 +121,8 @@ class RedisJobs:
         kept = await self._redis.set(self._key("job", record.id), record.model_dump_json(), exat=ends, xx=True)
         if not kept:
             await self._redis.delete(self._key("result", record.id))
+        if record.ended or not kept:
+            await self._redis.delete(self._key("input", record.id))
         if not record.busy or not kept:
             await self._redis.srem(self._key("busy"), record.id)
 
@@ -112,6 +131,11 @@ class RedisJobs:
         """Return a job's result."""
         found: bytes | None = await self._redis.get(self._key("result", job_id))
         return found
+
+    @_answering
+    async def inputs(self, job_id: str) -> bytes:
+        """Return the input images of a job that has not ended."""
+        return await self._redis.get(self._key("input", job_id)) or b""
 
     @_answering
     async def remove(self, job_id: str) -> None:
@@ -188,7 +212,7 @@ class RedisJobs:
 
     async def _forget(self, job_id: str) -> None:
         async with self._redis.pipeline(transaction=True) as together:
-            together.delete(*(self._key(kind, job_id) for kind in ("job", "result", "held", "cancel")))
+            together.delete(*(self._key(kind, job_id) for kind in ("job", "result", "input", "held", "cancel")))
             together.zrem(self._key("jobs"), job_id)
             together.srem(self._key("busy"), job_id)
             await together.execute()
@@ -196,5 +220,5 @@ class RedisJobs:
     async def _members(self, kind: str) -> set[bytes]:
         return set(await self._redis.smembers(self._key(kind)))
 
-    def _key(self, kind: str, name: str = "") -> str:
-        return f"{self._prefix}:{kind}:{name}" if name else f"{self._prefix}:{kind}"
+    def _key(self, kind: str, name: str | None = None) -> str:
+        return f"{self._prefix}:{kind}" if name is None else f"{self._prefix}:{kind}:{name}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -20,13 +19,18 @@ from dataclasses import dataclass, field
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import ANY_ROUTER
+from hadis_router.http.access import Visitor
+from hadis_router.http.edit_request import EditRequest
 from hadis_router.http.errors import envelope
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.image_answers import answer_body
+from hadis_router.http.image_bodies import HeldBody, ImageBodies
+from hadis_router.http.jobs.idempotency import idempotency_of
+from hadis_router.http.jobs.inputs import packed, unpacked
 from hadis_router.http.jobs.progress import seen_now
 from hadis_router.http.jobs.record import JobRecord, JobRequest, new_id
 from hadis_router.http.jobs.settings import JobSettings
-from hadis_router.http.jobs.store import Idempotency, JobStore, MemoryJobs
+from hadis_router.http.jobs.store import JobStore, MemoryJobs
 from hadis_router.http.jobs.webhook import Webhooks
 from hadis_router.http.links.service import ImageLinks, Link
 
@@ -42,10 +46,17 @@ _CANCEL_S = 5.0
 class _Run:
     record: JobRecord
     jobs: list[Job]
+    held: HeldBody
+    """Its input images."""
     cancelled: asyncio.Future[None]
     kept: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its end is in the store."""
     task: asyncio.Task[None] = field(init=False)
+
+    def free(self) -> None:
+        """Give back what its images were made with."""
+        self.jobs = []
+        self.held.release()
 
 
 class Jobs:
@@ -56,11 +67,13 @@ class Jobs:
         gateway: Gateway,
         links: ImageLinks,
         settings: JobSettings,
+        bodies: ImageBodies,
         store: JobStore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`store` is as the settings say if left out; `clock` gives Unix time, which outlives a router."""
         self._gateway, self._links, self._settings, self._clock = gateway, links, settings, clock
+        self._bodies = bodies
         self._store = store or _store_of(settings, clock)
         self._webhooks = Webhooks(settings, clock)
         self._tag = ANY_ROUTER if self._store.shared else gateway.peers.own_tag
@@ -77,11 +90,12 @@ class Jobs:
         *,
         batch: bool = False,
         retry: bool = False,
+        held: HeldBody | None = None,
     ) -> JobRecord:
         """Return a new job, admitted and kept, or the one that the client used the idempotency key for.
 
         `arrived` is loop time; `batch` its priority class; `retry` says that it was refused before, and is no new
-        demand. Raises ServeError for what is refused.
+        demand; `held` is taken over from the request. Raises ServeError for what is refused.
         """
         if request.stream:
             raise ServeError(400, "invalid_value", "stream: a job is not streamed; leave it out", param="stream")
@@ -90,6 +104,7 @@ class Jobs:
         now = self._clock()
         record = JobRecord(
             id=new_id(self._tag),
+            kind=request.kind,
             request=request,
             client=client,
             batch=batch,
@@ -97,7 +112,9 @@ class Jobs:
             created_at=now,
             expires_at=now + self._settings.job_expires_s,
         )
-        if (known := await self._store.add(record, _idempotency(client, key, request))) is not None:
+        idempotency = await idempotency_of(client, key, request)
+        inputs = await asyncio.to_thread(packed, request.edit) if request.edit and self._store.shared else b""
+        if (known := await self._store.add(record, idempotency, inputs)) is not None:
             return known
         if not retry:
             self._gateway.metrics.arrived(request.n, request.size)
@@ -106,13 +123,13 @@ class Jobs:
         except BaseException:
             await self._store.remove(record.id)
             raise
-        self._start(record, jobs)
+        self._start(record, jobs, (held or HeldBody(self._bodies)).handed_over())
         return self._seen(record)
 
-    async def get(self, job_id: str) -> JobRecord:
-        """Return a job as it is now; raise ServeError 404 where there is none."""
+    async def get(self, job_id: str, visitor: Visitor) -> JobRecord:
+        """Return a job as it is now; raise ServeError 404 where there is none that the visitor may see."""
         record = await self._store.get(job_id)
-        if record is None:
+        if record is None or not visitor.may_see(record.client):
             message = "there is no such job; jobs expire, and without a store they end with their router"
             raise ServeError(404, "job_not_found", message)
         return self._seen(record)
@@ -121,8 +138,12 @@ class Jobs:
         """Return the images body of a job that succeeded."""
         return await self._store.result(record.id) if record.status == "succeeded" else None
 
-    async def cancel(self, job_id: str) -> JobRecord:
-        """Cancel a job, and return it as it is then; one that another router runs is cancelled within seconds."""
+    async def cancel(self, job_id: str, visitor: Visitor) -> JobRecord:
+        """Cancel a job, and return it as it is then; one that another router runs is cancelled within seconds.
+
+        Raises ServeError 404 where there is none that the visitor may see.
+        """
+        await self.get(job_id, visitor)
         run = self._runs.get(job_id)
         if run is None:
             await self._store.ask_cancel(job_id)
@@ -131,7 +152,7 @@ class Jobs:
             # Its webhook may be told for long; its end is in the store at once.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(run.kept.wait(), _CANCEL_S)
-        return await self.get(job_id)
+        return await self.get(job_id, visitor)
 
     async def keep(self) -> None:
         """Hold the jobs of this router, and take over those of routers that died, for ever."""
@@ -168,25 +189,39 @@ class Jobs:
                 await self._run_again(record)
 
     async def _run_again(self, record: JobRecord) -> None:
-        jobs: list[Job] = []
+        jobs, held = list[Job](), HeldBody(self._bodies)
         if not record.ended:
             age_s = self._clock() - record.created_at
             try:
+                record = await self._with_inputs(record, held)
                 jobs = await self._admitted(record, asyncio.get_running_loop().time() - age_s)
             except ServeError as error:
+                held.release()
                 if error.status in (429, 503):  # a later go, or another router, may have room
                     await self._store.let_go(record.id)
                     return
                 record = await self._end(record, error)
-        self._start(record, jobs)
+        self._start(record, jobs, held)
+
+    async def _with_inputs(self, record: JobRecord, held: HeldBody) -> JobRecord:
+        """Return the record with the input images that the store keeps, which are held from now on."""
+        if not isinstance(record.request, EditRequest):
+            return record
+        inputs = await self._store.inputs(record.id)
+        try:
+            edit = await asyncio.to_thread(unpacked, inputs)
+        except (ValueError, KeyError):
+            raise ServeError(500, "internal_error", "the input images of the job are gone") from None
+        held.take(len(inputs))
+        return record.model_copy(update={"request": record.request.with_edit(edit)})
 
     async def _admitted(self, record: JobRecord, arrived: float) -> list[Job]:
         jobs = await self._gateway.jobs(record.request, record.client, arrived, record.id, batch=record.batch)
         self._gateway.submit(jobs)
         return jobs
 
-    def _start(self, record: JobRecord, jobs: list[Job]) -> None:
-        run = _Run(record, jobs, asyncio.get_running_loop().create_future())
+    def _start(self, record: JobRecord, jobs: list[Job], held: HeldBody) -> None:
+        run = _Run(record, jobs, held, asyncio.get_running_loop().create_future())
         self._runs[record.id] = run
         run.task = asyncio.ensure_future(self._run(run))
 
@@ -194,6 +229,7 @@ class Jobs:
         try:
             if not run.record.ended:
                 run.record = await self._make(run)
+            run.free()
             run.kept.set()
             if run.record.untold:
                 await self._webhooks.tell(run.record)
@@ -204,6 +240,7 @@ class Jobs:
             log.exception("%s failed", run.record.id)
         finally:
             self._gateway.cancel(run.jobs)
+            run.free()
             del self._runs[run.record.id]
             await self._store.let_go(run.record.id)
 
@@ -238,8 +275,11 @@ class Jobs:
         return ended
 
     def _ended(self, record: JobRecord, status: str) -> JobRecord:
-        untold = record.request.webhook is not None
-        return record.model_copy(update={"status": status, "position": None, "untold": untold})
+        request = record.request
+        if isinstance(request, EditRequest):
+            request = request.with_edit(None)
+        untold = request.webhook is not None
+        return record.model_copy(update={"request": request, "status": status, "position": None, "untold": untold})
 
     def _seen(self, record: JobRecord) -> JobRecord:
         """Return a record with how far it is, where this router runs it."""
@@ -252,16 +292,5 @@ def _store_of(settings: JobSettings, clock: Callable[[], float]) -> JobStore:
         return MemoryJobs(settings.job_count, settings.job_bytes, clock)
     from hadis_router.http.jobs.redis_store import RedisJobs  # its client is large; memory needs none
 
-    return RedisJobs(settings.redis_url.get_secret_value(), settings.redis_prefix, settings.job_count, clock)
-
-
-def _idempotency(client: str, key: str | None, request: JobRequest) -> Idempotency | None:
-    if key is None:
-        return None
-    if not 0 < len(key) <= 255:
-        raise ServeError(400, "invalid_value", "Idempotency-Key: has not 1 to 255 characters", param="Idempotency-Key")
-    return Idempotency(_digest(f"{client}\0{key}"), _digest(request.model_dump_json()))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    url, bounds = settings.redis_url.get_secret_value(), (settings.job_count, settings.job_input_bytes)
+    return RedisJobs(url, settings.redis_prefix, *bounds, clock)

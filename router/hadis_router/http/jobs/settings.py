@@ -17,6 +17,12 @@ class JobSettings(BaseModel):
     job_bytes: int = Field(
         64 * 2**20, ge=1, description="Most bytes of jobs' results that are kept in memory; the oldest go first."
     )
+    job_input_bytes: int = Field(
+        256 * 2**20,
+        ge=0,
+        description="Most bytes of input images of jobs that have not ended, in Redis; more are refused. In memory "
+        "HADIS_ROUTER_MAX_IMAGE_BYTES_HELD bounds them.",
+    )
     job_expires_s: float = Field(3600.0, ge=60, le=604_800, description="Seconds from its creation that a job is kept.")
     webhook_hosts: Listed = Field(
         (),

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.answer import ServeError
+from hadis_router.http.jobs.idempotency import Idempotency, same_job
 from hadis_router.http.jobs.record import JobRecord
 from hadis_router.http.store_metrics import StoreCounts
-
-
-class Idempotency(NamedTuple):
-    """A client's key for a job, and a digest of the body that came with it."""
-
-    key: str
-    body: str
 
 
 class JobStore(Protocol):
@@ -28,10 +21,11 @@ class JobStore(Protocol):
     async def close(self) -> None:
         """Close what connections it has."""
 
-    async def add(self, record: JobRecord, idempotency: Idempotency | None) -> JobRecord | None:
-        """Keep a new job; return instead the one that its idempotency key was used for.
+    async def add(self, record: JobRecord, idempotency: Idempotency | None, inputs: bytes = b"") -> JobRecord | None:
+        """Keep a new job with its input images; return instead the one that its idempotency key was used for.
 
-        Raises ServeError 409 where that was with another body, 429 where too many jobs have not ended.
+        Raises ServeError 409 where that was with another body, 429 where too many jobs, or bytes of input images of
+        such, have not ended.
         """
 
     async def get(self, job_id: str) -> JobRecord | None:
@@ -42,6 +36,9 @@ class JobStore(Protocol):
 
     async def result(self, job_id: str) -> bytes | None:
         """Return a job's result."""
+
+    async def inputs(self, job_id: str) -> bytes:
+        """Return the input images of a job that has not ended; nothing where there are none."""
 
     async def remove(self, job_id: str) -> None:
         """Forget a job, as if it had not been added."""
@@ -78,8 +75,11 @@ class MemoryJobs:
     async def close(self) -> None:
         """Do nothing: it has none."""
 
-    async def add(self, record: JobRecord, idempotency: Idempotency | None) -> JobRecord | None:
-        """Keep a new job, or return that of its key; the oldest that have ended make room."""
+    async def add(self, record: JobRecord, idempotency: Idempotency | None, inputs: bytes = b"") -> JobRecord | None:
+        """Keep a new job, or return that of its key; the oldest that have ended make room.
+
+        Its input images are held by the router that makes it, within its own bound.
+        """
         self._forget_expired()
         if idempotency and (known := self._keys.get(idempotency.key)):
             return self._records[same_job(known, idempotency)]
@@ -111,6 +111,10 @@ class MemoryJobs:
     async def result(self, job_id: str) -> bytes | None:
         """Return a job's result."""
         return self._results.get(job_id)
+
+    async def inputs(self, job_id: str) -> bytes:
+        """Return nothing: no other router would ask."""
+        return b""
 
     async def remove(self, job_id: str) -> None:
         """Forget a job, its result and its key."""
@@ -147,12 +151,3 @@ class MemoryJobs:
         self._records.pop(job_id, None)
         self._bytes -= len(self._results.pop(job_id, b""))
         self._keys.pop(self._key_of.pop(job_id, ""), None)
-
-
-def same_job(known: tuple[str, str], idempotency: Idempotency) -> str:
-    """Return the id of the job that a key was used for; raise ServeError 409 where that was with another body."""
-    body, job_id = known
-    if body != idempotency.body:
-        message = "this Idempotency-Key was used with another body; send the same body, or another key"
-        raise ServeError(409, "idempotency_key_in_use", message, param="Idempotency-Key")
-    return job_id
