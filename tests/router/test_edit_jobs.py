@@ -131,6 +131,15 @@ async def test_its_webhook_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (message["type"], message["data"]["id"]) == ("image.job.succeeded", job.json()["id"])
 
 
+async def test_nothing_is_held_while_its_webhook_does_not_answer() -> None:
+    async with listening(500) as (port, told):
+        settings = {"webhook_hosts": (f"127.0.0.1:{port}",), "webhook_secret": SECRET}
+        async with asking(Instant(), **settings) as client:
+            await client.post(JOBS, **form(("image", PNG), webhook=f"http://127.0.0.1:{port}/hook"))
+            await until(lambda: len(told) == 1)
+            assert bodies_of(client).held == 0
+
+
 @pytest.mark.parametrize(
     "edit", [EditInputs((PNG, b""), MASK, 0.5, (32, 32)), EditInputs((b"\r\n",), None, None, (1, 9))]
 )

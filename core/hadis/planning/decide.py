@@ -158,7 +158,7 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
         by_size = arrivals_by_size(memory.by_size, reading, tuning)
         mix = followed_mix(profile, memory.mix, by_size)
         by_restriction = restricted_arrivals(memory.by_restriction, reading, tuning)
-        restricted = followed_restricted(memory.restricted, by_restriction, demand.steady_arrivals)
+        restricted = followed_restricted(memory.restricted, by_restriction, demand.mix_arrivals)
         memory = replace(memory, by_restriction=by_restriction, restricted=restricted)
         learnt = {tier: ratios for tier, ratios in reading.ratios.items() if tier in profile.tiers}
         memory = replace(memory, reading=reading, ratios=followed(memory.ratios, learnt), by_size=by_size, mix=mix)

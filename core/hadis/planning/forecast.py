@@ -79,7 +79,7 @@ class Demand:
 
     @property
     def mix_arrivals(self) -> float:
-        """Arrivals within the window that says in which shares image sizes come."""
+        """Arrivals within the window that says in which shares image sizes, and requests of few tiers, come."""
         return self._since(self.tuning.mix_window_s)[0]
 
     def forecast_rps(self, horizon_s: float) -> float:

@@ -89,7 +89,7 @@ def followed_restricted(planned: Restricted, arrivals: Mapping[str, Demand], tot
 
     `total` are all arrivals within the steady window.
     """
-    counts = {tiers: demand.steady_arrivals for tiers, demand in arrivals.items()}
+    counts = {tiers: demand.mix_arrivals for tiers, demand in arrivals.items()}
     total = max(total, sum(counts.values()))  # routers and Prometheus are read at different times
     if total < LEAST_ARRIVALS:
         return planned
