@@ -68,6 +68,16 @@ def test_tests_and_benchmarks_have_what_they_import(folder: str, extra: str) -> 
     assert own(extra) - imports - TOOLS == set(), "declared, but not imported"
 
 
+def test_no_public_class_name_stands_in_two_packages() -> None:
+    packages: dict[str, set[str]] = {}
+    for folder in ("core/hadis", "operator", "router", "worker", "profiler"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    packages.setdefault(node.name, set()).add(str(path.relative_to(ROOT)))
+    assert {name: sorted(paths) for name, paths in packages.items() if len(paths) > 1} == {}
+
+
 def test_make_help_lists_every_target() -> None:
     command = ["make", "--no-print-directory", "help"]  # else, below `make test`, it tells where it is
     shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -25,7 +25,7 @@ class _Try:
     """How often the same was written before, each time within `_FORGOTTEN_S`."""
 
 
-class Backoff:
+class WriteBackoff:
     """The last try of each object, by its path; times are the event loop's."""
 
     def __init__(self) -> None:

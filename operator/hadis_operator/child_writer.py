@@ -13,7 +13,7 @@ from hadis.planning.conditions import CONTESTED
 from hadis.planning.snapshot import Problem
 
 from hadis_operator import metrics
-from hadis_operator.backoff import Backoff
+from hadis_operator.backoff import WriteBackoff
 from hadis_operator.cache import Cache
 from hadis_operator.children.common import Manifest
 from hadis_operator.differences import Path, differences
@@ -56,7 +56,7 @@ class ChildWriter:
     def __init__(self, namespace: str, kube: Kube, cache: Cache) -> None:
         """Begin with nothing written."""
         self._namespace, self._kube, self._cache = namespace, kube, cache
-        self._backoff = Backoff()
+        self._backoff = WriteBackoff()
         self._problems: dict[str, Problem] = {}
         self._visited: set[str] = set()
 

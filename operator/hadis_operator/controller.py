@@ -57,12 +57,12 @@ class Controller:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._profiles.run())
                     group.create_task(self._resyncs())
-                    group.create_task(self._tell_of_pools())
+                    group.create_task(self._publish_pools())
             finally:
                 self._http = None
                 await self._stop_loops()
 
-    async def _tell_of_pools(self) -> None:
+    async def _publish_pools(self) -> None:
         while True:
             await asyncio.sleep(_POOL_STATUS_EVERY_S)
             try:

@@ -1,6 +1,6 @@
 """Kubernetes events on an object of ours, and which of them a change of its conditions is worth.
 
-What is told must not flood the API server, whatever flaps: the same words are one event that is counted up once per
+What is recorded must not flood the API server, whatever flaps: the same words are one event that is counted up once per
 minute at most, and new words are taken from a budget that fills slowly, as those of Kubernetes' own recorders.
 """
 
@@ -27,7 +27,7 @@ _BURST, _REFILL_S = 10.0, 30.0
 """New events that may come at once, and the seconds after which there may be one more."""
 _MOST_KNOWN = 64
 _GOOD = {"Ready": "True", "Degraded": "False", "Valid": "True"}
-"""The conditions whose changes are told, with their status while all is well."""
+"""The conditions whose changes are recorded, with their status while all is well."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Message:
 def changes(before: Iterable[Condition], after: Iterable[Condition]) -> Iterator[Message]:
     """Yield what there is to tell of conditions that changed their status or reason; one that is new and good is not.
 
-    Each is told as what it says of the object: "Ready: ...".
+    Each is recorded as what it says of the object: "Ready: ...".
     """
     former = {each.type: (each.status, each.reason) for each in before}
     for each in after:
@@ -56,7 +56,7 @@ def changes(before: Iterable[Condition], after: Iterable[Condition]) -> Iterator
 
 
 @dataclass
-class _Told:
+class _Recorded:
     """An event that was written."""
 
     name: str
@@ -73,21 +73,21 @@ class Recorder:
         """Begin with nothing told; `clock` gives seconds."""
         self._kind, self._namespace, self._name, self._kube, self._clock = kind, namespace, name, kube, clock
         self._path = f"/api/v1/namespaces/{namespace}/events"
-        self._told: OrderedDict[Message, _Told] = OrderedDict()
+        self._recorded: OrderedDict[Message, _Recorded] = OrderedDict()
         self._budget, self._filled_s = _BURST, clock()
 
-    async def tell(self, uid: str, message: Message) -> None:
+    async def record(self, uid: str, message: Message) -> None:
         """Write an event on the object with this uid, or count it; one that cannot be written is logged."""
-        told, now_s = self._told.get(message), self._clock()
-        if told is not None:
-            told.count += 1
-            if now_s - told.written_s < _SAME_EVERY_S:
+        recorded, now_s = self._recorded.get(message), self._clock()
+        if recorded is not None:
+            recorded.count += 1
+            if now_s - recorded.written_s < _SAME_EVERY_S:
                 return
         elif not self._may_be_new(now_s):
             log.info("%s/%s: too many events; not written: %s", self._namespace, self._name, message.text)
             return
         try:
-            if told is None or not await self._count_up(told):
+            if recorded is None or not await self._count_up(recorded):
                 await self._create(uid, message)
         except ApiError as error:
             log.warning("%s/%s: event not written: %s", self._namespace, self._name, error)
@@ -100,12 +100,12 @@ class Recorder:
         self._budget -= 1
         return True
 
-    async def _count_up(self, told: _Told) -> bool:
+    async def _count_up(self, recorded: _Recorded) -> bool:
         """Return whether the event was still there."""
         metrics.WRITES.labels("Event").inc()
-        told.written_s = self._clock()
+        recorded.written_s = self._clock()
         try:
-            await self._kube.merge(f"{self._path}/{told.name}", {"count": told.count, "lastTimestamp": now()})
+            await self._kube.merge(f"{self._path}/{recorded.name}", {"count": recorded.count, "lastTimestamp": now()})
         except ApiError as error:
             if error.status != 404:  # events end after an hour
                 raise
@@ -118,9 +118,9 @@ class Recorder:
         involved["namespace"] = self._namespace
         document = event(self._name[:40], involved, message.type, message.reason, message.text, now())
         written = await self._kube.create(self._path, document)
-        self._told[message] = _Told(written["metadata"]["name"], self._clock())
-        while len(self._told) > _MOST_KNOWN:
-            self._told.popitem(last=False)
+        self._recorded[message] = _Recorded(written["metadata"]["name"], self._clock())
+        while len(self._recorded) > _MOST_KNOWN:
+            self._recorded.popitem(last=False)
 
 
 def now() -> str:

@@ -91,7 +91,7 @@ class ProfileStatuses:
         self._cache.saw("profiles", "MODIFIED", answer)
         recorder = self._recorders.setdefault(key, Recorder("CascadeProfile", namespace, name, self._kube))
         for message in changes(profile.status.conditions, status.conditions):
-            await recorder.tell(profile.uid, message)
+            await recorder.record(profile.uid, message)
         return True
 
 

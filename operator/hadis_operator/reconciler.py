@@ -97,16 +97,16 @@ class Reconciler:
             if desired is not None and decision.replicas is not None:
                 problem = await self._applier.apply(desired, decision.replicas)
         except Exception:  # what routers follow is told all the same
-            await self._tell(service, snapshot, decision)
+            await self._publish(service, snapshot, decision)
             raise
-        await self._tell(service, snapshot, decision)
+        await self._publish(service, snapshot, decision)
         if problem != snapshot.child_problem:
             return 0.0  # the next step tells it
         due_in_s = max(0.0, self._due_s(spec) - asyncio.get_running_loop().time())
         took_s = self._now_s() - snapshot.now_s
         return min(due_in_s, max(0.0, settles_in_s(decision.memory.lowered, snapshot.now_s) - took_s))
 
-    async def _tell(self, service: ServiceView, snapshot: Snapshot, decision: Decision) -> None:
+    async def _publish(self, service: ServiceView, snapshot: Snapshot, decision: Decision) -> None:
         pods = self._cache.pods(*self._label, "worker")
         await self._writer.write(service, snapshot, decision, await fetch_status(self._http, pods))
 

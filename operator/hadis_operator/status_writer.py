@@ -53,7 +53,7 @@ class StatusWriter:
     ) -> None:
         """Bring the status up to date with a step."""
         status = _with_conditions(service, decision.conditions).model_copy(update={"fetch": fetch or FetchStatus()})
-        await self._tell_rollout(service, status)
+        await self._publish_rollout(service, status)
         if decision.planned:
             gpus = gpu_counts(snapshot)
             status = status_of(status, decision, gpus)
@@ -80,9 +80,9 @@ class StatusWriter:
             self._written_s = self._clock()
             self._cache.saw("services", "MODIFIED", answer)
             for message in changes(service.status.conditions, status.conditions):
-                await self._events.tell(service.uid, message)
+                await self._events.record(service.uid, message)
 
-    async def _tell_rollout(self, service: ServiceView, status: ServiceStatus) -> None:
+    async def _publish_rollout(self, service: ServiceView, status: ServiceStatus) -> None:
         """Tell as an event what becomes of a new profile: that it is tried, taken over, or rolled back and why."""
         before, now = (
             next((c for c in each.conditions if c.type == ROLLOUT), None) for each in (service.status, status)
@@ -91,7 +91,7 @@ class StatusWriter:
             return
         reason = {"Unknown": "ProfileTried", "True": "ProfileInForce", "False": "ProfileRolledBack"}[now.status]
         kind: Literal["Normal", "Warning"] = "Warning" if now.status == "False" else "Normal"
-        await self._events.tell(service.uid, Message(kind, reason, now.message))
+        await self._events.record(service.uid, Message(kind, reason, now.message))
 
     async def _with_change(self, service: ServiceView, plan: Plan, status: ServiceStatus) -> ServiceStatus:
         """Return the status with a change of plan that people should be told of; tell it as an event, too."""
@@ -106,7 +106,7 @@ class StatusWriter:
             return status
         self._announced = plan, self._clock()
         change = PlanChange(time=now(), summary=plan.headline, reason=plan.reason)
-        await self._events.tell(service.uid, Message("Normal", "PlanChanged", f"{plan.headline}; {plan.reason}"))
+        await self._events.record(service.uid, Message("Normal", "PlanChanged", f"{plan.headline}; {plan.reason}"))
         return status.model_copy(update={"changes": (*known, change)[-CHANGES_KEPT:]})
 
 

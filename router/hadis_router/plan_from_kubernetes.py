@@ -10,7 +10,7 @@ from hadis.api.crd import GROUP, VERSION
 from hadis.api.status import ServiceStatus
 from hadis.kube.client import Kube, Object, connect
 from hadis.kube.views import EndpointSliceView, endpoint_slice_view, service_status
-from hadis.planning.idle import told_idle
+from hadis.planning.idle import idle_message
 from hadis.planning.plan import Plan
 from hadis.planning.readings import told_ratios
 from hadis.protocol.labels import COMPONENT, SERVICE, label, resident_tiers
@@ -76,7 +76,7 @@ def state_of(
         observed_rps=status.demand.observed_rps,
         forecast_rps=status.demand.forecast_rps,
         changes=status.changes,
-        idle=told_idle(status.conditions),
+        idle=idle_message(status.conditions),
         start_s=status.start_seconds,
         routers=tuple(sorted({url for each in slices if each.component == "router" for url in each.urls})),
         canary=status.canary,

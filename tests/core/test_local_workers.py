@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 from hadis.cli.local_workers import LocalWorkers, Place
-from hadis.cli.processes import Component
+from hadis.cli.processes import ComponentProcess
 
 GROUPS = {"light": ("light",), "heavy": ("heavy",)}
 
@@ -16,7 +16,7 @@ GROUPS = {"light": ("light",), "heavy": ("heavy",)}
 class Idle:
     """What runs in place of a worker's process."""
 
-    def __init__(self, component: Component, say: Callable[[str], None], changed: Callable[[], None]) -> None:
+    def __init__(self, component: ComponentProcess, say: Callable[[str], None], changed: Callable[[], None]) -> None:
         """Start nothing."""
 
     async def run(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from documents import profile_document
 from hadis.api.resources import CascadeProfile, Objective, Optimize
-from hadis.planning.objectives import CRITERIA, Candidate, Cost, Criterion, Energy, Money, Quality, criterion
+from hadis.planning.objectives import CRITERIA, Cost, Criterion, Energy, FeasibleRow, Money, Quality, criterion
 from hadis.planning.placement import placement
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
@@ -197,8 +197,8 @@ def test_by_energy_a_much_better_quality_is_not_lost_in_joules() -> None:
     assert values.max() / values.min() - 1 > 0.3 * (quality.max() / quality.min() - 1), "they are compared by shares"
 
 
-def candidate(value: float, acceptable: bool = True, gpus: int = 4) -> Candidate:
-    return Candidate(value, acceptable, lambda: gpus)
+def candidate(value: float, acceptable: bool = True, gpus: int = 4) -> FeasibleRow:
+    return FeasibleRow(value, acceptable, lambda: gpus)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def candidate(value: float, acceptable: bool = True, gpus: int = 4) -> Candidate
         (Thrift(25), candidate(200), candidate(100, acceptable=False), True),
     ],
 )
-def test_which_plan_is_better(rule: Criterion, new: Candidate, current: Candidate, better: bool) -> None:
+def test_which_plan_is_better(rule: Criterion, new: FeasibleRow, current: FeasibleRow, better: bool) -> None:
     assert rule.better(new, current, 0.01) is better
 
 

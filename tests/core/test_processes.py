@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from hadis.cli.processes import Backoff, Child, ChildRefused, Component, Ending
+from hadis.cli.processes import Child, ChildRefused, ComponentProcess, Ending, RestartBackoff
 from virtual import virtual
 
-WORKER = Component("worker 0", "hadis_worker", {}, "http://127.0.0.1:9000/readyz")
+WORKER = ComponentProcess("worker 0", "hadis_worker", {}, "http://127.0.0.1:9000/readyz")
 LOADING_S, CODE = 3.0, -9
 
 
@@ -31,12 +31,12 @@ LOADING_S, CODE = 3.0, -9
     ],
 )
 def test_the_wait_follows_from_how_each_ended(code: int, ready_s: list[float | None], waits_s: list[float]) -> None:
-    backoff = Backoff()
+    backoff = RestartBackoff()
     assert [backoff.after(Ending(code, each)) for each in ready_s] == waits_s
 
 
 def test_what_crashed_before_somebody_killed_it_waits_on_from_there() -> None:
-    backoff, crashed, killed = Backoff(), Ending(1, 1.0), Ending(-9, 1.0)
+    backoff, crashed, killed = RestartBackoff(), Ending(1, 1.0), Ending(-9, 1.0)
     assert [backoff.after(each) for each in (crashed, crashed, crashed, killed, crashed)] == [0, 0.5, 1, 0.5, 2]
 
 
@@ -76,7 +76,7 @@ class Machine:
         self.changes: list[float] = []
         self.said: list[str] = []
 
-    async def start(self, component: Component) -> FakeProcess:
+    async def start(self, component: ComponentProcess) -> FakeProcess:
         """Start the next process."""
         assert component is WORKER
         self.starts.append(now())

@@ -9,7 +9,7 @@ import pytest
 from fake_kube import FakeCluster
 from hadis.kube.client import ApiError, Object
 from hadis.planning.snapshot import Problem
-from hadis_operator.backoff import Backoff
+from hadis_operator.backoff import WriteBackoff
 from hadis_operator.child_writer import ChildWriter
 from hadis_operator.field_managers import MANAGER
 from kube_objects import NAMESPACE, OWNERS, child_object, deployment_object
@@ -156,7 +156,7 @@ async def test_what_is_refused_is_told_in_the_servers_words_and_tried_again() ->
 
 @virtual
 async def test_what_is_wanted_no_more_is_forgotten() -> None:
-    backoff = Backoff()
+    backoff = WriteBackoff()
     for _ in range(4):
         backoff.tried("a", 1)
         backoff.tried("b", 1)

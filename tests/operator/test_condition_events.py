@@ -45,16 +45,16 @@ class Recording:
         self.now_s, self.kube = 0.0, FakeKube()
         self.recorder = Recorder("DiffusionService", NAMESPACE, "images", self.kube, lambda: self.now_s)
 
-    async def tell(self, text: str, reason: str = "NoWorker") -> list[tuple[str, Any]]:
+    async def record(self, text: str, reason: str = "NoWorker") -> list[tuple[str, Any]]:
         """Tell; return the verbs of the requests and the counts in them."""
         self.kube.requests.clear()
-        await self.recorder.tell("uid", Message("Warning", reason, text))
+        await self.recorder.record("uid", Message("Warning", reason, text))
         return [(request.verb, (request.body or {}).get("count")) for request in self.kube.requests]
 
 
 async def test_an_event_names_its_object_and_says_what_is_wrong() -> None:
     recording = Recording()
-    await recording.tell("no worker")
+    await recording.record("no worker")
     (event,) = [item for path, item in recording.kube.objects.items() if path.startswith(EVENTS)]
     about = event["involvedObject"]
     assert (about["kind"], about["name"], about["uid"]) == ("DiffusionService", "images", "uid")
@@ -63,43 +63,43 @@ async def test_an_event_names_its_object_and_says_what_is_wrong() -> None:
 
 async def test_the_same_words_are_one_event_that_is_counted_up_once_per_minute() -> None:
     recording = Recording()
-    assert await recording.tell("a") == [("create", 1)]
+    assert await recording.record("a") == [("create", 1)]
     for _ in range(8):
-        assert await recording.tell("a") == []
+        assert await recording.record("a") == []
     recording.now_s = 60.0
-    assert await recording.tell("a") == [("merge", 10)]
-    assert await recording.tell("a") == []
+    assert await recording.record("a") == [("merge", 10)]
+    assert await recording.record("a") == []
 
 
 async def test_an_event_that_has_ended_is_written_anew() -> None:
     recording = Recording()
-    await recording.tell("a")
+    await recording.record("a")
     recording.kube.objects.clear()
     recording.now_s = 3600.0
-    assert await recording.tell("a") == [("merge", 2), ("create", 1)]
+    assert await recording.record("a") == [("merge", 2), ("create", 1)]
     recording.now_s += 60
-    assert await recording.tell("a") == [("merge", 2)]
+    assert await recording.record("a") == [("merge", 2)]
 
 
 async def test_new_words_are_told_no_faster_than_the_budget_fills() -> None:
     recording = Recording()
-    written = [bool(await recording.tell(f"worker {i}")) for i in range(20)]
+    written = [bool(await recording.record(f"worker {i}")) for i in range(20)]
     assert written == [True] * 10 + [False] * 10
     recording.now_s = 29.0
-    assert await recording.tell("x") == []
+    assert await recording.record("x") == []
     recording.now_s = 60.0
-    assert [bool(await recording.tell(text)) for text in "yzx"] == [True, True, False]
+    assert [bool(await recording.record(text)) for text in "yzx"] == [True, True, False]
 
 
 async def test_what_is_remembered_of_events_is_bounded() -> None:
     recording = Recording()
     for i in range(200):
         recording.now_s += 30
-        await recording.tell(f"worker {i}")
-    assert len(recording.recorder._told) == 64
+        await recording.record(f"worker {i}")
+    assert len(recording.recorder._recorded) == 64
 
 
 async def test_an_event_that_the_api_server_refuses_is_no_error() -> None:
     recording = Recording()
     recording.kube.refuse[EVENTS] = 403
-    assert await recording.tell("a") == [("create", 1)]
+    assert await recording.record("a") == [("create", 1)]

@@ -22,7 +22,7 @@ from hadis.protocol.run_state import WorkerAddress
 from hadis_profiler.replay.disturbances import BatchFactors, Disturbances, read_disturbances
 from hadis_profiler.replay.inputs import drawn_prompts
 from hadis_profiler.replay.policies import PLAN_EVERY_S, Hadis
-from hadis_profiler.replay.quality import Judge, Summary
+from hadis_profiler.replay.quality import OutcomeTally, Summary
 from hadis_profiler.replay.setting import Setting
 from hadis_profiler.replay.simulate import Outcome, replay
 from hadis_profiler.replay.transport import TableTransport, worker_name
@@ -47,7 +47,7 @@ class Seen:
 
     def summary(self, profile: Profile) -> Summary:
         """Return the judge's numbers."""
-        judge = Judge(profile, SLO_S)
+        judge = OutcomeTally(profile, SLO_S)
         for outcome in self.outcomes:
             judge.add(outcome)
         return judge.summary()

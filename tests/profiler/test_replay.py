@@ -29,10 +29,10 @@ from hadis.protocol.run_state import WorkerAddress
 from hadis_profiler.commands.size import fewest_workers
 from hadis_profiler.paper.profile import build
 from hadis_profiler.replay.disturbances import BatchFactors, Disturbances
-from hadis_profiler.replay.inputs import InputError, ScoredPrompts, drawn_prompts, read_prompts, read_trace
+from hadis_profiler.replay.inputs import ReplayInputError, ScoredPrompts, drawn_prompts, read_prompts, read_trace
 from hadis_profiler.replay.only import read_only
 from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Hadis, Making
-from hadis_profiler.replay.quality import Grid, Judge
+from hadis_profiler.replay.quality import Grid, OutcomeTally
 from hadis_profiler.replay.setting import Setting
 from hadis_profiler.replay.simulate import Outcome, replay
 from hadis_profiler.replay.sizes import read_sizes
@@ -102,7 +102,7 @@ def test_a_replay_keeps_the_better_of_two_images_and_judges_quality_by_that_way(
     deferred = [o for o in outcomes if o.how in ("deferred", "better-light")]
     assert {o.how for o in deferred} == {"deferred", "better-light"}
     assert all(o.best_of_two and o.final == "heavy" for o in deferred)
-    judge = Judge(profile, 4.0, block=4)
+    judge = OutcomeTally(profile, 4.0, block=4)
     for i, how in enumerate(("light", "light", "deferred", "better-light")):
         final = "light" if how == "light" else "heavy"
         judge.add(Outcome(i, i + 1.0, "light", "heavy", "light", final, how, best_of_two=how != "light"))
@@ -204,7 +204,7 @@ def test_every_policy_runs_on_both_placements(name: str, profile: Profile) -> No
     prompts = drawn_prompts(profile, 0, 1000)
     for shared in (True, False):
         named = POLICIES[name](Making(profile, 4.0))
-        judge = Judge(profile, 4.0)
+        judge = OutcomeTally(profile, 4.0)
         setting = setting_for(profile, shared=shared, change_cost_s=1.0)
         replay(setting, named.policy, iter(poisson(2, 30)), prompts, judge.add, named.score)
         summary = judge.summary()
@@ -221,7 +221,7 @@ def test_quality_is_bilinear_between_rows(profile: Profile) -> None:
 
 
 def test_the_judge_counts_what_was_done(profile: Profile) -> None:
-    judge = Judge(profile, 4.0, block=4)
+    judge = OutcomeTally(profile, 4.0, block=4)
     for i, (answered, first, final) in enumerate(
         [(1.0, "heavy", "heavy"), (9.0, "light", "light"), (None, "light", ""), (2.0, "light", "heavy")]
     ):
@@ -246,7 +246,7 @@ def test_the_judge_counts_what_was_done(profile: Profile) -> None:
 def test_a_bad_trace_is_one_clear_line(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "trace.txt"
     path.write_text(text)
-    with pytest.raises(InputError, match=words.replace("(", r"\(")):
+    with pytest.raises(ReplayInputError, match=words.replace("(", r"\(")):
         list(read_trace(path, 10))
 
 
@@ -255,7 +255,7 @@ def test_features_alone_are_refused_where_the_profile_scores_by_ngrams_too(profi
     ngrams = NgramScore.of(1.0, {}, 0.0, (-1.0, 1.0))
     scored = spec.model_copy(update={"difficulty": spec.difficulty.model_copy(update={"ngrams": ngrams})})
     profile = Profile(profile.resource.model_copy(update={"spec": scored}))
-    with pytest.raises(InputError, match=r"take `difficulty\.ngrams` out of a copy of the profile"):
+    with pytest.raises(ReplayInputError, match=r"take `difficulty\.ngrams` out of a copy of the profile"):
         read_prompts(tmp_path, profile)
     assert np.abs(drawn_prompts(profile, 0).difficulty).max() <= 1
 
@@ -423,7 +423,7 @@ def test_the_papers_traces_are_served_better_than_by_the_fluid_optimum_of_its_ro
     prompts: ScoredPrompts = read_prompts(PAPER, profile)
     gpus = {"min": 16, "max": 16}
     spec = ServiceSpec.read({"profile": "paper", "objective": {"latency": "6s"}, "gpus": gpus, "placement": "Shared"})
-    judge = Judge(profile, 6.0)
+    judge = OutcomeTally(profile, 6.0)
     trace = read_trace(PAPER / f"traces/trace_{name}qps.txt", len(prompts))
     replay(Setting(profile, spec), Hadis(profile, Tuning(), PLAN_EVERY_S), trace, prompts, judge.add)
     summary = judge.summary()

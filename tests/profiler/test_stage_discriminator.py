@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hadis_profiler.offline import discriminator, images, store
 from hadis_profiler.offline.discriminator import calibration, good_images
-from hadis_profiler.offline.expected_training import telling
+from hadis_profiler.offline.expected_training import informative
 from hadis_profiler.offline.features import ImageFeatures
 from hadis_profiler.offline.learning import shift
 from hadis_profiler.offline.prompts import Split
@@ -74,7 +74,7 @@ def test_a_discriminator_learns_what_a_scorer_sees_and_a_worker_loads_it(tmp_pat
             store.write(images.path_of(run.work / f"images/{tier.name}", i), buffer.getvalue())
             seen[k, i] = shown == "red", shown == "blue", i  # the last one only tells the prompt
     features = ImageFeatures(seen, good.astype(float), seen[0])
-    assert telling(seen).tolist() == seen[..., :2].tolist()
+    assert informative(seen).tolist() == seen[..., :2].tolist()
     part = np.arange(120)
     with Progress(disable=True) as progress:
         trained = discriminator.train(run, prompts, features, Split(part[:70], part[70:90], part[90:]), "cpu", progress)

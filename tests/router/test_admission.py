@@ -7,7 +7,7 @@ from fake_workers import make_job, make_outlook, make_plan
 from hadis.planning.profile import Profile
 from hadis_router.dispatch.admission import admit
 from hadis_router.dispatch.answer import ServeError
-from hadis_router.dispatch.cascade import Cascade
+from hadis_router.dispatch.cascade import CascadeRouting
 from hadis_router.dispatch.job import Admission, Job, TierReason
 from hadis_router.dispatch.outlook import Outlook
 from virtual import virtual
@@ -16,12 +16,12 @@ ALL_HEAVY = make_plan(direct=1.0)
 
 
 def admitted(profile: Profile, job: Job, outlook: Outlook, limit: int = 100) -> Admission:
-    return admit(job, outlook, Cascade(profile), limit)
+    return admit(job, outlook, CascadeRouting(profile), limit)
 
 
 def refused(profile: Profile, job: Job, outlook: Outlook, limit: int = 100) -> tuple[int, str, int | None]:
     with pytest.raises(ServeError) as error:
-        admit(job, outlook, Cascade(profile), limit)
+        admit(job, outlook, CascadeRouting(profile), limit)
     return error.value.status, error.value.code, error.value.retry_after_s
 
 

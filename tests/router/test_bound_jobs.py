@@ -11,7 +11,7 @@ from fake_workers import FakeWorkers, make_dispatcher, make_job, make_outlook, m
 from hadis.planning.profile import Profile
 from hadis_router.dispatch.admission import admit
 from hadis_router.dispatch.answer import ServeError
-from hadis_router.dispatch.cascade import Cascade
+from hadis_router.dispatch.cascade import CascadeRouting
 from hadis_router.dispatch.choosing import Choice, choose
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.light_reserve import LightReserve
@@ -107,4 +107,4 @@ async def test_it_is_refused_where_those_who_wait_could_not_be_made_beside_it(pr
         outlook.queues["light"].put(make_job(str(i), slo_s=3.9))
     assert outlook.ends_at(bound_job(), "heavy") < 4.0
     with pytest.raises(ServeError, match="too long"):
-        admit(bound_job(forced=forced), outlook, Cascade(profile), 100)
+        admit(bound_job(forced=forced), outlook, CascadeRouting(profile), 100)

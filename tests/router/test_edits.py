@@ -20,7 +20,7 @@ from hadis.planning.profile import Profile
 from hadis.protocol.batch_request import decode_batch, encode_batch
 from hadis.protocol.worker import WireJob
 from hadis_router.dispatch.edit import EditInputs, batch_of
-from hadis_router.http.capabilities import wanted_size
+from hadis_router.http.capabilities import requested_size
 from hadis_router.http.edit_request import EditRequest
 from hadis_router.http.image_bodies import ImageBodies
 from test_api import Instant, make_app
@@ -282,13 +282,13 @@ def test_a_size_that_is_left_open_is_the_nearest_to_the_images_ratio(
     sizes = ["32x32", "64x32", "32x64"]
     tiers = list(profile_of(HEAVY, HEAVY, sizes=[sizes, sizes], size=["32x32", "32x32"]).tiers.values())
     request = EditRequest(prompt="a", size=asked).with_edit(EditInputs((PNG,), None, None, of_image))
-    assert wanted_size(request, tiers) == made
+    assert requested_size(request, tiers) == made
 
 
 def test_sizes_that_not_all_tiers_make_are_left_to_each() -> None:
     tiers = list(profile_of(HEAVY, HEAVY, size=["32x32", "64x32"]).tiers.values())
     request = EditRequest(prompt="a").with_edit(EditInputs((PNG,), None, None, (9, 3)))
-    assert wanted_size(request, tiers) is None
+    assert requested_size(request, tiers) is None
 
 
 async def test_batches_hold_edits_that_are_alike(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from hadis.api.access import ClientLimits
 from hadis.planning.profile import Profile
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http import refusal_pace
-from hadis_router.http.client_use import ClientUse
+from hadis_router.http.client_use import ClientBuckets
 from hadis_router.http.refusal_pace import BURST, LONGEST_S, RATE_PER_S, RefusalPace
 from hadis_router.http.retries import FORGOTTEN_S, MOST, Retries
 from test_api import Instant, make_app
@@ -95,7 +95,7 @@ async def test_limits_are_told_as_openai_tells_them_and_hold(profile: Profile) -
     async with app.router.lifespan_context(app):
         await asyncio.sleep(0)
         visit, gateway = Visit(app), app.state.gateway
-        gateway.use = ClientUse(lambda client: ClientLimits(requests_per_minute=2))
+        gateway.use = ClientBuckets(lambda client: ClientLimits(requests_per_minute=2))
         left = []
         for _ in range(2):
             status, headers, _ = await visit.post(BODY)
@@ -120,7 +120,7 @@ async def test_images_in_flight_are_bounded_and_given_back(profile: Profile) -> 
     async with app.router.lifespan_context(app):
         await asyncio.sleep(0)
         visit, gateway = Visit(app), app.state.gateway
-        gateway.use = ClientUse(lambda client: ClientLimits(images_in_flight=3))
+        gateway.use = ClientBuckets(lambda client: ClientLimits(images_in_flight=3))
         first = asyncio.create_task(visit.post(BODY))
         await asyncio.sleep(1)
         status, headers, document = await visit.post(BODY)  # two and two

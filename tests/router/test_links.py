@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from hadis.planning.profile import Profile
 from hadis.protocol.secret import HEADER
 from hadis_router.dispatch.answer import ServeError
-from hadis_router.http.links.proxy_headers import asked_for
+from hadis_router.http.links.proxy_headers import client_url
 from hadis_router.http.links.service import ImageLinks, links_of
 from hadis_router.http.links.settings import LinkSettings
 from hadis_router.http.links.store import MemoryImages, StoredImage
@@ -137,7 +137,7 @@ PROXY = ("https", "ex.com", "")
     ],
 )
 def test_proxies_say_the_address_in_either_form(headers: dict[str, str], url: str) -> None:
-    assert asked_for(headers, *PROXY) == url
+    assert client_url(headers, *PROXY) == url
 
 
 @pytest.mark.parametrize(

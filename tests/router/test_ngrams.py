@@ -15,7 +15,7 @@ from hadis.api.difficulty import MOST_NGRAMS, Difficulty, NgramScore
 from hadis.planning.profile import Profile
 from hadis_router.difficulty.ngrams import added, ngrams
 from hadis_router.difficulty.scorer import DifficultyScorer
-from hadis_router.dispatch.cascade import Cascade
+from hadis_router.dispatch.cascade import CascadeRouting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_api import Instant, make_app
@@ -95,10 +95,10 @@ def test_the_score_is_what_the_profile_says() -> None:
 
 async def test_thresholds_and_status_are_those_of_the_score_in_force(profile: Profile) -> None:
     plan = make_plan(direct=0.5)
-    assert Cascade(profile).thresholds(plan)[0] == 10
-    assert Cascade(scored_by(profile, random_score(PROMPT))).thresholds(plan)[0] == 0
+    assert CascadeRouting(profile).thresholds(plan)[0] == 10
+    assert CascadeRouting(scored_by(profile, random_score(PROMPT))).thresholds(plan)[0] == 0
     newer = random_score(PROMPT).model_copy(update={"version": "sha-9"})
-    assert Cascade(scored_by(profile, newer)).thresholds(plan)[0] == 10
+    assert CascadeRouting(scored_by(profile, newer)).thresholds(plan)[0] == 10
     for score, reads in ((random_score(PROMPT), "ngrams"), (newer, "features"), (None, "features")):
         app = make_app(scored_by(profile, score), Instant())
         async with (

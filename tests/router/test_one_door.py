@@ -18,7 +18,7 @@ from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis_router.app import create_app
 from hadis_router.http import events
-from hadis_router.http.client_use import ClientUse
+from hadis_router.http.client_use import ClientBuckets
 from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.keys import KeyRing
 from hadis_router.http.links.settings import LinkSettings
@@ -162,7 +162,7 @@ async def test_images_in_flight_are_those_of_jobs_and_streams_too(profile: Profi
     app = make_app(profile, workers)
     async with asking(app) as client:
         gateway = app.state.gateway
-        gateway.use = ClientUse(lambda client: ClientLimits(images_in_flight=3))
+        gateway.use = ClientBuckets(lambda client: ClientLimits(images_in_flight=3))
         path, body = (JOBS, BODY) if how == "jobs" else (IMAGES, BODY | {"stream": True})
         first = asyncio.create_task(client.post(path, json=body))
         await asyncio.sleep(1)
@@ -183,7 +183,7 @@ async def test_images_of_a_request_that_is_refused_or_left_are_given_back(profil
     app = make_app(profile, workers)
     async with asking(app) as client:
         gateway = app.state.gateway
-        gateway.use = ClientUse(lambda client: ClientLimits(images_in_flight=9))
+        gateway.use = ClientBuckets(lambda client: ClientLimits(images_in_flight=9))
         job = (await client.post(JOBS, json=BODY)).json()["url"]
         gateway.dispatcher._queue_limit = 2  # the job's second image waits
         refused = await client.post(IMAGES, json=BODY)

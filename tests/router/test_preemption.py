@@ -17,7 +17,7 @@ from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.preemption import lead_s, run_to_stop
-from hadis_router.dispatch.running import Batch, Run
+from hadis_router.dispatch.running import Batch, BatchRun
 from hadis_router.dispatch.transport import OnProgress, Result
 from hadis_router.dispatch.workers import RemoteWorker
 from virtual import virtual
@@ -123,12 +123,12 @@ async def test_all_of_a_stopped_batch_get_light_images(profile: Profile) -> None
 
 def run_of(
     name: str, job: Job, ends_s: float, *, began: float = 0.0, tiers: Sequence[str] = BOTH, taken: bool = True
-) -> Run:
+) -> BatchRun:
     """Return the run of one job, expected to end at a time."""
     worker, expected_s = RemoteWorker(name, tuple(tiers)), ends_s - began
     worker.begin("heavy", began, ends_s)
     worker.progress = Progress(done=0, steps=4) if taken else None
-    return Run(Batch(worker, "heavy", [job], False, expected_s, 1.3 * expected_s, began), {job})
+    return BatchRun(Batch(worker, "heavy", [job], False, expected_s, 1.3 * expected_s, began), {job})
 
 
 @virtual

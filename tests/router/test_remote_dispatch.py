@@ -10,7 +10,7 @@ from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 from hadis_router.dispatch.admission import admit
 from hadis_router.dispatch.answer import ServeError
-from hadis_router.dispatch.cascade import Cascade
+from hadis_router.dispatch.cascade import CascadeRouting
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.transport import WorkerGone
 from hadis_router.http.capabilities import able_tiers
@@ -52,7 +52,7 @@ async def test_a_light_job_does_not_wait_for_what_the_endpoint_makes() -> None:
     assert outlook.ends_at(make_job(slo_s=4.0), "light") == pytest.approx(0.5 + 0.1)
     outlook.queues["light"].put(make_job("l"))
     assert outlook.ends_at(make_job(slo_s=9.0), "heavy") == pytest.approx((3 * 30 + 9 * 1) / 3 + 1)
-    assert admit(make_job(), outlook, Cascade(remote_profile()), 100).tier == "light"
+    assert admit(make_job(), outlook, CascadeRouting(remote_profile()), 100).tier == "light"
 
 
 @virtual
@@ -99,4 +99,4 @@ def test_an_endpoint_that_is_told_of_no_negative_prompts_takes_none(accepts: lis
 async def test_a_client_that_names_the_tier_waits_for_its_endpoint_alone() -> None:
     outlook = make_outlook(remote_profile(), make_plan(), (("light",),))
     with pytest.raises(ServeError, match="no worker has the tier 'heavy'"):
-        admit(make_job(tier="heavy"), outlook, Cascade(remote_profile()), 100)
+        admit(make_job(tier="heavy"), outlook, CascadeRouting(remote_profile()), 100)

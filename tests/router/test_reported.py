@@ -20,7 +20,7 @@ from hadis.planning.profile import Profile
 from hadis.protocol.worker import TierAbility, WorkerStatus
 from hadis_router.dispatch.transport import WorkerGone
 from hadis_router.dispatch.worker_client import HttpTransport
-from hadis_router.http.models import Models
+from hadis_router.http.models import ModelNames
 from hadis_router.http.reported import follow_abilities, leaves_open, with_reported
 from test_api import Instant, make_app, post
 from virtual import virtual
@@ -45,7 +45,7 @@ def test_the_profile_has_the_last_word() -> None:
 
 
 def test_models_say_what_the_last_worker_reported() -> None:
-    models = Models({"t": tier()}, ImagesApi())
+    models = ModelNames({"t": tier()}, ImagesApi())
     assert models.document("t")["edits"] is None, "unknown is not no"
     models.report({"t": UNABLE, "another": ABLE})
     assert models.document("t")["edits"] is False

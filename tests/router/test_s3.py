@@ -51,7 +51,7 @@ async def test_every_router_reads_what_one_put_and_only_by_its_link(endpoint: st
     one, other = (links_of(settings(endpoint), f"http://{name}") for name in "ab")
     links = await one.save("http://service", [b"first", b"second" * 500_000], "webp")
     names = [link.url.rpartition("/")[2] for link in links]
-    assert [one.keeper(name) for name in names] == [other.keeper(name) for name in names] == [None, None]
+    assert [one.owner(name) for name in names] == [other.owner(name) for name in names] == [None, None]
     assert (await other.image(names[0]))[0].content == b"first"
     stored, left_s = await other.image(names[1])
     assert (len(stored.content), stored.media_type) == (3_000_000, "image/webp")

@@ -12,7 +12,7 @@ from hadis.protocol.previews import HEADER
 from hadis.protocol.previews import Preview as WirePreview
 from hadis.protocol.worker import AnswerReader, GenerateBatch, Progress, WireJob
 from hadis_worker.pipelines import Call, Painted
-from hadis_worker.steps import Preview
+from hadis_worker.steps import StepPreview
 from PIL import Image
 from test_app import Bench, HeldPainter
 
@@ -30,7 +30,7 @@ class ShowingPainter(HeldPainter):
         for i, (job_id, most) in enumerate(call.previews):
             if most and call.counter:
                 image = None if self.fails and i == 0 else Image.new("RGB", (8, 8), "red")
-                call.counter.show(job_id, Preview(1, lambda image=image: image))  # type: ignore[misc]
+                call.counter.show(job_id, StepPreview(1, lambda image=image: image))  # type: ignore[misc]
         return super().paint(call)
 
 

@@ -16,12 +16,12 @@ from hadis.api.manifest import read_profile
 from hadis.api.tier import Tier
 from hadis.protocol.worker import GenerateBatch, WireEdit, WireJob
 from hadis_worker.engine import Engine
-from hadis_worker.previews.colours import Colours, Decoding, Sample, fit
+from hadis_worker.previews.colours import Colours, Decoding, LatentSample, fit
 from hadis_worker.previews.drawn import drawn_decodings
 from hadis_worker.previews.previewer import PreviewCount, Previewer, number_due
 from hadis_worker.previews.watch import LatentsWatch
 from hadis_worker.settings import Models
-from hadis_worker.steps import Preview, Steps
+from hadis_worker.steps import StepPreview, Steps
 from PIL import Image
 from tiny_models import TinyModels, tiny_tier
 
@@ -40,7 +40,7 @@ class KeptSteps(Steps):
         super().__init__(images, steps)
         self.kept: list[tuple[str, int, Image.Image | None]] = []
 
-    def show(self, job_id: str, preview: Preview) -> None:
+    def show(self, job_id: str, preview: StepPreview) -> None:
         self.kept.append((job_id, preview.number, preview.draw()))
 
 
@@ -175,12 +175,12 @@ Layout = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
     ids=["channels", "frames", "tokens"],
 )
 def test_linear_colours_are_learnt_whatever_the_layout(layout: Layout) -> None:
-    def sample(seed: int) -> Sample:
+    def sample(seed: int) -> LatentSample:
         rng = np.random.default_rng(seed)
         code = rng.normal(size=(4, 8, 4)).astype(np.float32)
         colours = (code @ (rng_weights / 10) + 0.5).astype(np.float32)
         pixels = colours.repeat(8, axis=0).repeat(8, axis=1)
-        return Sample(layout(3 * code + 1), Decoding(np.moveaxis(code, 2, 0), pixels))
+        return LatentSample(layout(3 * code + 1), Decoding(np.moveaxis(code, 2, 0), pixels))
 
     rng_weights = np.random.default_rng(9).normal(size=(4, 3))
     colours, (latents, decoding) = fit([sample(seed) for seed in range(6)], ()), sample(7)
@@ -233,7 +233,7 @@ def test_nothing_is_seen_before_a_safety_checker_has_looked() -> None:
 
 
 def test_a_preview_takes_the_place_of_one_that_was_not_sent_and_none_comes_twice() -> None:
-    steps, shown = Steps(1, 4), [Preview(number, lambda: None) for number in (1, 2, 3)]
+    steps, shown = Steps(1, 4), [StepPreview(number, lambda: None) for number in (1, 2, 3)]
     steps.show("a", shown[0])
     steps.show("a", shown[1])
     assert steps.take_preview("a") is shown[1]

@@ -62,7 +62,7 @@ def call_of(tier: TierSettings, jobs: Sequence[WireJob], painter: Painter) -> Ca
     )
 
 
-def told(call: Call, batch: GenerateBatch, jobs: Sequence[WireJob], counter: Steps | None) -> Call:
+def observed(call: Call, batch: GenerateBatch, jobs: Sequence[WireJob], counter: Steps | None) -> Call:
     """Return the call for some jobs of a batch that tells `counter` its steps, and their previews."""
     counts = batch.previews
     previews = tuple(PreviewCount(job.id, counts.get(job.id, 0)) for job in jobs) if counts else ()

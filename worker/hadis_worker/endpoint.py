@@ -108,7 +108,7 @@ class Endpoint:
                 break
             await asyncio.sleep(pause_s)
             wait_s *= 2
-        raise EngineUnavailable(f"{self._where} is overloaded (status {answer.status}){_told(answer)}")
+        raise EngineUnavailable(f"{self._where} is overloaded (status {answer.status}){_reason(answer)}")
 
     async def _read(self, method: str, url: httpx.URL, document: Any = None) -> _Answer:
         """Return the whole answer to a request, if it is not too large."""
@@ -160,7 +160,7 @@ class Endpoint:
             return Fault("content_filtered", f"{self._where} filtered the image")
         if status in (401, 403):  # without its words, which may hold a part of the key
             raise EndpointRefuses(f"{self._where} refuses the API key (status {status})")
-        text = f"{self._where} answers with status {status}{_told(answer)}"
+        text = f"{self._where} answers with status {status}{_reason(answer)}"
         if status in _AWAY:
             raise EndpointRefuses(text) if status in _REFUSED else EngineUnavailable(text)
         return Fault("invalid" if status in _INVALID else "failed", text)
@@ -209,7 +209,7 @@ def _error(answer: _Answer) -> Mapping[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _told(answer: _Answer) -> str:
+def _reason(answer: _Answer) -> str:
     """Return an error's message as the end of a sentence; empty where there is none."""
     message = " ".join(str(_error(answer).get("message") or "").split())[:200]
     return f": {message}" if message else ""

@@ -24,7 +24,7 @@ from PIL import Image
 
 from hadis_worker import company
 from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
-from hadis_worker.calls import acting_of, call_of, negative_of, refusal_of, told, tuned
+from hadis_worker.calls import acting_of, call_of, negative_of, refusal_of, observed, tuned
 from hadis_worker.discriminator import load_judge
 from hadis_worker.editing import NO_EDITORS, Editors, Work, ability_of, works_of
 from hadis_worker.errors import BatchCancelled, LoadError

@@ -28,7 +28,7 @@ class TimedPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class StepPreview:
     """What a job's image looks like after some of its steps."""
 
     number: int
@@ -45,7 +45,7 @@ class Steps:
         self._images, self._steps = images, steps
         self._made, self._done = 0, 0
         self._cancelled = threading.Event()
-        self._previews: dict[str, Preview] = {}
+        self._previews: dict[str, StepPreview] = {}
         self._shown: dict[str, int] = {}
         self.parts: list[TimedPart] = []
         """What was made beside the steps: the images' confidences (judge), and their files (encode)."""
@@ -66,13 +66,13 @@ class Steps:
         images_made = self._made * steps + images * min(done, steps)  # in parts of `steps`, for whole numbers
         self._done = images_made * self._steps // (steps * self._images)
 
-    def show(self, job_id: str, preview: Preview) -> None:
+    def show(self, job_id: str, preview: StepPreview) -> None:
         """Have a job's preview sent, in place of one that was not yet; none comes twice where a call is repeated."""
         if preview.number > self._shown.get(job_id, 0):
             self._shown[job_id] = preview.number
             self._previews[job_id] = preview
 
-    def take_preview(self, job_id: str) -> Preview | None:
+    def take_preview(self, job_id: str) -> StepPreview | None:
         """Return a job's newest preview, if it was not taken before."""
         return self._previews.pop(job_id, None)
 

@@ -20,7 +20,7 @@ from hadis.cli.local_workers import LocalWorkers
 from hadis.cli.processes import is_ready
 from hadis.planning.decide import Decision, decide
 from hadis.planning.gpu_budget import settles_in_s
-from hadis.planning.idle import told_idle
+from hadis.planning.idle import idle_message
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Snapshot
@@ -108,7 +108,7 @@ class ControlLoop:
             self._changes.append(PlanChange(time=rfc3339(time.time()), summary=plan.headline, reason=plan.reason))
             self.say(f"plan {plan.generation}: {plan.headline}; {plan.reason}", soft_wrap=True)
         self._tell_quality(decision)
-        idle = told_idle(decision.conditions)
+        idle = idle_message(decision.conditions)
         if idle and (self._state is None or idle != self._state.idle):
             self.say(idle, soft_wrap=True)
         state = RunState(

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from hadis.cli.processes import Child, Component
+from hadis.cli.processes import Child, ComponentProcess
 from hadis.planning.snapshot import Worker, WorkerGroup
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.secret import as_bearer
@@ -68,7 +68,7 @@ class LocalWorkers:
     tasks: asyncio.TaskGroup
     say: Callable[[str], None]
     changed: Callable[[], None]
-    child: Callable[[Component, Callable[[str], None], Callable[[], None]], Runs] = Child
+    child: Callable[[ComponentProcess, Callable[[str], None], Callable[[], None]], Runs] = Child
     remote: Collection[str] = ()
     """The groups whose workers compute nothing."""
     secret: str | None = field(default=None, repr=False)
@@ -142,7 +142,7 @@ class LocalWorkers:
             "HADIS_WORKER_PORT": str(place.port),
             "HADIS_WORKER_TIERS": ",".join(self.groups[group]),
         }
-        worker = Component(f"worker {place.number}", "hadis_worker", environment, f"{place.url}/readyz")
+        worker = ComponentProcess(f"worker {place.number}", "hadis_worker", environment, f"{place.url}/readyz")
         child = self.child(worker, self.say, self.changed)
         process = _Process(place, group, self.tasks.create_task(child.run()))
         self._processes.append(process)

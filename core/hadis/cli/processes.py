@@ -20,7 +20,7 @@ _POLL_S, _ANSWER_S = 0.1, 2.0
 
 
 @dataclass(frozen=True)
-class Component:
+class ComponentProcess:
     """A process to run: `python -m module`."""
 
     name: str
@@ -46,7 +46,7 @@ class Ending:
 
 
 @dataclass
-class Backoff:
+class RestartBackoff:
     """How long a process that ended waits until it is started again.
 
     One that was ready starts again at once, and the waits begin anew. But one that was ready only for a moment (less
@@ -87,7 +87,7 @@ class Process(Protocol):
         """End it."""
 
 
-async def start_process(component: Component) -> Process:
+async def start_process(component: ComponentProcess) -> Process:
     """Start a component, which ends when we do."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -107,17 +107,17 @@ class ChildRefused(Exception):
 class Child:
     """One component as a process. `run` keeps it alive until cancelled, then stops it."""
 
-    component: Component
+    component: ComponentProcess
     say: Callable[[str], None]
     changed: Callable[[], None]
     """Called each time that the process became ready or ended."""
-    start: Callable[[Component], Awaitable[Process]] = start_process
+    start: Callable[[ComponentProcess], Awaitable[Process]] = start_process
     transport: httpx.AsyncBaseTransport | None = None
     """What asks whether the process is ready; HTTP where left out."""
 
     async def run(self, drain_s: float = 30.0) -> NoReturn:
         """Start and restart the process until cancelled; raise ChildRefused when it exits with code 2."""
-        name, backoff = self.component.name, Backoff()
+        name, backoff = self.component.name, RestartBackoff()
         while True:
             ending = await self._once(drain_s)
             self.changed()

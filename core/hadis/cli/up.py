@@ -21,7 +21,7 @@ from hadis.cli import fail
 from hadis.cli.control_loop import ControlLoop, greet
 from hadis.cli.gpus import assign, list_devices, threads_per_worker
 from hadis.cli.local_workers import LocalWorkers, Place
-from hadis.cli.processes import Child, ChildRefused, Component
+from hadis.cli.processes import Child, ChildRefused, ComponentProcess
 from hadis.cli.run_folder import STATE_FILE, remembered, run_folder
 from hadis.planning.fleet import is_shared
 from hadis.planning.objectives import criterion
@@ -131,7 +131,7 @@ class Machine:
             for task in (*running, *workers.running):
                 task.cancel()
 
-    def _router(self, state_file: Path) -> Component:
+    def _router(self, state_file: Path) -> ComponentProcess:
         environment = {
             "HADIS_ROUTER_MANIFEST": str(self.path),
             "HADIS_ROUTER_STATE_FILE": str(state_file),
@@ -141,7 +141,7 @@ class Machine:
             **self._tracing(),
         }
         # Not /readyz, which also needs workers.
-        return Component("router", "hadis_router", environment, f"{self.url}/healthz")
+        return ComponentProcess("router", "hadis_router", environment, f"{self.url}/healthz")
 
     def _tracing(self) -> dict[str, str]:
         service = self.manifest.service

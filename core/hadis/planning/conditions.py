@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from hadis.api.conditions import Condition, condition
 from hadis.planning.fleet import not_as_desired, worker_ratio
-from hadis.planning.idle import idle_condition, told_idle
+from hadis.planning.idle import idle_condition, idle_message
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.shortfall import shortfall
@@ -235,7 +235,7 @@ def _ready(seen: Serving, fault: Problem | None = None, idle: Condition | None =
     else:
         problem = _workers_problem(seen) or Problem("NoWorker", "no worker is ready yet")
     problem = fault or _missing_child(seen) or problem
-    if problem.reason == "NoWorker" and idle is not None and (text := told_idle([idle])):
+    if problem.reason == "NoWorker" and idle is not None and (text := idle_message([idle])):
         return condition("Ready", True, "Idle" if idle.status == "True" else idle.reason, text)
     return condition("Ready", False, problem.reason, problem.message)
 

@@ -111,7 +111,7 @@ def idle_condition(spec: ServiceSpec, rest: Rest) -> Condition | None:
     return condition("Idle", False, "InUse", f"all workers go when no request has come for {after}")
 
 
-def told_idle(conditions: Iterable[Condition]) -> str | None:
+def idle_message(conditions: Iterable[Condition]) -> str | None:
     """Return what people are told while there is no worker because there was no request; else None."""
     idle = (each for each in conditions if each.type == "Idle" and each.reason in NO_WORKER_REASONS)
     return next((each.message for each in idle), None)

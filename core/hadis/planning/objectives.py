@@ -25,7 +25,7 @@ from hadis.planning.table import Table
 
 
 @dataclass(frozen=True)
-class Candidate:
+class FeasibleRow:
     """A feasible row, to be compared with another."""
 
     value: float
@@ -51,7 +51,7 @@ class Criterion(ABC):
         """Return which rows reach what is asked for."""
         return np.ones(len(table.quality), bool)
 
-    def better(self, new: Candidate, current: Candidate, gain: float) -> bool:
+    def better(self, new: FeasibleRow, current: FeasibleRow, gain: float) -> bool:
         """Return whether `new` is worth leaving `current` for, which takes an improvement by a share `gain`."""
         if new.acceptable != current.acceptable:
             return new.acceptable
@@ -131,7 +131,7 @@ class Cost(ReachingQuality):
         """Order by quality: GPUs that are there cost the same whichever row runs on them."""
         return table.quality
 
-    def better(self, new: Candidate, current: Candidate, gain: float) -> bool:
+    def better(self, new: FeasibleRow, current: FeasibleRow, gain: float) -> bool:
         """Leave a row for fewer GPUs, or for what is nearer to the quality, not for a quality better than asked."""
         if not current.acceptable and new.value < current.value:
             return True

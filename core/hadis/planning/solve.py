@@ -13,7 +13,7 @@ import numpy as np
 
 from hadis.api.fields import parse_duration_s
 from hadis.planning.consumption import image_joules, image_money
-from hadis.planning.objectives import Candidate, criterion
+from hadis.planning.objectives import FeasibleRow, criterion
 from hadis.planning.placement import MOST_GPUS, Allocation, fewest, placement
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.table import Rows, cached_table
@@ -118,8 +118,8 @@ class Solver:
         new, current = (self._candidate(r, demand_rps, gpus) for r in (best, row))
         return None if self.criterion.better(new, current, self._tuning.switch_gain) else row
 
-    def _candidate(self, row: int, demand_rps: float, gpus: int) -> Candidate:
-        return Candidate(
+    def _candidate(self, row: int, demand_rps: float, gpus: int) -> FeasibleRow:
+        return FeasibleRow(
             value=float(self._values[row]),
             acceptable=bool(self._reaches[row]),
             gpus=lambda: self._placement.fewest_gpus(row, demand_rps, gpus, 0).gpus,

@@ -65,7 +65,7 @@ _THREADS: Manifest = {
 
 
 @dataclass(frozen=True)
-class Pool:
+class WorkerPool:
     """Workers that have the same tiers: a Deployment, and a Service by which the router finds them."""
 
     name: str
@@ -75,10 +75,10 @@ class Pool:
     """The endpoint that makes its tier; None where GPUs do."""
 
 
-def pools(profile: Profile, *, shared: bool) -> list[Pool]:
+def pools(profile: Profile, *, shared: bool) -> list[WorkerPool]:
     """Return one pool for all tiers that GPUs make, or one per tier, and one for each remote tier."""
     by_name = tiers_by_pool(profile.tiers, shared=shared, remote=profile.slots)
-    return [Pool(name, tiers, profile.tiers[tiers[0]].remote) for name, tiers in by_name.items()]
+    return [WorkerPool(name, tiers, profile.tiers[tiers[0]].remote) for name, tiers in by_name.items()]
 
 
 def profile_config(owner: Owner, profile: Profile) -> Manifest:
@@ -105,7 +105,7 @@ def service_name(service: str, pool: str) -> str:
     return child_name(service, f"workers-{digest(pool)[:6]}")
 
 
-def service(owner: Owner, pool: Pool) -> Manifest:
+def service(owner: Owner, pool: WorkerPool) -> Manifest:
     """Return a pool's headless Service. Its EndpointSlices carry its labels, so that the router knows the tiers."""
     name = service_name(owner.name, pool.name)
     selector = {SERVICE: label(owner.name), COMPONENT: "worker", POOL: pool.name}
@@ -117,7 +117,7 @@ def service(owner: Owner, pool: Pool) -> Manifest:
     }
 
 
-def disruption_budget(owner: Owner, pool: Pool) -> Manifest:
+def disruption_budget(owner: Owner, pool: WorkerPool) -> Manifest:
     """Return a pool's PodDisruptionBudget: drains take as many workers at a time as a rollout does."""
     selector = {SERVICE: label(owner.name), COMPONENT: "worker", POOL: pool.name}
     name = service_name(owner.name, pool.name)
@@ -125,7 +125,7 @@ def disruption_budget(owner: Owner, pool: Pool) -> Manifest:
 
 
 def deployment(
-    owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: Pool, config: str
+    owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: WorkerPool, config: str
 ) -> Manifest:
     """Return a pool's Deployment with no replicas yet. Its name has its pods' hash: other pods are another Deployment.
 
@@ -162,7 +162,9 @@ def deployment(
     }
 
 
-def _remote_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: Pool, config: str) -> Manifest:
+def _remote_pod(
+    spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: WorkerPool, config: str
+) -> Manifest:
     """Return a pod that has an endpoint make its images: on any node, and with models only where it must judge."""
     assert pool.remote is not None
     grace = max(_grace_s(profile, pool), math.ceil(parse_duration_s(pool.remote.timeout)) + _GRACE_S)
@@ -183,7 +185,7 @@ def _remote_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile,
     return pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}
 
 
-def _grace_s(profile: Profile, pool: Pool) -> int:
+def _grace_s(profile: Profile, pool: WorkerPool) -> int:
     longest = max(
         profile.latency_s(t, profile.batch_sizes(t)[-1], True, size)
         for t in pool.tiers
@@ -193,7 +195,7 @@ def _grace_s(profile: Profile, pool: Pool) -> int:
     return (math.ceil(longest / _GRACE_S) + 1) * _GRACE_S
 
 
-def _env(pool: Pool, grace_s: int) -> dict[str, str]:
+def _env(pool: WorkerPool, grace_s: int) -> dict[str, str]:
     return {
         "HADIS_WORKER_MANIFEST": f"/etc/hadis/{CONFIG_FILE}",
         "HADIS_WORKER_TIERS": ",".join(pool.tiers),
@@ -207,7 +209,9 @@ def _env(pool: Pool, grace_s: int) -> dict[str, str]:
     }
 
 
-def _gpu_pod(spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: Pool, config: str) -> Manifest:
+def _gpu_pod(
+    spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: WorkerPool, config: str
+) -> Manifest:
     worker, grace = spec.worker, _grace_s(profile, pool)
     mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}]
     only = container(

@@ -42,7 +42,7 @@ class Elector:
         self._own: Lease | None = None
         """The own Lease as it was seen last; None where it is not there."""
         self._blockers: Sequence[Lease] = ()
-        self._told: tuple[str, ...] = ()
+        self._logged: tuple[str, ...] = ()
         self._deadline_s, self._retry_s = candidate.lease_s * 2 / 3, candidate.lease_s * 2 / 15
 
     @property
@@ -87,7 +87,7 @@ class Elector:
         other's.
         """
         await self._look()
-        await self._tell()
+        await self._log_blockers()
         if self._blockers:
             return False
         sent_s = _now_s()
@@ -95,7 +95,7 @@ class Elector:
         await self._look()
         if self._blockers:
             await self._write(held=False)
-            await self._tell()
+            await self._log_blockers()
             return False
         self._fence.open(sent_s + self._deadline_s)
         return True
@@ -191,12 +191,12 @@ class Elector:
         except (ApiError, TimeoutError) as error:
             log.warning("the Lease %s is not given back: %s", self._me.key, str(error) or "no answer in time")
 
-    async def _tell(self) -> None:
+    async def _log_blockers(self) -> None:
         """Say who is in the way when that changes: in the log, and of other releases in an Event."""
         names = tuple(_holder(lease) for lease in self._blockers)
-        if names == self._told:
+        if names == self._logged:
             return
-        self._told = names
+        self._logged = names
         for lease in self._blockers:
             if lease.key == self._me.key:
                 log.info("%s stands by: %s leads %s", self._me.holder, _holder(lease), lease.key)

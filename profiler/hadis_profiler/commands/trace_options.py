@@ -17,7 +17,7 @@ from hadis.cli import fail
 from hadis.planning.objectives import criterion
 from hadis.planning.profile import Profile
 
-from hadis_profiler.replay.inputs import InputError, drawn_prompts, read_prompts
+from hadis_profiler.replay.inputs import ReplayInputError, drawn_prompts, read_prompts
 from hadis_profiler.replay.only import read_only
 from hadis_profiler.replay.quality import Summary
 from hadis_profiler.replay.run import Aim, Inputs
@@ -66,7 +66,7 @@ def one_line() -> Iterator[None]:
     """Turn what a person can mend into one line and exit code 2."""
     try:
         yield
-    except (InputError, ManifestError, ValueError, OSError) as error:
+    except (ReplayInputError, ManifestError, ValueError, OSError) as error:
         raise fail(str(error).replace("\n", "; ")) from None
 
 

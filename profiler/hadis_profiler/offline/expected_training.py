@@ -43,7 +43,7 @@ class Seen:
         return Seen(self.pixels[:, prompts], self.states[prompts], self.features[:, prompts], self.good[:, prompts])
 
 
-def telling(features: Array) -> Array:
+def informative(features: Array) -> Array:
     """Return those of features (k, n, d) that differ between a prompt's images; the others only repeat the prompt."""
     within = features.std(0).mean(0)
     return np.asarray(features[..., within > 1e-9 * max(1.0, float(within.max(initial=0.0)))])

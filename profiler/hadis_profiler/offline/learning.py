@@ -26,7 +26,7 @@ from torch import nn
 
 from hadis_profiler.offline import expected_training
 from hadis_profiler.offline.descent import descend
-from hadis_profiler.offline.expected_training import Seen, seen, telling
+from hadis_profiler.offline.expected_training import Seen, informative, seen
 from hadis_profiler.offline.features import ImageFeatures
 from hadis_profiler.offline.images import in_parts, read_images
 from hadis_profiler.offline.prompts import Split
@@ -72,7 +72,7 @@ def learn(
 
     It reads images of all tiers that make poor ones, and is calibrated for every tier.
     """
-    told, rounds = telling(features.by_tier), run.spec.discriminator.rounds
+    told, rounds = informative(features.by_tier), run.spec.discriminator.rounds
     some = [k for k in range(len(good)) if k < len(good) - 1 or not good[k].all()]
     order = torch.randperm(len(split.train))
     seen_parts: list[Seen] = []

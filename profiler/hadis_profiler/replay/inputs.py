@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 DISORDER_S = 5.0
 
 
-class InputError(Exception):
+class ReplayInputError(Exception):
     """An input that cannot be replayed; the message says which, where, and what to write."""
 
 
@@ -40,7 +40,7 @@ class ScoredPrompts:
 
 
 def read_trace(path: Path, prompts: int, stretch: float = 1.0) -> Iterator[tuple[float, int]]:
-    """Yield (arrival in seconds, prompt index) in order of time, times multiplied by `stretch`; raise InputError.
+    """Yield (arrival in seconds, prompt index) in order of time, times multiplied by `stretch`; raise ReplayInputError.
 
     Lines may be out of order by up to DISORDER_S, as merged logs are; nothing more is kept in memory.
     """
@@ -65,27 +65,31 @@ def _lines(path: Path, prompts: int) -> Iterator[tuple[float, int]]:
                 at_ms, _, index = line.partition(",")
                 at, prompt = float(at_ms) / 1e3, int(index) if index.strip() else count % prompts
                 if not (math.isfinite(at) and at >= 0):
-                    raise InputError(f"{path}, line {number}: the arrival {at_ms!r} must be 0 ms or later")
+                    raise ReplayInputError(f"{path}, line {number}: the arrival {at_ms!r} must be 0 ms or later")
                 if at < latest - DISORDER_S:
-                    raise InputError(f"{path}, line {number}: arrives {latest - at:.1f} s before a line above; sort it")
+                    raise ReplayInputError(
+                        f"{path}, line {number}: arrives {latest - at:.1f} s before a line above; sort it"
+                    )
                 if not 0 <= prompt < prompts:
-                    raise InputError(f"{path}, line {number}: prompt {prompt} is not among the {prompts} (from 0)")
+                    raise ReplayInputError(
+                        f"{path}, line {number}: prompt {prompt} is not among the {prompts} (from 0)"
+                    )
                 count, latest = count + 1, max(latest, at)
                 yield at, prompt
     except ValueError:
-        raise InputError(f"{path}, line {number}: {line.strip()!r} is not arrival_ms,prompt_index") from None
+        raise ReplayInputError(f"{path}, line {number}: {line.strip()!r} is not arrival_ms,prompt_index") from None
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise ReplayInputError(f"{path}: {error.strerror}") from None
     if not count:
-        raise InputError(f"{path}: has no arrivals; write a line arrival_ms,prompt_index for each request")
+        raise ReplayInputError(f"{path}: has no arrivals; write a line arrival_ms,prompt_index for each request")
 
 
 def read_prompts(folder: Path, profile: Profile) -> ScoredPrompts:
-    """Return the prompts of a folder, scored with the profile's difficulty; raise InputError."""
+    """Return the prompts of a folder, scored with the profile's difficulty; raise ReplayInputError."""
     difficulty = profile.resource.spec.difficulty
     path = folder / "prompt_features.csv"
     if difficulty.known_ngrams is not None:
-        raise InputError(
+        raise ReplayInputError(
             f"{path}: holds text features, and the profile's difficulty reads n-grams of the prompts as well; take "
             "`difficulty.ngrams` out of a copy of the profile"
         )
@@ -94,9 +98,11 @@ def read_prompts(folder: Path, profile: Profile) -> ScoredPrompts:
             rows = [[float(row[name]) for name in difficulty.features] for row in csv.DictReader(file)]
         columns = np.array(rows).reshape(len(rows), len(difficulty.features))
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: needs numbers in the columns {', '.join(difficulty.features)} ({error})") from None
+        raise ReplayInputError(
+            f"{path}: needs numbers in the columns {', '.join(difficulty.features)} ({error})"
+        ) from None
     if not len(columns):
-        raise InputError(f"{path}: has no prompts")
+        raise ReplayInputError(f"{path}: has no prompts")
     score = (columns - np.array(difficulty.mean)) / np.array(difficulty.std) @ np.array(difficulty.weights)
     confidence = [_read_confidence(folder / f"confidence/model_{k}.txt", len(score)) for k in range(len(profile.tiers))]
     return ScoredPrompts(score, np.array(confidence))
@@ -106,9 +112,11 @@ def _read_confidence(path: Path, prompts: int) -> Array:
     try:
         real = np.loadtxt(path, ndmin=2)[:, 1]
     except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{path}: needs a line of two probabilities (fake, real) per image ({error})") from None
+        raise ReplayInputError(f"{path}: needs a line of two probabilities (fake, real) per image ({error})") from None
     if not len(real) or len(real) % prompts or not np.isfinite(real).all():
-        raise InputError(f"{path}: {len(real)} lines are not the same number of images for each of {prompts} prompts")
+        raise ReplayInputError(
+            f"{path}: {len(real)} lines are not the same number of images for each of {prompts} prompts"
+        )
     return np.asarray(real.reshape(prompts, -1).mean(1))
 
 

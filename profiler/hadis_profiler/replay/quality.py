@@ -87,7 +87,7 @@ class Grid:
         return tables
 
 
-class Judge:
+class OutcomeTally:
     """Takes outcomes one by one, in bounded memory."""
 
     def __init__(self, profile: Profile, slo_s: float, block: int = BLOCK) -> None:

@@ -20,7 +20,7 @@ from hadis_profiler.replay.inputs import ScoredPrompts, read_trace
 from hadis_profiler.replay.only import OnlyTier
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import PLAN_EVERY_S, POLICIES, Making
-from hadis_profiler.replay.quality import Judge, Summary
+from hadis_profiler.replay.quality import OutcomeTally, Summary
 from hadis_profiler.replay.setting import Setting
 from hadis_profiler.replay.simulate import Outcome, Ran, replay
 from hadis_profiler.replay.sizes import SizeMix
@@ -89,7 +89,7 @@ class Inputs:
             }
         )
         named = POLICIES[policy](Making(profile, slo_s, seed, tuning, plan_every_s))
-        judge = Judge(profile, slo_s)
+        judge = OutcomeTally(profile, slo_s)
 
         def take(outcome: Outcome) -> None:
             judge.add(outcome)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hadis.planning.plan import Plan
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.cascade import Cascade
+from hadis_router.dispatch.cascade import CascadeRouting
 from hadis_router.dispatch.fair_share import FairShares
 from hadis_router.dispatch.held import OVER_SHARE_S, Held, HeldClients
 from hadis_router.dispatch.job import Admission, Job, TierReason
@@ -65,7 +65,7 @@ def _spare_s(job: Job, outlook: Outlook, tier: str, queue_limit: int) -> float:
     return spare_s
 
 
-def admit(job: Job, outlook: Outlook, cascade: Cascade, queue_limit: int, alone: bool = False) -> Admission:
+def admit(job: Job, outlook: Outlook, cascade: CascadeRouting, queue_limit: int, alone: bool = False) -> Admission:
     """Return where a job goes; raise ServeError (503: nobody can serve it; 429: the queue is full or too long)."""
     plan = outlook.plan
     if plan is None or not len(outlook.workers):

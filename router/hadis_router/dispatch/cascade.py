@@ -7,10 +7,10 @@ from hadis.planning.profile import Profile
 from hadis.planning.rollout import Canary
 
 from hadis_router.dispatch.job import Job, TierReason
-from hadis_router.dispatch.thresholds import Thresholds
+from hadis_router.dispatch.thresholds import ThresholdTracker
 
 
-class Cascade:
+class CascadeRouting:
     """Follows the plan's ratios by difficulty and confidence; its thresholds learn from every value they see."""
 
     def __init__(self, profile: Profile, canary: Canary | None = None) -> None:
@@ -19,7 +19,7 @@ class Cascade:
         confidence = {name: tier.confidence_quantiles for name, tier in profile.tiers.items()}
         if canary is not None:
             confidence[canary.light] = canary.confidence_quantiles
-        self._thresholds = Thresholds(difficulty.score_quantiles, confidence)
+        self._thresholds = ThresholdTracker(difficulty.score_quantiles, confidence)
 
     def first_tier(self, job: Job, plan: Plan) -> str:
         """Return the tier that a job is for: the one that its client forced or prefers, or by its difficulty."""

@@ -38,7 +38,7 @@ from hadis_router.dispatch.placing import Placing
 from hadis_router.dispatch.preemption import lead_s, run_to_stop
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.returns import Returns
-from hadis_router.dispatch.running import Batch, Run, Runner
+from hadis_router.dispatch.running import Batch, BatchRun, Runner
 from hadis_router.dispatch.spare import SpareWork
 from hadis_router.dispatch.stats import RecentJobs
 from hadis_router.dispatch.transport import Transport
@@ -278,7 +278,7 @@ class Dispatcher:
         elif outlook.now < own.batch.overdue_at < answer_by(job, self.slo_s):
             self._deadlines.watch_lateness(job, needs_s, own.batch.overdue_at)  # it may be in vain by then
 
-    def _stop(self, run: Run, light: str) -> None:
+    def _stop(self, run: BatchRun, light: str) -> None:
         """Stop a batch; its jobs go on with the light images that they have, or go to the light tier for one."""
         for job in [job for job in run.batch.jobs if job in run.needed_by]:  # in order
             if job.light_image is None and job.stand_in is not None and job.stand_in.stage is Stage.RUNNING:

@@ -16,7 +16,7 @@ from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import Canary
 
-from hadis_router.dispatch.cascade import Cascade
+from hadis_router.dispatch.cascade import CascadeRouting
 from hadis_router.dispatch.job import Job, TierReason
 from hadis_router.dispatch.outlook import Outlook
 
@@ -28,7 +28,7 @@ class Lanes:
         """Begin with the profile in force alone; `chance` says which requests the canary gets."""
         self._chance = chance or random.Random()
         self._profile = profile
-        self.stable = Cascade(profile)
+        self.stable = CascadeRouting(profile)
         self.canary: Canary | None = None
         self._tried: Canary | None = None
         """The last one: what was counted of it goes on where it comes back."""
@@ -48,9 +48,9 @@ class Lanes:
         before, self._tried = self._tried, canary
         if before is None or (before.profile, before.stable) != (canary.profile, canary.stable):
             self._counts = {False: GroupCounts(), True: GroupCounts()}
-            self._of_canary = Cascade(self._profile, canary)
+            self._of_canary = CascadeRouting(self._profile, canary)
         elif before.light != canary.light:
-            self._of_canary = Cascade(self._profile, canary)
+            self._of_canary = CascadeRouting(self._profile, canary)
 
     @property
     def counts(self) -> Mapping[str, GroupCounts]:
@@ -63,14 +63,14 @@ class Lanes:
         """Return whether the next request is one of the canary's."""
         return self.canary is not None and self._chance.random() < self.canary.share
 
-    def decides(self, job: Job, outlook: Outlook) -> tuple[Cascade, Outlook]:
+    def decides(self, job: Job, outlook: Outlook) -> tuple[CascadeRouting, Outlook]:
         """Return what decides on a job, and the outlook with the ratios that it keeps."""
         if outlook.plan is None:
             return self.stable, outlook
         cascade, plan = self.of(job, outlook.plan)
         return cascade, outlook if plan is outlook.plan else replace(outlook, plan=plan)
 
-    def of(self, job: Job, plan: Plan) -> tuple[Cascade, Plan]:
+    def of(self, job: Job, plan: Plan) -> tuple[CascadeRouting, Plan]:
         """Return what decides on a job, and the plan with the ratios that it keeps."""
         canary = self.canary
         if not job.canary or canary is None or (canary.light, canary.heavy) != (plan.light, plan.heavy):

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from hadis_router.dispatch.deadlines import answer_by
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
-from hadis_router.dispatch.running import Batch, Run
+from hadis_router.dispatch.running import Batch, BatchRun
 
 
 def lead_s(outlook: Outlook, batch: Batch, light: str) -> float:
@@ -29,7 +29,7 @@ def lead_s(outlook: Outlook, batch: Batch, light: str) -> float:
     return 2 * _step_s(batch, outlook) + outlook.longest_s(light, light_s)
 
 
-def run_to_stop(job: Job, own: Run, runs: Iterable[Run], outlook: Outlook, light: str) -> Run | None:
+def run_to_stop(job: Job, own: BatchRun, runs: Iterable[BatchRun], outlook: Outlook, light: str) -> BatchRun | None:
     """Return the batch to stop for a light image of a job of `own`; None where none should be."""
     able = [run for run in runs if _spared(run, but_needy=run is own) and _can_stop(run, outlook, light)]
     in_vain = [run for run in able if not any(_ends_at(run, outlook) <= each.deadline for each in run.needed_by)]
@@ -38,19 +38,19 @@ def run_to_stop(job: Job, own: Run, runs: Iterable[Run], outlook: Outlook, light
     return own if own in able and _ends_at(own, outlook) > answer_by(job, outlook.slo_s) else None
 
 
-def _spared(run: Run, *, but_needy: bool) -> bool:
+def _spared(run: BatchRun, *, but_needy: bool) -> bool:
     """Return whether all in a batch have a light image, `but_needy` those who may get one."""
     return all(job.light_image is not None or (but_needy and job.needy) for job in run.needed_by)
 
 
-def _can_stop(run: Run, outlook: Outlook, light: str) -> bool:
+def _can_stop(run: BatchRun, outlook: Outlook, light: str) -> bool:
     """Return whether that frees a worker for a light image: one at its last step is free as soon by itself."""
     worker, batch = run.batch.worker, run.batch
     ends = 0 <= worker.free_at - outlook.now <= _step_s(batch, outlook)
     return light in worker.tiers and worker.progress is not None and not ends
 
 
-def _ends_at(run: Run, outlook: Outlook) -> float:
+def _ends_at(run: BatchRun, outlook: Outlook) -> float:
     """Return when (loop time) a batch is expected to end.
 
     Of one that lasts longer than it may there is no telling, unless its steps tell it.

@@ -8,7 +8,7 @@ from hadis.planning.plan import Plan
 
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError, ServingPath
-from hadis_router.dispatch.cascade import Cascade
+from hadis_router.dispatch.cascade import CascadeRouting
 from hadis_router.dispatch.deadlines import answer_by
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
@@ -44,7 +44,7 @@ class Unmade(NamedTuple):
 NextStep = Answered | Deferred | Failed | Unmade
 
 
-def read_result(job: Job, result: Result, outlook: Outlook, cascade: Cascade, slo_s: float) -> NextStep:
+def read_result(job: Job, result: Result, outlook: Outlook, cascade: CascadeRouting, slo_s: float) -> NextStep:
     """Return what a result means for a job, which has its confidence already, if the discriminator judged it."""
     report, image = result
     if report.error is not None or image is None:

@@ -79,7 +79,7 @@ class BatchOwner(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class BatchRun:
     """A batch that runs."""
 
     batch: Batch
@@ -98,14 +98,14 @@ class Runner:
         """`estimates` learn from every batch."""
         self._transport, self._estimates = transport, estimates
         self._tasks: set[asyncio.Task[None]] = set()
-        self._runs: dict[Job, Run] = {}
+        self._runs: dict[Job, BatchRun] = {}
         self.stopped = False
         """Whether a task was cancelled from outside: the process ends, and workers must be given nothing more."""
 
     def start(self, batch: Batch) -> None:
         """Have a worker make a batch."""
         batch.worker.begin(batch.tier, batch.began, batch.began + batch.expected_s)
-        run = Run(batch, set(batch.jobs))
+        run = BatchRun(batch, set(batch.jobs))
         for job in batch.jobs:
             job.run(batch.worker.url, len(batch.jobs))
             self._runs[job] = run
@@ -123,11 +123,11 @@ class Runner:
                 # Not at once: a task that is cancelled before it has begun would not even free its worker.
                 asyncio.get_running_loop().call_soon(run.task.cancel)
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[BatchRun]:
         """Return the batches that run and are needed."""
         return list(dict.fromkeys(self._runs.values()))
 
-    def run_of(self, job: Job) -> Run | None:
+    def run_of(self, job: Job) -> BatchRun | None:
         """Return the batch that a job is in now."""
         return self._runs.get(job)
 
@@ -140,7 +140,7 @@ class Runner:
         """Wait for the batches that run."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, run: Run) -> None:
+    async def _run(self, run: BatchRun) -> None:
         """Run a batch to its end; the owner gets every job in it back, whatever happens, except on cancellation."""
         loop, batch, worker = asyncio.get_running_loop(), run.batch, run.batch.worker
 
@@ -189,7 +189,7 @@ class Runner:
             worker.end()
             self.owner.freed()
 
-    def _end(self, run: Run) -> None:
+    def _end(self, run: BatchRun) -> None:
         for job in run.needed_by:
             del self._runs[job]
 

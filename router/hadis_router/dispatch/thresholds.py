@@ -1,4 +1,4 @@
-"""Thresholds that keep the plan's ratios on live traffic.
+"""ThresholdTracker that keep the plan's ratios on live traffic.
 
 The profile's quantiles were measured on other prompts than those that arrive, so a fixed threshold would send
 another share to the heavy tier than the plan expects. Here each decision looks at the rank of a value among the
@@ -98,7 +98,7 @@ def _prior_rank(quantiles: list[float], value: float) -> tuple[float, float]:
     return 1 - (right + (value - low) / (high - low)) / last, 0.0
 
 
-class Thresholds:
+class ThresholdTracker:
     """Decides which prompts go straight to the heavy tier and which light images are deferred to it."""
 
     def __init__(self, difficulty: Sequence[float], confidence: Mapping[str, Sequence[float]]) -> None:

@@ -67,7 +67,7 @@ def resolved_size(size: str, tiers: Iterable[Tier]) -> str | None:
     return None if size == AUTO or all(tier.size == size for tier in tiers) else size
 
 
-def wanted_size(request: GenerateRequest, tiers: Sequence[Tier]) -> str | None:
+def requested_size(request: GenerateRequest, tiers: Sequence[Tier]) -> str | None:
     """Return the size of a request's images; None: the first of each of the tiers, which can all make the request.
 
     An edit that leaves it open has, of the sizes that all of them make, the one nearest to its image by the ratio of

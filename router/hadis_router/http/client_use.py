@@ -22,7 +22,7 @@ _MOST_CLIENTS = 16_384
 Headers = list[tuple[bytes, bytes]]
 
 
-class ClientUse:
+class ClientBuckets:
     """By client, how full its bucket is and how many images are in flight; times are loop times in seconds."""
 
     def __init__(self, limits_of: Callable[[str], ClientLimits]) -> None:

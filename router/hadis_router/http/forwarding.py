@@ -76,18 +76,18 @@ async def forward_reading(gateway: Gateway, request: Request, request_id: str | 
         return None
 
 
-async def ask_keeper(gateway: Gateway, request: Request, tag: bytes | None) -> Response | None:
+async def ask_owner(gateway: Gateway, request: Request, tag: bytes | None) -> Response | None:
     """Return what the other router says that has a tag, for it keeps what the request is about; None without one.
 
     Raises ServeError 503 where it does not answer.
     """
-    keeper = gateway.peers.tagged(tag) if tag is not None and not _by_router(request) else None
-    if keeper is None or _hops(request) >= _MOST_HOPS:
+    owner = gateway.peers.tagged(tag) if tag is not None and not _by_router(request) else None
+    if owner is None or _hops(request) >= _MOST_HOPS:
         return None
     # The length of what a HEAD asks about would be lost on the way.
     whole = Request({**request.scope, "method": "GET"}) if request.method == "HEAD" else request
     try:
-        return await gateway.peer_client.ask(whole, b"", keeper, 0.0, _hops(request) + 1, visitor_of(request).address)
+        return await gateway.peer_client.ask(whole, b"", owner, 0.0, _hops(request) + 1, visitor_of(request).address)
     except PeerUnavailable as error:
         log.warning("%s", error)
         raise refusals.router_away() from None

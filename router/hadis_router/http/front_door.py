@@ -107,7 +107,7 @@ class _Visit:
     async def refuse(self, error: ServeError, send: Send) -> None:
         """Answer with an error, which the request's body was not looked at for; an image that is wanted is counted."""
         if self._images is None:
-            self._images, size = self._asked_for()
+            self._images, size = self._requested_images()
             self._gateway.metrics.arrived(self._images, size)
         self._gateway.refused(error, self._images)
         await error_response(error)({"type": "http"}, _nothing, self.watched(send))
@@ -122,13 +122,13 @@ class _Visit:
                 if self._serves and (told := self._gateway.use.headers(self._client, now)):
                     message = {**message, "headers": [*message["headers"], *told]}
                 if message["status"] in _REFUSED:
-                    images = self._images or self._asked_for()[0]
+                    images = self._images or self._requested_images()[0]
                     self._gateway.retries.refused(self._attempt, images, now)
             await send(message)
 
         return sending
 
-    def _asked_for(self) -> tuple[int, str]:
+    def _requested_images(self) -> tuple[int, str]:
         """Return how many images the body asks for, and of which size; one of any where it does not say so."""
         try:
             request = self._gateway.models.with_size_made(read_request(self._body))

@@ -29,11 +29,11 @@ from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.stats import EndedJob
 from hadis_router.dispatch.trace import JobTrace, no_trace
 from hadis_router.http.access import AccessControl
-from hadis_router.http.capabilities import able_tiers, chosen_from, wanted_size, without_effect
-from hadis_router.http.client_use import ClientUse
+from hadis_router.http.capabilities import able_tiers, chosen_from, requested_size, without_effect
+from hadis_router.http.client_use import ClientBuckets
 from hadis_router.http.images import GenerateRequest, image_params
 from hadis_router.http.metrics import RouterMetrics
-from hadis_router.http.models import Models
+from hadis_router.http.models import ModelNames
 from hadis_router.http.peer_client import PeerClient
 from hadis_router.http.prompt_sample import PromptSample
 from hadis_router.http.quality_watch import QualityWatch
@@ -71,13 +71,13 @@ class Gateway:
         self.scorer, self._scorers = scorer, Scorers(scorer, profile.resource.spec.difficulty)
         self.slo_s, self.attainment = parse_duration_s(spec.objective.latency), spec.objective.attainment
         self.max_body_bytes, self.stopping = max_body_bytes, stopping
-        self.strict, self.models = spec.api.strict, Models(profile.tiers, spec.api)
+        self.strict, self.models = spec.api.strict, ModelNames(profile.tiers, spec.api)
         self.front = Front(profile, spec.objective, shared=is_shared(spec, profile))
         self._spec = spec
         self.peers = peers
         self.peer_client = PeerClient(max(self.slo_s, dispatcher.first_worker.hold_s or 0.0), secret)
         self.watch, self.prompts = watch, PromptSample(None)
-        self.access, self.use = access, ClientUse(access.limits_of)
+        self.access, self.use = access, ClientBuckets(access.limits_of)
         self.retries, self.refusal_pace = Retries(), RefusalPace()
         self.reading = _Reading(self.refused)
         """Entered to read a request."""
@@ -186,7 +186,7 @@ class Gateway:
         able = able_tiers(request, candidates, forced is not None)
         if ineffective := without_effect(request, able):
             request.ignoring((*request.ignored, *ineffective))
-        size = wanted_size(request, able)
+        size = requested_size(request, able)
         canary = forced is None and self.dispatcher.lanes.next_is_canary()
         scorer = self._scorers.of(canary=canary)
         text = self.models.text_read(request.prompt, plan)

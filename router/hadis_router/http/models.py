@@ -22,7 +22,7 @@ from hadis_router.http.reported import with_reported
 _Request = TypeVar("_Request", bound=GenerateRequest)
 
 
-class Models:
+class ModelNames:
     """Every name by which a model can be asked for."""
 
     def __init__(self, tiers: Mapping[str, Tier], api: ImagesApi) -> None:

@@ -19,7 +19,7 @@ from hadis_router.dispatch.worker_client import answer_of
 from hadis_router.http import sse
 from hadis_router.http.entrance import REQUEST_ID, request_id_of
 from hadis_router.http.errors import envelope
-from hadis_router.http.links.public_url import PUBLIC_URL, told_url
+from hadis_router.http.links.public_url import PUBLIC_URL, forwarded_url
 
 HOPS, AGE, CLIENT = "hadis-forwarded", "hadis-age-seconds", "x-forwarded-for"
 """Headers of a forwarded request: by how many routers; how old it is; the address that it came from."""
@@ -97,7 +97,7 @@ class PeerClient:
         ended: Callable[[], bool],
     ) -> Response:
         headers = _passed_on(request.headers) | self._secret
-        headers |= {HOPS: str(hops), AGE: f"{age_s:.6f}", PUBLIC_URL: told_url(request)}
+        headers |= {HOPS: str(hops), AGE: f"{age_s:.6f}", PUBLIC_URL: forwarded_url(request)}
         headers[REQUEST_ID] = request_id_of(request)
         headers |= request.scope["state"].get(TRACE_HEADERS, {})
         if address is not None:

@@ -28,7 +28,7 @@ class Decoding(NamedTuple):
     pixels: Array
 
 
-class Sample(NamedTuple):
+class LatentSample(NamedTuple):
     """The last latents of an image, as the pipeline had them, and their decoding."""
 
     latents: Array
@@ -53,7 +53,7 @@ class Colours:
         return Image.fromarray(colours.round().astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def fit(samples: Sequence[Sample], others: Sequence[Decoding]) -> Colours | None:
+def fit(samples: Sequence[LatentSample], others: Sequence[Decoding]) -> Colours | None:
     """Return the map that fits some images of a pipeline, and `others`; None where their latents have no places.
 
     Raises ValueError where they differ in their channels.

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hadis_worker.previews.colours import Array, Colours, Decoding, Sample, fit
+from hadis_worker.previews.colours import Array, Colours, Decoding, LatentSample, fit
 from hadis_worker.previews.drawn import drawn_decodings
 from hadis_worker.previews.watch import LatentsWatch, on_cpu
-from hadis_worker.steps import Preview
+from hadis_worker.steps import StepPreview
 
 if TYPE_CHECKING:
     from hadis_worker.pipelines import Call
@@ -45,7 +45,7 @@ class Previewer:
         checked = getattr(pipeline, "safety_checker", None) is not None
         self._pipeline = pipeline if has_parts and not checked else None
         self._colours = colours
-        self._samples: list[Sample] | None = None
+        self._samples: list[LatentSample] | None = None
 
     def of(self, pipeline: Any) -> Previewer:
         """Return one of another pipeline with the same latents."""
@@ -54,7 +54,7 @@ class Previewer:
     @contextlib.contextmanager
     def learning(self) -> Iterator[None]:
         """Learn from the images that are made meanwhile."""
-        samples: list[Sample] = []
+        samples: list[LatentSample] = []
         self._samples = samples
         try:
             yield
@@ -85,7 +85,7 @@ class Previewer:
         latents, codes = on_cpu(watch.latents), np.concatenate([on_cpu(each) for each in watch.decoded])
         if len(latents) == len(codes) == len(pixels):
             decodings = (Decoding(*pair) for pair in zip(codes, pixels, strict=True))
-            self._samples += [Sample(*pair) for pair in zip(latents, decodings, strict=True)]
+            self._samples += [LatentSample(*pair) for pair in zip(latents, decodings, strict=True)]
 
     def show(self, watch: LatentsWatch, call: Call, done: int, steps: int) -> None:
         """Hand over the previews that are due after so many of a call's steps."""
@@ -97,7 +97,7 @@ class Previewer:
             return
         for i, latents in zip(due, on_cpu(watch.clean[due]), strict=True):
             draw = functools.partial(self._colours.draw, latents, call.width, call.height)
-            call.counter.show(call.previews[i].job_id, Preview(numbers[i], draw))
+            call.counter.show(call.previews[i].job_id, StepPreview(numbers[i], draw))
 
 
 def number_due(most: int, done: int, steps: int) -> int:

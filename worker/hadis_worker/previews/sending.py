@@ -9,7 +9,7 @@ from hadis.protocol.previews import encode_preview
 from hadis.protocol.worker import MEDIA_TYPES, WireJob
 
 from hadis_worker.encode import encode
-from hadis_worker.steps import Preview, Steps
+from hadis_worker.steps import StepPreview, Steps
 
 
 async def preview_part(steps: Steps, number: int, job: WireJob) -> bytes | None:
@@ -18,7 +18,7 @@ async def preview_part(steps: Steps, number: int, job: WireJob) -> bytes | None:
     return None if preview is None else await asyncio.to_thread(_encoded, preview, number, job)
 
 
-def _encoded(preview: Preview, number: int, job: WireJob) -> bytes | None:
+def _encoded(preview: StepPreview, number: int, job: WireJob) -> bytes | None:
     image = preview.draw()
     if image is None:
         return None

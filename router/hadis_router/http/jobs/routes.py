@@ -15,7 +15,7 @@ from hadis_router.http.api import ERRORS, gateway_of
 from hadis_router.http.described_answers import JOB, errors
 from hadis_router.http.edit_request import IMAGE_FIELDS, edit_of, read_edit
 from hadis_router.http.edits import NEITHER, Held, body_of, edit_content
-from hadis_router.http.forwarding import age_s, ask_keeper, forward
+from hadis_router.http.forwarding import age_s, ask_owner, forward
 from hadis_router.http.jobs.accepting import accept
 from hadis_router.http.jobs.record import PATH, EditJobRequest, JobRecord, JobRequest, tag_in
 from hadis_router.http.jobs.service import Jobs
@@ -73,7 +73,7 @@ def _read(content_type: str, content: bytes, most_bytes: int, strict: bool) -> J
 async def get(request: Request, job_id: str) -> Response:
     """Say how far a job is; its result is the images body, once it has succeeded."""
     jobs: Jobs = request.app.state.jobs
-    if (elsewhere := await ask_keeper(gateway_of(request), request, tag_in(job_id))) is not None:
+    if (elsewhere := await ask_owner(gateway_of(request), request, tag_in(job_id))) is not None:
         return elsewhere
     return await _answer(jobs, await jobs.get(job_id, visitor_of(request)))
 
@@ -82,7 +82,7 @@ async def get(request: Request, job_id: str) -> Response:
 async def cancel(request: Request, job_id: str) -> Response:
     """Cancel a job; one that has ended stays as it is."""
     jobs: Jobs = request.app.state.jobs
-    if (elsewhere := await ask_keeper(gateway_of(request), request, tag_in(job_id))) is not None:
+    if (elsewhere := await ask_owner(gateway_of(request), request, tag_in(job_id))) is not None:
         return elsewhere
     return await _answer(jobs, await jobs.cancel(job_id, visitor_of(request)))
 

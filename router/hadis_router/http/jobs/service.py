@@ -31,7 +31,7 @@ from hadis_router.http.jobs.progress import seen_now
 from hadis_router.http.jobs.record import JobRecord, JobRequest, new_id
 from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.jobs.store import JobStore, MemoryJobs
-from hadis_router.http.jobs.webhook import Webhooks
+from hadis_router.http.jobs.webhook import WebhookSender
 from hadis_router.http.links.service import ImageLinks, Link
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Jobs:
         self._gateway, self._links, self._settings, self._clock = gateway, links, settings, clock
         self._bodies = bodies
         self._store = store or _store_of(settings, clock)
-        self._webhooks = Webhooks(settings, clock)
+        self._webhooks = WebhookSender(settings, clock)
         self._tag = ANY_ROUTER if self._store.shared else gateway.peers.own_tag
         self._runs: dict[str, _Run] = {}
         self.counts, self.webhooks = self._store.counts, self._webhooks.counts
@@ -231,7 +231,7 @@ class Jobs:
             run.free()
             run.kept.set()
             if run.record.untold:
-                await self._webhooks.tell(run.record)
+                await self._webhooks.notify(run.record)
                 await self._store.save(run.record.model_copy(update={"untold": False}))
         except ServeError as error:
             log.warning("%s: %s", run.record.id, error)

@@ -32,7 +32,7 @@ _AT_ONCE = 16
 _PORTS = {"http": 80, "https": 443}
 
 
-class Webhooks:
+class WebhookSender:
     """Tells of jobs that have ended; made inside a running loop, closed at the end."""
 
     def __init__(self, settings: JobSettings, clock: Callable[[], float] = time.time) -> None:
@@ -58,7 +58,7 @@ class Webhooks:
             message = "webhook: HADIS_ROUTER_WEBHOOK_HOSTS does not list this host; ask for the job's `url` instead"
             raise ServeError(400, "invalid_webhook", message, param="webhook")
 
-    async def tell(self, record: JobRecord) -> bool:
+    async def notify(self, record: JobRecord) -> bool:
         """Tell of a job that has ended; return whether it was taken within all tries."""
         content = message_of(record)
         for wait_s in (*BACKOFF_S, None):

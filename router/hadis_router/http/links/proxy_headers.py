@@ -14,7 +14,7 @@ _OF_SCHEMES = ("80", "443")
 """A port that says nothing: behind what ends TLS, proxies name the one that they listen on themselves."""
 
 
-def asked_for(headers: Mapping[str, str], scheme: str, host: str, prefix: str) -> str:
+def client_url(headers: Mapping[str, str], scheme: str, host: str, prefix: str) -> str:
     """Return scheme, host and prefix as a URL; those given are what a request says itself, where no proxy does."""
     forwarded = _forwarded(headers.get("forwarded", ""))
     scheme = (_first(headers, "x-forwarded-proto") or forwarded.get("proto", scheme)).lower()

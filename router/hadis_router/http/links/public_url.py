@@ -14,7 +14,7 @@ from fastapi import Request
 
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.access import visitor_of
-from hadis_router.http.links.proxy_headers import asked_for
+from hadis_router.http.links.proxy_headers import client_url
 from hadis_router.http.links.settings import LinkSettings
 
 PUBLIC_URL = "hadis-public-url"
@@ -36,13 +36,13 @@ def public_url(request: Request) -> str:
         url = told
     else:
         by_proxies = headers if request.app.state.gateway.access.trusts(sender) else {}
-        url = asked_for(by_proxies, request.scope["scheme"], headers.get("host", ""), settings.root_path)
+        url = client_url(by_proxies, request.scope["scheme"], headers.get("host", ""), settings.root_path)
     if not _VALID.fullmatch(url):
         raise ServeError(400, "invalid_host", f"Host and X-Forwarded headers make {url[:100]!r}, which is no http URL")
     return url
 
 
-def told_url(request: Request) -> str:
+def forwarded_url(request: Request) -> str:
     """Return the URL to tell another router, empty where headers make none: not every request needs one."""
     try:
         return public_url(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from hadis_router.http.forwarding import ask_keeper
+from hadis_router.http.forwarding import ask_owner
 from hadis_router.http.links.service import PATH, ImageLinks
 
 router = APIRouter()
@@ -19,7 +19,7 @@ router = APIRouter()
 async def image(request: Request, name: str) -> Response:
     """Send the image of an answer's `url`."""
     links: ImageLinks = request.app.state.links
-    if (elsewhere := await ask_keeper(request.app.state.gateway, request, links.keeper(name))) is not None:
+    if (elsewhere := await ask_owner(request.app.state.gateway, request, links.owner(name))) is not None:
         return elsewhere
     stored, left_s = await links.image(name)
     kind = stored.media_type.rpartition("/")[2]

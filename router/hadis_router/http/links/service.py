@@ -57,7 +57,7 @@ class ImageLinks:
             links.append(Link(f"{base_url}{PATH}{text}.{image_format}", expires_at))
         return links
 
-    def keeper(self, name: str) -> bytes | None:
+    def owner(self, name: str) -> bytes | None:
         """Return the tag of the router that keeps an image by its link's name; None where it may be this one."""
         read = tokens.read(_stem(name))
         return None if read is None or read[0].router == self.tag else read[0].router

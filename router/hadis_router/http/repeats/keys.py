@@ -15,7 +15,7 @@ from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.edit import EditInputs
 from hadis_router.http.access import Visitor
 from hadis_router.http.images import GenerateRequest
-from hadis_router.http.models import Models
+from hadis_router.http.models import ModelNames
 from hadis_router.http.repeats.service import Repeats
 from hadis_router.http.request_body import read_request
 
@@ -43,7 +43,7 @@ def repeat_keys(
     return [hashlib.sha256(json.dumps([*of_all, *picture]).encode()).digest() for picture in pictures]
 
 
-def is_repeat(repeats: Repeats, models: Models, visitor: Visitor, body: bytes) -> bool:
+def is_repeat(repeats: Repeats, models: ModelNames, visitor: Visitor, body: bytes) -> bool:
     """Return whether the pictures that a body asks for are all there or under way; False for any other body."""
     if repeats.spec is None or not body:
         return False
