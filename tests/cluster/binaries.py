@@ -25,7 +25,7 @@ CONTROL_PLANE = (
     "prometheus",
     "promtool",
 )
-_BUILD_S = 1800
+_BUILD_S = 3600
 _KUBERNETES = "v1.36.3"
 _PACKAGES = {
     "etcd": ("kubernetes", "."),

@@ -24,7 +24,7 @@ from PIL import Image
 
 from hadis_worker import company
 from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
-from hadis_worker.calls import acting_of, call_of, negative_of, refusal_of, observed, tuned
+from hadis_worker.calls import acting_of, call_of, negative_of, observed, refusal_of, tuned
 from hadis_worker.discriminator import load_judge
 from hadis_worker.editing import NO_EDITORS, Editors, Work, ability_of, works_of
 from hadis_worker.errors import BatchCancelled, LoadError
@@ -177,7 +177,7 @@ class Engine:
         for has_negative in (False, True):
             jobs = tuple(job for job in able if (negative_of(job, acting) is not None) == has_negative)
             for part in self._together(tier, jobs):
-                call = work.call(told(call_of(tier, part, painter), batch, part, counter), part)
+                call = work.call(observed(call_of(tier, part, painter), batch, part, counter), part)
                 made = self._halving(batch, part, painter, call)
                 outcomes |= {job.id: outcome for job, outcome in zip(part, made, strict=True)}
         return outcomes
