@@ -74,7 +74,11 @@ def admit(job: Job, outlook: Outlook, cascade: CascadeRouting, queue_limit: int,
     if waiting >= queue_limit:
         raise refusals.queue_full(waiting, outlook.drain_s())
     chosen = _available(job, outlook, plan, cascade.first_tier(job, plan))
-    tier = _in_time(job, outlook, plan, chosen, alone)
+    return admission_to(_in_time(job, outlook, plan, chosen, alone), chosen, plan, cascade)
+
+
+def admission_to(tier: str, chosen: str, plan: Plan, cascade: CascadeRouting) -> Admission:
+    """Return the admission to a tier where the plan's choice is `chosen`."""
     in_cascade = tier == chosen or tier in (plan.light, plan.heavy)
     return Admission(
         tier,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hadis_router.dispatch import refusals
-from hadis_router.dispatch.admission import admit, check_share
+from hadis_router.dispatch.admission import admission_to, admit, check_share
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.fair_share import FairShares
 from hadis_router.dispatch.held import TOO_LATE_S, Held, HeldClients
 from hadis_router.dispatch.job import Admission, Job
 from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.trials import Trials
 
 
 class Gate:
@@ -20,6 +21,7 @@ class Gate:
     def __init__(self, shares: FairShares, lanes: Lanes) -> None:
         """Keep what admission learns in."""
         self._shares, self._lanes, self._held = shares, lanes, HeldClients()
+        self._trials = Trials()
 
     def check_share(self, jobs: Sequence[Job], outlook: Outlook, queue_limit: int) -> None:
         """Count the jobs of one request; raise ServeError 429 where its client has its share already."""
@@ -27,10 +29,13 @@ class Gate:
 
     def admit(self, job: Job, outlook: Outlook, queue_limit: int) -> Admission:
         """Return where a job goes; raise ServeError where it must be refused."""
+        cascade, seen = self._lanes.decides(job, outlook)
         try:
-            cascade, seen = self._lanes.decides(job, outlook)
             return admit(job, seen, cascade, queue_limit, alone=len(self._shares) < 2)
         except ServeError as error:
+            tier = self._trials.tier(job, outlook) if error.code == "too_late" else None
+            if tier is not None and seen.plan is not None:
+                return admission_to(tier, tier, seen.plan, cascade)
             if error.code == "too_late" and job.forced_tier is None and job.able_tiers is None and not job.batch:
                 work_s = outlook.first_image_s(job, outlook.plan.light) if outlook.plan else 0.0
                 self._held.hold(job.client, Held(error, outlook.now + TOO_LATE_S, work_s))
