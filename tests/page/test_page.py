@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from hadis.planning.plan import TierPlan
 from hadis.protocol.address import worker_name
 from hadis_router.http.keys import KeyRing
-from page_router import DEFERS, PageRouter
+from page_router import DEFERS, KEEPS, PageRouter
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -25,6 +25,7 @@ FILES = Path(__file__).parents[2] / "router/hadis_router/http/files"
 
 
 def test_an_image_and_the_path_it_took(page: Page, router: PageRouter) -> None:
+    router.plan = replace(KEEPS, deferral_ratio=0.05)  # of a plan that defers none, few images are judged
     page.fill("#prompt", "a red circle")
     page.click("#go")
     expect(page.locator(".path")).to_have_attribute("data-path", "light")

@@ -205,7 +205,7 @@ async def test_a_job_keeps_its_priority(profile: Profile, priority: str, status:
         if status == 202:
             await until(lambda: len(workers.jobs) == 2)
             assert {job.batch for job in workers.jobs} == {priority == "batch"}
-            record = await app.state.jobs.get(answer.json()["id"])
+            record = await app.state.jobs._store.get(answer.json()["id"])
             assert record.batch == (priority == "batch")
 
 

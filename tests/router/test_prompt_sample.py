@@ -23,6 +23,7 @@ from hadis.api.watch import PromptSampleSpec, WatchSpec
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis_router.app import create_app
+from hadis_router.dispatch.judging import SAMPLED
 from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.keys import KeyRing, read_keys
 from hadis_router.http.prompt_sample import KeptPrompts, PromptSample
@@ -154,7 +155,7 @@ async def test_nothing_of_a_prompt_is_kept_or_told_without_consent(
     async with serving(tmp_path, workers=workers, quality_watch=WatchSpec(share=1.0)) as (app, client):
         statuses = []
         wrong = ({"seed": 3}, {"size": "7x7"}, {"n": 11}, {"model": MARKER}, {"prompt": f"{MARKER}\0"})
-        for fields in ({}, {"negative_prompt": MARKER}, {"stream": True}, *wrong):
+        for fields in (*[{}] * SAMPLED, {"negative_prompt": MARKER}, {"stream": True}, *wrong):
             body = {"prompt": MARKER, **fields}
             statuses.append((await client.post("/v1/images/generations", json=body)).status_code)
         await app.state.gateway.watch.judge_waiting(app.state.gateway.dispatcher)

@@ -178,7 +178,7 @@ _COLUMNS = (
     "p50\ns",
     "p95\ns",
     "light",
-    "deferred",
+    "de-\nferred",
     "better\nlight",
     "kept\nlight",
     "direct",
