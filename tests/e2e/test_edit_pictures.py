@@ -7,6 +7,7 @@ import base64
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import openai
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from hadis.api.manifest import read_manifest
+from hadis.api.manifest import Manifest, read_manifest
 from hadis.planning.plan import Plan, TierPlan
 from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis_router.app import create_app
@@ -57,7 +58,7 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
 @asynccontextmanager
 async def service() -> AsyncIterator[str]:
     """Run a worker and a router in this process, and yield the router's URL once both are ready."""
-    manifest = read_manifest(MANIFEST)
+    manifest = in_no_hurry(read_manifest(MANIFEST))
     models = read_models(WorkerSettings(manifest=MANIFEST, tiers=TIERS, device="cpu", threads=1))
     worker = WorkerService(TIERS, lambda: Engine.load(models, "cpu"), 1, lambda: None)
     async with serving(create_worker(worker)) as worker_url:
@@ -72,6 +73,14 @@ async def service() -> AsyncIterator[str]:
         scorer = DifficultyScorer(manifest.profile.spec.difficulty)
         async with serving(create_app(manifest, states, scorer)) as url:
             yield url
+
+
+def in_no_hurry(manifest: Manifest) -> Manifest:
+    """Return a manifest whose objective a busy machine meets, too."""
+    spec = manifest.service.spec
+    objective = spec.objective.model_copy(update={"latency": "60s"})
+    service = manifest.service.model_copy(update={"spec": spec.model_copy(update={"objective": objective})})
+    return replace(manifest, service=service)
 
 
 def levels(made: Any) -> Any:
