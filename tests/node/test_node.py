@@ -160,11 +160,15 @@ def test_workers_get_the_devices_that_they_claim(scene: Scene) -> None:
     scene.node.start(DRIVER)
     scene.node.apply(*claimed_devices(PICTURES))
     scene.change(worker={"resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": CLAIM}]})
+
+    def holders() -> set[str]:
+        claims = scene.node.get("resourceclaims", "-n", PICTURES)["items"]
+        names = {pod["metadata"]["name"] for pod in scene.pods("worker")}
+        assert names <= {each["name"] for claim in claims for each in claim["status"].get("reservedFor", ())}
+        return names
+
+    names = wait_for(holders, _SCALE_S, "every worker, also those that come for others, to have its claim")
     scene.wait_until_ready()
-    claims = scene.node.get("resourceclaims", "-n", PICTURES)["items"]
-    holders = {each["name"] for claim in claims for each in claim["status"].get("reservedFor", ())}
-    names = {pod["metadata"]["name"] for pod in scene.pods("worker")}
-    assert names <= holders
     devices = [scene.node.kubectl("exec", "-n", PICTURES, name, "--", "env").stdout for name in names]
     assert all("GPU_DEVICE_" in text for text in devices)
 
