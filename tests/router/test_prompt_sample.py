@@ -155,7 +155,8 @@ async def test_nothing_of_a_prompt_is_kept_or_told_without_consent(
     async with serving(tmp_path, workers=workers, quality_watch=WatchSpec(share=1.0)) as (app, client):
         statuses = []
         wrong = ({"seed": 3}, {"size": "7x7"}, {"n": 11}, {"model": MARKER}, {"prompt": f"{MARKER}\0"})
-        for fields in (*[{}] * SAMPLED, {"negative_prompt": MARKER}, {"stream": True}, *wrong):
+        right: list[dict[str, Any]] = [*[{}] * SAMPLED, {"negative_prompt": MARKER}, {"stream": True}]
+        for fields in (*right, *wrong):
             body = {"prompt": MARKER, **fields}
             statuses.append((await client.post("/v1/images/generations", json=body)).status_code)
         await app.state.gateway.watch.judge_waiting(app.state.gateway.dispatcher)

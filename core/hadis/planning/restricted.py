@@ -87,7 +87,7 @@ def restricted_arrivals(before: Mapping[str, Demand], reading: DemandReading, tu
 def followed_restricted(planned: Restricted, arrivals: Mapping[str, Demand], total: float) -> Restricted:
     """Return the shares to plan with: those of before until what arrives differs by enough.
 
-    `total` are all arrivals within the steady window.
+    `total` are all arrivals within the mix's window.
     """
     counts = {tiers: demand.mix_arrivals for tiers, demand in arrivals.items()}
     total = max(total, sum(counts.values()))  # routers and Prometheus are read at different times

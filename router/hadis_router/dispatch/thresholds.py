@@ -1,4 +1,4 @@
-"""ThresholdTracker that keep the plan's ratios on live traffic.
+"""Thresholds that keep the plan's ratios on live traffic.
 
 The profile's quantiles were measured on other prompts than those that arrive, so a fixed threshold would send
 another share to the heavy tier than the plan expects. Here each decision looks at the rank of a value among the
