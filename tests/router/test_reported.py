@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from documents import profile_document
 from fastapi import FastAPI
 from hadis.api.cascade_profile import CascadeProfile
@@ -23,6 +22,7 @@ from hadis_router.dispatch.worker_client import HttpTransport
 from hadis_router.http.models import ModelNames
 from hadis_router.http.reported import follow_abilities, leaves_open, with_reported
 from test_api import Instant, make_app, post
+from test_worker_client import transport_to
 from virtual import virtual
 
 UNABLE = TierAbility(negative_prompts=False, edits=Edits(images=0))
@@ -140,13 +140,8 @@ async def worker(body: str, status: int = 200) -> AsyncIterator[tuple[HttpTransp
 
     app = web.Application()
     app.router.add_get("/status", answer)
-    server, transport = TestServer(app), HttpTransport("s")
-    await server.start_server()
-    try:
-        yield transport, str(server.make_url("")).rstrip("/")
-    finally:
-        await transport.close()
-        await server.close()
+    async with transport_to(app, "s") as connected:
+        yield connected
 
 
 async def test_a_status_is_read_whatever_else_it_holds() -> None:

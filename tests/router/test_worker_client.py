@@ -48,16 +48,23 @@ class StubWorker:
 
 
 @asynccontextmanager
-async def calling(worker: StubWorker) -> AsyncIterator[tuple[HttpTransport, str]]:
-    app = web.Application()
-    app.router.add_post("/generate", worker.generate)
-    server, transport = TestServer(app), HttpTransport()  # the server cancels a handler whose caller disconnects
+async def transport_to(app: web.Application, secret: str | None = None) -> AsyncIterator[tuple[HttpTransport, str]]:
+    """Serve an application, and yield a transport with its URL."""
+    server, transport = TestServer(app), HttpTransport(secret)  # the server cancels a handler whose caller disconnects
     await server.start_server()
     try:
         yield transport, str(server.make_url("")).rstrip("/")
     finally:
         await transport.close()
         await server.close()
+
+
+@asynccontextmanager
+async def calling(worker: StubWorker) -> AsyncIterator[tuple[HttpTransport, str]]:
+    app = web.Application()
+    app.router.add_post("/generate", worker.generate)
+    async with transport_to(app) as connected:
+        yield connected
 
 
 async def test_progress_comes_before_the_results() -> None:

@@ -38,7 +38,7 @@ from hadis_router.dispatch.placing import Placing
 from hadis_router.dispatch.preemption import lead_s, run_to_stop
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.returns import Returns
-from hadis_router.dispatch.running import Batch, BatchRun, Runner
+from hadis_router.dispatch.running import BatchRun, Runner
 from hadis_router.dispatch.spare import SpareWork
 from hadis_router.dispatch.stats import RecentJobs
 from hadis_router.dispatch.transport import Transport
@@ -318,11 +318,7 @@ class Dispatcher:
     def _start(self, choice: Choice, outlook: Outlook) -> None:
         worker, tier, size = choice
         jobs = self._queues[tier].take(size)
-        discriminate = self._judging.judges(tier, jobs, self.plan)
-        expected_s = self._estimates.latency_s(tier, len(jobs), discriminate, jobs[0].params.size)
-        expected_s *= self._estimates.worker_ratio(worker.url)
-        longest_s = outlook.longest_s(tier, expected_s)
-        batch = Batch(worker, tier, jobs, discriminate, expected_s, longest_s, outlook.now)
+        batch = outlook.batch(worker, tier, jobs, discriminate=self._judging.judges(tier, jobs, self.plan))
         self._runner.start(batch)
         self._placing.watch_running(batch, jobs, outlook)
 

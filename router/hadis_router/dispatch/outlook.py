@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hadis.planning.plan import Plan
@@ -12,7 +12,8 @@ from hadis.planning.reserve import longest_s
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.queue import TierQueue
-from hadis_router.dispatch.workers import RemoteWorkers
+from hadis_router.dispatch.running import Batch
+from hadis_router.dispatch.workers import RemoteWorker, RemoteWorkers
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,12 @@ class Outlook:
         if not self.guards_light:
             return expected_s
         return longest_s(expected_s, self.slo_s if self.estimates.is_sure(tier) else math.inf)
+
+    def batch(self, worker: RemoteWorker, tier: str, jobs: Sequence[Job], *, discriminate: bool) -> Batch:
+        """Return a batch of jobs of one size that a worker begins now."""
+        expected_s = self.estimates.latency_s(tier, len(jobs), discriminate, jobs[0].params.size)
+        expected_s *= self.estimates.worker_ratio(worker.url)
+        return Batch(worker, tier, jobs, discriminate, expected_s, self.longest_s(tier, expected_s), self.now)
 
     def lighter(self, tier: str, than: str) -> bool:
         """Return whether one tier is lighter than another."""

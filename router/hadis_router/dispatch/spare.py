@@ -14,7 +14,7 @@ from hadis_router.dispatch.endings import Endings
 from hadis_router.dispatch.fallback import MOST_RETRIES
 from hadis_router.dispatch.job import Admission, ImageParams, Job, TierReason
 from hadis_router.dispatch.outlook import Outlook
-from hadis_router.dispatch.running import Batch, Runner
+from hadis_router.dispatch.running import Runner
 from hadis_router.dispatch.workers import RemoteWorker
 
 
@@ -40,11 +40,8 @@ class SpareWork:
             return False
         job.admit(Admission(tier, TierReason.PLANNED, (tier, tier), outlook.plan.generation, (None, None)))
         job.wait_for(tier, outlook.now)
-        batch_s = outlook.estimates.latency_s(tier, 1, discriminated=True, image_size=job.params.size)
-        expected_s = batch_s * outlook.estimates.worker_ratio(worker.url)
         self._job = job
-        longest_s = outlook.longest_s(tier, expected_s)
-        self._runner.start(Batch(worker, tier, [job], True, expected_s, longest_s, outlook.now))
+        self._runner.start(outlook.batch(worker, tier, [job], discriminate=True))
         return True
 
     def stop(self) -> None:
