@@ -72,7 +72,8 @@ def replay(
 
     `score` gives the difficulty of a prompt index where a policy does not look at the text (default: the prompts').
     """
-    loop = looptime.new_event_loop(start=0)
+    # Nothing here waits for another thread or process, so that a loop with nothing to run may jump at once.
+    loop = looptime.new_event_loop(start=0, noop_cycles=0)
     began = time.perf_counter()
     run = _Replay(setting, policy, prompts, record, score, planned)
     try:
