@@ -11,7 +11,8 @@ from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult, Progress
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.estimates import Estimates
-from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.dispatch.image_params import ImageParams
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.transport import OnProgress, Result, WorkerGone

@@ -6,7 +6,8 @@ import asyncio
 
 from fake_workers import SLO_S, make_job
 from hadis_router.dispatch.deadlines import Deadlines
-from hadis_router.dispatch.job import Job, Stage, TierReason
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.stages import Stage, TierReason
 from virtual import virtual
 
 BY = SLO_S * 0.98

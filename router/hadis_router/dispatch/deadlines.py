@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.stages import Stage
 
 MARGIN = 0.02
 """Share of the SLO kept back for the way from the worker to the client when an answer is timed to the deadline."""

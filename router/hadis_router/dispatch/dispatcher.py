@@ -30,7 +30,7 @@ from hadis_router.dispatch.fair_share import FairShares
 from hadis_router.dispatch.fallback import fallback, tier_in_place
 from hadis_router.dispatch.first_worker import FirstWorker
 from hadis_router.dispatch.gate import Gate
-from hadis_router.dispatch.job import Job, JobProgress, Stage
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.judging import Judging
 from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
@@ -40,6 +40,7 @@ from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.returns import Returns
 from hadis_router.dispatch.running import BatchRun, Runner
 from hadis_router.dispatch.spare import SpareWork
+from hadis_router.dispatch.stages import JobProgress, Stage
 from hadis_router.dispatch.stats import RecentJobs
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.workers import RemoteWorkers

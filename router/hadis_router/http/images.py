@@ -12,7 +12,7 @@ from hadis.protocol.worker import Format
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from hadis_router.dispatch.edit import EditInputs
-from hadis_router.dispatch.job import ImageParams, Preference
+from hadis_router.dispatch.image_params import ImageParams, Preference
 
 _LINKED = ("dall-e-2", "dall-e-3")
 """OpenAI's models that answer with URLs unless base64 is asked for; a date may follow their names."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.stages import Stage
 from hadis_router.http.access import Visitor
 from hadis_router.http.gateway import Gateway
 

@@ -35,7 +35,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from hadis_router.dispatch.answer import PATHS, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
-from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.dispatch.image_params import ImageParams
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.judging import SAMPLED
 from hadis_router.dispatch.spare import spare_job
 
