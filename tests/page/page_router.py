@@ -77,7 +77,7 @@ class PageRouter:
 
     def learn(self, worker: str, tier: str, ratio: float) -> None:
         """Have it learn from a batch that took `ratio` times the profile's time."""
-        estimates, seconds = self._app.state.gateway.dispatcher._estimates, ratio * self.profile.latency_s(tier, 1)
+        estimates, seconds = self._app.state.gateway.dispatcher.estimates, ratio * self.profile.latency_s(tier, 1)
         self._loop.call_soon_threadsafe(estimates.learn, worker, tier, 1, False, seconds)
 
     async def generate(

@@ -19,7 +19,8 @@ class Calls:
 
     def __init__(self) -> None:
         self.at: list[tuple[str, float]] = []
-        self.deadlines = Deadlines(SLO_S, self.expired, self.late)
+        self.deadlines = Deadlines(SLO_S)
+        self.deadlines.owner = self
 
     def expired(self, job: Job) -> None:
         self.at.append(("expired", round(asyncio.get_running_loop().time(), 6)))

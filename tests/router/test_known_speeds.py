@@ -132,11 +132,11 @@ async def test_the_router_starts_from_its_state_and_leaves_out_what_is_of_anothe
         await asyncio.sleep(0)
         gateway = app.state.gateway
         gateway.take_state(state)
-        assert gateway.dispatcher._estimates.latency_s("light", 1) == pytest.approx(0.3)
+        assert gateway.dispatcher.estimates.latency_s("light", 1) == pytest.approx(0.3)
         with caplog.at_level(logging.WARNING):
             gateway.take_state(other)
             gateway.take_state(other)
-        assert gateway.dispatcher._estimates.latency_s("light", 1) == pytest.approx(0.3)
+        assert gateway.dispatcher.estimates.latency_s("light", 1) == pytest.approx(0.3)
     assert [record.getMessage() for record in caplog.records] == [
         f"what was learnt before is left out: its batch times are of the profile another; this one is {profile.hash}"
     ]

@@ -64,7 +64,7 @@ def dispatcher_of(
     dispatcher.set_workers([WorkerAddress(f"w{i}", BOTH) for i in range(workers)])
     dispatcher.set_plan(make_plan(1.0, batch=batch, counts=(workers, workers)))
     if overran:
-        dispatcher._estimates.note_end("heavy", overran=True)
+        dispatcher.estimates.note_end("heavy", overran=True)
     return dispatcher
 
 
@@ -269,7 +269,7 @@ async def test_a_batch_that_ends_as_it_is_stopped_says_nothing_of_jobs_that_went
     dispatcher.submit(job)
     await asyncio.sleep(0.01)
     [run] = dispatcher._runner.runs()
-    dispatcher._stop(run, "light")
+    dispatcher._late_jobs.stop_batch(run, "light")
     runner = dispatcher._runner
     runner.owner.retry(run.batch, run.needed_by, failed=True)
     runner.owner.take_results(run.batch, [(JobResult(id=job.id, service_s=1.0), b"heavy")], run.needed_by)

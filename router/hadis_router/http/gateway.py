@@ -102,7 +102,7 @@ class Gateway:
     def take_state(self, state: RunState) -> None:
         """Follow what the source of plans and workers says."""
         try:
-            self.dispatcher.start_from(state.ratios_for(self.profile.hash))
+            self.dispatcher.estimates.start_from(state.ratios_for(self.profile.hash))
         except ValueError as error:
             if state.profile_hash != self.state.profile_hash:
                 log.warning("what was learnt before is left out: %s", error)
