@@ -58,7 +58,7 @@ def full(visit: Visit) -> None:
     async def score(prompt: str) -> float:
         raise Scored
 
-    gateway.scorer.score_off_loop_if_long = score
+    gateway.scorers.of(canary=False).score_off_loop_if_long = score
 
 
 BODY = b'{"prompt": "a red circle", "n": 2}'
@@ -81,7 +81,7 @@ async def test_a_full_queue_refuses_before_anything_is_looked_at(profile: Profil
         await visit.post(BODY.replace(b"red", b"blue"))
         await visit.post(b"{nonsense")
         assert gateway.metrics.arrivals_total == 2 + 2 + 2 + 1
-        del gateway.scorer.score_off_loop_if_long
+        del gateway.scorers.of(canary=False).score_off_loop_if_long
         gateway.dispatcher._queue_limit = 500
         assert (await visit.post(BODY))[0] == 200
         assert gateway.metrics.arrivals_total == 7  # the retry that is served was counted with its first try
