@@ -60,7 +60,7 @@ class GpuPools:
             return None
         shares = fair_shares(pool.gpus, pool.members)
         services = {
-            key.split("/", 1)[1]: PoolMemberStatus(wanted=member.wanted, share=shares[key], taken=member.taken)
+            key.split("/", 1)[1]: PoolMemberStatus(desired=member.desired, share=shares[key], taken=member.taken)
             for key, member in pool.members.items()
         }
         taken = sum(member.taken for member in pool.members.values()) + pool.elsewhere

@@ -37,9 +37,9 @@ def followed(group: GroupCount, replicas: int) -> GroupCount:
 
 
 @settings(deadline=None)  # a busy machine is slow
-@given(old=st.integers(1, 9), new=st.integers(1, 9), budget=st.integers(1, 40), wish=st.integers(0, 12))
-def test_workers_of_another_size_take_over_within_the_budget(old: int, new: int, budget: int, wish: int) -> None:
-    target = min(wish, budget // new)
+@given(old=st.integers(1, 9), new=st.integers(1, 9), budget=st.integers(1, 40), desired=st.integers(0, 12))
+def test_workers_of_another_size_take_over_within_the_budget(old: int, new: int, budget: int, desired: int) -> None:
+    target = min(desired, budget // new)
     groups = [counted("old", old, stale=True, replicas=budget // old), counted("new", new)]
     for _ in range(200):
         asked = next_replicas(groups, {"new": target}, budget)

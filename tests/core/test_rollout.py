@@ -15,8 +15,8 @@ from hadis.planning.comparison import GroupCounts, difference_over, group_counts
 from hadis.planning.decide import decide
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import (
+    COMPARISONS,
     LEAST_IMAGES,
-    LOOKS,
     MOST_TIMES,
     RISK,
     Rollout,
@@ -106,19 +106,19 @@ def test_with_too_little_traffic_it_says_so_and_waits_but_not_for_ever() -> None
 
 
 def test_it_is_looked_at_so_often_and_no_more() -> None:
-    rollout, looks = Rollout(), set()
+    rollout, comparisons = Rollout(), set()
     groups = {p.hash: GroupCounts(1000, 10, 0, 1000, 300, 300, 700, 500) for p in (OLD, NEW)}
     for second in range(int(FOR_S) + 1):
         rollout = advance(rollout, SPEC, OLD, NEW, groups, float(second))
-        looks.add(rollout.looks)
-    assert looks == set(range(LOOKS + 1))
+        comparisons.add(rollout.comparisons)
+    assert comparisons == set(range(COMPARISONS + 1))
     assert rollout.verdict == "TakenOver"
 
 
 def test_a_third_profile_begins_anew_and_a_verdict_stays() -> None:
     groups = {OLD.hash: GroupCounts(1000), NEW.hash: GroupCounts(1000, 900)}
     begun = advance(Rollout(), SPEC, OLD, NEW, groups, 0.0)
-    back = advance(begun, SPEC, OLD, NEW, groups, FOR_S / LOOKS)
+    back = advance(begun, SPEC, OLD, NEW, groups, FOR_S / COMPARISONS)
     assert (back.verdict, back.reason) == ("RolledBack", "LatencyRose")
     assert advance(back, SPEC, OLD, NEW, {}, 10 * FOR_S) == back
     third = advance(back, SPEC, OLD, THIRD, groups, 50.0)
@@ -189,7 +189,7 @@ def test_what_is_not_judged_is_not_compared_by_confidence() -> None:
 
 @pytest.mark.parametrize(("images", "missed"), [(100, 9), (300, 19), (1000, 47)])
 def test_how_much_worse_is_told_with_so_many_images(images: int, missed: int) -> None:
-    stable, risk = GroupCounts(19 * images, round(19 * images * 0.02)), RISK / LOOKS
+    stable, risk = GroupCounts(19 * images, round(19 * images * 0.02)), RISK / COMPARISONS
     assert regression(stable, GroupCounts(images, missed - 1), risk) is None
     found = regression(stable, GroupCounts(images, missed), risk)
     assert found is not None and found.reason == "LatencyRose"
@@ -207,8 +207,8 @@ def test_a_mean_of_few_is_no_mean() -> None:
 )
 def test_whatever_a_router_says_is_compared_without_an_error(sums: dict[str, float], images: int) -> None:
     told = replace(group_counts(sums), images=images + int(sums.get("missed", 0)))
-    regression(GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), told, RISK / LOOKS)
-    regression(told, GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), RISK / LOOKS)
+    regression(GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), told, RISK / COMPARISONS)
+    regression(told, GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), RISK / COMPARISONS)
 
 
 @given(load=st.floats(0.01, 50), ready=st.integers(0, 4))

@@ -42,10 +42,10 @@ class Acting:
         self.cluster.kube.put(f"{SECRETS}/images-secret", SECRET | {"data": {"token": "c2VjcmV0"}})
         self.applier = Applier(NAMESPACE, NAME, self.cluster.kube, self.http.session, self.cluster.cache)
 
-    async def apply(self, wanted: Children, **replicas: int) -> list[tuple[str, str]]:
+    async def apply(self, desired: Children, **replicas: int) -> list[tuple[str, str]]:
         """Apply, and return what was written: verbs and names."""
         self.cluster.kube.requests.clear()
-        await self.applier.apply(wanted, replicas)
+        await self.applier.apply(desired, replicas)
         return [(request.verb, request.name) for request in self.cluster.kube.requests]
 
     def replicas(self, revision: str) -> int:

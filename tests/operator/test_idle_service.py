@@ -86,7 +86,7 @@ async def test_the_next_request_brings_workers_back_also_without_prometheus() ->
     operator.http.answers.clear()
     operator.http.answers[f"{FIRST}/metrics"] = idle_for("0.0")
     await operator.reconcile()
-    assert sum(operator.status.wanted_by_tier.values()) > 0
+    assert sum(operator.status.desired_by_tier.values()) > 0
     assert (operator.condition("Ready").reason, operator.condition("Idle").reason) == ("Waking", "Waking")
 
 
@@ -107,7 +107,7 @@ async def test_it_is_remembered_over_a_restart() -> None:
     operator.restart()
     operator.http.answers[f"{FIRST}/metrics"] = idle_for("0.0")
     await operator.reconcile()
-    assert sum(operator.status.wanted_by_tier.values()) > 0
+    assert sum(operator.status.desired_by_tier.values()) > 0
     operator.restart()
     await operator.reconcile()
     assert operator.condition("Ready").reason == "Waking"

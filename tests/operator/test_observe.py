@@ -148,7 +148,7 @@ def test_without_a_profile_what_runs_is_still_seen() -> None:
 
 def test_a_status_that_says_nothing_is_an_empty_memory() -> None:
     assert memory_of(service_view(service_object())) == Memory()
-    remembered = memory_of(service_view(service_object(status={"wantedByTier": {"light": 2}})))
+    remembered = memory_of(service_view(service_object(status={"desiredByTier": {"light": 2}})))
     assert remembered == Memory(workers_by_tier={"light": 2})
 
 
@@ -189,7 +189,7 @@ def test_a_profile_that_no_config_map_holds_is_told(profile: Profile, monkeypatc
 def test_of_a_status_what_cannot_be_is_not_remembered() -> None:
     wrong = {
         "batchTimeRatios": {"light": {"1": -2.0, "2": 0.0, "4": 2.0}},
-        "wantedByTier": {"light": -1, "heavy": 2},
+        "desiredByTier": {"light": -1, "heavy": 2},
         "sizeShares": {"64x32": -1.0, "auto": 0.5},
         "restrictedShares": {"light": 1.5, "heavy": 0.3},
     }

@@ -44,7 +44,7 @@ PLAN = Plan(
 )  # fmt: skip
 EVERY_S = 2.0
 """planEvery where a service says nothing else."""
-BEFORE = {"plan": {"active": plan_document(PLAN)}, "wantedByTier": {"light": 2, "heavy": 2}}
+BEFORE = {"plan": {"active": plan_document(PLAN)}, "desiredByTier": {"light": 2, "heavy": 2}}
 
 
 class Operator:
@@ -212,7 +212,7 @@ async def test_without_a_profile_what_runs_is_left() -> None:
     assert await operator.reconcile() == []
     valid = operator.condition("ProfileValid")
     assert (valid.status, valid.reason) == ("False", "ProfileNotFound")
-    assert (operator.status.plan.active, operator.status.wanted_by_tier) == (PLAN, {"light": 2, "heavy": 2})
+    assert (operator.status.plan.active, operator.status.desired_by_tier) == (PLAN, {"light": 2, "heavy": 2})
 
 
 async def test_with_an_alias_of_no_tier_what_runs_is_left() -> None:
@@ -241,7 +241,7 @@ async def test_advice_is_written_into_the_status_and_nowhere_else() -> None:
     assert operator.condition("PlanApplied").reason == "Advisory"
     assert operator.status.plan.active is not None
     assert operator.status.plan.target is not None
-    assert sum(operator.status.wanted_by_tier.values()) > 0
+    assert sum(operator.status.desired_by_tier.values()) > 0
 
 
 async def test_after_a_restart_plan_and_workers_of_the_status_are_held_until_demand_is_known() -> None:
@@ -253,7 +253,7 @@ async def test_after_a_restart_plan_and_workers_of_the_status_are_held_until_dem
     operator.restart()
     assert await operator.reconcile() == []
     assert operator.status.plan.active == PLAN
-    assert operator.status.wanted_by_tier == {"light": 2, "heavy": 2}
+    assert operator.status.desired_by_tier == {"light": 2, "heavy": 2}
     assert operator.status.gpus == "4 / 4 / 4"
 
 

@@ -93,7 +93,7 @@ async def test_a_plan_is_written_unrounded_and_read_back() -> None:
     status = writing.service.status
     assert status.plan.active == BOTH
     assert status.plan.summary == "direct 11%, deferral 50%"
-    assert (status.gpus, status.wanted_by_tier, status.ready_by_tier) == ("1 / 2 / 4", {"light": 2}, {"light": 1})
+    assert (status.gpus, status.desired_by_tier, status.ready_by_tier) == ("1 / 2 / 4", {"light": 2}, {"light": 1})
     assert status.workers == 2
     assert status.selector == "hadis.dev/service=images,hadis.dev/component=worker,!hadis.dev/remote"
     assert (status.demand.forecast_rps, status.observed_generation) == (1.23, 1)
@@ -152,11 +152,11 @@ async def test_conditions_keep_their_time_while_their_status_stays() -> None:
 
 
 async def test_a_tier_that_went_is_taken_out_of_the_maps() -> None:
-    writing = Writing(status={"wantedByTier": {"old": 1, "light": 2}, "readyByTier": {"old": 1}})
+    writing = Writing(status={"desiredByTier": {"old": 1, "light": 2}, "readyByTier": {"old": 1}})
     patch = await writing.patch()
-    assert patch["wantedByTier"] == {"old": None, "light": 2}
+    assert patch["desiredByTier"] == {"old": None, "light": 2}
     assert patch["readyByTier"] == {"old": None, "light": 1}
-    assert writing.service.status.wanted_by_tier == {"light": 2}
+    assert writing.service.status.desired_by_tier == {"light": 2}
 
 
 async def test_ratios_of_batch_times_are_told_unrounded_and_those_that_went_are_taken_out() -> None:

@@ -12,7 +12,7 @@ import pytest
 from documents import profile_document
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
-from hadis.planning.readings import told_ratios
+from hadis.planning.readings import ratios_of
 from hadis.planning.speeds import DEAD_BAND, followed
 from hadis.protocol.run_state import RunState, WorkerAddress, read_state, write_state
 from hadis_router.dispatch.estimates import Estimates
@@ -87,7 +87,7 @@ def test_routers_that_start_agree_with_the_plan_and_with_each_other(seen: Batche
     planned = followed({}, first.tier_ratios)
     document = {tier: {str(size): ratio for size, ratio in by.items()} for tier, by in planned.items()}
     for started in (second, third):
-        started.start_from(told_ratios(json.loads(json.dumps(document))))
+        started.start_from(ratios_of(json.loads(json.dumps(document))))
     assert times(second) == times(third)
     for tier, by_size in first.tier_ratios.items():
         for size, ratio in by_size.items():
@@ -106,7 +106,7 @@ def test_routers_that_start_agree_with_the_plan_and_with_each_other(seen: Batche
     ],
 )
 def test_only_ratios_that_can_be_ones_are_taken(document: dict[str, Mapping[str, float]], ratios: object) -> None:
-    assert told_ratios(document) == ratios
+    assert ratios_of(document) == ratios
 
 
 def test_a_run_file_keeps_them_and_says_whose_they_are(tmp_path: Path) -> None:

@@ -46,11 +46,11 @@ def mean_worker_ratios(of_routers: Iterable[Mapping[str, float]]) -> dict[str, f
 
 
 def _mean(maps: Sequence[Mapping[Key, float]]) -> dict[Key, float]:
-    found: dict[Key, list[float]] = {}
+    by_key: dict[Key, list[float]] = {}
     for each in maps:
         for key, value in each.items():
-            found.setdefault(key, []).append(value)
-    return {key: sum(values) / len(values) for key, values in found.items()}
+            by_key.setdefault(key, []).append(value)
+    return {key: sum(values) / len(values) for key, values in by_key.items()}
 
 
 def followed(planned: Ratios, learnt: Ratios) -> dict[str, dict[int, float]]:

@@ -88,7 +88,7 @@ class Dispatcher:
         self._deadlines.owner = self._late_jobs
         self._runner.owner = Returns(self._placing, self._endings, self.lanes, self._outlook, self._dispatch)
         self.first_worker = FirstWorker(first_image_s, queue_limit, self._held_too_long)
-        self._asked_at = -math.inf
+        self._last_request_at = -math.inf
 
     @property
     def queued(self) -> dict[str, int]:
@@ -117,7 +117,7 @@ class Dispatcher:
         working = any(worker.tier is not None and worker is not self._spare.worker for worker in self.workers)
         if working or len(self.first_worker) or any(self.queued.values()):
             return 0.0
-        return asyncio.get_running_loop().time() - max(self._asked_at, self._endings.last_at)
+        return asyncio.get_running_loop().time() - max(self._last_request_at, self._endings.last_at)
 
     @property
     def queued_s(self) -> dict[str, float]:
@@ -156,7 +156,7 @@ class Dispatcher:
 
         That is one that cannot be served in time, or whose client has its share; those before it stay queued.
         """
-        self._asked_at = now = asyncio.get_running_loop().time()
+        self._last_request_at = now = asyncio.get_running_loop().time()
         self._spare.stop()
         if self._finds_no_worker:
             for job in jobs:
@@ -174,9 +174,9 @@ class Dispatcher:
 
         `client` None: of whom it is, only the request's body says.
         """
-        self._asked_at = asyncio.get_running_loop().time()
+        self._last_request_at = asyncio.get_running_loop().time()
         if self._finds_no_worker:
-            return self.first_worker.refusal(self._asked_at)
+            return self.first_worker.refusal(self._last_request_at)
         return self._gate.sure_refusal(client, self._outlook(), self._queue_limit)
 
     def cancel(self, job: Job, error: ServeError | None = None) -> None:
