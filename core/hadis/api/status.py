@@ -75,7 +75,7 @@ class ServiceStatus(Fields):
     )
     restricted_shares: dict[str, float] = Field(
         {},
-        description="By tiers, with commas between: the share of requests that only they may make, as plans count on it.",
+        description="By tiers, with commas between: the share of requests only for them, as plans count on it.",
     )
     start_seconds: float | None = Field(
         None, description="With `gpus.idleAfter`, seconds until a first worker is ready: as last time, or estimated."
