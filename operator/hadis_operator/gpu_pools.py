@@ -1,4 +1,4 @@
-"""The ledger of the GPU pools: what the services of each want and hold, as of their last steps.
+"""The ledger of the GPU pools: what each service needs and holds, as of its last step.
 
 A reconciler looks a pool up, decides, and puts what its service may take, without an await between: the ledger is right
 at every moment. An entry by which another service's grant changes wakes that one.

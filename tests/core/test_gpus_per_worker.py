@@ -42,8 +42,8 @@ def test_workers_of_another_size_take_over_within_the_budget(old: int, new: int,
     target = min(desired, budget // new)
     groups = [counted("old", old, stale=True, replicas=budget // old), counted("new", new)]
     for _ in range(200):
-        asked = next_replicas(groups, {"new": target}, budget)
-        groups = [followed(group, asked[group.name]) for group in groups]
+        replicas = next_replicas(groups, {"new": target}, budget)
+        groups = [followed(group, replicas[group.name]) for group in groups]
         assert taken(groups) <= budget
         # Then those that terminate are gone, and those that start are ready.
         groups = [replace(group, terminating=0, ready=group.live) for group in groups]

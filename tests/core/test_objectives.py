@@ -165,7 +165,7 @@ def test_scaling_takes_an_objective_that_it_does_not_know(energy: Objective) -> 
     assert frugal.resize(2.0, sparing, 5)["heavy"] == 0
 
 
-def asked(optimize: str) -> Objective:
+def objective_of(optimize: str) -> Objective:
     return Objective.model_validate({"latency": "4s", "optimize": optimize, "quality": GOAL, "gpuPrice": 0.8})
 
 
@@ -173,13 +173,13 @@ def test_every_objective_of_the_api_has_a_criterion() -> None:
     assert set(CRITERIA) == set(Optimize)
     assert criterion(Objective(latency="4s", quality=GOAL)) == Quality()
     for kind in (Cost, Energy, Money):
-        assert criterion(asked(kind.__name__)) == kind(GOAL)
+        assert criterion(objective_of(kind.__name__)) == kind(GOAL)
 
 
 @pytest.mark.parametrize("optimize", Optimize)
 def test_values_are_as_routing_and_scaling_need_them(optimize: Optimize) -> None:
     table = Table(profile_of({**JOULES}), 4.0)
-    rule = criterion(asked(optimize))
+    rule = criterion(objective_of(optimize))
     values, good = rule.values(table), rule.acceptable(table)
     assert np.isfinite(values).all()
     assert (values > 0).all()

@@ -191,8 +191,8 @@ def test_what_is_not_judged_is_not_compared_by_confidence() -> None:
 def test_how_much_worse_is_told_with_so_many_images(images: int, missed: int) -> None:
     stable, risk = GroupCounts(19 * images, round(19 * images * 0.02)), RISK / COMPARISONS
     assert regression(stable, GroupCounts(images, missed - 1), risk) is None
-    found = regression(stable, GroupCounts(images, missed), risk)
-    assert found is not None and found.reason == "LatencyRose"
+    worse = regression(stable, GroupCounts(images, missed), risk)
+    assert worse is not None and worse.reason == "LatencyRose"
 
 
 def test_a_mean_of_few_is_no_mean() -> None:
@@ -206,9 +206,9 @@ def test_a_mean_of_few_is_no_mean() -> None:
     images=st.integers(30),
 )
 def test_whatever_a_router_says_is_compared_without_an_error(sums: dict[str, float], images: int) -> None:
-    told = replace(group_counts(sums), images=images + int(sums.get("missed", 0)))
-    regression(GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), told, RISK / COMPARISONS)
-    regression(told, GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), RISK / COMPARISONS)
+    counts = replace(group_counts(sums), images=images + int(sums.get("missed", 0)))
+    regression(GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), counts, RISK / COMPARISONS)
+    regression(counts, GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), RISK / COMPARISONS)
 
 
 @given(load=st.floats(0.01, 50), ready=st.integers(0, 4))

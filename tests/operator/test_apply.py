@@ -159,7 +159,7 @@ async def test_no_worker_is_asked_where_none_or_all_of_the_ready_ones_go(replica
     acting.cluster.put(SERVICE, deployment_object("l1", replicas=5))
     ready_pods(acting, "l1")
     assert await acting.apply(children("l1"), l1=replicas) == [("apply", "images-worker-l1")]
-    assert acting.http.asked == []
+    assert acting.http.requested == []
 
 
 async def test_what_exists_is_listed_before_the_first_step_and_not_again() -> None:

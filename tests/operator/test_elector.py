@@ -241,8 +241,8 @@ def test_of_two_releases_that_share_a_namespace_one_waits_and_says_for_whom(
         await asyncio.sleep(60)
         assert (first.leads, second.leads) == (True, not share)
         places = ", ".join(one) or "every namespace"
-        told = f"this release waits: release hadis/one keeps {places} (pod-one), and two cannot share one"
-        assert leases.events == ([told] if share else [])
+        words = f"this release waits: release hadis/one keeps {places} (pod-one), and two cannot share one"
+        assert leases.events == ([words] if share else [])
         await first.stop()
         await until_leads(second, 3 * RETRY_S)
 

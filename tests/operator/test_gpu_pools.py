@@ -39,9 +39,9 @@ class SharedPool:
             self.cluster.put(item | {"metadata": item["metadata"] | {"name": name}})
 
     def view(self, name: str) -> ServiceView:
-        found = self.cluster.cache.service(f"{NAMESPACE}/{name}")
-        assert found is not None
-        return found
+        seen = self.cluster.cache.service(f"{NAMESPACE}/{name}")
+        assert seen is not None
+        return seen
 
     def put(self, name: str, desired: int, taken: int) -> None:
         self.pools.put(self.view(name), Member(1.0, 0, desired, taken))

@@ -71,9 +71,9 @@ async def idle() -> Operator:
 
 async def test_workers_go_and_the_status_says_why_and_what_comes_next() -> None:
     operator = await idle()
-    told, ready = operator.condition("Idle"), operator.condition("Ready")
-    assert (told.status, told.reason) == ("True", "NoRequest")
-    assert (ready.status, ready.reason, ready.message) == ("True", "Idle", told.message)
+    resting, ready = operator.condition("Idle"), operator.condition("Ready")
+    assert (resting.status, resting.reason) == ("True", "NoRequest")
+    assert (ready.status, ready.reason, ready.message) == ("True", "Idle", resting.message)
     assert operator.status.start_seconds is not None
     assert operator.status.gpus == "0 / 0 / 4"
     assert metrics.GPUS.labels(NAMESPACE, NAME, "existing")._value.get() == 0

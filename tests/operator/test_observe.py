@@ -61,8 +61,8 @@ def test_workers_have_the_tiers_of_their_pool_that_the_profile_knows(profile: Pr
 
 def test_workers_that_routers_name_are_known_by_their_addresses(profile: Profile) -> None:
     url = "http://10.0.0.1:8100"
-    for told in (worker_name(url), url):  # a router of the version before tells the address
-        reading = DemandReading(5.0, {}, worker_ratios={told: 3.0, "worker-gone": 2.0})
+    for known_as in (worker_name(url), url):  # a router of the version before tells the address
+        reading = DemandReading(5.0, {}, worker_ratios={known_as: 3.0, "worker-gone": 2.0})
         pods = [pod_view(pod_object("p", pool=EVERY_TIER, ready=True))]
         snapshot = snapshot_of(5.0, SPEC, profile, None, reading, (), pods, routers=2, late_s=60.0)
         assert isinstance(snapshot.reading, DemandReading)

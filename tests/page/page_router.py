@@ -81,7 +81,7 @@ class PageRouter:
         self._loop.call_soon_threadsafe(estimates.learn, worker, tier, 1, False, seconds)
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         """Return one picture per job, in the colour of the tier."""
         await asyncio.sleep(self.delay_s)

@@ -31,14 +31,14 @@ class FakeWorkers:
         self.calls: list[tuple[float, str, str, list[str]]] = []
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         self.calls.append((asyncio.get_running_loop().time(), url, tier, [job.id for job in jobs]))
         if self.faults and (fault := self.faults.pop(0)):
             raise fault
         if discriminate and not self.discriminates:
             raise WorkerGone("status 400: this worker has no discriminator")
-        told(Progress(done=0, steps=4))
+        on_progress(Progress(done=0, steps=4))
         seconds = (0.1 if tier == "light" else 1.0) * len(jobs)
         await asyncio.sleep(seconds)
         confidence = self.confidence if discriminate else None

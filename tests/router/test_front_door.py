@@ -46,8 +46,8 @@ class Visit:
         raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
         scope = {"type": "http", "method": "POST", "path": path, "headers": raw}
         await self.app({**scope, "query_string": b"", "http_version": "1.1", "client": ("10.0.0.7", 1)}, receive, send)
-        told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return sent[0]["status"], told, json.loads(b"".join(part["body"] for part in sent[1:]) or b"null")
+        answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return sent[0]["status"], answered, json.loads(b"".join(part["body"] for part in sent[1:]) or b"null")
 
 
 def full(visit: Visit) -> None:
@@ -124,8 +124,8 @@ async def test_images_in_flight_are_bounded_and_given_back(profile: Profile) -> 
         first = asyncio.create_task(visit.post(BODY))
         await asyncio.sleep(1)
         status, headers, document = await visit.post(BODY)  # two and two
-        told = {name: value for name, value in headers.items() if name.startswith("x-ratelimit")}
-        assert told == {"x-ratelimit-limit-images-in-flight": "3", "x-ratelimit-remaining-images-in-flight": "1"}
+        limits = {name: value for name, value in headers.items() if name.startswith("x-ratelimit")}
+        assert limits == {"x-ratelimit-limit-images-in-flight": "3", "x-ratelimit-remaining-images-in-flight": "1"}
         assert (status, document["error"]["code"]) == (429, "too_many_in_flight")
         status, _, document = await visit.post(b'{"prompt": "a", "n": 4}')  # at any time
         assert (status, document["error"]["param"]) == (400, "n")

@@ -91,9 +91,9 @@ def test_routers_that_start_agree_with_the_plan_and_with_each_other(seen: Batche
     assert times(second) == times(third)
     for tier, by_size in first.tier_ratios.items():
         for size, ratio in by_size.items():
-            told = second.latency_s(tier, size) / PROFILE.latency_s(tier, size)
+            learnt = second.latency_s(tier, size) / PROFILE.latency_s(tier, size)
             within = DEAD_BAND * max(1.0, 1.0 / ratio) if tier not in planned else 1e-9
-            assert told == pytest.approx(ratio, rel=within), (tier, size)
+            assert learnt == pytest.approx(ratio, rel=within), (tier, size)
 
 
 @pytest.mark.parametrize(

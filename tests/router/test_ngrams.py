@@ -105,9 +105,9 @@ async def test_thresholds_and_status_are_those_of_the_score_in_force(profile: Pr
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router") as client,
         ):
-            told = (await client.get("/v1/hadis/status")).json()["difficulty"]
-            assert told["reads"] == reads
-            assert (told["why"] is not None) == (score is newer)
+            reading = (await client.get("/v1/hadis/status")).json()["difficulty"]
+            assert reading["reads"] == reads
+            assert (reading["why"] is not None) == (score is newer)
 
 
 @pytest.mark.parametrize("prompt", ["eine große Katze", "一只大猫", ""])

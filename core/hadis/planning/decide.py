@@ -121,7 +121,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     desired = _within(desired, snapshot.worker_bounds.max)
     parts = parts_of(snapshot, desired, shared=shared)
     replicas, memory = replicas_by_group(snapshot, memory, parts)
-    by_group = {name: worker_count for part in parts for name, worker_count in part.targets.items()}
+    by_group = {name: count for part in parts for name, count in part.targets.items()}
     informed = memory.demand.informed
     planned = DesiredState(plan, memory.target, by_group, informed, memory.ratios, memory.rest, last.reading)
     conditions += service_conditions(snapshot, planned)

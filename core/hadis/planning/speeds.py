@@ -1,7 +1,7 @@
 """What workers really take, as routers learn it, in the planner's hands: a profile that is corrected by it. Pure.
 
-A *ratio* is a measured time through the profile's: 2 is half as fast. Planning follows it in steps, for each step makes
-tables anew, and the noise of a mean over some dozens of batches must not move a plan.
+A *ratio* is a measured time divided by the profile's: 2 is half as fast. Planning follows it in steps, for each step
+makes tables anew, and the noise of a mean over some dozens of batches must not move a plan.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class Dispatcher:
 
     @property
     def ratios(self) -> dict[str, dict[int, float]]:
-        """What batches take through what the profile says, by tier and measured batch size; see `Estimates`."""
+        """What batches take, divided by what the profile says, by tier and measured batch size; see `Estimates`."""
         return self.estimates.tier_ratios
 
     @property
