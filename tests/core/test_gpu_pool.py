@@ -42,7 +42,6 @@ def test_shares_are_by_need_then_by_weight(gpus: int, members: dict[str, Member]
     assert fair_shares(gpus, members) == shares
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 40),
     st.dictionaries(
@@ -241,7 +240,7 @@ class PoolPromises(RuleBasedStateMachine):
 
 
 TestPoolPromises = PoolPromises.TestCase
-TestPoolPromises.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestPoolPromises.settings = settings(max_examples=40, stateful_step_count=25)
 
 
 def test_without_the_pool_a_service_keeps_what_it_has() -> None:

@@ -288,7 +288,7 @@ HAPPENINGS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     happenings=HAPPENINGS,
     start_s=st.sampled_from([1.0, 30.0, 90.0]),

@@ -258,7 +258,7 @@ class Promises(RuleBasedStateMachine):
 
 
 TestPromises = Promises.TestCase
-TestPromises.settings = settings(max_examples=110, stateful_step_count=40, deadline=None)
+TestPromises.settings = settings(max_examples=110, stateful_step_count=40)
 
 
 def test_a_worker_that_is_gone_and_still_seen_is_not_asked_for_again() -> None:

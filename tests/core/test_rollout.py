@@ -73,7 +73,7 @@ def tried(chance: random.Random, rps: float = 10.0, share: float = 0.05, times: 
     return rollout
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_one_that_is_worse_is_rolled_back_and_says_in_what(seed: int) -> None:
     worse: list[tuple[str, dict[str, float]]] = [
@@ -212,7 +212,7 @@ def test_whatever_a_router_says_is_compared_without_an_error(sums: dict[str, flo
 
 
 @given(load=st.floats(0.01, 50), ready=st.integers(0, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_is_tried_changes_nothing_of_plan_and_workers(load: float, ready: int) -> None:
     spec = ServiceSpec.read({
         "profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, "rollout": {"canary": 0.5},

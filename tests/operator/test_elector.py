@@ -285,7 +285,7 @@ class WatchedFence(Fence):
         self._opened()
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     seed=st.integers(0, 10**6),
     scopes=st.lists(st.sampled_from(["", "a", "a,b", "b"]), min_size=2, max_size=4),

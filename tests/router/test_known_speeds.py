@@ -78,7 +78,7 @@ batches = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seen=batches)
 def test_routers_that_start_agree_with_the_plan_and_with_each_other(seen: Batches) -> None:
     """As the control step does it: it plans with what the first router tells, and says so in a document."""

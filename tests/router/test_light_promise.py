@@ -63,7 +63,7 @@ class SlowAtWill:
         return [(JobResult(id=j.id, confidence=0.5, service_s=seconds), tier.encode()) for j in jobs]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     workers=st.integers(1, 4),

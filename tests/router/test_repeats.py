@@ -203,7 +203,7 @@ STORIES = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     stories=st.lists(STORIES, min_size=1, max_size=8),
     faults=st.lists(st.sampled_from([None, WorkerGone("gone")]), max_size=8),
