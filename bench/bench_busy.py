@@ -20,7 +20,7 @@ from pathlib import Path
 
 import httpx
 from bench_start import IMAGE, MANIFEST, free_port, running, succeeds, until
-from goals import told
+from goals import report_goals
 from hadis.api.fields import parse_duration_s
 from hadis.api.manifest import read_manifest
 
@@ -113,7 +113,7 @@ def main() -> int:
         with busy_cores(BUSY_CORES):
             busy = load(url, minutes, slo_s)
     print(busy.row(f"{BUSY_CORES} cores taken"), flush=True)
-    return told(
+    return report_goals(
         (f"{IN_TIME:.0%} within the objective with {BUSY_CORES} cores taken", f"{busy.in_time:.2%}",
          busy.in_time >= IN_TIME),
         ("by fewer heavy images", f"{busy.heavy:.1%} instead of {calm.heavy:.1%}", busy.heavy < calm.heavy),

@@ -30,7 +30,7 @@ import psutil
 import uvloop
 from aiohttp import web
 from bench_router import MANIFEST, process
-from goals import told
+from goals import report_goals
 from hadis.api.fields import parse_duration_s
 from hadis.api.manifest import read_manifest
 from hadis.cli.scenes import random_scene
@@ -199,15 +199,15 @@ def measure(connections: int, seconds: float, slo_s: float) -> tuple[str, float,
             cpu_s = sum(psutil.Process(pid).cpu_times()[:2]) - before_s
             calm, loud = polite_seen(), flood_seen()
     good = sum(until - seconds <= at for at in (*calm.good_at, *loud.good_at)) / seconds
-    asked, in_time = sum(calm.statuses.values()), sum(s <= slo_s for s in calm.images_s)
+    sent, in_time = sum(calm.statuses.values()), sum(s <= slo_s for s in calm.images_s)
     refused = sum(count for status, count in loud.statuses.items() if status != "200")
     worst = f"{max(calm.images_s):.2f}" if calm.images_s else "-"
     return (
         (
-            f"| {connections} | {in_time} of {asked} | {worst} | {good:.1f} | "
+            f"| {connections} | {in_time} of {sent} | {worst} | {good:.1f} | "
             f"{refused / (WARM_UP_S + seconds):.0f} | {100 * cpu_s / seconds:.0f} |"
         ),
-        in_time / asked if asked else 0.0,
+        in_time / sent if sent else 0.0,
         good,
     )
 
@@ -256,7 +256,7 @@ def main() -> None:
         print(row, flush=True)
     kept = flooded / calm
     goodput = f"goodput beside the flood is {GOODPUT:.0%} of that without, or more"
-    sys.exit(told(
+    sys.exit(report_goals(
         ("the polite client has every image in time beside the flood", f"{in_time:.1%}", in_time == 1),
         (goodput, f"{kept:.0%}", kept >= GOODPUT),
     ))  # fmt: skip

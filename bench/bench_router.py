@@ -266,11 +266,11 @@ def main() -> None:
 
 def memory(server: Server, prompts: Iterator[str], requests: int) -> None:
     """Print a server's memory at six moments of a long run."""
-    told = [psutil.Process(server.pid).memory_info().rss / 2**20]
+    megabytes = [psutil.Process(server.pid).memory_info().rss / 2**20]
     for _ in range(6):
         load(server, prompts, requests // 6)
-        told.append(psutil.Process(server.pid).memory_info().rss / 2**20)
-    print(f"\nMemory of the router, MiB, at every {requests // 6} requests: {', '.join(f'{m:.0f}' for m in told)}")
+        megabytes.append(psutil.Process(server.pid).memory_info().rss / 2**20)
+    print(f"\nMemory of the router, MiB, at every {requests // 6} requests: {', '.join(f'{m:.0f}' for m in megabytes)}")
 
 
 if __name__ == "__main__":

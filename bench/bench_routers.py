@@ -53,12 +53,12 @@ def serve_workers() -> None:
         return web.Response(body=encode_answer(results, [("png", IMAGE)] * len(results)), content_type=None,
                             headers={"content-type": CONTENT_TYPE})  # fmt: skip
 
-    async def told(_: web.Request) -> web.Response:
+    async def count_report(_: web.Request) -> web.Response:
         return web.json_response(counts)
 
     app = web.Application(client_max_size=2**24)
     app.router.add_post("/{worker}/generate", generate)
-    app.router.add_get("/counts", told)
+    app.router.add_get("/counts", count_report)
     web.run_app(app, host="127.0.0.1", port=STUB, print=None, access_log=None)
 
 

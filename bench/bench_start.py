@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx
 import psutil
-from goals import told
+from goals import report_goals
 
 MANIFEST = Path(__file__).parents[1] / "examples/scenes.yaml"
 TIERS = ("scenes-small-1", "scenes-large-50")
@@ -61,7 +61,7 @@ def main(rounds: int) -> None:
     goals.append(
         (f"a worker that is killed is back in under {BACK_GOAL_S:g} s", f"median {back_s:.2f} s", back_s < BACK_GOAL_S)
     )
-    sys.exit(told(*goals))
+    sys.exit(report_goals(*goals))
 
 
 def worker_start(http: httpx.Client) -> Seconds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def told(*goals: tuple[str, str, bool]) -> int:
+def report_goals(*goals: tuple[str, str, bool]) -> int:
     """Print (what is to be reached, what was measured, whether that reaches it); return 0 where all are met, else 1."""
     for goal, measured, met in goals:
         print(f"\nGoal: {goal}: {'met' if met else 'missed'} ({measured}).", flush=True)

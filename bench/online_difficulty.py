@@ -69,9 +69,9 @@ class Replay:
         from_light, from_both = by_features.copy(), by_features.copy()
         for start in range(_FIRST, len(self.stream), REFIT):
             seen, coming = self.stream[:start], self.stream[start : start + REFIT]
-            badness = regress(by_features, grams, -good[0], seen[~direct[seen]], coming)[1]
-            goodness = regress(by_features, grams, good[-1], seen[heavy[seen]], coming)[1]
-            from_light[coming], from_both[coming] = badness[coming], (badness + goodness)[coming]
+            minus_light = regress(by_features, grams, -good[0], seen[~direct[seen]], coming)[1]
+            plus_heavy = regress(by_features, grams, good[-1], seen[heavy[seen]], coming)[1]
+            from_light[coming], from_both[coming] = minus_light[coming], (minus_light + plus_heavy)[coming]
         return from_light, from_both
 
 

@@ -39,8 +39,8 @@ class Cell:
     def __str__(self) -> str:
         """Return quality and violations in percent; a dash for a quality that the profile does not have."""
         quality, violations = map(statistics.mean, zip(*(run.result() for run in self.runs), strict=True))
-        told = "–" if math.isnan(quality) else f"{quality:.2f}" if quality >= 1 else f"{quality:.3f}"
-        return f"{told} / {violations:.2f}"
+        shown = "–" if math.isnan(quality) else f"{quality:.2f}" if quality >= 1 else f"{quality:.3f}"
+        return f"{shown} / {violations:.2f}"
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class Replays:
         runs = [self._pool.submit(replayed, case, policy, seed, tuning, plan_every_s) for seed in seeds]
         self._begun += len(runs)
         for run in runs:
-            run.add_done_callback(self._told)
+            run.add_done_callback(self._show)
         return Cell(runs)
 
-    def _told(self, run: Future[tuple[float, float]]) -> None:
+    def _show(self, run: Future[tuple[float, float]]) -> None:
         self._done += 1
         if not self._done % 10 or self._done == self._begun:
             print(f"{self._done} of {self._begun} replays", file=sys.stderr, flush=True)

@@ -245,13 +245,13 @@ class ReplayAdapter:
 
     def _seen(self, profile: Profile, ready: Mapping[str, bool]) -> tuple[tuple[WorkerGroup, ...], tuple[Worker, ...]]:
         groups = {group.name: group for group in groups_of(self.spec, profile)}
-        asked = {name: len(each) for name, each in self.fleet.made.items() if each}
+        replicas = {name: len(each) for name, each in self.fleet.made.items() if each}
         pods = [
             Pod(name, groups[group], url=name, ready=ready[name])
             for group, each in self.fleet.made.items()
             for name in each
         ]
-        return observe_pods(groups.values(), asked, (), pods)
+        return observe_pods(groups.values(), replicas, (), pods)
 
     def _decide(self, snapshot: Snapshot, moment: Moment) -> Decision:
         assert isinstance(snapshot.profile, Profile)

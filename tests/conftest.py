@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from documents import profile_document
 from hadis.api.resources import CascadeProfile
@@ -20,9 +21,13 @@ if TYPE_CHECKING:  # it imports torch
 def pytest_configure() -> None:
     """Have torch compute in one thread, here and in processes that tests start, unless something else was said.
 
-    Two threads that a busy machine runs in turns take forty times as long. torch reads it when it is imported.
+    Two threads that a busy machine runs in turns take forty times as long. torch reads it when it is imported. An
+    example of a property may take its time, too, for the same reason.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    profile = hypothesis.settings.get_current_profile_name()
+    hypothesis.settings.register_profile("hadis", hypothesis.settings.get_profile(profile), deadline=None)
+    hypothesis.settings.load_profile("hadis")
 
 
 @pytest.hookimpl(tryfirst=True)

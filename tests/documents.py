@@ -74,8 +74,9 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 def router_status(**changes: Any) -> RouterStatus:
     """Return what a router says of itself that has nothing to do yet."""
     status = RouterStatus(
-        slo_s=4.0, asked_attainment=0.95, attainment=None, latency=Latency(p50_s=None, p95_s=None), arrivals_total=0,
-        arrivals_by_size={}, restricted_arrivals={}, observed_rps=0.0, forecast_rps=0.0, idle=None, idle_s=None, held=0,
+        slo_s=4.0, attainment_objective=0.95, attainment=None, latency=Latency(p50_s=None, p95_s=None),
+        arrivals_total=0, arrivals_by_size={}, restricted_arrivals={}, observed_rps=0.0, forecast_rps=0.0, idle=None,
+        idle_s=None, held=0,
         plan=None, money_per_hour=None, plan_gpu_s=None, thresholds=Thresholds(difficulty=None, confidence=None),
         difficulty=DifficultyScore(reads="features", why=None), queues={}, queued_s={}, batch_time_ratios={}, tiers={},
         workers=(), clients=Clients(active=0, busiest=()), answers={}, unanswered={}, ended_rps={}, changes=(),

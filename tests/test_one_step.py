@@ -72,19 +72,19 @@ class Phase:
     """Of those, of the larger size."""
     heavy_rps: float = 0.0
     """Of those, that the heavy tier alone may make."""
-    told: bool = True
+    with_sizes: bool = True
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Of its moments."""
 
 
 DAY = (
-    Phase(1, told=False),
+    Phase(1, with_sizes=False),
     Phase(4),
     Phase(5, 2),
     Phase(5, 6, changes={"queued_s": 1.5}),
     Phase(5, 20, changes={"queued_s": 6.0}),
     Phase(3, 20, changes={"away": 1}),
-    Phase(5, told=False),
+    Phase(5, with_sizes=False),
     Phase(15, 3, 2, 1, changes={"ratios": SLOW}),
 )
 """A start, demand that rises, workers that are away, readings that stop, and another demand, with slow batches and
@@ -93,17 +93,17 @@ requests that one tier alone may make."""
 
 def moments(profile: Profile, phases: Iterable[Phase], *, restart_at: int = -1) -> list[Moment]:
     """Return the moments of some phases."""
-    found: list[Moment] = []
+    result: list[Moment] = []
     small, large, restricted = 0, 0, 0
     for phase in phases:
         for _ in range(phase.steps):
             small += int((phase.rps - phase.large_rps) * EVERY_S)
             large += int(phase.large_rps * EVERY_S)
             restricted += int(phase.heavy_rps * EVERY_S)
-            arrivals = {"auto": small, LARGE: large} if phase.told else None
-            moment = Moment(profile, arrivals, restricted, restarts=len(found) == restart_at)
-            found.append(replace(moment, **phase.changes))
-    return found
+            arrivals = {"auto": small, LARGE: large} if phase.with_sizes else None
+            moment = Moment(profile, arrivals, restricted, restarts=len(result) == restart_at)
+            result.append(replace(moment, **phase.changes))
+    return result
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def decided(taken: Iterable[tuple[Snapshot, Decision]]) -> list[Decided]:
             workers_by_tier=each.workers_by_tier,
             ready_by_tier=each.ready_by_tier,
             replicas_by_tiers=replicas_by_tiers(snapshot, each.replicas or {}),
-            conditions={told.type: (told.status, told.reason) for told in each.conditions},
+            conditions={entry.type: (entry.status, entry.reason) for entry in each.conditions},
         )
         for snapshot, each in taken
     ]
@@ -227,12 +227,12 @@ async def test_they_judge_the_quality_in_service_alike(recorder: Recorder, tmp_p
     )  # fmt: skip
     worse = replace(good, answered=60, answered_squares=50)
     phases = [Phase(5, 2, changes={"watched": sums}) for sums in (None, good, worse)]
-    day = moments(profile_of(), [*phases, Phase(2, told=False)])
+    day = moments(profile_of(), [*phases, Phase(2, with_sizes=False)])
     steps = await by_operator(spec, day, recorder)
     assert_same(steps, await by_up(spec, day, recorder, tmp_path))
     assert_same(steps, await by_replay(spec, day, recorder))
-    told = [step.conditions["QualityAsPredicted"] for step in (steps[4], steps[9], steps[14], steps[-1])]
-    assert told == [
+    entries = [step.conditions["QualityAsPredicted"] for step in (steps[4], steps[9], steps[14], steps[-1])]
+    assert entries == [
         ("Unknown", "TooFewImages"),
         ("True", "AsPredicted"),
         ("False", "AnswersWorse"),

@@ -90,7 +90,7 @@ class Applier:
             await self._writer.change("Pod", pod, {"metadata": {"annotations": {DELETION_COST: cost}}})
 
     async def _retire(self, deployment: DeploymentView, replicas: int) -> None:
-        """Shrink a Deployment of pods that are wanted no more; delete it when none is left."""
+        """Shrink a Deployment of pods that are no longer desired; delete it when none is left."""
         if deployment.deleting:
             return
         if replicas != deployment.replicas:
@@ -104,7 +104,7 @@ class Applier:
         return any(pod.revision == revision for pod in pods)
 
     async def _prune(self, desired: Sequence[Manifest], owner: str) -> None:
-        """Delete children that are wanted no more: ConfigMaps that nobody mounts, an autoscaler that was taken out.
+        """Delete children that are no longer desired: ConfigMaps that nobody mounts, an autoscaler that was taken out.
 
         While workers of a former pool go on, their Service stays too, for routers find them by it.
         """

@@ -43,7 +43,7 @@ _AWAY = (0, 401, 429, 503, 504)
 """HTTP statuses that say nothing of a child: the API server cannot be asked now."""
 _FIRST = ("NameTaken", "ChildRefused", CONTESTED)
 """Reasons of problems, the gravest first."""
-_TOLD = 3
+_MOST_SHOWN = 3
 
 
 class NameTaken(Exception):
@@ -69,12 +69,12 @@ class ChildWriter:
         for reason in _FIRST:
             texts = [problem.message for _, problem in sorted(self._problems.items()) if problem.reason == reason]
             if texts:
-                more = f"; and {len(texts) - _TOLD} more" if len(texts) > _TOLD else ""
-                return Problem(reason, "; ".join(texts[:_TOLD]) + more)
+                more = f"; and {len(texts) - _MOST_SHOWN} more" if len(texts) > _MOST_SHOWN else ""
+                return Problem(reason, "; ".join(texts[:_MOST_SHOWN]) + more)
         return None
 
     def forget_others(self) -> None:
-        """Forget what was met at objects that were not looked at since the last call: they are wanted no more."""
+        """Forget what was met at objects that were not looked at since the last call: they are no longer desired."""
         self._problems = {path: problem for path, problem in self._problems.items() if path in self._visited}
         self._backoff.keep(self._visited)
         self._visited = set()

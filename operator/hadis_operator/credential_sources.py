@@ -40,7 +40,7 @@ class CredentialSource:
         self._namespace = namespace
         self._of: Prometheus | None = None
         self._values: Mapping[str, bytes] = {}
-        self._found: Credentials | DemandError = Credentials()
+        self._credentials: Credentials | DemandError = Credentials()
         self._look_s = float("-inf")
 
     async def get(self, prometheus: Prometheus | None) -> Credentials:
@@ -48,29 +48,29 @@ class CredentialSource:
         now_s = asyncio.get_running_loop().time()
         if prometheus != self._of or now_s >= self._look_s:
             await self._look(prometheus, now_s)
-        if isinstance(self._found, DemandError):
-            raise self._found
-        return self._found
+        if isinstance(self._credentials, DemandError):
+            raise self._credentials
+        return self._credentials
 
     def doubt(self) -> None:
         """Look again soon: what was shown was refused."""
         self._look_s = min(self._look_s, asyncio.get_running_loop().time() + _LOOK_AGAIN_S)
 
     async def _look(self, prometheus: Prometheus | None, now_s: float) -> None:
-        same, self._of = prometheus == self._of and isinstance(self._found, Credentials), prometheus
+        same, self._of = prometheus == self._of and isinstance(self._credentials, Credentials), prometheus
         self._look_s = now_s + _LOOK_EVERY_S
         try:
             values = self._files() if prometheus is None else await self._secrets(prometheus)
             if not same or values != self._values:  # else connections are kept
                 name = prometheus.tls.server_name if prometheus and prometheus.tls else None
-                self._found = make_credentials(values, name)
+                self._credentials = make_credentials(values, name)
             self._values = values
         except ApiError as error:
             self._look_s = now_s + _LOOK_AGAIN_S
             if not same:  # those of before are as good as before
-                self._found = DemandError("SecretUnreadable", f"credentials for Prometheus: {error}")
+                self._credentials = DemandError("SecretUnreadable", f"credentials for Prometheus: {error}")
         except DemandError as error:
-            self._look_s, self._found = now_s + _LOOK_AGAIN_S, error
+            self._look_s, self._credentials = now_s + _LOOK_AGAIN_S, error
 
     async def _secrets(self, prometheus: Prometheus) -> dict[str, bytes]:
         keys = _keys(prometheus)

@@ -45,7 +45,7 @@ async def from_routers(
     `clock` gives seconds and never jumps.
     """
     answers = await asyncio.gather(*(_ask(http, address, secret) for address in addresses), return_exceptions=True)
-    told: dict[str, RouterReading] = {}
+    readings: dict[str, RouterReading] = {}
     fault = "no router is ready"
     for address, answer in zip(addresses, answers, strict=True):
         if isinstance(answer, DemandError):
@@ -53,27 +53,27 @@ async def from_routers(
         elif isinstance(answer, BaseException):
             raise answer
         else:
-            told[address] = answer
-    if not told:
+            readings[address] = answer
+    if not readings:
         raise DemandError("NoRouter", fault)
-    tiers = {tier for each in told.values() for tier in each.queued_s}
+    tiers = {tier for each in readings.values() for tier in each.queued_s}
     arrivals = {
         f"{address} {size}".strip(): (size, count)
-        for address, each in told.items()
+        for address, each in readings.items()
         for size, count in each.arrivals.items()
     }
     return DemandReading(
         at_s=clock(),
         series={name: count for name, (_, count) in arrivals.items()},
-        queued_s={tier: sum(each.queued_s.get(tier, 0.0) for each in told.values()) for tier in tiers},
-        ratios=mean_ratios(each.ratios for each in told.values()),
-        worker_ratios=mean_worker_ratios(each.worker_ratios for each in told.values()),
-        source=f"read from {len(told)} of {len(addresses)} routers",
+        queued_s={tier: sum(each.queued_s.get(tier, 0.0) for each in readings.values()) for tier in tiers},
+        ratios=mean_ratios(each.ratios for each in readings.values()),
+        worker_ratios=mean_worker_ratios(each.worker_ratios for each in readings.values()),
+        source=f"read from {len(readings)} of {len(addresses)} routers",
         sizes={name: size for name, (size, _) in arrivals.items() if size},
-        restricted=_by_restriction(told),
-        quiet=Quiet(min(each.idle_s for each in told.values()), complete=len(told) == len(addresses)),
-        groups=_together(told.values()),
-        quality=_watched(told.values()),
+        restricted=_by_restriction(readings),
+        quiet=Quiet(min(each.idle_s for each in readings.values()), complete=len(readings) == len(addresses)),
+        groups=_together(readings.values()),
+        quality=_watched(readings.values()),
     )
 
 
@@ -96,10 +96,10 @@ class RouterReading:
     """Sums over the answers that were judged lately, by name; empty where none are."""
 
 
-def _by_restriction(told: Mapping[str, RouterReading]) -> dict[str, dict[str, float]]:
+def _by_restriction(readings: Mapping[str, RouterReading]) -> dict[str, dict[str, float]]:
     """Return the arrivals that only some tiers may make, by these and by router."""
     restricted: dict[str, dict[str, float]] = {}
-    for address, reading in told.items():
+    for address, reading in readings.items():
         for tiers, count in reading.restricted.items():
             restricted.setdefault(tiers, {})[address] = count
     return restricted
@@ -116,8 +116,8 @@ def _together(readings: Iterable[RouterReading]) -> dict[str, GroupCounts]:
 
 def _watched(readings: Iterable[RouterReading]) -> WatchSums | None:
     """Return what all routers had judged; None where no router does."""
-    told = [watch_sums(reading.watched) for reading in readings if reading.watched]
-    return sum(told[1:], told[0]) if told else None
+    sums = [watch_sums(reading.watched) for reading in readings if reading.watched]
+    return sum(sums[1:], sums[0]) if sums else None
 
 
 async def _ask(http: aiohttp.ClientSession, address: str, secret: str | None) -> RouterReading:

@@ -16,15 +16,15 @@ from hadis_operator.workload_views import PodView
 
 _TIMEOUT = aiohttp.ClientTimeout(total=1.0)
 _MOST_BYTES = 64 * 1024
-_ASKED = 16
+_MOST_PODS = 16
 """Most pods that are asked at one time: on one claim they all say the same."""
 
 
 async def fetch_status(http: aiohttp.ClientSession, pods: Iterable[PodView]) -> FetchStatus:
     """Return how many pods fetch, and what the one that is furthest has; one that does not answer has nothing yet."""
     fetching = [pod for pod in pods if pod.fetching and not pod.terminating]
-    told = await asyncio.gather(*(_ask(http, pod) for pod in fetching[:_ASKED] if pod.address))
-    furthest = max(told, key=lambda progress: progress.bytes, default=FetchProgress())
+    answers = await asyncio.gather(*(_ask(http, pod) for pod in fetching[:_MOST_PODS] if pod.address))
+    furthest = max(answers, key=lambda progress: progress.bytes, default=FetchProgress())
     return FetchStatus(pods=len(fetching), files=furthest.files, bytes=furthest.bytes)
 
 

@@ -1,4 +1,4 @@
-"""The ledger of the GPU pools: what the services of each want and hold, as of their last steps.
+"""The ledger of the GPU pools: what each service needs and holds, as of its last step.
 
 A reconciler looks a pool up, decides, and puts what its service may take, without an await between: the ledger is right
 at every moment. An entry by which another service's grant changes wakes that one.
@@ -60,7 +60,7 @@ class GpuPools:
             return None
         shares = fair_shares(pool.gpus, pool.members)
         services = {
-            key.split("/", 1)[1]: PoolMemberStatus(wanted=member.wanted, share=shares[key], taken=member.taken)
+            key.split("/", 1)[1]: PoolMemberStatus(desired=member.desired, share=shares[key], taken=member.taken)
             for key, member in pool.members.items()
         }
         taken = sum(member.taken for member in pool.members.values()) + pool.elsewhere

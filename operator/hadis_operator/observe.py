@@ -10,7 +10,7 @@ from hadis.api.images_api import check_aliases
 from hadis.api.resources import ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.profile import Profile
-from hadis.planning.readings import told_ratios
+from hadis.planning.readings import ratios_of
 from hadis.planning.restricted import read_restricted
 from hadis.planning.rollout import Rollout
 from hadis.planning.sizes import read_mix
@@ -30,22 +30,22 @@ def memory_of(service: ServiceView) -> Memory:
     status = service.status
     return Memory(
         plan=status.plan.active,
-        workers_by_tier={tier: count for tier, count in status.wanted_by_tier.items() if count >= 0} or None,
-        ratios=told_ratios(status.batch_time_ratios),
+        workers_by_tier={tier: count for tier, count in status.desired_by_tier.items() if count >= 0} or None,
+        ratios=ratios_of(status.batch_time_ratios),
         mix=read_mix({size: share for size, share in status.size_shares.items() if 0 < share <= 1}),
         restricted=read_restricted(status.restricted_shares),
         profile_hash=status.profile_hash,
         rest=_rest_of(status),
         rollout=status.rollout or Rollout(),
-        quality_as_predicted=next((is_true(told) for told in status.conditions if told.type == CONDITION), None),
+        quality_as_predicted=next((is_true(each) for each in status.conditions if each.type == CONDITION), None),
     )
 
 
 def _rest_of(status: ServiceStatus) -> Rest:
-    told = next((each for each in status.conditions if each.type == "Idle"), None)
-    if told is None:
+    idle = next((each for each in status.conditions if each.type == "Idle"), None)
+    if idle is None:
         return Rest()
-    return Rest(idle=told.status == "True", waking=told.reason == "Waking", start_s=status.start_seconds)
+    return Rest(idle=idle.status == "True", waking=idle.reason == "Waking", start_s=status.start_seconds)
 
 
 def fitting(spec: ServiceSpec, profile: Profile | Problem) -> Profile | Problem:

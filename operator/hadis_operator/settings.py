@@ -53,9 +53,9 @@ class OperatorSettings(BaseSettings):
     release: str = Field("hadis-operator", description="Name of the Lease that operators of one release share.")
     namespace: str = Field("default", description="Namespace of the release, where its Lease is.")
     pod: str = Field("", description="Name of the operator's pod, which names it in the Lease; empty: a random one.")
-    lease_s: int = Field(15, ge=3, description="Time after which another operator leads when this one is not heard of.")
-    resync_s: float = Field(300.0, gt=0, description="How often the caches are compared with the API server.")
-    worker_late_s: float = Field(600.0, gt=0, description="Time after which a worker that is not ready is called late.")
+    lease_s: int = Field(15, ge=3, description="Seconds without a renewal after which another operator leads.")
+    resync_s: float = Field(300.0, gt=0, description="Seconds between comparisons of the caches with the API server.")
+    worker_late_s: float = Field(600.0, gt=0, description="Seconds after which a worker that is not ready is late.")
 
     @field_validator("prometheus_address")
     @classmethod

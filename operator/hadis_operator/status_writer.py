@@ -121,7 +121,7 @@ def status_of(former: ServiceStatus, decision: Decision, gpus: Mapping[str, int]
     """Return a status with what a step planned; what is not known now stays as it was."""
     planned: dict[str, Any] = {
         "gpus": "{ready} / {existing} / {budget}".format(**gpus),
-        "wanted_by_tier": dict(decision.workers_by_tier),
+        "desired_by_tier": dict(decision.workers_by_tier),
         "ready_by_tier": dict(decision.ready_by_tier),
         "size_shares": mix_document(decision.memory.mix),
         "restricted_shares": dict(decision.memory.restricted),
@@ -147,7 +147,7 @@ def changed_parts(former: ServiceStatus, status: ServiceStatus) -> dict[str, Any
     """Return a merge patch from one status to the other: the parts that differ, and null for what went from a map."""
     before, after = (each.model_dump(mode="json", by_alias=True) for each in (former, status))
     patch = {name: value for name, value in after.items() if value != before[name]}
-    for name in ("wantedByTier", "readyByTier", "batchTimeRatios", "sizeShares", "restrictedShares"):
+    for name in ("desiredByTier", "readyByTier", "batchTimeRatios", "sizeShares", "restrictedShares"):
         if name in patch:
             patch[name] = _map_patch(before[name], patch[name])
     return patch
@@ -173,17 +173,20 @@ def _news(status: ServiceStatus) -> object:
             p and (p.light, p.heavy, p.direct_ratio, p.deferral_ratio, p.best_of_two, p.tiers, p.feasible, p.generation)
             for p in plans
         ],
-        (status.observed_generation, status.gpus, status.wanted_by_tier, status.ready_by_tier, status.changes),
+        (status.observed_generation, status.gpus, status.desired_by_tier, status.ready_by_tier, status.changes),
         (status.fetch.pods, status.fetch.files, status.profile_hash),
         # They move in steps, and plans with them.
         (status.batch_time_ratios, status.size_shares, status.restricted_shares),
-        (status.rollout and (status.rollout.candidate, status.rollout.looks, status.rollout.verdict), status.canary),
+        (
+            status.rollout and (status.rollout.candidate, status.rollout.comparisons, status.rollout.verdict),
+            status.canary,
+        ),
     )
 
 
-def _fault(told: Condition) -> str:
+def _fault(entry: Condition) -> str:
     """Return a message that somebody who mends what it says waits to see change."""
-    return told.message if told.reason in _MENDED else ""
+    return entry.message if entry.reason in _MENDED else ""
 
 
 def _short(value: float) -> float:

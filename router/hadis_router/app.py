@@ -95,7 +95,7 @@ def create_app(
         http, access = HttpTransport(secret), AccessControl(manifest.service.spec.access, keys, secret)
         gateway = _gateway(manifest, scorer, transport or http, max_body_bytes, stopping, own_url, access, secret)
         if traces is not None:
-            gateway.new_trace = _job_spans(traces)
+            gateway.job_maker.new_trace = _job_spans(traces)
         gateway.prompts = PromptSample(manifest.service.spec.prompt_sample, prompt_file)
         app.state.links = links_of(links, own_url)
         app.state.gateway, app.state.history = gateway, events.History()

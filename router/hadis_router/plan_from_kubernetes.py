@@ -12,7 +12,7 @@ from hadis.kube.client import Kube, Object, connect
 from hadis.kube.views import EndpointSliceView, endpoint_slice_view, service_status
 from hadis.planning.idle import idle_message
 from hadis.planning.plan import Plan
-from hadis.planning.readings import told_ratios
+from hadis.planning.readings import ratios_of
 from hadis.protocol.labels import COMPONENT, SERVICE, label, resident_tiers
 from hadis.protocol.run_state import RunState, WorkerAddress
 
@@ -80,7 +80,7 @@ def state_of(
         start_s=status.start_seconds,
         routers=tuple(sorted({url for each in slices if each.component == "router" for url in each.urls})),
         canary=status.canary,
-        batch_time_ratios=told_ratios(status.batch_time_ratios),
+        batch_time_ratios=ratios_of(status.batch_time_ratios),
         profile_hash=status.profile_hash,
     )
 

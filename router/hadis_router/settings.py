@@ -36,13 +36,13 @@ class RouterSettings(JobSettings, LinkSettings, BaseSettings):
     secret: SecretStr | None = Field(
         None,
         min_length=16,
-        description="What the parts of the service know each other by; none: by addresses.",
+        description="Secret that the service's processes show each other; none: they know each other by addresses.",
     )
     max_connections: int = Field(
         MOST_CONNECTIONS, ge=1, description="Most connections of clients; requests on those beyond get 503."
     )
     log_level: Literal["debug", "info", "warning"] = Field(
-        "info", description="Of its log; debug has a line per answer, with the request's id."
+        "info", description="Least level that is logged; debug has a line per answer, with the request's id."
     )
     page: bool = Field(True, description="Serve the page at /.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest body of a request.")

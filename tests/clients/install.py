@@ -73,10 +73,10 @@ def _install_node(folder: Path) -> None:
 
 
 def _node(program: str) -> str:
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         raise RuntimeError(f"there is no {program}: the clients for JavaScript need Node 20 or later with npm")
-    return found
+    return path
 
 
 def _build_go(folder: Path) -> None:

@@ -89,7 +89,7 @@ def of_monitor(monitor: dict[str, Any], service: dict[str, Any], namespace: str,
         {"target_label": label, "replacement": value}
         for label, value in (fixed | {"endpoint": endpoint["port"]}).items()
     ]
-    wished = [
+    rules = [
         {"source_labels": each["sourceLabels"], "target_label": each["targetLabel"]}
         for each in endpoint.get("relabelings", [])
     ]
@@ -97,7 +97,7 @@ def of_monitor(monitor: dict[str, Any], service: dict[str, Any], namespace: str,
         "job_name": f"{namespace}/{name}",
         "honor_labels": endpoint.get("honorLabels", False),
         "static_configs": [{"targets": [target], "labels": meta("service", labels)}],
-        "relabel_configs": own + wished,
+        "relabel_configs": own + rules,
     }
 
 

@@ -43,7 +43,7 @@ def test_services_of_a_pool_share_it_and_never_hold_more(
 
     def told() -> bool:
         status = plane.get("gpool", "all", "-n", namespace).get("status", {})
-        return bool(status.get("taken") == 6 and status["services"]["b"] == {"wanted": 6, "share": 4, "taken": 4})
+        return bool(status.get("taken") == 6 and status["services"]["b"] == {"desired": 6, "share": 4, "taken": 4})
 
     wait_for(told, WAIT_S, "the pool's status")
     plane.kubectl("delete", "dsvc", "b", "-n", namespace)

@@ -91,14 +91,14 @@ NO_COMPONENTS = "up needs the router and the worker: pip install 'hadis[router,w
 
 def with_needs(names: set[str]) -> set[str]:
     """Return distributions and those that they need in turn, installed or not."""
-    found, wanted = set[str](), [*names]
-    while wanted:
-        name = wanted.pop()
+    found, names_left = set[str](), [*names]
+    while names_left:
+        name = names_left.pop()
         if name not in found:
             found.add(name)
             with contextlib.suppress(PackageNotFoundError):
                 needs = map(Requirement, requires(name) or ())
-                wanted += [plain(each.name) for each in needs if each.marker is None or each.marker.evaluate()]
+                names_left += [plain(each.name) for each in needs if each.marker is None or each.marker.evaluate()]
     return found
 
 

@@ -103,8 +103,8 @@ def conditions(profile: Profile, planned: DesiredState, mode: str = "Auto", **ch
 
 
 def test_all_is_well(profile: Profile) -> None:
-    found = conditions(profile, desired(PLAN, PLAN, 1))
-    assert {kind: c.status for kind, c in found.items()} == {
+    actual = conditions(profile, desired(PLAN, PLAN, 1))
+    assert {kind: c.status for kind, c in actual.items()} == {
         "MetricsAvailable": "True",
         "CapacitySufficient": "True",
         "PlanApplied": "True",
@@ -112,7 +112,7 @@ def test_all_is_well(profile: Profile) -> None:
         "ProfileFresh": "True",
         "Ready": "True",
     }
-    assert found["Ready"].message == "1 router, 1 worker"
+    assert actual["Ready"].message == "1 router, 1 worker"
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_all_is_well(profile: Profile) -> None:
 def test_what_is_not_well_is_told_by_its_condition(
     profile: Profile, planned: DesiredState, changes: dict[str, Any], kind: str, status: str, reason: str
 ) -> None:
-    found = conditions(profile, planned, **changes)[kind]
-    assert (found.status, found.reason) == (status, reason)
+    actual = conditions(profile, planned, **changes)[kind]
+    assert (actual.status, actual.reason) == (status, reason)
 
 
 def lights(ready: int, of: int, **changes: Any) -> tuple[WorkerGroup, tuple[Worker, ...]]:
@@ -218,9 +218,9 @@ def test_a_plan_is_applied_where_each_group_is_as_desired_and_none_is_of_a_forme
     groups = tuple(group for group, _ in fleets if group)
     workers = tuple(worker for _, each in fleets for worker in each)
     planned = DesiredState(PLAN, PLAN, {"l1": light, "h1": heavy}, informed=True)
-    found = conditions(profile, planned, groups=groups, workers=workers)["PlanApplied"]
-    assert (found.status, found.reason) == ("True" if reason == "Applied" else "False", reason)
-    assert message in (None, found.message)
+    actual = conditions(profile, planned, groups=groups, workers=workers)["PlanApplied"]
+    assert (actual.status, actual.reason) == ("True" if reason == "Applied" else "False", reason)
+    assert message in (None, actual.message)
 
 
 @pytest.mark.parametrize(
@@ -258,8 +258,8 @@ CONTESTED, OF_ROUTERS = Problem("Contested", "Role images"), Problem("PodsRefuse
 def test_of_several_problems_the_gravest_is_told(
     profile: Profile, changes: dict[str, Any], degraded: str, ready: str, applied: str
 ) -> None:
-    found = conditions(profile, desired(PLAN, PLAN, 1), **changes)
-    assert [found[kind].reason for kind in ("Degraded", "Ready", "PlanApplied")] == [degraded, ready, applied]
+    actual = conditions(profile, desired(PLAN, PLAN, 1), **changes)
+    assert [actual[kind].reason for kind in ("Degraded", "Ready", "PlanApplied")] == [degraded, ready, applied]
 
 
 @pytest.mark.parametrize("wrong", [False, True])
@@ -273,14 +273,14 @@ def test_who_answers_is_told_also_where_nothing_is_planned(
     planned = conditions(profile, desired(PLAN, PLAN, 1), **changes)
     why = Problem("Why", "because")
     serving = snapshot(profile, **changes).serving
-    found = {c.type: c for c in unplanned_conditions(serving, why, wrong=wrong)}
-    assert found.keys() == planned.keys()
-    assert found["Ready"].status == planned["Ready"].status
-    assert found["Ready"].reason == (ready if ready == "Serving" or not wrong else "Why")
+    actual = {c.type: c for c in unplanned_conditions(serving, why, wrong=wrong)}
+    assert actual.keys() == planned.keys()
+    assert actual["Ready"].status == planned["Ready"].status
+    assert actual["Ready"].reason == (ready if ready == "Serving" or not wrong else "Why")
     pods = "Unschedulable" if ready == "Unschedulable" else "Why" if wrong else "AsPlanned"
-    assert found["Degraded"].reason == pods
-    others = found.keys() - {"Ready", "Degraded"}
-    assert {(found[kind].status, found[kind].reason) for kind in others} == {("Unknown", "Why")}
+    assert actual["Degraded"].reason == pods
+    others = actual.keys() - {"Ready", "Degraded"}
+    assert {(actual[kind].status, actual[kind].reason) for kind in others} == {("Unknown", "Why")}
 
 
 @pytest.mark.parametrize(
@@ -300,8 +300,8 @@ def test_what_no_demand_could_be_served_with_is_told(
 ) -> None:
     spec = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, **changes})
     target = replace(PLAN, quality=quality)
-    found = conditions(profile, desired(PLAN, target, 1), spec=spec)["CapacitySufficient"]
-    assert found.reason == reason
+    actual = conditions(profile, desired(PLAN, target, 1), spec=spec)["CapacitySufficient"]
+    assert actual.reason == reason
 
 
 def test_a_stale_profile_says_which_tiers_and_by_how_much(profile: Profile) -> None:

@@ -15,8 +15,8 @@ from test_objectives import JOULES, joules_of, profile_of, tier
 
 
 def plan_of(profile: Profile, gpus_per_worker: int = 1, gpus: int = 8, **objective: Any) -> Plan:
-    asked = Objective.model_validate({"latency": "4s", **objective})
-    solver = Solver(profile, asked, shared=True, tuning=Tuning(refine=1), gpus_per_worker=gpus_per_worker)
+    goal = Objective.model_validate({"latency": "4s", **objective})
+    solver = Solver(profile, goal, shared=True, tuning=Tuning(refine=1), gpus_per_worker=gpus_per_worker)
     return solver.solve(6.0, gpus)
 
 

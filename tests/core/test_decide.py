@@ -370,18 +370,18 @@ def test_a_slow_dedicated_worker_does_not_count_as_a_whole_one(profile: Profile)
 
 def test_quality_that_is_watched_is_a_condition_of_services_that_watch_it() -> None:
     profile = Profile(CascadeProfile.read(profile_document()))
-    assert "QualityAsPredicted" not in told_of(Service(profile), WatchSums())
+    assert "QualityAsPredicted" not in conditions_after(Service(profile), WatchSums())
     watching = Service(profile, make_spec(qualityWatch={"share": 0.1}))
-    assert told_of(watching, None)["QualityAsPredicted"].reason == "TooFewImages"
+    assert conditions_after(watching, None)["QualityAsPredicted"].reason == "TooFewImages"
     worse = WatchSums(images=200, answered=40, answered_squares=10, low=160, high=170, heavy=180, heavy_profiled=180)
-    assert told_of(watching, worse)["QualityAsPredicted"].status == "False"
+    assert conditions_after(watching, worse)["QualityAsPredicted"].status == "False"
     assert watching.memory.quality_as_predicted is False
     again = decide(watching.snapshot(20, UNREAD, shared_fleet(2)), watching.memory)
-    told = {each.type: each for each in again.conditions}
-    assert told["QualityAsPredicted"].status == "False", "a missed reading changes nothing"
+    by_type = {each.type: each for each in again.conditions}
+    assert by_type["QualityAsPredicted"].status == "False", "a missed reading changes nothing"
 
 
-def told_of(service: Service, quality: WatchSums | None) -> dict[str, Condition]:
+def conditions_after(service: Service, quality: WatchSums | None) -> dict[str, Condition]:
     reading = DemandReading(10.0, {"router": 1.0}, quality=quality)
     decision = decide(service.snapshot(10.0, reading, shared_fleet(2)), service.memory)
     service.memory = decision.memory

@@ -21,7 +21,7 @@ from hadis.planning.table import Table
 from hadis.protocol.labels import EVERY_TIER
 from numpy.typing import NDArray
 from test_decide import Service, group_of, make_spec
-from test_objectives import JOULES, WANTED, profile_of, tier
+from test_objectives import GOAL, JOULES, profile_of, tier
 
 TIERS = ("light", "heavy", "frugal")
 
@@ -104,13 +104,13 @@ def test_the_step_plans_nothing_with_a_profile_that_the_objective_refuses(unknow
 
 
 def test_energy_takes_the_frugal_tier_and_says_so() -> None:
-    spec = spec_of(optimize="Energy", quality=WANTED)
+    spec = spec_of(optimize="Energy", quality=GOAL)
     decision = decided(profile_of({**JOULES}), spec)
     for plan in (decision.plan, decision.target):
         assert plan is not None
         assert plan.heavy == "frugal"
-        assert plan.quality <= WANTED
-        assert plan.reason.startswith(f"quality {WANTED:g} with the least energy")
+        assert plan.quality <= GOAL
+        assert plan.reason.startswith(f"quality {GOAL:g} with the least energy")
     missed = decided(profile_of({**JOULES}), spec_of(optimize="Energy", quality=1.0))
     status, reason, message = conditions(missed)["CapacitySufficient"]
     assert (status, reason) == ("False", "QualityNotReached")
@@ -124,7 +124,7 @@ def test_energy_refuses_a_profile_that_does_not_tell_it(batches: tuple[int, ...]
         if point["batch"] not in batches:
             del point["joules"]
     profile = profile_of({}, [tier("light", 0.1, 20.0), heavy, tier("frugal", 1.0, 300.0)])
-    decision = decided(profile, spec_of(optimize="Energy", quality=WANTED))
+    decision = decided(profile, spec_of(optimize="Energy", quality=GOAL))
     assert not decision.planned
     status, reason, message = conditions(decision)["ProfileValid"]
     assert (status, reason) == ("False", "EnergyUnknown")
@@ -133,7 +133,7 @@ def test_energy_refuses_a_profile_that_does_not_tell_it(batches: tuple[int, ...]
 
 
 def test_a_new_profile_that_the_objective_refuses_is_not_tried() -> None:
-    spec = spec_of(optimize="Energy", quality=WANTED).model_copy(update={"rollout": RolloutSpec()})
+    spec = spec_of(optimize="Energy", quality=GOAL).model_copy(update={"rollout": RolloutSpec()})
     old, new = profile_of({**JOULES}), profile_of({**JOULES, "heavy": None})
     service = Service(old, spec)
     service.step(0.0, 0.0, group_of(EVERY_TIER, TIERS, 8))
@@ -147,17 +147,17 @@ def test_a_new_profile_that_the_objective_refuses_is_not_tried() -> None:
 
 def test_money_takes_the_fewest_gpus_and_says_so() -> None:
     profile = profile_of({**JOULES})
-    money = decided(profile, spec_of(optimize="Money", quality=WANTED, gpuPrice=0.8))
-    cost = decided(profile, spec_of(optimize="Cost", quality=WANTED))
+    money = decided(profile, spec_of(optimize="Money", quality=GOAL, gpuPrice=0.8))
+    cost = decided(profile, spec_of(optimize="Cost", quality=GOAL))
     assert money.target is not None and cost.target is not None
     assert money.target.routes_like(cost.target)
-    assert money.target.reason.startswith(f"quality {WANTED:g} with the least money")
+    assert money.target.reason.startswith(f"quality {GOAL:g} with the least money")
 
 
 def test_money_refuses_tiers_whose_price_is_not_known() -> None:
     remote = {**tier("frugal", 1.0, None), "remote": {"url": "https://images.example/v1", "slots": 2}}
     profile = profile_of({}, [tier("light", 0.1, None), tier("heavy", 0.5, None), remote])
-    decision = decided(profile, spec_of(optimize="Money", quality=WANTED, gpuPrice=0.8))
+    decision = decided(profile, spec_of(optimize="Money", quality=GOAL, gpuPrice=0.8))
     status, reason, message = conditions(decision)["ProfileValid"]
     assert (status, reason) == ("False", "PriceUnknown")
     assert "endpoints of frugal" in message

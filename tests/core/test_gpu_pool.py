@@ -21,8 +21,8 @@ from simulated_cluster import Cluster
 PROFILE = Profile(CascadeProfile.read(profile_document()))
 
 
-def member(wanted: int, *, weight: float = 1.0, minimum: int = 0, taken: int = 0, settled: bool = True) -> Member:
-    return Member(weight, minimum, wanted, taken, settled=settled)
+def member(desired: int, *, weight: float = 1.0, minimum: int = 0, taken: int = 0, settled: bool = True) -> Member:
+    return Member(weight, minimum, desired, taken, settled=settled)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,6 @@ def test_shares_are_by_need_then_by_weight(gpus: int, members: dict[str, Member]
     assert fair_shares(gpus, members) == shares
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 40),
     st.dictionaries(
@@ -51,11 +50,11 @@ def test_shares_are_by_need_then_by_weight(gpus: int, members: dict[str, Member]
         max_size=6,
     ),
 )
-def test_shares_fill_the_pool_and_nobody_gets_what_it_does_not_want(gpus: int, members: dict[str, Member]) -> None:
+def test_shares_fill_the_pool_and_nobody_gets_what_it_does_not_ask_for(gpus: int, members: dict[str, Member]) -> None:
     shares = fair_shares(gpus, members)
-    wanted = {name: max(each.wanted, each.minimum) for name, each in members.items()}
-    assert all(0 <= shares[name] <= wanted[name] for name in members)
-    assert sum(shares.values()) == min(gpus, sum(wanted.values()))
+    desired = {name: max(each.desired, each.minimum) for name, each in members.items()}
+    assert all(0 <= shares[name] <= desired[name] for name in members)
+    assert sum(shares.values()) == min(gpus, sum(desired.values()))
 
 
 def test_nothing_is_granted_before_another_has_given_it_back() -> None:
@@ -90,7 +89,7 @@ def test_a_service_that_stands_still_needs_no_more_than_it_has(mode: str) -> Non
     machine.demand("a", 60.0)
     machine.wait(2.0)
     machine.step("a")
-    assert (machine.ledger["a"].wanted, machine.ledger["a"].taken) == (0, 0)
+    assert (machine.ledger["a"].desired, machine.ledger["a"].taken) == (0, 0)
 
 
 @dataclass
@@ -241,7 +240,7 @@ class PoolPromises(RuleBasedStateMachine):
 
 
 TestPoolPromises = PoolPromises.TestCase
-TestPoolPromises.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestPoolPromises.settings = settings(max_examples=40, stateful_step_count=25)
 
 
 def test_without_the_pool_a_service_keeps_what_it_has() -> None:

@@ -23,7 +23,7 @@ from hadis.planning.tuning import Tuning
 from numpy.typing import NDArray
 
 MEASURED = Tuning(refine=1)
-WANTED = 25.0
+GOAL = 25.0
 JOULES = {"light": 20.0, "heavy": 900.0, "frugal": 300.0}
 """Per image: the frugal tier is as good as the heavy one and takes twice its time, at a third of its energy."""
 
@@ -80,7 +80,7 @@ def energy() -> Iterator[Objective]:
     """The objective as a manifest would say it. An enum takes no new member at run time, so a string stands for one."""
     name = cast(Optimize, "Thrift")
     CRITERIA[name] = lambda objective: Thrift(objective.quality or 0.0)
-    yield Objective(latency="4s", quality=WANTED).model_copy(update={"optimize": name})
+    yield Objective(latency="4s", quality=GOAL).model_copy(update={"optimize": name})
     del CRITERIA[name]
 
 
@@ -99,10 +99,10 @@ def test_the_solver_takes_an_objective_that_it_does_not_know(
     rows = np.arange(len(table.quality))
     feasible = placement(table, 0.01, shared=shared).feasible(rows, demand, gpus)
     options = [table.row(i) for i in rows[feasible]]
-    reaching = [joules_of(*row[:4]) for row in options if row[4] <= WANTED]
+    reaching = [joules_of(*row[:4]) for row in options if row[4] <= GOAL]
     if reaching:
         assert joules_of(plan.light, plan.heavy, plan.direct_ratio, plan.deferral_ratio) == pytest.approx(min(reaching))
-        assert plan.quality <= WANTED
+        assert plan.quality <= GOAL
         assert plan.reason.startswith("least energy")
     else:
         assert plan.quality == min(row[4] for row in options)
@@ -111,7 +111,7 @@ def test_the_solver_takes_an_objective_that_it_does_not_know(
 
 def test_each_objective_takes_another_plan_where_it_can(energy: Objective) -> None:
     profile = profile_of({**JOULES})
-    objectives = [Objective(latency="4s"), Objective(latency="4s", optimize="Cost", quality=WANTED), energy]
+    objectives = [Objective(latency="4s"), Objective(latency="4s", optimize="Cost", quality=GOAL), energy]
     best, cheap, frugal = (
         Solver(profile, objective, shared=True, tuning=MEASURED).solve(6.0, 8) for objective in objectives
     )
@@ -148,14 +148,13 @@ def test_routing_takes_an_objective_that_it_does_not_know(energy: Objective, sha
     ]
     assert routes[0] is not None
     assert routes[0] == routes[1]
-    assert table.quality[routes[0].row] > WANTED
+    assert table.quality[routes[0].row] > GOAL
 
 
 def test_scaling_takes_an_objective_that_it_does_not_know(energy: Objective) -> None:
     table = Table(profile_of({**JOULES}), 4.0)
     quality, cost, frugal = (
-        Scaling(Routing(table, rule, shared=False, every_s=2.0))
-        for rule in (Quality(), Cost(WANTED), criterion(energy))
+        Scaling(Routing(table, rule, shared=False, every_s=2.0)) for rule in (Quality(), Cost(GOAL), criterion(energy))
     )
     hungry, sparing = {"light": 1, "heavy": 6, "frugal": 1}, {"light": 1, "heavy": 1, "frugal": 6}
     assert quality.move(6.0, hungry, hungry, {}) == cost.move(6.0, hungry, hungry, {}) == hungry
@@ -166,21 +165,21 @@ def test_scaling_takes_an_objective_that_it_does_not_know(energy: Objective) -> 
     assert frugal.resize(2.0, sparing, 5)["heavy"] == 0
 
 
-def asked(optimize: str) -> Objective:
-    return Objective.model_validate({"latency": "4s", "optimize": optimize, "quality": WANTED, "gpuPrice": 0.8})
+def objective_of(optimize: str) -> Objective:
+    return Objective.model_validate({"latency": "4s", "optimize": optimize, "quality": GOAL, "gpuPrice": 0.8})
 
 
 def test_every_objective_of_the_api_has_a_criterion() -> None:
     assert set(CRITERIA) == set(Optimize)
-    assert criterion(Objective(latency="4s", quality=WANTED)) == Quality()
+    assert criterion(Objective(latency="4s", quality=GOAL)) == Quality()
     for kind in (Cost, Energy, Money):
-        assert criterion(asked(kind.__name__)) == kind(WANTED)
+        assert criterion(objective_of(kind.__name__)) == kind(GOAL)
 
 
 @pytest.mark.parametrize("optimize", Optimize)
 def test_values_are_as_routing_and_scaling_need_them(optimize: Optimize) -> None:
     table = Table(profile_of({**JOULES}), 4.0)
-    rule = criterion(asked(optimize))
+    rule = criterion(objective_of(optimize))
     values, good = rule.values(table), rule.acceptable(table)
     assert np.isfinite(values).all()
     assert (values > 0).all()

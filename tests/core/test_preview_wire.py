@@ -39,13 +39,13 @@ def test_a_batch_knows_the_previews_of_its_jobs_and_does_not_write_them() -> Non
 
 @given(st.lists(st.integers(1, 500), max_size=8))
 def test_previews_are_read_as_they_come_wherever_the_bytes_are_cut(cuts: list[int]) -> None:
-    told: list[Progress | Preview] = [Progress(done=1, steps=3)]
-    told += [Preview(1, "64x32", b"\r\n--hadis-part"), Preview(0, "8x8", b"")]
-    parts = [encode_preview("image/webp", one) if isinstance(one, Preview) else encode_progress(one) for one in told]
+    sent: list[Progress | Preview] = [Progress(done=1, steps=3)]
+    sent += [Preview(1, "64x32", b"\r\n--hadis-part"), Preview(0, "8x8", b"")]
+    parts = [encode_preview("image/webp", one) if isinstance(one, Preview) else encode_progress(one) for one in sent]
     answer = b"".join(parts) + encode_answer([JobResult(id="1")], [("webp", b"x" * 80)])
     reader, seen = AnswerReader(), []
     edges = sorted({0, *(min(cut, len(answer)) for cut in cuts), len(answer)})
     for begin, end in itertools.pairwise(edges):
         seen += reader.feed(answer[begin:end])
-    assert seen == told
+    assert seen == sent
     assert reader.results() == [(JobResult(id="1"), b"x" * 80)]

@@ -47,12 +47,12 @@ class FakeProcess:
     ends_after_s: float
     code: int = CODE
     returncode: int | None = None
-    told: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait(self) -> int:
         """Return the exit code."""
         try:
-            await asyncio.wait_for(self.told.wait(), self.ends_after_s)
+            await asyncio.wait_for(self.stopping.wait(), self.ends_after_s)
             self.returncode = 0
         except TimeoutError:
             self.returncode = self.code
@@ -60,7 +60,7 @@ class FakeProcess:
 
     def terminate(self) -> None:
         """End cleanly."""
-        self.told.set()
+        self.stopping.set()
 
     def kill(self) -> None:
         """Never needed."""

@@ -53,7 +53,7 @@ class Promises(RuleBasedStateMachine):
         self.arrivals, self.rps = 0.0, 0.0
         self.metrics = True
         self.gpus_per_worker = 1
-        self.status, self.told = ServiceStatus(), Memory()
+        self.status, self.saved = ServiceStatus(), Memory()
         """As it was written last, and what it is to bring back."""
 
     @initialize(budget=st.integers(1, 6), placement=st.sampled_from(["Dedicated", "Shared"]), remote=st.booleans())
@@ -108,18 +108,18 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def step(self) -> None:
-        self.memory = self.decide_and_act(writes=100, told=True).memory
+        self.memory = self.decide_and_act(writes=100, saves_status=True).memory
 
-    @rule(writes=st.integers(0, 3), told=st.booleans())
-    def step_and_die(self, writes: int, told: bool) -> None:
+    @rule(writes=st.integers(0, 3), saves_status=st.booleans())
+    def step_and_die(self, writes: int, saves_status: bool) -> None:
         """The operator is killed between two of its writes; the next one sees the cluster as it is."""
-        self.decide_and_act(writes, told)
+        self.decide_and_act(writes, saves_status)
         document = json.loads(json.dumps(self.status.model_dump(mode="json", by_alias=True), sort_keys=True))
         self.memory = memory_of(service_view({"metadata": {"name": "images"}, "status": document}))
-        assert (self.memory.plan, self.memory.workers_by_tier) == (self.told.plan, self.told.workers_by_tier)
+        assert (self.memory.plan, self.memory.workers_by_tier) == (self.saved.plan, self.saved.workers_by_tier)
         self.cluster.relist()
 
-    def decide_and_act(self, writes: int, told: bool) -> Decision:
+    def decide_and_act(self, writes: int, saves_status: bool) -> Decision:
         """Take a step, of which so many writes come to be, and then, if `told`, that of the status."""
         snapshot = self.snapshot()
         decision = decide(snapshot, self.memory)
@@ -127,11 +127,11 @@ class Promises(RuleBasedStateMachine):
         assert_held(self.memory, snapshot, decision)
         assert_ready_are_kept(snapshot, decision)
         self.act(snapshot, decision, writes)
-        if told:
+        if saves_status:
             conditions = with_times(decision.conditions, self.status.conditions, 1, "now")
             former = self.status.model_copy(update={"conditions": conditions})
             self.status = status_of(former, decision, gpu_counts(snapshot))
-            self.told = Memory(plan=decision.memory.plan, workers_by_tier=decision.workers_by_tier)
+            self.saved = Memory(plan=decision.memory.plan, workers_by_tier=decision.workers_by_tier)
         return decision
 
     # The world
@@ -258,7 +258,7 @@ class Promises(RuleBasedStateMachine):
 
 
 TestPromises = Promises.TestCase
-TestPromises.settings = settings(max_examples=110, stateful_step_count=40, deadline=None)
+TestPromises.settings = settings(max_examples=110, stateful_step_count=40)
 
 
 def test_a_worker_that_is_gone_and_still_seen_is_not_asked_for_again() -> None:

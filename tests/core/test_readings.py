@@ -41,8 +41,8 @@ BAD = [
 def test_what_cannot_be_is_refused_and_the_plan_held(reading: DemandReading, reason: str, said: str) -> None:
     memory = Memory()
     for at_s in range(0, 100, 2):
-        told = DemandReading(float(at_s), {"router": 2.0 * at_s})
-        memory = decide(Snapshot(float(at_s), SPEC, PROFILE, told, (WORKER,), (GROUP,)), memory).memory
+        good = DemandReading(float(at_s), {"router": 2.0 * at_s})
+        memory = decide(Snapshot(float(at_s), SPEC, PROFILE, good, (WORKER,), (GROUP,)), memory).memory
     after = decide(Snapshot(100.0, SPEC, PROFILE, reading, (WORKER,), (GROUP,)), memory)
     metrics = next(c for c in after.conditions if c.type == "MetricsAvailable")
     assert (metrics.status, metrics.reason) == ("False", reason)

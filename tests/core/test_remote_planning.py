@@ -226,8 +226,8 @@ def test_workers_of_an_endpoint_that_is_not_asked_for_any_more_go() -> None:
 def test_after_a_restart_the_slots_in_the_status_count_as_no_gpus() -> None:
     profile, spec = remote_profile(3), spec_of(8)
     groups, workers = fleet_of(2, 3)
-    told = Memory(plan=None, workers_by_tier={"light": 2, "heavy": 3})
-    decision = decide(Snapshot(1.0, spec, profile, DemandReading(1.0, {"r": 0.0}), workers, groups), told)
+    remembered = Memory(plan=None, workers_by_tier={"light": 2, "heavy": 3})
+    decision = decide(Snapshot(1.0, spec, profile, DemandReading(1.0, {"r": 0.0}), workers, groups), remembered)
     assert decision.memory.workers_by_tier == {"light": 2}
     assert decision.workers_by_tier == {"light": 2, "heavy": 3}
 

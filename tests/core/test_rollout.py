@@ -15,8 +15,8 @@ from hadis.planning.comparison import GroupCounts, difference_over, group_counts
 from hadis.planning.decide import decide
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import (
+    COMPARISONS,
     LEAST_IMAGES,
-    LOOKS,
     MOST_TIMES,
     RISK,
     Rollout,
@@ -73,7 +73,7 @@ def tried(chance: random.Random, rps: float = 10.0, share: float = 0.05, times: 
     return rollout
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_one_that_is_worse_is_rolled_back_and_says_in_what(seed: int) -> None:
     worse: list[tuple[str, dict[str, float]]] = [
@@ -106,19 +106,19 @@ def test_with_too_little_traffic_it_says_so_and_waits_but_not_for_ever() -> None
 
 
 def test_it_is_looked_at_so_often_and_no_more() -> None:
-    rollout, looks = Rollout(), set()
+    rollout, comparisons = Rollout(), set()
     groups = {p.hash: GroupCounts(1000, 10, 0, 1000, 300, 300, 700, 500) for p in (OLD, NEW)}
     for second in range(int(FOR_S) + 1):
         rollout = advance(rollout, SPEC, OLD, NEW, groups, float(second))
-        looks.add(rollout.looks)
-    assert looks == set(range(LOOKS + 1))
+        comparisons.add(rollout.comparisons)
+    assert comparisons == set(range(COMPARISONS + 1))
     assert rollout.verdict == "TakenOver"
 
 
 def test_a_third_profile_begins_anew_and_a_verdict_stays() -> None:
     groups = {OLD.hash: GroupCounts(1000), NEW.hash: GroupCounts(1000, 900)}
     begun = advance(Rollout(), SPEC, OLD, NEW, groups, 0.0)
-    back = advance(begun, SPEC, OLD, NEW, groups, FOR_S / LOOKS)
+    back = advance(begun, SPEC, OLD, NEW, groups, FOR_S / COMPARISONS)
     assert (back.verdict, back.reason) == ("RolledBack", "LatencyRose")
     assert advance(back, SPEC, OLD, NEW, {}, 10 * FOR_S) == back
     third = advance(back, SPEC, OLD, THIRD, groups, 50.0)
@@ -189,10 +189,10 @@ def test_what_is_not_judged_is_not_compared_by_confidence() -> None:
 
 @pytest.mark.parametrize(("images", "missed"), [(100, 9), (300, 19), (1000, 47)])
 def test_how_much_worse_is_told_with_so_many_images(images: int, missed: int) -> None:
-    stable, risk = GroupCounts(19 * images, round(19 * images * 0.02)), RISK / LOOKS
+    stable, risk = GroupCounts(19 * images, round(19 * images * 0.02)), RISK / COMPARISONS
     assert regression(stable, GroupCounts(images, missed - 1), risk) is None
-    found = regression(stable, GroupCounts(images, missed), risk)
-    assert found is not None and found.reason == "LatencyRose"
+    worse = regression(stable, GroupCounts(images, missed), risk)
+    assert worse is not None and worse.reason == "LatencyRose"
 
 
 def test_a_mean_of_few_is_no_mean() -> None:
@@ -206,13 +206,13 @@ def test_a_mean_of_few_is_no_mean() -> None:
     images=st.integers(30),
 )
 def test_whatever_a_router_says_is_compared_without_an_error(sums: dict[str, float], images: int) -> None:
-    told = replace(group_counts(sums), images=images + int(sums.get("missed", 0)))
-    regression(GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), told, RISK / LOOKS)
-    regression(told, GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), RISK / LOOKS)
+    counts = replace(group_counts(sums), images=images + int(sums.get("missed", 0)))
+    regression(GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), counts, RISK / COMPARISONS)
+    regression(counts, GroupCounts(100, 1, 0, 100, 30, 30.0, 70.0, 50.0), RISK / COMPARISONS)
 
 
 @given(load=st.floats(0.01, 50), ready=st.integers(0, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_is_tried_changes_nothing_of_plan_and_workers(load: float, ready: int) -> None:
     spec = ServiceSpec.read({
         "profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}, "rollout": {"canary": 0.5},

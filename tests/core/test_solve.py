@@ -104,7 +104,7 @@ def profiles(draw: st.DrawFn) -> Profile:
     ))  # fmt: skip
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(
     profiles(),
     st.sampled_from(["1s", "3s", "8s"]),

@@ -45,9 +45,9 @@ def test_arguments_of_a_cache_are_diffusers() -> None:
         ({"speed": {"cache": {"kind": "magCache"}}}, "magCache needs magRatios"),
         (
             {"speed": {"cache": {"kind": "firstBlock"}, "compile": "full"}},
-            "between blocks; write regional",
+            "only blocks can be compiled; write regional",
         ),
-        ({"speed": {"cache": {"kind": "taylorSeer"}, "compile": "regional"}}, "would be compiled; write off"),
+        ({"speed": {"cache": {"kind": "taylorSeer"}, "compile": "regional"}}, "cannot be compiled then; write off"),
         ({"speed": {"offload": "group", "compile": "full"}}, "offload: not of a compiled model; write compile: off"),
         ({"speed": {"cache": {"kind": "firstBlock"}}, "tunable": True}, "speed.cache: not in a tunable tier"),
         ({"quantization": {"unet": {"kind": "torchao", "type": "nf4"}}}, "type: torchao has int4WeightOnly"),

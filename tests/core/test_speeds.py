@@ -26,8 +26,8 @@ def steps(profile: Profile, memory: Memory | None = None, **reading: object) -> 
     """Take steps at 2 requests per second for a minute."""
     decision = Decision(memory or Memory(), ())
     for at in range(0, 60, 2):
-        told = DemandReading(float(at), {"r": 2.0 * at})
-        snapshot = Snapshot(float(at), SPEC, profile, replace(told, **reading), WORKERS, (GROUP,))  # type: ignore[arg-type]  # tests' words
+        observed = DemandReading(float(at), {"r": 2.0 * at})
+        snapshot = Snapshot(float(at), SPEC, profile, replace(observed, **reading), WORKERS, (GROUP,))  # type: ignore[arg-type]  # tests' words
         decision = decide(snapshot, decision.memory)
     return decision
 

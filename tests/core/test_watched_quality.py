@@ -109,8 +109,8 @@ def test_a_profile_that_measured_it_predicts_a_number() -> None:
 def test_what_was_not_profiled_is_not_predicted() -> None:
     profile = profile_of([], [0.5, 1.0])
     assert expected_confidence(profile, plan_of(0.0, 0.5)) is None
-    told = quality_condition(profile, plan_of(0.0, 0.5), WatchSums(), None)
-    assert (told.status, told.reason) == ("Unknown", "NotProfiled")
+    entry = quality_condition(profile, plan_of(0.0, 0.5), WatchSums(), None)
+    assert (entry.status, entry.reason) == ("Unknown", "NotProfiled")
 
 
 # What is seen
@@ -158,8 +158,8 @@ PROFILE, PLAN = profile_of([0.0, 1.0], [0.8, 1.0]), plan_of(0.2, 0.2)
 
 
 def said(sums: WatchSums | None, before: bool | None = None, profile: Profile = PROFILE) -> tuple[str, str]:
-    told = quality_condition(profile, PLAN, sums, before)
-    return told.status, told.reason
+    entry = quality_condition(profile, PLAN, sums, before)
+    return entry.status, entry.reason
 
 
 def test_what_is_said_of_the_quality() -> None:
@@ -201,8 +201,8 @@ def test_prompts_that_differ_are_named() -> None:
     assert prompt_drift(sums_of([], difficulties=hard), quantiles) == pytest.approx(0.9)
     n = 4 * LEAST_IMAGES
     assert said(sums_of([0.5] * n, difficulties=hard)) == ("False", "PromptsDiffer")
-    told = quality_condition(PROFILE, PLAN, sums_of([0.8] * n, difficulties=hard), None)
-    assert (told.status, "difficulties are not the profile's (by 90%)" in told.message) == ("True", True)
+    entry = quality_condition(PROFILE, PLAN, sums_of([0.8] * n, difficulties=hard), None)
+    assert (entry.status, "difficulties are not the profile's (by 90%)" in entry.message) == ("True", True)
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=30))

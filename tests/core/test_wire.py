@@ -27,12 +27,12 @@ def test_a_cut_answer_is_a_value_error(cut: int) -> None:
 
 @given(st.lists(st.integers(1, 400), max_size=8))
 def test_progress_is_told_as_it_comes_wherever_the_bytes_are_cut(cuts: list[int]) -> None:
-    told = [Progress(done=done, steps=3) for done in range(3)]
-    answer = b"".join(map(encode_progress, told)) + encode_answer([JobResult(id="1")], [("png", b"x" * 80)])
+    reports = [Progress(done=done, steps=3) for done in range(3)]
+    answer = b"".join(map(encode_progress, reports)) + encode_answer([JobResult(id="1")], [("png", b"x" * 80)])
     reader, seen = AnswerReader(), []
     edges = sorted({0, *(min(cut, len(answer)) for cut in cuts), len(answer)})
     for begin, end in itertools.pairwise(edges):
         seen += reader.feed(answer[begin:end])
-        assert len(seen) == sum(end >= len(b"".join(map(encode_progress, told[: i + 1]))) for i in range(3))
-    assert seen == told
+        assert len(seen) == sum(end >= len(b"".join(map(encode_progress, reports[: i + 1]))) for i in range(3))
+    assert seen == reports
     assert reader.results() == decode_answer(answer) == [(JobResult(id="1"), b"x" * 80)]

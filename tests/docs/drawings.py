@@ -89,13 +89,13 @@ _WHAT = {
 def _contract_layers() -> list[tuple[str, list[str]]]:
     """Return the layers of `hadis` from the upper to the lower: a room, and its modules where not all are named."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    found: list[tuple[str, list[str]]] = []
+    rooms: list[tuple[str, list[str]]] = []
     for layer in next(contract["layers"] for contract in contracts if contract["type"] == "layers"):
         room, _, module = layer.removeprefix("hadis.").partition(".")
-        if not found or found[-1][0] != room:
-            found.append((room, []))
-        found[-1][1].extend([module] if module else [])
-    return found
+        if not rooms or rooms[-1][0] != room:
+            rooms.append((room, []))
+        rooms[-1][1].extend([module] if module else [])
+    return rooms
 
 
 def layers() -> str:

@@ -187,8 +187,8 @@ def _answer_bodies(responses: Mapping[str, Any], models: Schema) -> Iterator[str
     for code, answer in sorted(responses.items()):
         schema = _resolved(answer.get("content", {}).get("application/json", {}).get("schema", {}), models)
         if code.startswith("2") and (rows := list(_fields(schema, ""))):
-            told = [(field, kind, text) for field, kind, _, text in rows]
-            yield f"Answer with `{code}`: `application/json`.\n\n" + _table(("field", "type", "description"), told)
+            described = [(field, kind, text) for field, kind, _, text in rows]
+            yield f"Answer with `{code}`: `application/json`.\n\n" + _table(("field", "type", "description"), described)
 
 
 def _resolved(node: Any, models: Schema) -> Any:
@@ -226,19 +226,19 @@ def _metric(name: str, kind: str, labels: Iterable[str], text: str) -> tuple[str
 
 
 def _declared(values: Iterable[object]) -> list[tuple[str, str, str, str]]:
-    found = [value for value in values if isinstance(value, MetricWrapperBase)]
+    metrics = [value for value in values if isinstance(value, MetricWrapperBase)]
     # prometheus_client has no public way to ask for labels of a metric that nothing was counted in.
-    described = [(next(iter(metric.describe())), metric._labelnames) for metric in found]
+    described = [(next(iter(metric.describe())), metric._labelnames) for metric in metrics]
     return sorted(_metric(family.name, family.type, labels, family.documentation) for family, labels in described)
 
 
 def _scraped(text: str) -> list[tuple[str, str, str, str]]:
-    found = []
+    rows = []
     for family in text_string_to_metric_families(text):
         labels = {name: None for sample in family.samples for name in sample.labels if name != "le"}
         if not family.name.endswith("_created"):
-            found.append(_metric(family.name, family.type, labels, family.documentation))
-    return sorted(found)
+            rows.append(_metric(family.name, family.type, labels, family.documentation))
+    return sorted(rows)
 
 
 # Settings

@@ -59,7 +59,7 @@ class InProcess:
         self.clients: dict[str, httpx.AsyncClient] = {}
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         batch = GenerateBatch(tier=tier, jobs=tuple(job.wire() for job in jobs), discriminate=discriminate)
         answer = await self.clients[url].post("/generate", json=batch.model_dump(mode="json", by_alias=True))

@@ -43,17 +43,17 @@ def page(findings: dict[str, Findings]) -> str:
     return HEAD + "\n".join([*head, *rows]) + "\n\n## Tiers to copy\n\n" + "\n".join(sections)
 
 
-def row(family: Family, found: Findings) -> str:
+def row(family: Family, findings: Findings) -> str:
     """Return a family's row of the table."""
     cells = [
         f"[{family.title}](#{anchor(family.title)})",
-        "one at a time" if found.one_at_a_time else "yes",
-        found.guidance or "none",
-        {"": "yes", None: "no"}.get(found.negatives, f"with {found.negatives}"),
-        "yes" if found.stops else "no",
-        "its own sizes" if found.sides is None else "any" if found.sides == 1 else str(found.sides),
-        "no" if not found.edits.images else "yes" if found.edits.images == 1 else "several",
-        "yes" if found.edits.masks else "no",
+        "one at a time" if findings.one_at_a_time else "yes",
+        findings.guidance or "none",
+        {"": "yes", None: "no"}.get(findings.negatives, f"with {findings.negatives}"),
+        "yes" if findings.stops else "no",
+        "its own sizes" if findings.sides is None else "any" if findings.sides == 1 else str(findings.sides),
+        "no" if not findings.edits.images else "yes" if findings.edits.images == 1 else "several",
+        "yes" if findings.edits.masks else "no",
     ]
     return f"| {' | '.join(cells)} |"
 

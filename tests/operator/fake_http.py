@@ -32,11 +32,11 @@ class FakeHttp:
     """Texts by URL, or functions of the query's parameters."""
 
     answers: dict[str, str | Callable[[Mapping[str, str]], str]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
 
     @asynccontextmanager
     async def get(self, url: str, params: Mapping[str, str] | None = None, **_: object) -> AsyncIterator[Answer]:
-        self.asked.append(url)
+        self.requested.append(url)
         answer = self.answers.get(url)
         if answer is None:
             raise aiohttp.ClientConnectionError(f"nobody listens at {url}")

@@ -42,10 +42,10 @@ class Acting:
         self.cluster.kube.put(f"{SECRETS}/images-secret", SECRET | {"data": {"token": "c2VjcmV0"}})
         self.applier = Applier(NAMESPACE, NAME, self.cluster.kube, self.http.session, self.cluster.cache)
 
-    async def apply(self, wanted: Children, **replicas: int) -> list[tuple[str, str]]:
+    async def apply(self, desired: Children, **replicas: int) -> list[tuple[str, str]]:
         """Apply, and return what was written: verbs and names."""
         self.cluster.kube.requests.clear()
-        await self.applier.apply(wanted, replicas)
+        await self.applier.apply(desired, replicas)
         return [(request.verb, request.name) for request in self.cluster.kube.requests]
 
     def replicas(self, revision: str) -> int:
@@ -159,7 +159,7 @@ async def test_no_worker_is_asked_where_none_or_all_of_the_ready_ones_go(replica
     acting.cluster.put(SERVICE, deployment_object("l1", replicas=5))
     ready_pods(acting, "l1")
     assert await acting.apply(children("l1"), l1=replicas) == [("apply", "images-worker-l1")]
-    assert acting.http.asked == []
+    assert acting.http.requested == []
 
 
 async def test_what_exists_is_listed_before_the_first_step_and_not_again() -> None:

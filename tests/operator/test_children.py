@@ -200,13 +200,15 @@ def test_workers_read_the_settings_of_their_tiers_and_judge_as_before(
         [config] = [v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "manifest"]
         (tmp_path / "manifest.yaml").write_text(configs[config]["data"]["manifest.yaml"])
         [tiers] = [e["value"] for e in pod["containers"][0]["env"] if e["name"] == "HADIS_WORKER_TIERS"]
-        told, read = (
+        mounted, read = (
             read_models(WorkerSettings(manifest=tmp_path / name, tiers=tiers, models=tmp_path))
             for name in ("whole.yaml", "manifest.yaml")
         )
         fields = set(TierSettings.model_fields)
-        assert [t.model_dump(include=fields) for t in told.tiers] == [t.model_dump(include=fields) for t in read.tiers]
-        assert (told.discriminator, told.remote) == (read.discriminator, read.remote)
+        assert [t.model_dump(include=fields) for t in mounted.tiers] == [
+            t.model_dump(include=fields) for t in read.tiers
+        ]
+        assert (mounted.discriminator, mounted.remote) == (read.discriminator, read.remote)
 
 
 def test_drains_take_a_quarter_of_a_pool_and_what_is_broken_anyway(profile: Profile) -> None:
@@ -256,9 +258,9 @@ def test_the_router_reads_the_manifest_that_is_mounted_for_it(profile: Profile, 
             path.write_bytes(data[item["key"]])
     manifest = read_manifest(tmp_path / "manifest.yaml")
     assert manifest.service.spec.gpus.max == 1  # a budget that is scaled restarts no router
-    told = manifest.service.spec
-    assert told.api == ImagesApi.read(api)
-    assert (told.cache, told.quality_watch, told.prompt_sample) == (
+    mounted = manifest.service.spec
+    assert mounted.api == ImagesApi.read(api)
+    assert (mounted.cache, mounted.quality_watch, mounted.prompt_sample) == (
         spec.cache,
         spec.quality_watch,
         spec.prompt_sample,

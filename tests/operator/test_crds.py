@@ -35,10 +35,10 @@ def test_every_field_is_described_at_every_level(plural: str) -> None:
     (version,) = definitions()[plural]["spec"]["versions"]
     schema = version["schema"]["openAPIV3Schema"]["properties"]
     assert schema.keys() == {*THE_API_SERVERS_OWN, "spec", "status"}
-    found = [each for part in ("spec", "status") for each in fields({"properties": {part: schema[part]}})]
-    assert {"spec", "status"} < {path for path, _ in found}, "the walk goes down"
-    assert max(path.count(".") for path, _ in found) >= 2, "and further"
-    assert [path for path, field in found if not field.get("description", "").endswith(".")] == []
+    described = [each for part in ("spec", "status") for each in fields({"properties": {part: schema[part]}})]
+    assert {"spec", "status"} < {path for path, _ in described}, "the walk goes down"
+    assert max(path.count(".") for path, _ in described) >= 2, "and further"
+    assert [path for path, field in described if not field.get("description", "").endswith(".")] == []
 
 
 def test_rates_are_per_something() -> None:

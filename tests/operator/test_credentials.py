@@ -37,11 +37,11 @@ TOKEN: dict[str, Any] = {"bearerToken": {"name": "access", "key": "token"}}
 
 def kube(**data: str | bytes) -> FakeKube:
     """Return an API server with a Secret `access`."""
-    found = FakeKube()
+    fake = FakeKube()
     raw = {key: value if isinstance(value, bytes) else value.encode() for key, value in data.items()}
     encoded = {key.replace("_", "."): base64.b64encode(value).decode() for key, value in raw.items()}
-    found.put(f"{SECRETS}/access", {"metadata": {"name": "access"}, "data": encoded})
-    return found
+    fake.put(f"{SECRETS}/access", {"metadata": {"name": "access"}, "data": encoded})
+    return fake
 
 
 def prometheus(address: str = "https://prometheus:9090", **access: Any) -> Prometheus:
@@ -51,10 +51,10 @@ def prometheus(address: str = "https://prometheus:9090", **access: Any) -> Prome
 class Missing(FakeKube):
     """An API server without any Secret, which counts the questions."""
 
-    asked = 0
+    reads = 0
 
     async def get(self, path: str, **query: str) -> dict[str, Any]:
-        self.asked += 1
+        self.reads += 1
         raise ApiError(404, "not found")
 
 
@@ -131,7 +131,7 @@ async def test_a_secret_that_is_missing_is_not_looked_for_at_every_step() -> Non
         with pytest.raises(DemandError):
             await source.get(prometheus(**TOKEN))
         await asyncio.sleep(1)
-    assert api.asked == 2
+    assert api.reads == 2
 
 
 async def test_what_a_server_sends_back_of_them_is_not_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -141,14 +141,14 @@ async def check(source: str, memory: Memory, lies: list[dict[str, str]]) -> None
     assert service.memory.ratios.keys() <= PROFILE.tiers.keys()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(replies=st.lists(REPLIES, min_size=1, max_size=2))
 def test_whatever_prometheus_answers(replies: list[str]) -> None:
     lies = [{f"{PROMETHEUS}/api/v1/query": reply} for reply in replies]
     asyncio.run(check(PROMETHEUS, after_a_minute(PROMETHEUS), lies))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scrapes=st.lists(SCRAPES, min_size=1, max_size=2))
 def test_whatever_routers_answer(scrapes: list[str]) -> None:
     asyncio.run(check(ROUTER, after_a_minute(ROUTER), [{f"{ROUTER}/metrics": scrape} for scrape in scrapes]))

@@ -77,8 +77,8 @@ async def test_arrivals_are_told_apart_by_size() -> None:
 
 
 async def test_arrivals_that_only_some_tiers_may_make_are_told_by_router() -> None:
-    told = 'hadis_router_restricted_arrivals_total{tiers="middle,heavy"} 2.0\n'
-    http = FakeHttp({"http://a/metrics": METRICS + told, "http://b/metrics": METRICS})
+    restricted = 'hadis_router_restricted_arrivals_total{tiers="middle,heavy"} 2.0\n'
+    http = FakeHttp({"http://a/metrics": METRICS + restricted, "http://b/metrics": METRICS})
     reading = await from_routers(http.session, ["http://a", "http://b"], clock)
     assert reading.restricted == {"middle,heavy": {"http://a": 2.0}}
     assert sum(reading.series.values()) == 10.0, "they are part of the arrivals, not more of them"

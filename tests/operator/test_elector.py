@@ -241,8 +241,8 @@ def test_of_two_releases_that_share_a_namespace_one_waits_and_says_for_whom(
         await asyncio.sleep(60)
         assert (first.leads, second.leads) == (True, not share)
         places = ", ".join(one) or "every namespace"
-        told = f"this release waits: release hadis/one keeps {places} (pod-one), and two cannot share one"
-        assert leases.events == ([told] if share else [])
+        words = f"this release waits: release hadis/one keeps {places} (pod-one), and two cannot share one"
+        assert leases.events == ([words] if share else [])
         await first.stop()
         await until_leads(second, 3 * RETRY_S)
 
@@ -285,7 +285,7 @@ class WatchedFence(Fence):
         self._opened()
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     seed=st.integers(0, 10**6),
     scopes=st.lists(st.sampled_from(["", "a", "a,b", "b"]), min_size=2, max_size=4),

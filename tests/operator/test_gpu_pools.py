@@ -26,7 +26,7 @@ def named(item: dict[str, Any], service: str) -> dict[str, Any]:
     return item | {"metadata": meta | {"labels": labels, "name": f"{service}-{meta['name']}"}}
 
 
-class World:
+class SharedPool:
     """A cluster with services that share the pool `all`."""
 
     def __init__(self, *services: str) -> None:
@@ -39,90 +39,90 @@ class World:
             self.cluster.put(item | {"metadata": item["metadata"] | {"name": name}})
 
     def view(self, name: str) -> ServiceView:
-        found = self.cluster.cache.service(f"{NAMESPACE}/{name}")
-        assert found is not None
-        return found
+        seen = self.cluster.cache.service(f"{NAMESPACE}/{name}")
+        assert seen is not None
+        return seen
 
-    def put(self, name: str, wanted: int, taken: int) -> None:
-        self.pools.put(self.view(name), Member(1.0, 0, wanted, taken))
+    def put(self, name: str, desired: int, taken: int) -> None:
+        self.pools.put(self.view(name), Member(1.0, 0, desired, taken))
 
 
 def test_a_step_wakes_those_whose_grant_it_changes() -> None:
-    world = World("a", "b", "c")
+    shared = SharedPool("a", "b", "c")
     for name in "abc":
-        world.put(name, wanted=0, taken=0)
-    world.woken.clear()
-    world.put("a", wanted=8, taken=6)
-    assert world.woken == []  # the others want nothing
-    world.put("b", wanted=4, taken=2)
-    assert world.woken == [f"{NAMESPACE}/a"]
-    world.woken.clear()
-    world.put("a", wanted=8, taken=4)
-    assert world.woken == [f"{NAMESPACE}/b"]
-    world.woken.clear()
-    world.put("a", wanted=8, taken=4)
-    assert world.woken == []
+        shared.put(name, desired=0, taken=0)
+    shared.woken.clear()
+    shared.put("a", desired=8, taken=6)
+    assert shared.woken == []  # the others want nothing
+    shared.put("b", desired=4, taken=2)
+    assert shared.woken == [f"{NAMESPACE}/a"]
+    shared.woken.clear()
+    shared.put("a", desired=8, taken=4)
+    assert shared.woken == [f"{NAMESPACE}/b"]
+    shared.woken.clear()
+    shared.put("a", desired=8, taken=4)
+    assert shared.woken == []
 
 
 def test_before_its_first_step_a_service_counts_as_it_is_seen_and_nobody_may_add() -> None:
-    world = World("a", "b")
-    world.cluster.put(named(deployment_object("l1", replicas=3, created=2), "b"))
+    shared = SharedPool("a", "b")
+    shared.cluster.put(named(deployment_object("l1", replicas=3, created=2), "b"))
     for i in range(2):
-        world.cluster.put(named(pod_object(f"p{i}"), "b"))
-    seen = world.pools.pool(NAMESPACE, "all").members[f"{NAMESPACE}/b"]
+        shared.cluster.put(named(pod_object(f"p{i}"), "b"))
+    seen = shared.pools.pool(NAMESPACE, "all").members[f"{NAMESPACE}/b"]
     assert (seen.taken, seen.settled) == (3, False)
 
 
 def test_gpus_of_services_that_are_gone_count_until_their_pods_are() -> None:
-    world = World("a")
-    world.cluster.put(
+    shared = SharedPool("a")
+    shared.cluster.put(
         named(pod_object("p", terminating=True), "gone"), named(pod_object("r", component="router"), "gone")
     )
-    assert world.pools.pool(NAMESPACE, "all").elsewhere == 1
-    world.cluster.take("Pod", "gone-p")
-    assert world.pools.pool(NAMESPACE, "all").elsewhere == 0
+    assert shared.pools.pool(NAMESPACE, "all").elsewhere == 1
+    shared.cluster.take("Pod", "gone-p")
+    assert shared.pools.pool(NAMESPACE, "all").elsewhere == 0
 
 
 def test_a_service_that_cannot_be_read_is_still_of_its_pool() -> None:
-    world = World("a")
+    shared = SharedPool("a")
     item = service_object(gpus={"max": -1, "pool": "all"})
-    world.cluster.put(item | {"metadata": item["metadata"] | {"name": "b"}})
-    world.cluster.put(named(deployment_object("l1", replicas=2), "b"))
-    world.pools.put_seen(world.view("b"))
-    member = world.pools.pool(NAMESPACE, "all").members[f"{NAMESPACE}/b"]
+    shared.cluster.put(item | {"metadata": item["metadata"] | {"name": "b"}})
+    shared.cluster.put(named(deployment_object("l1", replicas=2), "b"))
+    shared.pools.put_seen(shared.view("b"))
+    member = shared.pools.pool(NAMESPACE, "all").members[f"{NAMESPACE}/b"]
     assert (member.taken, member.settled) == (2, True)
 
 
 def test_a_pool_that_is_not_there_or_cannot_be_read_says_so() -> None:
-    world = World("a")
-    missing = world.pools.pool(NAMESPACE, "other").gpus
+    shared = SharedPool("a")
+    missing = shared.pools.pool(NAMESPACE, "other").gpus
     assert isinstance(missing, Problem)
     assert (missing.reason, "other" in missing.message) == ("PoolNotFound", True)
-    world.cluster.put(pool_object(gpus="many"))
-    invalid = world.pools.pool(NAMESPACE, "all").gpus
+    shared.cluster.put(pool_object(gpus="many"))
+    invalid = shared.pools.pool(NAMESPACE, "all").gpus
     assert isinstance(invalid, Problem)
     assert invalid.reason == "PoolInvalid"
 
 
 async def test_the_status_is_written_when_it_changes() -> None:
-    world = World("a", "b")
-    world.put("a", wanted=8, taken=5)
-    world.put("b", wanted=2, taken=2)
+    shared = SharedPool("a", "b")
+    shared.put("a", desired=8, taken=5)
+    shared.put("b", desired=2, taken=2)
 
     async def write() -> list[dict[str, Any]]:
-        world.cluster.kube.requests.clear()
-        await write_pool_statuses(world.cluster.kube, world.cluster.cache, world.pools)
-        return [request.body["status"] for request in world.cluster.kube.requests if request.body]
+        shared.cluster.kube.requests.clear()
+        await write_pool_statuses(shared.cluster.kube, shared.cluster.cache, shared.pools)
+        return [request.body["status"] for request in shared.cluster.kube.requests if request.body]
 
-    services = {"a": {"wanted": 8, "share": 6, "taken": 5}, "b": {"wanted": 2, "share": 2, "taken": 2}}
+    services = {"a": {"desired": 8, "share": 6, "taken": 5}, "b": {"desired": 2, "share": 2, "taken": 2}}
     assert await write() == [{"taken": 7, "services": services}]
     assert await write() == []
-    world.cluster.take("DiffusionService", "b")
+    shared.cluster.take("DiffusionService", "b")
     (patch,) = await write()
-    assert patch["services"] == {"a": {"wanted": 8, "share": 8, "taken": 5}, "b": None}
+    assert patch["services"] == {"a": {"desired": 8, "share": 8, "taken": 5}, "b": None}
     assert await write() == []
     foreign = {"taken": "many", "services": {"old": 3}, "new": 1}
-    world.cluster.put(pool_object() | {"status": foreign})
+    shared.cluster.put(pool_object() | {"status": foreign})
     (patch,) = await write()
-    assert patch["services"] == {"a": {"wanted": 8, "share": 8, "taken": 5}, "old": None}
+    assert patch["services"] == {"a": {"desired": 8, "share": 8, "taken": 5}, "old": None}
     assert await write() == [], "what another version said besides is left alone"

@@ -71,9 +71,9 @@ async def idle() -> Operator:
 
 async def test_workers_go_and_the_status_says_why_and_what_comes_next() -> None:
     operator = await idle()
-    told, ready = operator.condition("Idle"), operator.condition("Ready")
-    assert (told.status, told.reason) == ("True", "NoRequest")
-    assert (ready.status, ready.reason, ready.message) == ("True", "Idle", told.message)
+    resting, ready = operator.condition("Idle"), operator.condition("Ready")
+    assert (resting.status, resting.reason) == ("True", "NoRequest")
+    assert (ready.status, ready.reason, ready.message) == ("True", "Idle", resting.message)
     assert operator.status.start_seconds is not None
     assert operator.status.gpus == "0 / 0 / 4"
     assert metrics.GPUS.labels(NAMESPACE, NAME, "existing")._value.get() == 0
@@ -86,7 +86,7 @@ async def test_the_next_request_brings_workers_back_also_without_prometheus() ->
     operator.http.answers.clear()
     operator.http.answers[f"{FIRST}/metrics"] = idle_for("0.0")
     await operator.reconcile()
-    assert sum(operator.status.wanted_by_tier.values()) > 0
+    assert sum(operator.status.desired_by_tier.values()) > 0
     assert (operator.condition("Ready").reason, operator.condition("Idle").reason) == ("Waking", "Waking")
 
 
@@ -107,7 +107,7 @@ async def test_it_is_remembered_over_a_restart() -> None:
     operator.restart()
     operator.http.answers[f"{FIRST}/metrics"] = idle_for("0.0")
     await operator.reconcile()
-    assert sum(operator.status.wanted_by_tier.values()) > 0
+    assert sum(operator.status.desired_by_tier.values()) > 0
     operator.restart()
     await operator.reconcile()
     assert operator.condition("Ready").reason == "Waking"

@@ -61,8 +61,8 @@ def test_workers_have_the_tiers_of_their_pool_that_the_profile_knows(profile: Pr
 
 def test_workers_that_routers_name_are_known_by_their_addresses(profile: Profile) -> None:
     url = "http://10.0.0.1:8100"
-    for told in (worker_name(url), url):  # a router of the version before tells the address
-        reading = DemandReading(5.0, {}, worker_ratios={told: 3.0, "worker-gone": 2.0})
+    for known_as in (worker_name(url), url):  # a router of the version before tells the address
+        reading = DemandReading(5.0, {}, worker_ratios={known_as: 3.0, "worker-gone": 2.0})
         pods = [pod_view(pod_object("p", pool=EVERY_TIER, ready=True))]
         snapshot = snapshot_of(5.0, SPEC, profile, None, reading, (), pods, routers=2, late_s=60.0)
         assert isinstance(snapshot.reading, DemandReading)
@@ -148,7 +148,7 @@ def test_without_a_profile_what_runs_is_still_seen() -> None:
 
 def test_a_status_that_says_nothing_is_an_empty_memory() -> None:
     assert memory_of(service_view(service_object())) == Memory()
-    remembered = memory_of(service_view(service_object(status={"wantedByTier": {"light": 2}})))
+    remembered = memory_of(service_view(service_object(status={"desiredByTier": {"light": 2}})))
     assert remembered == Memory(workers_by_tier={"light": 2})
 
 
@@ -189,7 +189,7 @@ def test_a_profile_that_no_config_map_holds_is_told(profile: Profile, monkeypatc
 def test_of_a_status_what_cannot_be_is_not_remembered() -> None:
     wrong = {
         "batchTimeRatios": {"light": {"1": -2.0, "2": 0.0, "4": 2.0}},
-        "wantedByTier": {"light": -1, "heavy": 2},
+        "desiredByTier": {"light": -1, "heavy": 2},
         "sizeShares": {"64x32": -1.0, "auto": 0.5},
         "restrictedShares": {"light": 1.5, "heavy": 0.3},
     }

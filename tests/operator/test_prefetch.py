@@ -101,5 +101,5 @@ async def test_the_status_has_the_pod_that_is_furthest() -> None:
     answers = {f"http://10.0.0.{i}:8100/fetch": f'{{"files": {i}, "bytes": {10 * i}}}' for i in range(2)}
     http = FakeHttp(dict(answers))
     assert await fetch_status(http.session, pods) == FetchStatus(pods=3, files=1, bytes=10)
-    assert "http://10.0.0.9:8100/fetch" not in http.asked
+    assert "http://10.0.0.9:8100/fetch" not in http.requested
     assert await fetch_status(http.session, pods[3:]) == FetchStatus()

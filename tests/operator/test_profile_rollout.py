@@ -50,8 +50,8 @@ class Rollout(Operator):
 
     @property
     def verdict(self) -> tuple[str, str]:
-        told = self.condition("ProfileRollout")
-        return told.status, told.reason
+        entry = self.condition("ProfileRollout")
+        return entry.status, entry.reason
 
     def events(self) -> list[tuple[str, str]]:
         items = [o for path, o in self.cluster.kube.objects.items() if "/events/" in path]

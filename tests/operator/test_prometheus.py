@@ -32,10 +32,10 @@ class Server:
     labels: dict[str, str] = field(default_factory=dict)
     now_s: float = 1000.0
     clock: SampleClock = field(default_factory=SampleClock)
-    asked: list[Mapping[str, str]] = field(default_factory=list)
+    queries: list[Mapping[str, str]] = field(default_factory=list)
 
     def answer(self, params: Mapping[str, str]) -> str:
-        self.asked.append(dict(params))
+        self.queries.append(dict(params))
         at_s = self.now_s + self.ahead_s
         times = params["query"].startswith("timestamp(")
         values = [at_s - self.age_s] * len(self.series) if times else self.series
@@ -63,7 +63,7 @@ async def test_each_series_is_read_with_the_time_of_the_newest_sample_by_our_clo
     assert reading.at_s == 990.0
     assert reading.source == f"2 series from {ADDRESS}"
     assert reading.sizes == {}
-    values, times = server.asked
+    values, times = server.queries
     assert (times["query"], float(times["time"])) == (f"timestamp({values['query']})", EPOCH_S + 1000)
     sized = await Server([5, 7], labels={"size": "64x32"}).read()
     assert sized.sizes == dict.fromkeys(sized.series, "64x32")

@@ -44,7 +44,7 @@ PLAN = Plan(
 )  # fmt: skip
 EVERY_S = 2.0
 """planEvery where a service says nothing else."""
-BEFORE = {"plan": {"active": plan_document(PLAN)}, "wantedByTier": {"light": 2, "heavy": 2}}
+BEFORE = {"plan": {"active": plan_document(PLAN)}, "desiredByTier": {"light": 2, "heavy": 2}}
 
 
 class Operator:
@@ -88,11 +88,11 @@ class Operator:
     @property
     def replicas(self) -> dict[str, int]:
         """Replicas of the worker Deployments by pool."""
-        found = {}
+        replicas = {}
         for path, item in self.cluster.kube.objects.items():
             if "/deployments/" in path and REVISION in item["metadata"]["labels"]:
-                found[item["metadata"]["labels"][POOL]] = item["spec"]["replicas"]
-        return found
+                replicas[item["metadata"]["labels"][POOL]] = item["spec"]["replicas"]
+        return replicas
 
     def follow(self) -> None:
         """Let the Deployments' controllers do what they are asked for; every worker is ready."""
@@ -173,8 +173,8 @@ async def test_a_child_that_is_refused_is_told_in_the_next_step_and_plans_go_on(
     assert (degraded.status, degraded.reason, degraded.message) == ("True", "ChildRefused", "Service images: refused")
     assert operator.status.plan.active is not None
     warnings = [r.body for r in operator.cluster.kube.requests if r.name == "events" and r.body]
-    told = [(w["type"], w["reason"]) for w in warnings if w["type"] == "Warning"]
-    assert told == [("Warning", "NoWorker"), ("Warning", "ChildRefused")]
+    reasons = [(w["type"], w["reason"]) for w in warnings if w["type"] == "Warning"]
+    assert reasons == [("Warning", "NoWorker"), ("Warning", "ChildRefused")]
     del operator.cluster.kube.refuse[path]
     await asyncio.sleep(1)
     assert ("apply", NAME) in await operator.reconcile()
@@ -212,7 +212,7 @@ async def test_without_a_profile_what_runs_is_left() -> None:
     assert await operator.reconcile() == []
     valid = operator.condition("ProfileValid")
     assert (valid.status, valid.reason) == ("False", "ProfileNotFound")
-    assert (operator.status.plan.active, operator.status.wanted_by_tier) == (PLAN, {"light": 2, "heavy": 2})
+    assert (operator.status.plan.active, operator.status.desired_by_tier) == (PLAN, {"light": 2, "heavy": 2})
 
 
 async def test_with_an_alias_of_no_tier_what_runs_is_left() -> None:
@@ -228,7 +228,7 @@ async def test_a_paused_service_is_left_as_it_is_and_nobody_is_asked() -> None:
     operator = Operator(service_object(mode="Paused", status=BEFORE, **METRICS))
     operator.cluster.put(deployment_object("l1", replicas=2))
     assert await operator.reconcile() == []
-    assert operator.http.asked == []
+    assert operator.http.requested == []
     applied = operator.condition("PlanApplied")
     assert (applied.status, applied.reason) == ("Unknown", "Paused")
     assert operator.status.plan.active == PLAN
@@ -241,7 +241,7 @@ async def test_advice_is_written_into_the_status_and_nowhere_else() -> None:
     assert operator.condition("PlanApplied").reason == "Advisory"
     assert operator.status.plan.active is not None
     assert operator.status.plan.target is not None
-    assert sum(operator.status.wanted_by_tier.values()) > 0
+    assert sum(operator.status.desired_by_tier.values()) > 0
 
 
 async def test_after_a_restart_plan_and_workers_of_the_status_are_held_until_demand_is_known() -> None:
@@ -253,7 +253,7 @@ async def test_after_a_restart_plan_and_workers_of_the_status_are_held_until_dem
     operator.restart()
     assert await operator.reconcile() == []
     assert operator.status.plan.active == PLAN
-    assert operator.status.wanted_by_tier == {"light": 2, "heavy": 2}
+    assert operator.status.desired_by_tier == {"light": 2, "heavy": 2}
     assert operator.status.gpus == "4 / 4 / 4"
 
 
@@ -280,7 +280,7 @@ async def test_without_a_prometheus_the_ready_routers_are_asked() -> None:
     operator = Operator(service_object())
     operator.cluster.put(pod_object("s", component="router", address="10.0.1.2"))
     await operator.reconcile()
-    assert operator.http.asked == ["http://10.0.1.1:8080/metrics"]
+    assert operator.http.requested == ["http://10.0.1.1:8080/metrics"]
 
 
 SLOW_ROUTER = (
@@ -311,7 +311,7 @@ async def test_beside_prometheus_routers_tell_what_waits_and_how_long_batches_ta
         f"1 series from {PROMETHEUS}",
         quiet=Quiet(0.0),
     )
-    assert "http://10.0.1.2:8080/metrics" not in operator.http.asked  # it is not ready
+    assert "http://10.0.1.2:8080/metrics" not in operator.http.requested  # it is not ready
 
 
 async def test_what_routers_learn_is_told_and_outlives_a_restart() -> None:
@@ -347,9 +347,9 @@ async def test_the_demand_once_known_is_read_once_per_period_whatever_events_com
     operator.prometheus()
     steps = []
     for _ in range(9):
-        operator.http.asked.clear()
+        operator.http.requested.clear()
         wait_s = await operator.reconciler.reconcile()
-        steps.append((wait_s, bool(operator.http.asked)))
+        steps.append((wait_s, bool(operator.http.requested)))
         await asyncio.sleep(EVERY_S / 2)
     # Known when the readings reach over five seconds.
     assert steps == [(EVERY_S, True)] * 6 + [(EVERY_S / 2, False), (EVERY_S, True), (EVERY_S / 2, False)]

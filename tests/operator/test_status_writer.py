@@ -81,7 +81,7 @@ class Writing:
         patch: dict[str, Any] = request.body["status"]
         return patch
 
-    async def told(self, plan: Plan) -> list[str]:
+    async def change_events(self, plan: Plan) -> list[str]:
         """Write a plan, and return the messages of the events."""
         requests = await self.write(replace(DECIDED, plan=plan))
         return [request.body["message"] for request in requests if request.path == EVENTS and request.body]
@@ -93,7 +93,7 @@ async def test_a_plan_is_written_unrounded_and_read_back() -> None:
     status = writing.service.status
     assert status.plan.active == BOTH
     assert status.plan.summary == "direct 11%, deferral 50%"
-    assert (status.gpus, status.wanted_by_tier, status.ready_by_tier) == ("1 / 2 / 4", {"light": 2}, {"light": 1})
+    assert (status.gpus, status.desired_by_tier, status.ready_by_tier) == ("1 / 2 / 4", {"light": 2}, {"light": 1})
     assert status.workers == 2
     assert status.selector == "hadis.dev/service=images,hadis.dev/component=worker,!hadis.dev/remote"
     assert (status.demand.forecast_rps, status.observed_generation) == (1.23, 1)
@@ -152,11 +152,11 @@ async def test_conditions_keep_their_time_while_their_status_stays() -> None:
 
 
 async def test_a_tier_that_went_is_taken_out_of_the_maps() -> None:
-    writing = Writing(status={"wantedByTier": {"old": 1, "light": 2}, "readyByTier": {"old": 1}})
+    writing = Writing(status={"desiredByTier": {"old": 1, "light": 2}, "readyByTier": {"old": 1}})
     patch = await writing.patch()
-    assert patch["wantedByTier"] == {"old": None, "light": 2}
+    assert patch["desiredByTier"] == {"old": None, "light": 2}
     assert patch["readyByTier"] == {"old": None, "light": 1}
-    assert writing.service.status.wanted_by_tier == {"light": 2}
+    assert writing.service.status.desired_by_tier == {"light": 2}
 
 
 async def test_ratios_of_batch_times_are_told_unrounded_and_those_that_went_are_taken_out() -> None:
@@ -194,11 +194,11 @@ async def test_conditions_alone_are_written_too() -> None:
 
 async def test_a_change_of_plan_is_told_once() -> None:
     writing = Writing()
-    assert await writing.told(LIGHT) == ["light alone; enough"]
-    assert await writing.told(LIGHT) == []
+    assert await writing.change_events(LIGHT) == ["light alone; enough"]
+    assert await writing.change_events(LIGHT) == []
     writing.now_s = 60.0
-    assert await writing.told(replace(LIGHT, quality=31.0, reason="another")) == []
-    assert await writing.told(BOTH) == ["light + heavy, direct 11%, deferral 50%; best quality"]
+    assert await writing.change_events(replace(LIGHT, quality=31.0, reason="another")) == []
+    assert await writing.change_events(BOTH) == ["light + heavy, direct 11%, deferral 50%; best quality"]
     changes = writing.service.status.changes
     assert [change.summary for change in changes] == [LIGHT.headline, BOTH.headline]
     assert changes[1].reason == "best quality"
@@ -206,27 +206,27 @@ async def test_a_change_of_plan_is_told_once() -> None:
 
 async def test_a_change_of_plan_is_told_a_minute_after_the_last_at_the_earliest() -> None:
     writing = Writing()
-    await writing.told(LIGHT)
+    await writing.change_events(LIGHT)
     writing.now_s = 59.9
-    assert await writing.told(BOTH) == []
+    assert await writing.change_events(BOTH) == []
     writing.now_s = 60.0
-    assert len(await writing.told(BOTH)) == 1
+    assert len(await writing.change_events(BOTH)) == 1
 
 
 async def test_a_plan_that_was_told_before_a_restart_is_not_told_again() -> None:
     writing = Writing()
-    await writing.told(LIGHT)
+    await writing.change_events(LIGHT)
     writing.restart()
-    assert await writing.told(LIGHT) == []
+    assert await writing.change_events(LIGHT) == []
     writing.restart()
-    assert len(await writing.told(BOTH)) == 1
+    assert len(await writing.change_events(BOTH)) == 1
 
 
 async def test_only_the_last_changes_are_kept() -> None:
     writing = Writing()
     for number in range(CHANGES_KEPT + 2):
         writing.now_s += 60
-        await writing.told((LIGHT, BOTH)[number % 2])
+        await writing.change_events((LIGHT, BOTH)[number % 2])
     assert len(writing.service.status.changes) == CHANGES_KEPT
     assert writing.service.status.changes[-1].summary == BOTH.headline
 
@@ -234,7 +234,7 @@ async def test_only_the_last_changes_are_kept() -> None:
 async def test_an_event_that_cannot_be_written_is_no_error() -> None:
     writing = Writing()
     writing.cluster.kube.refuse[EVENTS] = 403
-    await writing.told(LIGHT)
+    await writing.change_events(LIGHT)
     assert [change.summary for change in writing.service.status.changes] == [LIGHT.headline]
 
 

@@ -130,7 +130,7 @@ def test_a_profile_s_status_of_another_version_is_written_anew() -> None:
 )
 def test_of_a_status_of_another_version_the_rest_is_read(foreign: dict[str, Any]) -> None:
     condition = {"type": "Ready", "status": "True", "reason": "Serving", "message": "", "lastTransitionTime": SINCE}
-    status = read_status({"wantedByTier": {"light": 2}, "conditions": [condition], **foreign})
-    assert status.wanted_by_tier == {"light": 2}
+    status = read_status({"desiredByTier": {"light": 2}, "conditions": [condition], **foreign})
+    assert status.desired_by_tier == {"light": 2}
     assert status.conditions[0].last_transition_time == SINCE
     assert status.plan.active is None

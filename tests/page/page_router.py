@@ -77,11 +77,11 @@ class PageRouter:
 
     def learn(self, worker: str, tier: str, ratio: float) -> None:
         """Have it learn from a batch that took `ratio` times the profile's time."""
-        estimates, seconds = self._app.state.gateway.dispatcher._estimates, ratio * self.profile.latency_s(tier, 1)
+        estimates, seconds = self._app.state.gateway.dispatcher.estimates, ratio * self.profile.latency_s(tier, 1)
         self._loop.call_soon_threadsafe(estimates.learn, worker, tier, 1, False, seconds)
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         """Return one picture per job, in the colour of the tier."""
         await asyncio.sleep(self.delay_s)

@@ -259,7 +259,7 @@ def test_an_error_stands_where_the_picture_was(page: Page, router: PageRouter) -
     expect(page.locator("#failure")).to_have_text(re.compile(r"^Refused \(503 no_workers\) .*Try again in 2 s\.$"))
     expect(page.locator("figure")).to_have_count(0)
     expect(page.locator("#lost")).to_contain_text(re.compile(r"refused [\d.]+/s no worker is ready"))
-    expect(page.locator("#facts div", has_text="within 8 s").locator("dd")).to_have_text("50% (asked 99%)")
+    expect(page.locator("#facts div", has_text="within 8 s").locator("dd")).to_have_text("50% (objective 99%)")
 
 
 def test_what_a_ratio_means_is_told_and_keeps_the_focus(page: Page, router: PageRouter) -> None:

@@ -27,7 +27,8 @@ from hadis_profiler.replay.setting import Setting
 from hadis_profiler.replay.simulate import Outcome, replay
 from hadis_profiler.replay.transport import TableTransport, worker_name
 from hadis_router.dispatch.dispatcher import Dispatcher
-from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.dispatch.image_params import ImageParams
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import Peers
 from virtual import virtual
 

@@ -38,7 +38,8 @@ from hadis_profiler.replay.simulate import Outcome, replay
 from hadis_profiler.replay.sizes import read_sizes
 from hadis_profiler.replay.transport import TableTransport
 from hadis_router.dispatch.dispatcher import Dispatcher
-from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.dispatch.image_params import ImageParams
+from hadis_router.dispatch.job import Job
 from typer.testing import CliRunner
 from virtual import virtual
 

@@ -23,7 +23,8 @@ from hadis_profiler.replay.policies import POLICIES, Hadis, Making
 from hadis_profiler.replay.setting import Setting
 from hadis_profiler.replay.simulate import Outcome, replay
 from hadis_profiler.replay.transport import TableTransport
-from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.dispatch.image_params import ImageParams
+from hadis_router.dispatch.job import Job
 from virtual import virtual
 
 START_S = 3.0

@@ -11,7 +11,8 @@ from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult, Progress
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.estimates import Estimates
-from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.dispatch.image_params import ImageParams
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.transport import OnProgress, Result, WorkerGone
@@ -30,14 +31,14 @@ class FakeWorkers:
         self.calls: list[tuple[float, str, str, list[str]]] = []
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         self.calls.append((asyncio.get_running_loop().time(), url, tier, [job.id for job in jobs]))
         if self.faults and (fault := self.faults.pop(0)):
             raise fault
         if discriminate and not self.discriminates:
             raise WorkerGone("status 400: this worker has no discriminator")
-        told(Progress(done=0, steps=4))
+        on_progress(Progress(done=0, steps=4))
         seconds = (0.1 if tier == "light" else 1.0) * len(jobs)
         await asyncio.sleep(seconds)
         confidence = self.confidence if discriminate else None

@@ -8,8 +8,9 @@ from hadis.planning.profile import Profile
 from hadis_router.dispatch.admission import admit
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.cascade import CascadeRouting
-from hadis_router.dispatch.job import Admission, Job, TierReason
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.stages import Admission, TierReason
 from virtual import virtual
 
 ALL_HEAVY = make_plan(direct=1.0)

@@ -52,7 +52,7 @@ class Instant:
         self.error_code: ErrorCode = "failed"
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         """Return one picture per job, or an error for `failing_seed`."""
         self.jobs += jobs
@@ -316,11 +316,11 @@ class TenthOfASecond(Instant):
     """Workers that take 0.1 s for each light image."""
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         """Return one picture per job, after its time."""
         await asyncio.sleep(0.1 * len(jobs))
-        return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+        return await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
 
 
 @virtual
@@ -405,11 +405,11 @@ class OneSlow(Instant):
     """Light batches take 1.5 times as long as the profile says, and all batches of w1 four times as long."""
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         """Return one picture per job."""
         await asyncio.sleep({"light": 0.15, "heavy": 1.0}[tier] * len(jobs) * (4 if url == "http://w1" else 1))
-        return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+        return await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
 
 
 @virtual

@@ -33,10 +33,10 @@ class Judged(FakeWorkers):
         self.heavy_error: str | None = None
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         self.judged[tier, discriminate] += 1
-        made = await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+        made = await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
         if tier == "heavy" and self.heavy_error:
             failed = {"error": "no", "error_code": self.heavy_error}
             return [(JobResult.model_validate({"id": job.id, **failed}), None) for job in jobs]

@@ -27,15 +27,15 @@ class StoppableWorkers(FakeWorkers):
         self.on_progress: OnProgress | None = None
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
-        self.on_progress = told
+        self.on_progress = on_progress
         try:
             if self.hangs and tier == "heavy":
                 if not self.silent:
-                    told(Progress(done=0, steps=4))
+                    on_progress(Progress(done=0, steps=4))
                 await asyncio.sleep(timeout_s)
-            return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+            return await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
         except asyncio.CancelledError:
             self.cancelled_at.append(round(asyncio.get_running_loop().time(), 6))
             raise
@@ -155,7 +155,13 @@ async def test_progress_corrects_the_seconds_left(profile: Profile) -> None:
 async def test_a_batch_whose_worker_is_given_up_teaches_how_long_it_took_at_least(profile: Profile) -> None:
     class Gone(FakeWorkers):
         async def generate(
-            self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+            self,
+            url: str,
+            tier: str,
+            jobs: Sequence[Job],
+            discriminate: bool,
+            timeout_s: float,
+            on_progress: OnProgress,
         ) -> list[Result]:
             await asyncio.sleep(timeout_s)
             raise WorkerGone("no answer")

@@ -98,7 +98,7 @@ async def test_it_never_steps_down_to_one_that_cannot_nor_gets_a_stand_in(profil
     workers, release = FakeWorkers(), asyncio.Event()
 
     async def stuck(
-        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         workers.calls.append((0.0, url, tier, [job.id for job in jobs]))
         await release.wait()
@@ -136,11 +136,11 @@ async def test_what_the_heavy_tier_refuses_or_fails_is_answered_with_its_light_i
     plain = workers.generate
 
     async def no_heavy(
-        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         if tier == "heavy":
             return [(JobResult(id=job.id, error="no", error_code=code), None) for job in jobs]
-        return await plain(url, tier, jobs, discriminate, timeout_s, told)
+        return await plain(url, tier, jobs, discriminate, timeout_s, on_progress)
 
     workers.generate = no_heavy  # type: ignore[method-assign]  # a fake that fails
     dispatcher = make_dispatcher(profile, workers, make_plan(deferral=1.0))

@@ -49,10 +49,10 @@ def test_every_worker_is_in_one_cell_and_every_router_says_the_same(
 )
 def test_few_slots_of_an_endpoint_do_not_make_one_cell_of_a_large_service(gpus: int, slots: int, cells: int) -> None:
     workers = [*make_workers(gpus, ("light",)), *make_workers(slots, ("heavy",))]
-    found = cells_of(workers, make_routers(8), by_endpoint={"heavy"})
-    assert len(found) == cells
-    assert sorted(w.url for cell in found for w in cell.workers) == sorted(w.url for w in workers)
-    by_cell = [sum(worker.tiers == ("heavy",) for worker in cell.workers) for cell in found]
+    result = cells_of(workers, make_routers(8), by_endpoint={"heavy"})
+    assert len(result) == cells
+    assert sorted(w.url for cell in result for w in cell.workers) == sorted(w.url for w in workers)
+    by_cell = [sum(worker.tiers == ("heavy",) for worker in cell.workers) for cell in result]
     assert max(by_cell) - min(by_cell) <= 1
 
 

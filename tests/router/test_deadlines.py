@@ -6,7 +6,8 @@ import asyncio
 
 from fake_workers import SLO_S, make_job
 from hadis_router.dispatch.deadlines import Deadlines
-from hadis_router.dispatch.job import Job, Stage, TierReason
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.stages import Stage, TierReason
 from virtual import virtual
 
 BY = SLO_S * 0.98
@@ -18,7 +19,8 @@ class Calls:
 
     def __init__(self) -> None:
         self.at: list[tuple[str, float]] = []
-        self.deadlines = Deadlines(SLO_S, self.expired, self.late)
+        self.deadlines = Deadlines(SLO_S)
+        self.deadlines.owner = self
 
     def expired(self, job: Job) -> None:
         self.at.append(("expired", round(asyncio.get_running_loop().time(), 6)))

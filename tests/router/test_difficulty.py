@@ -16,7 +16,7 @@ from hadis_router.difficulty.prompt_text import read_part
 from hadis_router.difficulty.scorer import LONG_CHARACTERS, DifficultyScorer
 from hadis_router.difficulty.tagger import Tagger
 from HanTa.HanoverTagger import HanoverTagger
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers.pre_tokenizers import Whitespace
 
@@ -47,7 +47,6 @@ def test_the_score_ranks_as_the_papers_does() -> None:
     assert spearman(np.array([ours.score(prompt) for prompt in prompts]), paper_score(columns)) >= 0.96
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_has_a_finite_score(prompt: str) -> None:
     assert np.isfinite(scorer().score(prompt))
@@ -56,7 +55,6 @@ def test_any_text_has_a_finite_score(prompt: str) -> None:
 WORDS = ("A", "red", "the", "circle", "is", "painted", "Paris", "running", "quickly", "7", "of", "and", "saw", "Saw")
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS) | st.text("abcdeABC7é-'", min_size=1, max_size=9), min_size=1, max_size=40))
 def test_words_are_tagged_as_hanta_tags_them(words: list[str]) -> None:
     assert tagger().tags(words) == HANTA.tag_sent(words, taglevel=0)

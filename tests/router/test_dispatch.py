@@ -63,7 +63,7 @@ async def test_a_filtered_light_image_is_not_made_again_by_heavy(profile: Profil
     workers = FakeWorkers()
 
     async def filtered(
-        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         workers.calls.append((0.0, url, tier, []))
         return [(JobResult(id=job.id, error="filtered", error_code="content_filtered"), None) for job in jobs]
@@ -90,11 +90,11 @@ async def test_a_kept_light_image_is_sent_before_the_deadline_when_heavy_overrun
     plain = workers.generate
 
     async def stuck(
-        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         if tier == "heavy":
             await slow.wait()
-        return await plain(url, tier, jobs, discriminate, timeout_s, told)
+        return await plain(url, tier, jobs, discriminate, timeout_s, on_progress)
 
     workers.generate = stuck  # type: ignore[method-assign]  # a fake made slower
     answer = await serve(dispatcher, make_job())
@@ -297,11 +297,11 @@ async def test_a_hard_prompt_that_waits_steps_down_at_the_last_moment(profile: P
     generate = workers.generate
 
     async def slow(
-        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         if jobs[0].id == "slow":
             await release.wait()
-        return await generate(url, tier, jobs, discriminate, timeout_s, told)
+        return await generate(url, tier, jobs, discriminate, timeout_s, on_progress)
 
     workers.generate = slow  # type: ignore[method-assign]  # a fake made slower
     dispatcher = make_dispatcher(profile, workers, make_plan(direct=1.0))

@@ -121,22 +121,22 @@ async def test_a_key_is_of_the_images_too() -> None:
 
 async def test_its_webhook_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "BACKOFF_S", (0.001,) * 4)
-    async with listening(500, 200) as (port, told):
+    async with listening(500, 200) as (port, hooks):
         settings = {"webhook_hosts": (f"127.0.0.1:{port}",), "webhook_secret": SECRET}
         async with asking(Instant(), **settings) as client:
             url = f"http://127.0.0.1:{port}/hook"
             job = await client.post(EDITS, headers=LATER, **form(("image", PNG), webhook=url))
-            await until(lambda: len(told) == 2)
-    message = json.loads(told[-1][1])
+            await until(lambda: len(hooks) == 2)
+    message = json.loads(hooks[-1][1])
     assert (message["type"], message["data"]["id"]) == ("image.job.succeeded", job.json()["id"])
 
 
 async def test_nothing_is_held_while_its_webhook_does_not_answer() -> None:
-    async with listening(500) as (port, told):
+    async with listening(500) as (port, hooks):
         settings = {"webhook_hosts": (f"127.0.0.1:{port}",), "webhook_secret": SECRET}
         async with asking(Instant(), **settings) as client:
             await client.post(JOBS, **form(("image", PNG), webhook=f"http://127.0.0.1:{port}/hook"))
-            await until(lambda: len(told) == 1)
+            await until(lambda: len(hooks) == 1)
             assert bodies_of(client).held == 0
 
 

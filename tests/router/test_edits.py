@@ -266,10 +266,10 @@ async def test_what_has_no_effect_on_an_edit_is_named(
 
 
 async def test_models_say_what_they_edit(bench: Bench) -> None:
-    told = {model["id"]: model for model in (await bench.http.get("/v1/models")).json()["data"]}
+    models = {model["id"]: model for model in (await bench.http.get("/v1/models")).json()["data"]}
     keys = ("edits", "inpainting", "edit_images")
-    assert [told["light"][key] for key in keys] == [True, False, 1]
-    assert [told["heavy"][key] for key in keys] == [told["auto"][key] for key in keys] == [True, True, 16]
+    assert [models["light"][key] for key in keys] == [True, False, 1]
+    assert [models["heavy"][key] for key in keys] == [models["auto"][key] for key in keys] == [True, True, 16]
 
 
 @pytest.mark.parametrize(

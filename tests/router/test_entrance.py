@@ -156,18 +156,18 @@ async def preflight(client: httpx.AsyncClient, origin: str, path: str = PATH, me
 async def test_pages_of_allowed_origins_may_call(profile: Profile, origins: list[str], allowed: str | None) -> None:
     origin = "https://app.example"
     async with served(profile, Instant(), corsOrigins=origins) as client:
-        asked = await preflight(client, origin)
+        allowance = await preflight(client, origin)
         cancelling = await preflight(client, origin, "/v1/hadis/jobs/some", "DELETE")
         answers = [
             await client.post(PATH, json=body, headers={"origin": origin}) for body in ({"prompt": "a"}, {"prompt": ""})
         ]
     assert [answer.status_code for answer in answers] == [200, 400]
-    for answer in (asked, *answers):
+    for answer in (allowance, *answers):
         assert answer.headers.get("access-control-allow-origin") == allowed
         assert answer.headers["x-request-id"]
-    assert asked.status_code == cancelling.status_code == (405 if not origins else 200 if allowed else 400)
+    assert allowance.status_code == cancelling.status_code == (405 if not origins else 200 if allowed else 400)
     if allowed:
-        assert "x-stainless-lang" in asked.headers["access-control-allow-headers"]
+        assert "x-stainless-lang" in allowance.headers["access-control-allow-headers"]
         assert answers[0].headers["access-control-expose-headers"] == "*"
 
 

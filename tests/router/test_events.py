@@ -82,10 +82,10 @@ class Stepping(Instant):
     """Has done three of five steps, until `gate` is set."""
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
-        told(Progress(done=3, steps=5))
-        return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+        on_progress(Progress(done=3, steps=5))
+        return await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
 
 
 async def test_progress_tells_steps(profile: Profile) -> None:
@@ -101,7 +101,7 @@ async def test_progress_tells_steps(profile: Profile) -> None:
         answer = asyncio.create_task(client.post("/v1/images/generations", json={"prompt": "a"}, headers=headers))
         while not workers.jobs:  # noqa: ASYNC110 (the request is on its way)
             await asyncio.sleep(0)
-        told = progress_of(app.state.gateway, workers.jobs[0])
+        progress = progress_of(app.state.gateway, workers.jobs[0])
         workers.gate.set()
         assert (await answer).status_code == 200
-    assert (told["stage"], told["ahead"], told["steps"]) == ("running", 0, {"done": 3, "steps": 5})
+    assert (progress["stage"], progress["ahead"], progress["steps"]) == ("running", 0, {"done": 3, "steps": 5})

@@ -63,7 +63,7 @@ class Service:
         return sum(answer.latency_s <= SLO_S for answer in answers)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**32),
     workers=st.integers(1, 4),

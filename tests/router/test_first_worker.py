@@ -214,13 +214,13 @@ async def test_a_router_at_rest_is_ready_holds_requests_and_says_so(profile: Pro
     async with serving(profile, states, firstImage="2m") as client:
         await asyncio.sleep(1)
         assert (await client.get("/readyz")).status_code == 200
-        asked = asyncio.create_task(ask(client))
+        waiting = asyncio.create_task(ask(client))
         await asyncio.sleep(41)
         status = (await client.get("/v1/hadis/status")).json()
         assert (status["idle"], status["held"], status["idle_s"]) == ("no request for 15m", 2, 0.0)
         assert "hadis_router_idle_seconds 0.0" in (await client.get("/metrics")).text
         states.put_nowait(replace(AT_REST, workers=(WORKER,), idle=None))
-        answer = await asked
+        answer = await waiting
         assert answer.status_code == 200
         assert len(answer.json()["data"]) == 2
         await asyncio.sleep(5)
@@ -252,10 +252,10 @@ async def test_a_router_that_forwards_waits_as_long_for_the_one_that_holds(profi
     ("reason", "status", "idle"), [("NoRequest", "True", "text"), ("Waking", "False", "text"), ("InUse", "False", None)]
 )
 def test_the_status_says_why_there_is_no_worker(reason: str, status: str, idle: str | None) -> None:
-    told: Sequence[dict[str, Any]] = [
+    conditions: Sequence[dict[str, Any]] = [
         {"type": "Ready", "status": "True", "reason": "Idle", "message": "other"},
         {"type": "Idle", "status": status, "reason": reason, "message": "text"},
     ]
-    document = {"conditions": told, "startSeconds": 40.0, "plan": {"active": plan_document(make_plan())}}
+    document = {"conditions": conditions, "startSeconds": 40.0, "plan": {"active": plan_document(make_plan())}}
     state = state_of(read_status(document), (), ["light", "heavy"])
     assert (state.idle, state.start_s) == (idle, 40.0)

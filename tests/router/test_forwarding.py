@@ -178,11 +178,11 @@ async def test_a_request_under_way_at_a_router_that_dies_is_served_by_the_next(
 ) -> None:
     async with running(profile, 2) as (owner, other):
         owner.workers.gate = asyncio.Event()  # never set
-        asked = asyncio.create_task(http.post(other.url + PATH, json={"prompt": "x"}))
+        pending = asyncio.create_task(http.post(other.url + PATH, json={"prompt": "x"}))
         await until(lambda: bool(owner.workers.jobs))
         await asyncio.sleep(1.0)
         await owner.end()
-        assert (await asked).status_code == 200
+        assert (await pending).status_code == 200
         assert other.arrivals == 1
         # The deadline is that of the first arrival, but for the way from one router to the other.
         assert abs(other.workers.jobs[0].deadline - owner.workers.jobs[0].deadline) < 0.9
@@ -192,13 +192,13 @@ async def test_the_next_owner_is_told_how_old_a_request_is(profile: Profile, htt
     async with running(profile, 3) as (owner, *others):
         urls = [router.url for router in (owner, *others)]
         (cell,) = cells_of(WORKERS, urls, [owner.url])
-        successor, asked_at = sorted(others, key=lambda router: router.url != cell.owner)
+        successor, first = sorted(others, key=lambda router: router.url != cell.owner)
         owner.workers.gate = asyncio.Event()
-        asked = asyncio.create_task(http.post(asked_at.url + PATH, json={"prompt": "x"}))
+        pending = asyncio.create_task(http.post(first.url + PATH, json={"prompt": "x"}))
         await until(lambda: bool(owner.workers.jobs))
         await asyncio.sleep(1.0)
         await owner.end()
-        assert (await asked).status_code == 200
+        assert (await pending).status_code == 200
         assert abs(successor.workers.jobs[0].deadline - owner.workers.jobs[0].deadline) < 0.9
 
 
@@ -207,10 +207,10 @@ async def test_what_waits_at_a_router_that_is_suspected_goes_elsewhere_and_later
 ) -> None:
     async with running(profile, 2) as (owner, other):
         owner.workers.gate = asyncio.Event()
-        asked = asyncio.create_task(http.post(other.url + PATH, json={"prompt": "x"}))
+        pending = asyncio.create_task(http.post(other.url + PATH, json={"prompt": "x"}))
         await until(lambda: bool(owner.workers.jobs))
         other.gateway.suspect(owner.url)
-        assert (await asked).status_code == 200
+        assert (await pending).status_code == 200
         assert [owner.arrivals, other.arrivals] == [1, 1]
         owner.workers.gate.set()
         other.gateway.peers._suspects[owner.url] = 0.0  # the time has passed
@@ -228,9 +228,9 @@ async def test_a_router_that_stops_forwards_no_refusal(profile: Profile, http: h
 async def test_a_client_that_goes_away_is_forgotten_at_the_owner(profile: Profile, http: httpx.AsyncClient) -> None:
     async with running(profile, 2) as (owner, other):
         owner.workers.gate = asyncio.Event()
-        asked = asyncio.create_task(http.post(other.url + PATH, json={"prompt": "x"}))
+        pending = asyncio.create_task(http.post(other.url + PATH, json={"prompt": "x"}))
         await until(lambda: bool(owner.workers.jobs))
-        asked.cancel()
+        pending.cancel()
         await until(lambda: owner.workers.jobs[0].done)
         owner.workers.gate.set()
 
@@ -280,12 +280,12 @@ async def test_a_client_keeps_its_address_at_the_owner(profile: Profile, http: h
 async def test_progress_events_and_status_are_the_owners(profile: Profile, http: httpx.AsyncClient) -> None:
     async with running(profile, 2) as (owner, other):
         owner.workers.gate = asyncio.Event()
-        asked = asyncio.create_task(http.post(other.url + PATH, json={"prompt": "x"}, headers={"x-request-id": MINE}))
+        pending = asyncio.create_task(http.post(other.url + PATH, json={"prompt": "x"}, headers={"x-request-id": MINE}))
         async with http.stream("GET", f"{other.url}/v1/hadis/progress/{MINE}") as answer:
             lines = answer.aiter_lines()
             assert await anext(lines) == "event: progress"
             owner.workers.gate.set()
-            assert (await asked).json()["data"][0]["b64_json"]
+            assert (await pending).json()["data"][0]["b64_json"]
             assert "event: end" in [line async for line in lines]
         async with http.stream("GET", other.url + "/v1/hadis/events") as answer:
             lines = answer.aiter_lines()

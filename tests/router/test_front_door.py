@@ -46,8 +46,8 @@ class Visit:
         raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
         scope = {"type": "http", "method": "POST", "path": path, "headers": raw}
         await self.app({**scope, "query_string": b"", "http_version": "1.1", "client": ("10.0.0.7", 1)}, receive, send)
-        told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return sent[0]["status"], told, json.loads(b"".join(part["body"] for part in sent[1:]) or b"null")
+        answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return sent[0]["status"], answered, json.loads(b"".join(part["body"] for part in sent[1:]) or b"null")
 
 
 def full(visit: Visit) -> None:
@@ -58,7 +58,7 @@ def full(visit: Visit) -> None:
     async def score(prompt: str) -> float:
         raise Scored
 
-    gateway.scorer.score_off_loop_if_long = score
+    gateway.scorers.of(canary=False).score_off_loop_if_long = score
 
 
 BODY = b'{"prompt": "a red circle", "n": 2}'
@@ -81,7 +81,7 @@ async def test_a_full_queue_refuses_before_anything_is_looked_at(profile: Profil
         await visit.post(BODY.replace(b"red", b"blue"))
         await visit.post(b"{nonsense")
         assert gateway.metrics.arrivals_total == 2 + 2 + 2 + 1
-        del gateway.scorer.score_off_loop_if_long
+        del gateway.scorers.of(canary=False).score_off_loop_if_long
         gateway.dispatcher._queue_limit = 500
         assert (await visit.post(BODY))[0] == 200
         assert gateway.metrics.arrivals_total == 7  # the retry that is served was counted with its first try
@@ -124,8 +124,8 @@ async def test_images_in_flight_are_bounded_and_given_back(profile: Profile) -> 
         first = asyncio.create_task(visit.post(BODY))
         await asyncio.sleep(1)
         status, headers, document = await visit.post(BODY)  # two and two
-        told = {name: value for name, value in headers.items() if name.startswith("x-ratelimit")}
-        assert told == {"x-ratelimit-limit-images-in-flight": "3", "x-ratelimit-remaining-images-in-flight": "1"}
+        limits = {name: value for name, value in headers.items() if name.startswith("x-ratelimit")}
+        assert limits == {"x-ratelimit-limit-images-in-flight": "3", "x-ratelimit-remaining-images-in-flight": "1"}
         assert (status, document["error"]["code"]) == (429, "too_many_in_flight")
         status, _, document = await visit.post(b'{"prompt": "a", "n": 4}')  # at any time
         assert (status, document["error"]["param"]) == (400, "n")

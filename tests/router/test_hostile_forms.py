@@ -126,7 +126,7 @@ async def nothing_left(client: httpx.AsyncClient) -> None:
     async with asyncio.timeout(10):
         while app.state.image_bodies.held or app.state.jobs._runs:  # noqa: ASYNC110 (a thread ends)
             await asyncio.sleep(0.01)
-    assert not app.state.gateway.jobs_by_request
+    assert not app.state.gateway.under_way.jobs
     assert not any(app.state.gateway.dispatcher.queued.values())
     assert (await client.post(GENERATIONS, json={"prompt": "a"})).status_code == 200
 

@@ -55,7 +55,7 @@ class Sized:
         self.batches: list[tuple[str, list[str | None]]] = []
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         self.batches.append((tier, [job.params.size for job in jobs]))
         [size] = {job.params.size for job in jobs}

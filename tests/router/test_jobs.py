@@ -42,10 +42,10 @@ class Gated(Instant):
         self.gate = self.opened = asyncio.Event()
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
-        told(Progress(done=1, steps=4))
-        return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+        on_progress(Progress(done=1, steps=4))
+        return await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
 
 
 @asynccontextmanager
@@ -234,11 +234,11 @@ def test_webhooks_need_a_secret(secret: str | None) -> None:
 @asynccontextmanager
 async def listening(*statuses: int) -> AsyncIterator[tuple[int, list[tuple[dict[str, str], bytes]]]]:
     """Answer webhooks with these statuses, and give the port and what came."""
-    told: list[tuple[dict[str, str], bytes]] = []
+    hooks: list[tuple[dict[str, str], bytes]] = []
 
     async def take(request: web.Request) -> web.Response:
-        told.append((dict(request.headers), await request.read()))
-        return web.Response(status=statuses[len(told) - 1], headers={"location": "/elsewhere"})
+        hooks.append((dict(request.headers), await request.read()))
+        return web.Response(status=statuses[len(hooks) - 1], headers={"location": "/elsewhere"})
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", take)
@@ -247,7 +247,7 @@ async def listening(*statuses: int) -> AsyncIterator[tuple[int, list[tuple[dict[
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
-        yield runner.addresses[0][1], told
+        yield runner.addresses[0][1], hooks
     finally:
         await runner.cleanup()
 
@@ -255,23 +255,23 @@ async def listening(*statuses: int) -> AsyncIterator[tuple[int, list[tuple[dict[
 @pytest.mark.parametrize("statuses", [(200,), (500, 302, 204), (410,), (500,) * 5])
 async def test_a_webhook_is_told_until_it_takes_it(monkeypatch: pytest.MonkeyPatch, statuses: tuple[int, ...]) -> None:
     monkeypatch.setattr(webhook, "BACKOFF_S", (0.001,) * 4)
-    async with listening(*statuses) as (port, told):
+    async with listening(*statuses) as (port, hooks):
         settings = {"webhook_hosts": (f"127.0.0.1:{port}",), "webhook_secret": SECRET, "job_count": 1}
         async with asking(Instant(), **settings) as client:
             job = (await create(client, webhook=f"http://127.0.0.1:{port}/hook")).json()
-            await until(lambda: len(told) == len(statuses))
+            await until(lambda: len(hooks) == len(statuses))
             await until_room(client)
             lines = (await client.get("/metrics")).text.splitlines()
     delivered = statuses[-1] < 300
     assert f'hadis_router_webhooks_total{{outcome="delivered"}} {float(delivered)}' in lines
     assert f'hadis_router_webhooks_total{{outcome="failed"}} {float(not delivered)}' in lines
     assert 'hadis_router_stored_total{event="evicted",kind="job"} 1.0' in lines, "the second job took its place"
-    for headers, content in told:
+    for headers, content in hooks:
         standardwebhooks.Webhook(SECRET).verify(content, headers)
         message = json.loads(content)
         assert (message["type"], message["data"]["id"]) == ("image.job.succeeded", job["id"])
         assert headers["webhook-id"] == job["id"]
-    assert len(told) == len(statuses)
+    assert len(hooks) == len(statuses)
 
 
 async def until_room(client: httpx.AsyncClient) -> None:

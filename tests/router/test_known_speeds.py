@@ -12,7 +12,7 @@ import pytest
 from documents import profile_document
 from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
-from hadis.planning.readings import told_ratios
+from hadis.planning.readings import ratios_of
 from hadis.planning.speeds import DEAD_BAND, followed
 from hadis.protocol.run_state import RunState, WorkerAddress, read_state, write_state
 from hadis_router.dispatch.estimates import Estimates
@@ -78,7 +78,7 @@ batches = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seen=batches)
 def test_routers_that_start_agree_with_the_plan_and_with_each_other(seen: Batches) -> None:
     """As the control step does it: it plans with what the first router tells, and says so in a document."""
@@ -87,13 +87,13 @@ def test_routers_that_start_agree_with_the_plan_and_with_each_other(seen: Batche
     planned = followed({}, first.tier_ratios)
     document = {tier: {str(size): ratio for size, ratio in by.items()} for tier, by in planned.items()}
     for started in (second, third):
-        started.start_from(told_ratios(json.loads(json.dumps(document))))
+        started.start_from(ratios_of(json.loads(json.dumps(document))))
     assert times(second) == times(third)
     for tier, by_size in first.tier_ratios.items():
         for size, ratio in by_size.items():
-            told = second.latency_s(tier, size) / PROFILE.latency_s(tier, size)
+            learnt = second.latency_s(tier, size) / PROFILE.latency_s(tier, size)
             within = DEAD_BAND * max(1.0, 1.0 / ratio) if tier not in planned else 1e-9
-            assert told == pytest.approx(ratio, rel=within), (tier, size)
+            assert learnt == pytest.approx(ratio, rel=within), (tier, size)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_routers_that_start_agree_with_the_plan_and_with_each_other(seen: Batche
     ],
 )
 def test_only_ratios_that_can_be_ones_are_taken(document: dict[str, Mapping[str, float]], ratios: object) -> None:
-    assert told_ratios(document) == ratios
+    assert ratios_of(document) == ratios
 
 
 def test_a_run_file_keeps_them_and_says_whose_they_are(tmp_path: Path) -> None:
@@ -132,11 +132,11 @@ async def test_the_router_starts_from_its_state_and_leaves_out_what_is_of_anothe
         await asyncio.sleep(0)
         gateway = app.state.gateway
         gateway.take_state(state)
-        assert gateway.dispatcher._estimates.latency_s("light", 1) == pytest.approx(0.3)
+        assert gateway.dispatcher.estimates.latency_s("light", 1) == pytest.approx(0.3)
         with caplog.at_level(logging.WARNING):
             gateway.take_state(other)
             gateway.take_state(other)
-        assert gateway.dispatcher._estimates.latency_s("light", 1) == pytest.approx(0.3)
+        assert gateway.dispatcher.estimates.latency_s("light", 1) == pytest.approx(0.3)
     assert [record.getMessage() for record in caplog.records] == [
         f"what was learnt before is left out: its batch times are of the profile another; this one is {profile.hash}"
     ]

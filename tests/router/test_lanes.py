@@ -126,6 +126,6 @@ async def test_thresholds_of_other_images_are_told_by_what_they_defer(profile: P
         lanes.judged(job, kept, deferred=cascade.should_defer(job, kept))
         job.cancel()
     old, new = (replace(lanes.counts[group], images=1000) for group in (OLD, "new"))
-    found = regression(old, new, 0.005)
-    assert found is not None and found.reason == "DeferralRose"
+    worse = regression(old, new, 0.005)
+    assert worse is not None and worse.reason == "DeferralRose"
     assert regression(old, old, 0.005) is None

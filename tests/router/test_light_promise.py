@@ -52,9 +52,9 @@ class SlowAtWill:
         self._ratios = ratios
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
-        told(Progress(done=0, steps=1))
+        on_progress(Progress(done=0, steps=1))
         [size] = {job.params.size for job in jobs}
         expected_s = self._profile.latency_s(tier, len(jobs), discriminate, size) * self._ratios.get(url, 1.0)
         longest_s = min(SLACK * expected_s, expected_s + self._most_more_s)
@@ -63,7 +63,7 @@ class SlowAtWill:
         return [(JobResult(id=j.id, confidence=0.5, service_s=seconds), tier.encode()) for j in jobs]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     workers=st.integers(1, 4),
@@ -297,13 +297,13 @@ class LateHeavy(FakeWorkers):
         self._late_s = late_s
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         if tier == "heavy":
             await asyncio.sleep(timeout_s if self._late_s is None else self._late_s)
             if self._late_s is None:
                 raise WorkerGone("timeout")
-        return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+        return await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
 
 
 async def serve_hard(profile: Profile, workers: FakeWorkers) -> Answer:

@@ -78,8 +78,8 @@ async def ask(client: httpx.AsyncClient, path: str, **headers: str) -> httpx.Res
 async def test_a_refusal_at_the_door_has_an_id_that_pages_of_other_origins_may_read(keyed: FastAPI) -> None:
     async with asking(keyed) as client:
         refused = await client.post("/ai" + IMAGES, json=BODY, headers={"x-request-id": ID, "origin": PAGE})
-        asked = {"origin": PAGE, "access-control-request-method": "POST"}
-        assert (await client.options("/ai" + IMAGES, headers=asked)).status_code == 200
+        preflight = {"origin": PAGE, "access-control-request-method": "POST"}
+        assert (await client.options("/ai" + IMAGES, headers=preflight)).status_code == 200
         metrics = (await client.get("/metrics")).text
     assert (refused.status_code, refused.headers["x-request-id"]) == (401, ID)
     assert refused.headers["www-authenticate"] == "Bearer"

@@ -24,7 +24,7 @@ with NamedTemporaryFile("w") as file:
     file.write(f"sha256:{sha256(KEY.encode()).hexdigest()} name=shop\n")
     file.flush()
     KEYED = make_app(PROFILE, Instant(), keys=KeyRing(Path(file.name)))
-EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 lenient = schemathesis.openapi.from_asgi("/openapi.json", LENIENT)
 strict = schemathesis.openapi.from_asgi("/openapi.json", STRICT)

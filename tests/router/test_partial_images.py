@@ -39,15 +39,15 @@ class Previewing(Instant):
     """Jobs in a batch."""
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         """Return one picture per job."""
         self.largest = max(self.largest, len(jobs))
         for i, job in enumerate(jobs):
             for number in range(self.too_many or previews_of(job, judged=discriminate)):
-                told(Preview(i, "32x32", f"{tier} {number}".encode()))
+                on_progress(Preview(i, "32x32", f"{tier} {number}".encode()))
         await asyncio.sleep(0)
-        return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+        return await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
 
 
 @asynccontextmanager
@@ -173,13 +173,13 @@ class StubPreviewer(StubWorker):
 
 
 async def test_workers_are_told_which_jobs_have_previews_and_of_no_others() -> None:
-    worker, told, jobs = StubPreviewer(), list[Any](), [make_job("a"), make_job("b")]
+    worker, received, jobs = StubPreviewer(), list[Any](), [make_job("a"), make_job("b")]
     async with calling(worker) as (transport, url):
-        await transport.generate(url, "light", jobs, False, LIMIT_S, told.append)
-        assert (worker.header, told) == (None, [Preview(1, "8x8", b"x" * 99_999)])
+        await transport.generate(url, "light", jobs, False, LIMIT_S, received.append)
+        assert (worker.header, received) == (None, [Preview(1, "8x8", b"x" * 99_999)])
         jobs[1].partials = Partials(2, lambda number, partial: None)
-        await transport.generate(url, "light", jobs, False, LIMIT_S, told.append)
+        await transport.generate(url, "light", jobs, False, LIMIT_S, received.append)
         assert worker.header == "0,2"
         worker.job = 2
         with pytest.raises(WorkerGone, match="a preview of job 2 of 2"):
-            await transport.generate(url, "light", jobs, False, LIMIT_S, told.append)
+            await transport.generate(url, "light", jobs, False, LIMIT_S, received.append)

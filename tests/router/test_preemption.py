@@ -44,13 +44,13 @@ class SlowHeavy(FakeWorkers):
         self.stopped: list[tuple[float, list[str]]] = []
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
-        told(Progress(done=0, steps=4))
+        on_progress(Progress(done=0, steps=4))
         try:
             if tier == "heavy":
                 await asyncio.sleep(self._heavy_s - len(jobs))
-            return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+            return await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
         except asyncio.CancelledError:
             self.stopped.append((asyncio.get_running_loop().time(), [job.id for job in jobs]))
             raise
@@ -64,7 +64,7 @@ def dispatcher_of(
     dispatcher.set_workers([WorkerAddress(f"w{i}", BOTH) for i in range(workers)])
     dispatcher.set_plan(make_plan(1.0, batch=batch, counts=(workers, workers)))
     if overran:
-        dispatcher._estimates.note_end("heavy", overran=True)
+        dispatcher.estimates.note_end("heavy", overran=True)
     return dispatcher
 
 
@@ -180,12 +180,12 @@ def test_a_worker_that_is_at_a_step_of_a_cancelled_batch_is_asked_at_the_steps_e
     worker.advance(Progress(done=2, steps=9), 1.0, now=0.8)
     worker.stopped(worker.step_s(0.1))
     worker.end()
-    now, asked_s = 0.9, list[float]()
-    while len(asked_s) < 5:
+    now, tries_s = 0.9, list[float]()
+    while len(tries_s) < 5:
         worker.refused(now)
         now = worker.backoff_until
-        asked_s.append(round(now, 3))
-    assert asked_s == [1.205, 1.605, 2.005, 2.405, 3.205], "three ends of steps of 0.4 s, then ever less often"
+        tries_s.append(round(now, 3))
+    assert tries_s == [1.205, 1.605, 2.005, 2.405, 3.205], "three ends of steps of 0.4 s, then ever less often"
     worker.succeeded()
     worker.refused(5.0)
     assert worker.backoff_until == pytest.approx(5.05)
@@ -200,11 +200,11 @@ class SlowSteps(FakeWorkers):
         self.ended: list[tuple[float, str, str]] = []
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         step_s = (self._times * 1.0 if tier == "heavy" else 0.1) * len(jobs) / 10
         for done in range(10):
-            told(Progress(done=done, steps=9))
+            on_progress(Progress(done=done, steps=9))
             await asyncio.sleep(step_s)
         self.ended.append((asyncio.get_running_loop().time(), url, tier))
         return [(JobResult(id=job.id, service_s=10 * step_s), tier.encode()) for job in jobs]
@@ -269,7 +269,7 @@ async def test_a_batch_that_ends_as_it_is_stopped_says_nothing_of_jobs_that_went
     dispatcher.submit(job)
     await asyncio.sleep(0.01)
     [run] = dispatcher._runner.runs()
-    dispatcher._stop(run, "light")
+    dispatcher._late_jobs.stop_batch(run, "light")
     runner = dispatcher._runner
     runner.owner.retry(run.batch, run.needed_by, failed=True)
     runner.owner.take_results(run.batch, [(JobResult(id=job.id, service_s=1.0), b"heavy")], run.needed_by)

@@ -161,11 +161,11 @@ async def test_nothing_of_a_prompt_is_kept_or_told_without_consent(
             statuses.append((await client.post("/v1/images/generations", json=body)).status_code)
         await app.state.gateway.watch.judge_waiting(app.state.gateway.dispatcher)
         await client.post("/v1/hadis/jobs", json={"prompt": MARKER})
-        told = [(await client.get(path)).text for path in ("/metrics", "/v1/hadis/status", "/v1/models")]
+        texts = [(await client.get(path)).text for path in ("/metrics", "/v1/hadis/status", "/v1/models")]
         points = repr(list(app.state.history.points))
         assert app.state.gateway.prompts.kept() == KeptPrompts(seen=0, prompts=())
         assert app.state.gateway.watch.counts["judged"] > 0
     assert 200 in statuses
-    assert all(MARKER not in text for text in (*told, points, caplog.text))
+    assert all(MARKER not in text for text in (*texts, points, caplog.text))
     files = [Path(folder) / name for folder, _, names in os.walk(tmp_path) for name in names]
     assert all(MARKER.encode() not in path.read_bytes() for path in files)

@@ -28,10 +28,10 @@ class Judging(FakeWorkers):
     """Judges light images 0.6, heavy ones 0.9."""
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         self.confidence = {"light": 0.6, "heavy": 0.9}[tier]
-        return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+        return await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
 
 
 class Bench:
@@ -118,11 +118,11 @@ async def test_requests_are_answered_as_fast_as_without_it_and_it_comes_to_its_t
     assert bench.watch.counts["stopped"] > 0
     await asyncio.sleep(60.0)
     assert bench.watch.counts["judged"] == 10
-    told = bench.watch.status()
-    assert told is not None
-    assert watch_sums(told.sums) == bench.watch.sums
-    assert told.images == 10
-    assert told.mean == pytest.approx(0.6)
+    status = bench.watch.status()
+    assert status is not None
+    assert watch_sums(status.sums) == bench.watch.sums
+    assert status.images == 10
+    assert status.mean == pytest.approx(0.6)
 
 
 @virtual

@@ -205,15 +205,15 @@ async def test_a_job_is_cancelled_at_any_router(shared: dict[str, Any]) -> None:
 
 
 async def test_a_webhook_that_a_router_could_not_tell_is_told_by_the_next(shared: dict[str, Any]) -> None:
-    async with listening(500, 200) as (port, told):
+    async with listening(500, 200) as (port, hooks):
         shared |= {"webhook_hosts": (f"127.0.0.1:{port}",), "webhook_secret": SECRET}
         async with asking(Instant(), **shared) as client:
             await create(client, webhook=f"http://127.0.0.1:{port}/")
-            await until(lambda: len(told) == 1)
+            await until(lambda: len(hooks) == 1)
         workers = Instant()
         async with asking(workers, **shared):
-            await until(lambda: len(told) == 2)
-    assert told[0][0]["webhook-id"] == told[1][0]["webhook-id"]
+            await until(lambda: len(hooks) == 2)
+    assert hooks[0][0]["webhook-id"] == hooks[1][0]["webhook-id"]
     assert not workers.jobs, "its images were made"
 
 

@@ -116,9 +116,9 @@ async def test_requests_that_not_every_tier_may_make_are_counted(
         await post(client, prompt="a", n=2, **fields)
         status = (await client.get("/v1/hadis/status")).json()
         metrics = (await client.get("/metrics")).text
-    told = {"light": 0, "heavy": 0} | counted
-    assert status["restricted_arrivals"] == told
-    for tier, count in told.items():
+    arrivals = {"light": 0, "heavy": 0} | counted
+    assert status["restricted_arrivals"] == arrivals
+    for tier, count in arrivals.items():
         assert f'hadis_router_restricted_arrivals_total{{tiers="{tier}"}} {count}.0' in metrics
     assert status["arrivals_total"] == 2
 
@@ -145,10 +145,10 @@ async def worker(body: str, status: int = 200) -> AsyncIterator[tuple[HttpTransp
 
 
 async def test_a_status_is_read_whatever_else_it_holds() -> None:
-    told = WorkerStatus(tiers=("t",), ready=True, busy=False, abilities={"t": ABLE})
-    body = told.model_dump_json(by_alias=True)
+    sent = WorkerStatus(tiers=("t",), ready=True, busy=False, abilities={"t": ABLE})
+    body = sent.model_dump_json(by_alias=True)
     async with worker(body[:-1] + ', "of": "a later version"}') as (transport, url):
-        assert await transport.status(url) == told
+        assert await transport.status(url) == sent
 
 
 @pytest.mark.parametrize(("body", "status"), [("nonsense", 200), ('{"tiers": 1}', 200), ("no", 500)])

@@ -11,7 +11,8 @@ from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
-from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.dispatch.image_params import ImageParams
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.spare import spare_job
 from hadis_router.dispatch.transport import WorkerBusy, WorkerGone
 from virtual import virtual

@@ -29,12 +29,12 @@ class Stepping(Instant):
     """Takes four seconds, of which one for each step."""
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         for step in range(4):
-            told(Progress(done=step, steps=4))
+            on_progress(Progress(done=step, steps=4))
             await asyncio.sleep(1)
-        return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+        return await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
 
 
 class Connection:

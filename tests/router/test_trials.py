@@ -22,10 +22,10 @@ class SlowWorkers(FakeWorkers):
     times = 1.0
 
     async def generate(
-        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, told: OnProgress
+        self, url: str, tier: str, jobs: Sequence[Job], discriminate: bool, timeout_s: float, on_progress: OnProgress
     ) -> list[Result]:
         await asyncio.sleep((self.times - 1) * (0.1 if tier == "light" else 1.0) * len(jobs))
-        return await super().generate(url, tier, jobs, discriminate, timeout_s, told)
+        return await super().generate(url, tier, jobs, discriminate, timeout_s, on_progress)
 
 
 async def outcome(dispatcher: Dispatcher, tier: str | None = None) -> str:

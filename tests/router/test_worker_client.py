@@ -68,16 +68,16 @@ async def calling(worker: StubWorker) -> AsyncIterator[tuple[HttpTransport, str]
 
 
 async def test_progress_comes_before_the_results() -> None:
-    worker, told = StubWorker(), list[Progress | Preview]()
+    worker, received = StubWorker(), list[Progress | Preview]()
 
     def note(what: Progress | Preview) -> None:
-        told.append(what)
+        received.append(what)
         worker.go.set()
 
     async with calling(worker) as (transport, url):
         jobs = [make_job("a"), make_job("b")]
         results = await transport.generate(url, "light", jobs, False, LIMIT_S, note)
-    assert told == [Progress(done=1, steps=2)]
+    assert received == [Progress(done=1, steps=2)]
     assert [(result.id, len(image or b"")) for result, image in results] == [("a", 300_000), ("b", 300_000)]
 
 

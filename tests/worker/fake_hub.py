@@ -88,16 +88,16 @@ class FakeHub:
         if parts[1:2] and parts[1] not in ("main", "v1", COMMIT):
             return _refuse(request, 404, "RevisionNotFound", f"Invalid rev id: {parts[1]}")
         if parts[:1] == ["tree"]:
-            found: Any = [
+            document: Any = [
                 {"type": "file", "path": str(p.relative_to(folder)), "size": p.stat().st_size, "oid": _tag(p)}
                 for p in files
             ]
         else:
-            found = {
+            document = {
                 "id": name, "modelId": name, "sha": COMMIT, "private": False, "tags": [], "downloads": 0, "likes": 0,
                 "siblings": [{"rfilename": str(path.relative_to(folder))} for path in files],
             }  # fmt: skip
-        return _send(request, json.dumps(found).encode(), {"content-type": "application/json"})
+        return _send(request, json.dumps(document).encode(), {"content-type": "application/json"})
 
     def _file(self, request: BaseHTTPRequestHandler, name: str, file: str, *, body: bool) -> None:
         path = self.repositories[name] / file

@@ -126,8 +126,8 @@ async def test_it_is_ready_when_it_can_encode_and_says_what_its_tiers_can_do(
     await bench.ready()
     assert warm == [True]
     edits = {"images": 0, "masks": False, "strength": True}
-    told = {"negativePrompts": False, "edits": edits, "promptTokens": None}
-    assert (await bench.client.get("/status")).json()["abilities"] == {"t": told}
+    able = {"negativePrompts": False, "edits": edits, "promptTokens": None}
+    assert (await bench.client.get("/status")).json()["abilities"] == {"t": able}
 
 
 async def test_a_second_batch_is_refused_at_once_and_probes_answer(bench: Bench) -> None:
@@ -182,8 +182,8 @@ async def test_progress_is_told_while_the_batch_runs(bench: Bench) -> None:
     parts = running.parts()
     assert reader.feed(await anext(parts)) == [Progress(done=1, steps=2)]
     bench.painter.go.set()
-    told = [progress async for part in parts for progress in reader.feed(part)]
-    assert told in ([], [Progress(done=2, steps=2)])  # whether it was read between the last step and the end
+    reports = [progress async for part in parts for progress in reader.feed(part)]
+    assert reports in ([], [Progress(done=2, steps=2)])  # whether it was read between the last step and the end
     assert [result.error for result, _ in reader.results()] == [None]
 
 

@@ -195,23 +195,23 @@ def test_images_are_generated_after_an_edit_as_before(sdxl: Bench) -> None:
 
 
 def test_steps_are_told_and_stop_an_edit(sdxl: Bench) -> None:
-    told: list[int] = []
+    steps_done: list[int] = []
 
     class Noted(Steps):
         def count(self, images: int, done: int, steps: int) -> None:
             super().count(images, done, steps)
-            told.append(self.progress.done)
-            if len(told) == 3 and stop:
+            steps_done.append(self.progress.done)
+            if len(steps_done) == 3 and stop:
                 self.cancel()
 
     batch, stop = sdxl.batch([RED], [{"images": (0,), "strength": 0.8}]), False
     sdxl.engine.generate(batch, Noted(1, 5))
-    assert told == [0, 1, 2, 3, 5], "four of its five steps are made, and it is done"
-    told.clear()
+    assert steps_done == [0, 1, 2, 3, 5], "four of its five steps are made, and it is done"
+    steps_done.clear()
     stop = True
     with pytest.raises(BatchCancelled):
         sdxl.engine.generate(batch, Noted(1, 5))
-    assert len(told) == 3
+    assert len(steps_done) == 3
 
 
 def test_negative_prompts_act_on_edits(sdxl: Bench) -> None:

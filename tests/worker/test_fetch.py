@@ -38,8 +38,8 @@ print(sorted(load_painters(models.tiers, models.folder, "cpu")))
 @pytest.fixture
 def hub(tiny: TinyModels) -> Iterator[FakeHub]:
     folder = tiny.get("sd15")
-    with FakeHub({MODEL: folder, OTHER: folder, GATED: folder}, gated=(GATED,)) as found:
-        yield found
+    with FakeHub({MODEL: folder, OTHER: folder, GATED: folder}, gated=(GATED,)) as hub:
+        yield hub
 
 
 @pytest.fixture
@@ -138,18 +138,18 @@ def test_models_are_fetched_once_told_and_there_without_the_hub(hub: FakeHub, tm
     manifests = [(str(manifest(tmp_path / f"{i}.yaml", tier)), token) for i, (tier, token, _) in enumerate(CASES)]
     env = environment(hub, tmp_path) | {"HADIS_WORKER_PORT": str(port)}
     driver = start(env, "-c", FETCHES, json.dumps(manifests))
-    told, end_s = [FetchProgress()], time.monotonic() + _PROCESS_S
+    reports, end_s = [FetchProgress()], time.monotonic() + _PROCESS_S
     while driver.poll() is None and time.monotonic() < end_s:
         time.sleep(0.1)
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/fetch", timeout=2) as answer:
-                told.append(FetchProgress.model_validate_json(answer.read()))
+                reports.append(FetchProgress.model_validate_json(answer.read()))
         except OSError:
             continue
     codes, *others = json.loads(communicated(driver))
     assert codes[0] == [0, 0]
     assert {file: count for file, count in hub.given.items() if count > 1} == {}, "what one has, the other finds"
-    assert max(each.files for each in told) > 1 and max(each.bytes for each in told) > 1000
+    assert max(each.files for each in reports) > 1 and max(each.bytes for each in reports) > 1000
     for (code, last), (tier, _, words) in zip(others, CASES[1:], strict=True):
         assert code == (1 if words else 0), tier
         assert all(word in last[0] for word in words), last

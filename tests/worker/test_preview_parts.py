@@ -56,11 +56,11 @@ async def test_previews_come_while_the_batch_runs(showing: tuple[Bench, ShowingP
     parts, shown = running.parts(), list[WirePreview]()
     async with asyncio.timeout(10):
         while len(shown) < 2 - fails:
-            shown += [told for told in reader.feed(await anext(parts)) if isinstance(told, WirePreview)]
+            shown += [update for update in reader.feed(await anext(parts)) if isinstance(update, WirePreview)]
     assert not running.answer.done()
     painter.go.set()
-    rest = [told async for part in parts for told in reader.feed(part)]
-    assert all(isinstance(told, Progress) for told in rest), "each preview comes once"
+    rest = [update async for part in parts for update in reader.feed(part)]
+    assert all(isinstance(update, Progress) for update in rest), "each preview comes once"
     assert [result.error for result, _ in reader.results()] == [None, None]
     images = [(one.job, one.size, Image.open(BytesIO(one.image)).format) for one in shown]
     assert images == [(0, "8x8", "PNG"), (1, "8x8", "JPEG")][fails:]

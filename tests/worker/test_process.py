@@ -90,14 +90,14 @@ def test_a_caller_that_hangs_up_frees_the_worker() -> None:
     try:
         wait_for(f"{url}/readyz", process)
         jobs = [{"id": str(i), "prompt": "a red circle", "seed": i} for i in range(64)]
-        reader, told = AnswerReader(), list[Progress]()
+        reader, reports = AnswerReader(), list[Progress]()
         with httpx.stream("POST", f"{url}/generate", json={"tier": SLOWEST, "jobs": jobs}, timeout=60) as answer:
             parts = answer.iter_raw()
-            while len(told) < 2:
-                told += [one for one in reader.feed(next(parts)) if isinstance(one, Progress)]
+            while len(reports) < 2:
+                reports += [one for one in reader.feed(next(parts)) if isinstance(one, Progress)]
         while busy(url):
             time.sleep(0.01)
-        assert told[0].done < told[1].done < told[1].steps
+        assert reports[0].done < reports[1].done < reports[1].steps
         assert f'cancelled_batches_total{{tier="{SLOWEST}"}} 1.0' in httpx.get(f"{url}/metrics").text
     finally:
         process.kill()

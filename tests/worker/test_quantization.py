@@ -72,11 +72,11 @@ def test_each_library_is_told_by_its_own_configuration(component: str, how: dict
 def test_components_are_loaded_with_their_configurations_and_shared_with_none(
     tiny: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[Any] = []
+    configs: list[Any] = []
     as_it_is = diffusers.StableDiffusionXLPipeline.from_pretrained
 
     def noted(source: Any, quantization_config: Any = None, **options: Any) -> Any:
-        told.append(quantization_config and quantization_config.mapping)
+        configs.append(quantization_config and quantization_config.mapping)
         return as_it_is(source, **options)
 
     monkeypatch.setattr(diffusers.StableDiffusionXLPipeline, "from_pretrained", noted)
@@ -87,25 +87,25 @@ def test_components_are_loaded_with_their_configurations_and_shared_with_none(
     modules, path = Modules(), tiny.get("sdxl")
     plain = load_pipeline(tiny_tier(path), Path(), torch.float32, modules)
     quantized = load_pipeline(tiny_tier(path, quantization={"unet": INT8}), Path(), torch.float32, modules)
-    assert told == [None, {"unet": ("diffusers.TorchAoConfig", "int8WeightOnly", {})}]
+    assert configs == [None, {"unet": ("diffusers.TorchAoConfig", "int8WeightOnly", {})}]
     assert quantized.unet is not plain.unet
     assert quantized.vae is plain.vae
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_component_from_elsewhere_is_quantized_too(tiny: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
+    configs: list[Any] = []
     as_it_is = diffusers.UNet2DConditionModel.from_pretrained
 
     def noted(source: Any, quantization_config: Any = None, **options: Any) -> Any:
-        told.append(quantization_config)
+        configs.append(quantization_config)
         return as_it_is(source, **options)
 
     monkeypatch.setattr(diffusers.UNet2DConditionModel, "from_pretrained", noted)
     unet = {"model": str(tiny.get("lightning")), "subfolder": "unet"}
     tier = tiny_tier(tiny.get("sdxl"), components={"unet": unet}, quantization={"unet": INT8})
     load_pipeline(tier, Path(), torch.float32, Modules())
-    assert told == [("diffusers.TorchAoConfig", "int8WeightOnly", {})]
+    assert configs == [("diffusers.TorchAoConfig", "int8WeightOnly", {})]
 
 
 def fault(tiny: TinyModels, **fields: Any) -> str:

@@ -77,12 +77,12 @@ async def test_an_endpoint_is_told_what_it_accepts_and_nothing_else() -> None:
     stand_in = StandIn()
     await fetched(stand_in, remote_tier(accepts=[], model="gpt-image-1", call={"quality": "high"}), steps=3)
     every = ["seed", "negative_prompt", "num_inference_steps", "guidance_scale"]
-    asked = {"negative_prompt": "blur", "steps": 3, "guidance": 0.0}
-    await fetched(stand_in, remote_tier(accepts=every), **asked)
+    fields = {"negative_prompt": "blur", "steps": 3, "guidance": 0.0}
+    await fetched(stand_in, remote_tier(accepts=every), **fields)
     await fetched(stand_in, remote_tier(accepts=every))
-    plain, told, left_open = stand_in.bodies
+    plain, given, left_open = stand_in.bodies
     assert plain == {"model": "gpt-image-1", "prompt": "p0", "n": 1, "size": "32x32", "quality": "high"}
-    assert told == {
+    assert given == {
         "model": "org/m", "prompt": "p0", "n": 1, "size": "32x32", "seed": 0, "negative_prompt": "blur",
         "num_inference_steps": 3, "guidance_scale": 0.0,
     }  # fmt: skip

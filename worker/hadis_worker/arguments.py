@@ -75,9 +75,9 @@ class Acting:
 
 def acting_at(guidance: float, tier: TierSettings, pipeline: Any) -> Acting:
     """Return what acts in a pipeline where a request sets the guidance itself."""
-    asked = tier.model_copy(update={"guidance": guidance, "negative_prompt": None})
+    changed = tier.model_copy(update={"guidance": guidance, "negative_prompt": None})
     try:
-        settings = call_settings(asked, pipeline)
+        settings = call_settings(changed, pipeline)
     except LoadError as error:
         # What else the tier could say is not the request's to write.
         return Acting(False, None, str(error).removeprefix(f"tier {tier.name}: ").partition(", or write")[0])

@@ -102,8 +102,8 @@ class Endpoint:
             answer = await self._read("POST", self._url.join("images/generations"), body)
             if answer.status not in _OVERLOADED:
                 return answer
-            told_s = _retry_after_s(answer.headers)
-            pause_s = wait_s if told_s is None else told_s
+            retry_after_s = _retry_after_s(answer.headers)
+            pause_s = wait_s if retry_after_s is None else retry_after_s
             if attempt == _ATTEMPTS or loop.time() + pause_s >= deadline:
                 break
             await asyncio.sleep(pause_s)

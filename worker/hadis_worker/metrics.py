@@ -22,7 +22,7 @@ class WorkerMetrics:
         self.batches = Counter("hadis_worker_batches_total", "Batches that ended.", ["tier"], registry=self.registry)
         self.cancelled = Counter(
             "hadis_worker_cancelled_batches_total",
-            "Batches that were stopped at a step, for nobody waited for them any more.",
+            "Batches that were stopped at a step because nobody waited for them any more.",
             ["tier"],
             registry=self.registry,
         )
@@ -44,7 +44,7 @@ class WorkerMetrics:
         )
         self.out_of_memory = Counter(
             "hadis_worker_out_of_memory_total",
-            "Batches, or parts of one, that memory did not suffice for.",
+            "Batches, or parts of batches, that ran out of GPU memory.",
             ["tier"],
             registry=self.registry,
         )

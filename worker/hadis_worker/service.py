@@ -35,11 +35,11 @@ class RunningBatch:
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the parts of the answer as they come: what is done and seen so far, not too often; then the rest."""
-        told = None
+        sent = None
         while not self.answer.done():
-            if (progress := self.steps.progress) != told:
+            if (progress := self.steps.progress) != sent:
                 yield encode_progress(progress)
-                told = progress
+                sent = progress
             for number, job in enumerate(self.batch.jobs if self.batch.previews else ()):
                 if not self.answer.done() and (part := await preview_part(self.steps, number, job)):
                     yield part

@@ -45,7 +45,7 @@ class WorkerSettings(BaseSettings):
         None, description="Folder that workers share compiled models in; none: torch's own."
     )
     log_level: Literal["debug", "info", "warning"] = Field(
-        "info", description="Of its log; debug has a line per batch, with the ids of its requests."
+        "info", description="Least level that is logged; debug has a line per batch, with the ids of its requests."
     )
     secret: SecretStr | None = Field(
         None, min_length=16, description="Callers must show it as a bearer token; none: anybody may call."

@@ -30,7 +30,7 @@ class Session:
         self._limit_s = limit_s
         self._end = time.perf_counter() + limit_s
         self._flops: dict[str, Flops | None] = {}
-        self._asked = False
+        self._worker_measured = False
 
     def run(self, bench: Bench) -> None:
         """Measure what time allows."""
@@ -62,9 +62,9 @@ class Session:
 
     def _ask_worker_in_turn(self, bench: Bench, report: Report, single: bool) -> None:
         late = self._left_s() < (1 - _WORKER_AFTER) * self._limit_s
-        if self._asked or (single and not late) or self._left_s() <= 0:
+        if self._worker_measured or (single and not late) or self._left_s() <= 0:
             return
-        self._asked = True
+        self._worker_measured = True
         report.worker = attempt(
             lambda: predictions(bench.device, bench.dtype, self._small, _READY_S), min(_WORKER_S, self._left_s())
         )

@@ -64,10 +64,12 @@ class Access(Fields):
     keys: Keys | None = Field(
         None,
         description="API keys of those who may; default: everybody. One line each: sha256:DIGEST, the 64 hex digits "
-        "that `printf %s APIKEY | sha256sum` prints, and after it, as you like, name=, weight=, requests-per-minute=, "
+        "that `printf %s APIKEY | sha256sum` prints, then, each optional, name=, weight=, requests-per-minute=, "
         "images-in-flight=, priority= and prompts=read.",
     )
-    limits: ClientLimits = Field(default_factory=ClientLimits, description="Of every client whose key says no other.")
+    limits: ClientLimits = Field(
+        default_factory=ClientLimits, description="Limits of clients whose key sets no others."
+    )
     trusted_proxies: tuple[Network, ...] = Field(
         (),
         max_length=64,

@@ -47,8 +47,8 @@ class Configuration(Fields):
     measures: dict[str, float] = Field(
         # A default of its own would have the API server write it into every row, and server-side apply see a change.
         default_factory=dict,
-        description="Other measures of the same images. confidence, the discriminator's mean, is what quality in "
-        "service is compared with; the others are for people.",
+        description="Other measures of the same images. Quality in service is compared with confidence, the "
+        "discriminator's mean; the others are for people.",
     )
 
 
@@ -105,7 +105,9 @@ class ProfileSpec(Fields):
         json_schema_extra={"maxItems": 2 * MOST_ROWS},
     )
     cascades: tuple[Cascade, ...] = Field(
-        default_factory=tuple, max_length=MOST_CASCADES, description="The same, of whole cascades at a time: shorter."
+        default_factory=tuple,
+        max_length=MOST_CASCADES,
+        description="The same in a shorter form: one entry for all ratios of a cascade.",
     )
 
     @property

@@ -27,9 +27,9 @@ def condition(kind: str, holds: bool | None, reason: str, message: str) -> Condi
     return Condition(type=kind, status=status, reason=reason, message=message)
 
 
-def is_true(told: Condition) -> bool | None:
+def is_true(entry: Condition) -> bool | None:
     """Return whether a condition holds; None where that is not known."""
-    return None if told.status == "Unknown" else told.status == "True"
+    return None if entry.status == "Unknown" else entry.status == "True"
 
 
 def with_times(

@@ -57,8 +57,8 @@ class NgramScore(Fields):
     weights: str = Field(max_length=8_192, description="Weight of each n-gram: signed bytes, in base64.")
     scale: Positive = Field(description="What one step of a weight adds to the score.")
     mean: float = Field(
-        description="What the n-grams of a profiled prompt add on average. It is taken off, by the share of the "
-        "prompt's n-grams that are listed."
+        description="What the n-grams of a profiled prompt add on average. It is subtracted, in proportion to the "
+        "share of a prompt's n-grams that are listed."
     )
     quantiles: tuple[float, ...] = Field(
         min_length=2, max_length=1001, description="Evenly spaced quantiles (0 to 1) of this score."

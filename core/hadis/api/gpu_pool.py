@@ -19,7 +19,7 @@ class GpuPoolSpec(Fields):
 class PoolMemberStatus(Fields):
     """GPUs of one service of a pool."""
 
-    wanted: int = Field(description="GPUs that its plan asks for.")
+    desired: int = Field(description="GPUs that its plan asks for.")
     share: int = Field(description="GPUs that are fair now: by weight, and what others do not need.")
     taken: int = Field(description="GPUs that it holds or may be about to take.")
 

@@ -50,7 +50,7 @@ class Webhooks(Fields):
 
 
 class LongJobs(Fields):
-    """Jobs that nobody waits for on an open connection."""
+    """Jobs whose clients do not wait on an open connection."""
 
     redis_secret: _SecretName | None = Field(
         None,

@@ -120,10 +120,10 @@ class Spread(Fields):
     topology_key: _Text = Field(description="Label of nodes, for example topology.kubernetes.io/zone.")
     max_skew: int = Field(1, ge=1, description="How many pods two values of the label may be apart.")
     when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = Field(
-        "ScheduleAnyway", description="What to do with a pod that has no such node."
+        "ScheduleAnyway", description="What to do with a pod that no node suits."
     )
     label_selector: dict[str, Any] | None = Field(
-        None, description="Pods that are counted; default: those of the service that do the same."
+        None, description="Pods that are counted; default: the service's routers, or its workers."
     )
 
 
@@ -158,7 +158,7 @@ class PodFields(Fields):
         (), max_length=16, description="Secrets for the images' registry, beside those of the chart."
     )
     pod_template: PodTemplate | None = Field(
-        None, description="Whatever else of the pods must be another, as a strategic merge patch."
+        None, description="Any further change to the pods, as a strategic merge patch."
     )
 
     @model_validator(mode="after")

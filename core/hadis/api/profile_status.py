@@ -37,4 +37,7 @@ class ProfileStatus(Fields):
     tiers: str = Field("", description="Names of the tiers, from light to heavy.")
     rows: int = Field(0, description="Measured configurations.")
     front: FrontStatus | None = Field(None, description="The Pareto front of the rows; none where they are not valid.")
-    content_hash: str = Field("", description="Hash of the spec's content, as services tell what they plan with.")
+    content_hash: str = Field(
+        "",
+        description="Hash of the spec's content: `status.profileHash` of services that plan with it.",
+    )

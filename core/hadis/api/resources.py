@@ -60,7 +60,7 @@ class Objective(Fields):
         None, gt=0, description="The quality (a distance, lower is better) to reach; all but Quality need one."
     )
     gpu_price: Positive | None = Field(
-        None, description="Money per hour of one GPU, in any currency; what images and GPUs cost is told in it."
+        None, description="Money per hour of one GPU, in any currency; costs of images and GPUs are in it."
     )
 
 
@@ -85,7 +85,7 @@ class Gpus(Fields):
     pool: Name | None = Field(
         None, description="Name of a GpuPool whose GPUs the service shares with others, on a cluster."
     )
-    weight: Positive = Field(1, description="Its part of the pool, where services compete for it, is by weight.")
+    weight: Positive = Field(1, description="Weight of its share of the pool, where services compete for GPUs.")
 
 
 class Queue(Fields):
@@ -138,7 +138,7 @@ class ServiceSpec(Fields):
         None, description="Requests that are alike get one image; default: each is made for itself."
     )
     quality_watch: WatchSpec | None = Field(
-        None, description="Judge a sample of the answers beside the heavy tier's images; default: none."
+        None, description="Compare a sample of the answers with the heavy tier's images; default: none."
     )
     prompt_sample: PromptSampleSpec | None = Field(
         None, description="Keep some prompts, for API keys with `prompts=read`; default: none is kept."

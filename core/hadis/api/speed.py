@@ -113,12 +113,12 @@ class Speed(Fields):
             lambda speed: (
                 speed.cache is None or speed.compile == "off" or speed.cache.kind not in ("taylorSeer", "fasterCache")
             ),
-            "compile: taylorSeer and fasterCache decide inside of what would be compiled; write off",
+            "compile: taylorSeer and fasterCache work inside blocks, which cannot be compiled then; write off",
         ),
         Rule(
             "!has(self.cache) || self.compile != 'full'",
             lambda speed: speed.cache is None or speed.compile != "full",
-            "compile: a cache decides between blocks; write regional",
+            "compile: a cache works between blocks, so only blocks can be compiled; write regional",
         ),
         Rule(
             # The API server checks the default {} before it fills in those below it.

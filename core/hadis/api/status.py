@@ -61,21 +61,21 @@ class ServiceStatus(Fields):
     money_per_hour: float | None = Field(
         None, description="Money per hour of the GPUs that workers hold, with `objective.gpuPrice`."
     )
-    workers: int = Field(0, description="GPUs that workers hold, as the scale subresource tells them.")
+    workers: int = Field(0, description="GPUs that workers hold, as the scale subresource reports them.")
     selector: str = Field("", description="Selector of their pods, for autoscalers that read the scale subresource.")
-    wanted_by_tier: dict[str, int] = Field(
-        {}, description="Workers to have of each tier; after a restart the operator goes on from here."
+    desired_by_tier: dict[str, int] = Field(
+        {}, description="Desired workers of each tier; after a restart the operator goes on from here."
     )
     ready_by_tier: dict[str, int] = Field({}, description="Workers that are ready for each tier.")
     batch_time_ratios: dict[str, dict[str, float]] = Field(
-        {}, description="By tier and batch size, the times that are planned with through those of the profile."
+        {}, description="By tier and batch size: the times that plans count on, divided by the profile's."
     )
     size_shares: dict[str, float] = Field(
-        {}, description="Shares of the image sizes that are planned with; none: each tier's first size alone."
+        {}, description="Shares of the image sizes that plans count on; none: each tier's first size alone."
     )
     restricted_shares: dict[str, float] = Field(
         {},
-        description="Shares of the requests that only some tiers may make and that are planned with, by these tiers.",
+        description="By tiers, with commas between: the share of requests only for them, as plans count on it.",
     )
     start_seconds: float | None = Field(
         None, description="With `gpus.idleAfter`, seconds until a first worker is ready: as last time, or estimated."
@@ -83,7 +83,7 @@ class ServiceStatus(Fields):
     fetch: FetchStatus = Field(default_factory=FetchStatus, description="Models that are being fetched.")
     profile_hash: str = Field("", description="Content hash of the profile that was planned with.")
     rollout: Rollout | None = Field(None, description="How far the last new profile has come; with spec.rollout.")
-    canary: Canary | None = Field(None, description="What routers try the new profile by.")
+    canary: Canary | None = Field(None, description="What routers need to try the new profile.")
     changes: tuple[PlanChange, ...] = Field((), description=f"The last {CHANGES_KEPT} changes of plan.")
 
 

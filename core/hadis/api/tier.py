@@ -19,7 +19,7 @@ class BatchLatency(Fields):
     batch: int = Field(ge=1, le=1024, description="Images in the batch.")
     size: Size | None = Field(None, description="Width x height of the images, in pixels; default: the tier's first.")
     seconds: Positive = Field(description="Median time of the whole batch, without the discriminator.")
-    joules: float | None = Field(None, gt=0, description="Energy of the whole batch, where the GPU tells it.")
+    joules: float | None = Field(None, gt=0, description="Energy of the whole batch, where the GPU reports it.")
 
 
 MOST_EDIT_IMAGES = 16
@@ -32,7 +32,8 @@ class Edits(Fields):
     images: int = Field(ge=0, le=MOST_EDIT_IMAGES, description="Most images that an edit may have; 0: it edits none.")
     masks: bool = Field(False, description="Whether a mask may say what is made anew (inpainting).")
     strength: bool = Field(
-        True, description="Whether a `strength` has an effect; not where the tier looks at images beside the prompt."
+        True,
+        description="Whether a `strength` has an effect; not in tiers that read images as they read prompts.",
     )
 
 
@@ -217,10 +218,10 @@ class Tier(TierSettings):
     load_seconds: float = Field(0.0, ge=0, description="Measured time to load the tier onto the GPU.")
     discriminator_seconds: float = Field(0.0, ge=0, description="Time of the discriminator for one batch of this tier.")
     negative_prompts: bool | None = Field(
-        None, description="Whether the tier takes negative prompts; where it is left out, its workers say."
+        None, description="Whether the tier takes negative prompts; default: what its workers report."
     )
     edits: Edits | None = Field(
-        None, description="What the tier can make from images; where it is left out, its workers say."
+        None, description="What the tier can make from images; default: what its workers report."
     )
     prompt_tokens: int | None = Field(
         None,

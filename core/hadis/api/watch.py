@@ -10,7 +10,7 @@ from hadis.api.fields import Fields
 class WatchSpec(Fields):
     """Answers that the heavy tier draws again, while workers have nothing else to do, so that both can be judged."""
 
-    share: float = Field(0.05, gt=0, le=1, description="Share of the answers of which that is tried.")
+    share: float = Field(0.05, gt=0, le=1, description="Share of the answers that are sampled.")
 
 
 class PromptSampleSpec(Fields):

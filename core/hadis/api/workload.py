@@ -129,13 +129,13 @@ class WorkerPods(PodFields):
 
     gpu_resource: ExtendedResource = Field("nvidia.com/gpu", description="Extended resource that is one GPU.")
     gpus_per_worker: int = Field(
-        1, ge=1, le=64, description="GPUs that each worker takes, in one pod; `gpus.max` divided by it are the workers."
+        1, ge=1, le=64, description="GPUs that each worker takes, in one pod; `gpus.max` counts GPUs, not workers."
     )
     resource_claims: tuple[ResourceClaim, ...] = Field(
         (),
         max_length=8,
         description="Claims by which workers get their GPUs, in place of gpuResource. gpusPerWorker says how many GPUs "
-        "those of one pod are.",
+        "the claims of one pod have.",
     )
     shm_size: Memory | None = Field(
         None, description="Size of /dev/shm, which counts as memory; default: what the container runtime gives."

@@ -107,7 +107,7 @@ class ControlLoop:
             self._announced = plan
             self._changes.append(PlanChange(time=rfc3339(time.time()), summary=plan.headline, reason=plan.reason))
             self.say(f"plan {plan.generation}: {plan.headline}; {plan.reason}", soft_wrap=True)
-        self._tell_quality(decision)
+        self._print_quality(decision)
         idle = idle_message(decision.conditions)
         if idle and (self._state is None or idle != self._state.idle):
             self.say(idle, soft_wrap=True)
@@ -126,13 +126,13 @@ class ControlLoop:
             write_state(self.state_file, state)
             self._state = state
 
-    def _tell_quality(self, decision: Decision) -> None:
+    def _print_quality(self, decision: Decision) -> None:
         """Tell people when the quality that is watched is not as predicted any more, or is so again."""
-        told = next((each for each in decision.conditions if each.type == CONDITION), None)
-        if told is not None and told.status != "Unknown" and told.status != self._quality:
-            if (self._quality, told.status) != ("", "True"):
-                self.say(f"{CONDITION} is {told.status}: {told.message}", soft_wrap=True)
-            self._quality = told.status
+        quality = next((each for each in decision.conditions if each.type == CONDITION), None)
+        if quality is not None and quality.status != "Unknown" and quality.status != self._quality:
+            if (self._quality, quality.status) != ("", "True"):
+                self.say(f"{CONDITION} is {quality.status}: {quality.message}", soft_wrap=True)
+            self._quality = quality.status
 
 
 def snapshot_of(

@@ -75,7 +75,7 @@ def arrivals(run: LoadRun, rng: random.Random) -> list[float]:
 def load(
     rps: Annotated[str, typer.Option(help="Requests per second: 4, or a ramp 1..12.")] = "1..12",
     minutes: Annotated[float, typer.Option(min=0.01, help="How long.")] = 3,
-    seed: Annotated[int, typer.Option(help="Of arrivals and prompts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of arrivals and prompts.")] = 0,
     user: Annotated[str | None, typer.Option(help="Send as this client (the request's `user`).")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write one row per request to this file.")] = None,
     url: Url = DEFAULT_URL,

@@ -42,7 +42,7 @@ class DesiredState:
     informed: bool
     """Whether the demand that it is for was ever known."""
     ratios: Ratios = field(default_factory=dict)
-    """Times of batches that are planned with through the profile's."""
+    """Times of batches that plans count on, divided by the profile's."""
     rest: Rest = field(default_factory=Rest)
     reading: DemandReading | Problem | None = None
     """The last one that is known; without, the snapshot's. A missed reading ends nothing that was found before."""

@@ -74,8 +74,8 @@ class Decision:
     """How a new profile is tried, where one is."""
     replicas: Mapping[str, int] | None = None
     """What each group of workers may be asked for now; None where the mode is to touch none."""
-    gpus_wanted: int | None = None
-    """GPUs that the plan would have if nobody else wanted any; None where nothing was planned."""
+    gpus_desired: int | None = None
+    """GPUs that the plan would have if its service had the pool alone; None where nothing was planned."""
 
 
 def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Decision:
@@ -111,12 +111,12 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     # A plan holds until the next one, which is in force when the jobs of its first seconds are done.
     forecast_rps = memory.demand.forecast_rps(every_s)
     if _holds(memory):
-        plan, wanted = memory.plan, sum((memory.workers_by_tier or {}).values())
+        plan, worker_count = memory.plan, sum((memory.workers_by_tier or {}).values())
     else:
-        plan, wanted, memory = _choose(last, planner, memory, ready, forecast_rps)
+        plan, worker_count, memory = _choose(last, planner, memory, ready, forecast_rps)
     canary, memory = try_candidate(last, profile, memory, ready, planner, tuning)
     desired = resting_workers(memory.workers_by_tier or {}, snapshot, profile, memory.rest, shared=shared)
-    wanted = 0 if memory.rest.idle else max(wanted, sum(desired.values()))
+    worker_count = 0 if memory.rest.idle else max(worker_count, sum(desired.values()))
     memory = replace(memory, workers_by_tier=desired)
     desired = _within(desired, snapshot.worker_bounds.max)
     parts = parts_of(snapshot, desired, shared=shared)
@@ -127,10 +127,10 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
     conditions += service_conditions(snapshot, planned)
     if snapshot.spec.quality_watch is not None:
         sums = last.reading.quality if isinstance(last.reading, DemandReading) else None
-        told = quality_condition(profile, plan, sums, memory.quality_as_predicted)
+        quality = quality_condition(profile, plan, sums, memory.quality_as_predicted)
         if sums is not None:
-            memory = replace(memory, quality_as_predicted=is_true(told))
-        conditions.append(told)
+            memory = replace(memory, quality_as_predicted=is_true(quality))
+        conditions.append(quality)
     if snapshot.spec.rollout is not None:
         conditions.append(rollout_condition(memory.rollout, profile, snapshot.candidate))
     return Decision(
@@ -144,7 +144,7 @@ def decide(snapshot: Snapshot, memory: Memory, tuning: Tuning = Tuning()) -> Dec
         workers_by_tier={tier: profile.slots.get(tier, desired.get(tier, 0)) for tier in profile.tiers},
         ready_by_tier=ready,
         replicas=replicas if snapshot.spec.mode == "Auto" else None,
-        gpus_wanted=wanted * snapshot.spec.worker.gpus_per_worker,
+        gpus_desired=worker_count * snapshot.spec.worker.gpus_per_worker,
     )
 
 
@@ -191,9 +191,9 @@ def _holds(memory: Memory) -> bool:
 def _choose(
     snapshot: Snapshot, planner: Planner, memory: Memory, ready: Mapping[str, int], forecast_rps: float
 ) -> tuple[Plan | None, int, Memory]:
-    """Return the plan for the workers that are ready, the workers wanted, and the memory with the workers to have.
+    """Return the plan for the workers that are ready, the workers that are needed, and the memory with those desired.
 
-    Of a pool, a service wants what its plan would have alone, and has what it is granted of that.
+    In a pool, a service needs what its plan would have alone, and has what it is granted of that.
     """
     alone, bounds = snapshot.spec.worker_bounds, snapshot.worker_bounds
     demand, reading = memory.demand, snapshot.reading
@@ -205,16 +205,16 @@ def _choose(
     if bounds != alone:
         target = planner.target(forecast_rps, bounds, memory.target)
     recent = _recent_gpus(snapshot, memory, unbound.gpus)
-    wanted = max(gpus for _, gpus in recent) + round(missing_gpus(snapshot))
-    wanted = min(alone.max, max(alone.min, wanted))  # a plan of remote tiers alone needs none
-    total = min(wanted, bounds.max)
+    worker_count = max(gpus for _, gpus in recent) + round(missing_gpus(snapshot))
+    worker_count = min(alone.max, max(alone.min, worker_count))  # a plan of remote tiers alone needs none
+    total = min(worker_count, bounds.max)
     # From what was desired last, not what groups are asked for now: a GPU on its way is between them.
     assigned = memory.workers_by_tier or {}
     desired = planner.workers_by_tier(target, forecast_rps, total, ready, assigned, capacity)
     workers_by_tier = dict.fromkeys(assigned, 0) | desired
     return (
         plan,
-        wanted,
+        worker_count,
         replace(memory, plan=plan or memory.plan, target=target, recent_gpus=recent, workers_by_tier=workers_by_tier),
     )
 

@@ -1,7 +1,7 @@
 """What each service of a pool may take of its GPUs now. Pure.
 
-Two numbers for each service. Its share is what is fair: the least that its spec asks for, then what its plan wants, by
-weight where they compete for it; what one does not want serves the others. Its grant is what is safe on the way there:
+Two numbers for each service. Its share is what is fair: the least that its spec asks for, then what its plan asks for,
+by weight where they compete; what one does not ask for serves the others. Its grant is what is safe on the way there:
 nothing is added before others have given it back. So the GPUs that services hold or may still be about to take are at
 no moment more than the pool has, as long as each adds no more than its grant and says at once what it may take.
 
@@ -26,8 +26,8 @@ class Member:
 
     weight: float
     minimum: int
-    """GPUs that it has even while its plan wants fewer."""
-    wanted: int
+    """GPUs that it has even while its plan asks for fewer."""
+    desired: int
     """GPUs that its plan asks for, as if it were alone."""
     taken: int
     """GPUs that it holds, or that controllers may still take for it."""
@@ -59,31 +59,32 @@ def decide_in_pool(
     gpus, step = snapshot.spec.gpus, snapshot.spec.worker.gpus_per_worker
     taken = gpus_taken(snapshot.groups, snapshot.workers, memory.lowered)
     known = pool.members.get(name)
-    wanted = known.wanted if known else taken
+    desired = known.desired if known else taken
     if isinstance(pool.gpus, Problem):
         granted = PoolGrant(taken, pool.gpus)
     else:
-        now = dict(pool.members) | {name: Member(gpus.weight, gpus.min, wanted, taken, step)}
+        now = dict(pool.members) | {name: Member(gpus.weight, gpus.min, desired, taken, step)}
         granted = PoolGrant(grants(replace(pool, members=now))[name])
     snapshot = replace(snapshot, pool=granted)
     decision = decide(snapshot, memory, tuning)
     after = gpus_taken(snapshot.groups, snapshot.workers, decision.memory.lowered, decision.replicas)
     settled = may_add(snapshot, decision.memory)
-    if decision.replicas is None or decision.gpus_wanted is None:  # it stands still, and needs no more than it has
+    if decision.replicas is None or decision.gpus_desired is None:  # it stands still, and needs no more than it has
         return snapshot, decision, Member(gpus.weight, min(gpus.min, taken), taken, after, step, settled)
-    return snapshot, decision, Member(gpus.weight, gpus.min, decision.gpus_wanted, after, step, settled)
+    return snapshot, decision, Member(gpus.weight, gpus.min, decision.gpus_desired, after, step, settled)
 
 
 def fair_shares(gpus: int, members: Mapping[str, Member]) -> dict[str, int]:
     """Return each member's part of a pool, in whole workers: weighted max-min fairness, minima first.
 
-    One by one they go to the member that has the fewest GPUs for its weight and wants more; ties to the first by name.
+    One by one they go to the member that has the fewest GPUs for its weight and is to have more; ties to the first by
+    name.
     """
     shares = dict.fromkeys(members, 0)
     left = gpus
     for caps in (
         {name: member.minimum for name, member in members.items()},
-        {name: max(member.minimum, member.wanted) for name, member in members.items()},
+        {name: max(member.minimum, member.desired) for name, member in members.items()},
     ):
         hungry = [_turn(name, shares[name], member) for name, member in members.items() if shares[name] < caps[name]]
         heapq.heapify(hungry)

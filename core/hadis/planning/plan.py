@@ -58,7 +58,7 @@ class Plan:
     )
     money_per_image: float | None = Field(
         default=None,
-        description="Predicted money per image, with `objective.gpuPrice`: of the time in which GPUs work for it.",
+        description="Predicted money per image, with `objective.gpuPrice`: for the time that GPUs work on it.",
     )
 
     @property

@@ -71,7 +71,7 @@ def is_ratio(value: float) -> bool:
     return _LEAST_RATIO <= value <= _MOST_RATIO
 
 
-def told_ratios(document: Mapping[str, Mapping[str, float]]) -> dict[str, dict[int, float]]:
+def ratios_of(document: Mapping[str, Mapping[str, float]]) -> dict[str, dict[int, float]]:
     """Return the usable ratios of a JSON document; none of one of another form."""
     try:
         return usable_ratios(read_ratios(document))

@@ -3,10 +3,10 @@ rolled back. Pure; who observes passes the two profiles, and who acts lets route
 
     profiles_in_force -> Snapshot(profile, candidate) -> decide -> advance -> Rollout (remembered), condition
 
-Old and new are compared at LOOKS moments, evenly within the time that the spec sets, and at no others: a test that is
-made at every step would find a difference by chance sooner or later. All looks and measures share one risk
-(Bonferroni), so of profiles that are alike at most RISK are rolled back. Where too few requests came for the last look,
-it waits for them, MOST_TIMES as long at most.
+There are so many COMPARISONS of old and new, evenly within the time that the spec sets, and no others: a test that is
+made at every step would find a difference by chance sooner or later. All comparisons and measures share one risk
+(Bonferroni), so of profiles that are alike at most RISK are rolled back. Where too few requests came for the last
+comparison, it waits for them, MOST_TIMES as long at most.
 
 Only what routes is tried: the difficulty's weights, the quantiles, the measured rows. Both profiles must have the same
 tiers, which the same workers make, so that the canary takes no GPU; and it keeps to the cascade that is in force.
@@ -32,12 +32,12 @@ from hadis.planning.comparison import GroupCounts, regression
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 
-LOOKS = 10
+COMPARISONS = 10
 RISK = 0.05
 """Probability of rolling back a profile that is like the old one."""
 LEAST_IMAGES = 100
 """Of each group, before the new profile is taken over."""
-LEAST_TO_LOOK = 30
+LEAST_TO_COMPARE = 30
 """Of each group, before the new profile may be rolled back."""
 MOST_TIMES = 10
 """After so many times the time to compare, one that had too few requests is rolled back."""
@@ -51,7 +51,7 @@ class Rollout:
 
     candidate: str = Field(default="", description="Content hash of the new profile; empty where there was none yet.")
     began_s: float = Field(default=0.0, description="When the comparison began, Unix time in seconds.")
-    looks: int = Field(default=0, description="How often old and new were compared.")
+    comparisons: int = Field(default=0, description="How often old and new were compared.")
     verdict: Literal["Comparing", "TakenOver", "RolledBack"] = Field(
         default="Comparing", description="What became of the new profile."
     )
@@ -109,17 +109,17 @@ def advance(
         return replace(rollout, verdict="RolledBack", reason="TiersDiffer", message=fault)
     old, new = groups.get(stable.hash, GroupCounts()), groups.get(candidate.hash, GroupCounts())
     for_s, fewest = parse_duration_s(spec.compare_for), min(old.images, new.images)
-    look = min(LOOKS, int((now_s - rollout.began_s) / for_s * LOOKS))
-    last = look == LOOKS and fewest >= LEAST_IMAGES
+    due = min(COMPARISONS, int((now_s - rollout.began_s) / for_s * COMPARISONS))
+    last = due == COMPARISONS and fewest >= LEAST_IMAGES
     counts = f"{new.images} images by the new profile, {old.images} by the old one"
-    if look > rollout.looks and fewest >= LEAST_TO_LOOK and (last or look < LOOKS):
-        worse = regression(old, new, RISK / LOOKS)
+    if due > rollout.comparisons and fewest >= LEAST_TO_COMPARE and (last or due < COMPARISONS):
+        worse = regression(old, new, RISK / COMPARISONS)
         if worse is not None:
-            return replace(rollout, looks=look, verdict="RolledBack", reason=worse.reason, message=worse.message)
-        rollout = replace(rollout, looks=look)
+            return replace(rollout, comparisons=due, verdict="RolledBack", reason=worse.reason, message=worse.message)
+        rollout = replace(rollout, comparisons=due)
     if last:
         return replace(rollout, verdict="TakenOver", reason="AsGood", message=f"not worse in {counts}")
-    if look < LOOKS:
+    if due < COMPARISONS:
         return replace(rollout, reason="Comparing", message=f"so far {counts}")
     text = f"{LEAST_IMAGES} of each are needed: {counts}"
     if now_s - rollout.began_s >= MOST_TIMES * for_s:

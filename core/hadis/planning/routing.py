@@ -29,27 +29,22 @@ force is kept while its work is within that, per horizon, of what it may take.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hadis.planning.objectives import Criterion
-from hadis.planning.placement import slowest_path_s
 from hadis.planning.plan import Plan
 from hadis.planning.queueing import Array
-from hadis.planning.reserve import oldest_done_s
+from hadis.planning.row_batches import Begun, RowBatches
 from hadis.planning.table import Table
 from hadis.planning.tuning import Tuning
 
 _STEP = 0.1
 """Share of what the GPUs give by which one batch that is begun may move the plan."""
-_DEMAND_STEP = 1.05
-"""Demands within this factor are taken to begin the same batches."""
 
 
 @dataclass(frozen=True)
@@ -74,49 +69,23 @@ _Part = tuple[Array, Array, Array]
 """Of one pool of servers: its work by row (seconds per second), its servers, and the work that waits for it."""
 
 
-class Begun(NamedTuple):
-    """By row, what follows from the size of the heavy batches that begin as a rule."""
-
-    heavy_work: Array
-    """GPU seconds per request."""
-    longest_s: Array
-    """Seconds of the longer batch of the two tiers."""
-
-
 class Routing:
     """Chooses rows of one table for GPUs that are ready."""
 
     def __init__(
         self, table: Table, criterion: Criterion, *, shared: bool, every_s: float, tuning: Tuning = Tuning()
     ) -> None:
-        """Choose each row's batches: the smallest of those with nearly the most throughput that leave time to wait.
+        """Prepare the arrays; `every_s` is the period of the plans.
 
-        `every_s` is the period of the plans. Rows are ordered by the criterion's values alone, for the GPUs are there:
-        fewer of them would save nothing.
+        Rows are ordered by the criterion's values alone, for the GPUs are there: fewer of them would save nothing.
         """
         self._table, self._values = table, criterion.values(table)
         self._shared, self._tuning = shared, tuning
-        limit_s = (1 - tuning.wait_reserve) * table.slo_s
-        defers = table.deferred_share > 0
-        # The light batch counts as one image first, so that the heavy batch may be as large as the SLO allows.
-        self._heavy_limit_s = limit_s - np.where(defers, table.light_longest_s[:, 0], 0.0)
-        self._heavy, heavy_ok = self._batches(table.heavy_s, table.heavy_longest_s, self._heavy_limit_s)
-        heavy_s = _of_batches(table.heavy_longest_s, self._heavy)
-        after_s = np.where(defers, heavy_s, 0.0)
-        self._light, light_ok = self._batches(table.light_s, table.light_longest_s, limit_s - after_s)
-        uses_light, uses_heavy = table.light_share > 0, table.heavy_share > 0
-        self._light_s = np.where(uses_light, _of_batches(table.light_longest_s, self._light), 0.0)
-        self._heavy_s = np.where(uses_heavy, heavy_s, 0.0)
-        self._possible = (light_ok | ~uses_light) & (heavy_ok | ~uses_heavy)
-        self._slowest_s = slowest_path_s(defers, self._light_s, self._heavy_s)
+        self._batches = RowBatches(table, shared=shared, tuning=tuning)
         self._least_horizon_s = tuning.queue_horizon_slos * table.slo_s
         if shared:
             self._least_horizon_s = max(self._least_horizon_s, every_s)
-        self._wait_s = tuning.target_wait * np.maximum(0.0, table.slo_s - self._slowest_s)
-        self._light_work = _work(table.light_share, table.light_s, self._light, table.batches)
-        self._heavy_work = _work(table.heavy_share, table.heavy_s, self._heavy, table.batches)
-        self._full = Begun(self._heavy_work, np.maximum(self._light_s, self._heavy_s))
-        self._begun_at = lru_cache(maxsize=64)(self._begun)
+        self._wait_s = tuning.target_wait * np.maximum(0.0, table.slo_s - self._batches.slowest_s)
 
     def choose(
         self, demand_rps: float, ready: Mapping[str, float], queued_s: Mapping[str, float], former: Plan | None
@@ -130,9 +99,9 @@ class Routing:
         table, names = self._table, self._table.names
         gpus = np.array([ready.get(name, 0) for name in names], float)
         queue = np.array([queued_s.get(name, 0.0) for name in names])
-        begun = self._as_begun(demand_rps)
-        light, heavy = demand_rps * self._light_work, demand_rps * begun.heavy_work
-        runnable = self._possible.copy()
+        begun = self._batches.begun(demand_rps)
+        light, heavy = demand_rps * self._batches.light_work, demand_rps * begun.heavy_work
+        runnable = self._batches.possible.copy()
         for share, tier in ((table.light_share, table.light), (table.heavy_share, table.heavy)):
             runnable &= (share == 0) | (gpus[tier] > 0)
         if not runnable.any():
@@ -189,8 +158,8 @@ class Routing:
         table, values = self._table, self._values
         counts = np.repeat(table.slots[None], len(gpus), 0).astype(float)
         counts[:, table.slots == 0] = gpus
-        excess = np.where(self._possible, 0.0, np.inf)[None, :].repeat(len(counts), 0)
-        for work, tier in ((self._light_work, table.light), (self._heavy_work, table.heavy)):
+        excess = np.where(self._batches.possible, 0.0, np.inf)[None, :].repeat(len(counts), 0)
+        for work, tier in ((self._batches.light_work, table.light), (self._batches.heavy_work, table.heavy)):
             with np.errstate(divide="ignore", invalid="ignore"):
                 excess = np.maximum(excess, np.where(work > 0, demand_rps * work / counts[:, tier] - 1, 0.0))
                 excess = np.where((work > 0) & (counts[:, tier] == 0), np.inf, excess)
@@ -221,18 +190,18 @@ class Routing:
         return best
 
     def _route(self, row: int, light: Array, heavy: Array, keeps_up: bool) -> Route:
-        sizes = self._table.batches
+        batches, sizes = self._batches, self._table.batches
         wait_s = float(self._wait_s[row])
         waits = 2 if self._table.deferred_share[row] > 0 else 1
         return Route(
             row=row,
             keeps_up=keeps_up,
-            light_batch=int(sizes[self._light[row]]),
-            heavy_batch=int(sizes[self._heavy[row]]),
+            light_batch=int(sizes[batches.light[row]]),
+            heavy_batch=int(sizes[batches.heavy[row]]),
             light_gpus=float(light[row]),
             heavy_gpus=float(heavy[row]),
-            light_latency_s=float(self._light_s[row]) + wait_s,
-            heavy_latency_s=float(self._slowest_s[row]) + wait_s * waits,
+            light_latency_s=float(batches.light_s[row]) + wait_s,
+            heavy_latency_s=float(batches.slowest_s[row]) + wait_s * waits,
         )
 
     def _spare(self, begun: Begun, gpus: float | Array, queue_s: float | Array) -> Array:
@@ -248,40 +217,6 @@ class Routing:
         if not self._shared:
             return np.full(len(begun.longest_s), self._least_horizon_s)
         return np.asarray(np.maximum(self._least_horizon_s, begun.longest_s / (_STEP * np.maximum(gpus, 1e-9))))
-
-    def _as_begun(self, demand_rps: float) -> Begun:
-        """Return what begins as a rule: full batches, but on shared GPUs what the light reserve lets begin."""
-        if not self._shared or demand_rps <= 0:
-            return self._full
-        return self._begun_at(math.floor(math.log(demand_rps, _DEMAND_STEP)))
-
-    def _begun(self, step: int) -> Begun:
-        """Return what begins on shared GPUs at a step of the demand.
-
-        The plan's batch is as ever: one that happens to be full is the best there is.
-        """
-        table = self._table
-        rate_rps = _DEMAND_STEP**step * (table.heavy_share * table.heavy_alike)[:, None]
-        done_s = oldest_done_s(table.heavy_longest_s, table.batches, rate_rps, table.heavy_first[:, None], table.slo_s)
-        begun, _ = self._batches(table.heavy_s, done_s, self._heavy_limit_s)
-        heavy_s = np.where(table.heavy_share > 0, _of_batches(table.heavy_longest_s, begun), 0.0)
-        return Begun(_work(table.heavy_share, table.heavy_s, begun, table.batches), np.maximum(self._light_s, heavy_s))
-
-    def _batches(self, seconds: Array, path_s: Array, limit_s: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Return each row's batch index, the first where no batch's path is within its limit, and whether one is."""
-        within = np.where(path_s <= limit_s[:, None], seconds / self._table.batches, np.inf)
-        least = within.min(-1, keepdims=True)
-        return (within <= least * self._tuning.near_best_batch).argmax(-1), np.isfinite(least[:, 0])
-
-
-def _of_batches(seconds: Array, batches: NDArray[np.intp]) -> Array:
-    """Return each row's seconds of a batch, by its index."""
-    return np.asarray(np.take_along_axis(seconds, batches[:, None], 1)[:, 0])
-
-
-def _work(share: Array, seconds: Array, batches: NDArray[np.intp], sizes: Array) -> Array:
-    """Return each row's GPU seconds per request on a tier; 0 where it has no share of them."""
-    return np.asarray(share * np.where(share > 0, _of_batches(seconds, batches), 0.0) / sizes[batches])
 
 
 @lru_cache(maxsize=64)

@@ -49,7 +49,7 @@ class DemandReading:
     queued_s: Mapping[str, float] = field(default_factory=dict)
     """GPU seconds of waiting work, by tier."""
     ratios: Ratios = field(default_factory=dict)
-    """What batches took through what the profile says, by tier and batch size, as routers learn it."""
+    """What batches took, divided by what the profile says, by tier and batch size, as routers learn it."""
     worker_ratios: Mapping[str, float] = field(default_factory=dict)
     """By worker's URL, how many times as long as its peers it takes for a batch."""
     source: str = ""

@@ -1,7 +1,7 @@
 """What workers really take, as routers learn it, in the planner's hands: a profile that is corrected by it. Pure.
 
-A *ratio* is a measured time through the profile's: 2 is half as fast. Planning follows it in steps, for each step makes
-tables anew, and the noise of a mean over some dozens of batches must not move a plan.
+A *ratio* is a measured time divided by the profile's: 2 is half as fast. Planning follows it in steps, for each step
+makes tables anew, and the noise of a mean over some dozens of batches must not move a plan.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def mean_worker_ratios(of_routers: Iterable[Mapping[str, float]]) -> dict[str, f
 
 
 def _mean(maps: Sequence[Mapping[Key, float]]) -> dict[Key, float]:
-    found: dict[Key, list[float]] = {}
+    by_key: dict[Key, list[float]] = {}
     for each in maps:
         for key, value in each.items():
-            found.setdefault(key, []).append(value)
-    return {key: sum(values) / len(values) for key, values in found.items()}
+            by_key.setdefault(key, []).append(value)
+    return {key: sum(values) / len(values) for key, values in by_key.items()}
 
 
 def followed(planned: Ratios, learnt: Ratios) -> dict[str, dict[int, float]]:

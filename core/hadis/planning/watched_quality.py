@@ -104,10 +104,10 @@ class LiveQuality:
         )
 
 
-def watch_sums(told: Mapping[str, float]) -> WatchSums:
+def watch_sums(document: Mapping[str, float]) -> WatchSums:
     """Return the sums that a router told by their names; unknown names are ignored. See `named_sums`."""
-    counts = {int(name[1:]): value for name, value in told.items() if name[:1] == "d" and name[1:].isdecimal()}
-    known = {field.name: told.get(field.name, 0.0) for field in fields(WatchSums) if field.name != "difficulties"}
+    counts = {int(name[1:]): value for name, value in document.items() if name[:1] == "d" and name[1:].isdecimal()}
+    known = {field.name: document.get(field.name, 0.0) for field in fields(WatchSums) if field.name != "difficulties"}
     return WatchSums(**known, difficulties=tuple(counts.get(i, 0.0) for i in range(min(_DECILES, len(counts)))))
 
 

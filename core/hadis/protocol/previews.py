@@ -1,6 +1,6 @@
 """Previews between router and worker: how many each job has, and the parts of the answer that they come in.
 
-They are wished for in a header, which an older worker passes over: it would refuse a field that it does not know.
+A header requests them, which an older worker passes over: it would refuse a field that it does not know.
 Whoever gives none answers without.
 """
 

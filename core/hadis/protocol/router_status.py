@@ -86,11 +86,11 @@ class WatchedQuality(_Part):
     mean: float | None = Field(description="Of the answers; null without any.")
     low: float | None = Field(description="Lower end of its 99% interval.")
     high: float | None = Field(description="Upper end.")
-    predicted_low: float | None = Field(description="The least that it is by the profile.")
-    predicted_high: float | None = Field(description="The most.")
+    predicted_low: float | None = Field(description="Lower end of what the profile predicts.")
+    predicted_high: float | None = Field(description="Upper end.")
     heavy_low: float | None = Field(description="Of the heavy tier's images: lower end of the 99% interval.")
     heavy_high: float | None = Field(description="Upper end.")
-    gpu_s: float = Field(description="GPU seconds that it took since the start, which no demand is counted for.")
+    gpu_s: float = Field(description="GPU seconds that judging took since the start; they are not counted as demand.")
     sums: dict[str, float] = Field(description="What the control step reads.")
 
 
@@ -116,7 +116,7 @@ class RouterStatus(_Part):
     """The plan, what waits, who works, and how the objective is kept. By tier where a field is a map of them."""
 
     slo_s: float = Field(description="The latency objective, seconds.")
-    asked_attainment: float = Field(description="Share of the requests that must meet it.")
+    attainment_objective: float = Field(description="Share of the requests that must meet it.")
     attainment: float | None = Field(
         description="Share of the last minute's images that met it, refused and failed ones included; null without any."
     )
@@ -124,24 +124,24 @@ class RouterStatus(_Part):
     arrivals_total: Count = Field(description="Images requested.")
     arrivals_by_size: dict[str, Count] = Field(description="The same, by image size as requests name it.")
     restricted_arrivals: dict[str, Count] = Field(
-        description="Of them, those that only some tiers may make, by these tiers."
+        description="Of them, those that only some tiers may make, by those tiers."
     )
     observed_rps: float = Field(description="Requests per second that came lately, as the control step reads them.")
     forecast_rps: float = Field(description="Requests per second to have GPUs for.")
-    idle: str | None = Field(description="Why there is no worker, while that is because there was no request.")
+    idle: str | None = Field(description="Why there is no worker, while that is for want of requests; null otherwise.")
     idle_s: float | None = Field(description="Seconds since the last request or answer; null: none since the start.")
     held: Count = Field(description="Jobs that wait for a first worker.")
     plan: Plan | None = Field(description="The plan in force, as in the status of a DiffusionService.")
     money_per_hour: float | None = Field(description="Of the GPUs that are ready; null without a price.")
     plan_gpu_s: float | None = Field(description="GPU seconds per image that the plan takes.")
-    thresholds: Thresholds = Field(description="What the plan's ratios are kept by.")
+    thresholds: Thresholds = Field(description="Thresholds that keep the plan's ratios.")
     difficulty: DifficultyScore = Field(description="How prompts are scored by the profile in force.")
     queues: dict[str, Count] = Field(description="Jobs that wait.")
     queued_s: dict[str, float] = Field(description="GPU seconds of what waits.")
     batch_time_ratios: dict[str, dict[int, float]] = Field(
-        description="By tier and batch size, what batches took through what the profile says."
+        description="By tier and batch size: what batches took, divided by what the profile says."
     )
-    tiers: dict[str, TierTimes] = Field(description="What batches take, of the tiers that ran.")
+    tiers: dict[str, TierTimes] = Field(description="Of each tier that ran: how long its batches take.")
     workers: tuple[WorkerState, ...] = Field(description="Workers that are ready.")
     clients: Clients = Field(description="Who asks for most.")
     answers: dict[str, Count] = Field(description="Images answered, by the path that they took.")

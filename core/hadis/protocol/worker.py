@@ -191,15 +191,15 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> list[Progress | Preview]:
         """Take the next bytes; return what they tell before the results. Raises ValueError or KeyError for nonsense."""
-        told: list[Progress | Preview] = []
+        updates: list[Progress | Preview] = []
         for media_type, body in self._reader.feed(data):
             if media_type == _PROGRESS_TYPE:
-                told.append(Progress.model_validate_json(body))
+                updates.append(Progress.model_validate_json(body))
             elif (preview := decode_preview(media_type, body)) is not None:
-                told.append(preview)
+                updates.append(preview)
             else:
                 self._parts.append(body)
-        return told
+        return updates
 
     def results(self) -> list[tuple[JobResult, bytes | None]]:
         """Return each result with its image (None beside an error); raise ValueError where the answer is cut."""

@@ -29,7 +29,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   resources: [diffusionservices/status, cascadeprofiles/status, gpupools/status]
   verbs: [get, patch]
 # The children of a service: applied (patch creates too), watched so that edits by hand are put right, deleted when
-# they are wanted no more.
+# they are needed no more.
 - apiGroups: [""]
   resources: [services, configmaps, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]

@@ -26,12 +26,12 @@ class Children:
 
 def make(owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: Profile, *, shared: bool) -> Children:
     """Return the children of a service."""
-    told_profile = worker.profile_config(owner, profile)
-    told_service = router.service_config(owner, spec)
+    profile_map = worker.profile_config(owner, profile)
+    service_map = router.service_config(owner, spec)
     pools = worker.pools(profile, shared=shared)
-    config, name = told_profile["metadata"]["name"], profile.resource.metadata.name
-    fixed = [told_profile, told_service]
-    fixed += router.children(owner, spec, settings, told_service["metadata"]["name"], (config, name))
+    config, name = profile_map["metadata"]["name"], profile.resource.metadata.name
+    fixed = [profile_map, service_map]
+    fixed += router.children(owner, spec, settings, service_map["metadata"]["name"], (config, name))
     fixed += network.policies(owner, spec, settings)
     workers = {}
     for pool in pools:

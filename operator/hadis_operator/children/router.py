@@ -37,13 +37,13 @@ def service_config(owner: Owner, spec: ServiceSpec) -> Manifest:
         "profile", "objective", "queue", "api", "plan_every", "placement", "access", "cache", "quality_watch",
         "prompt_sample",
     }  # fmt: skip
-    told = spec.model_dump(mode="json", by_alias=True, include=fields, exclude_none=True)
+    fields_read = spec.model_dump(mode="json", by_alias=True, include=fields, exclude_none=True)
     idle = {"idleAfter": spec.gpus.idle_after} if spec.gpus.idle_after else {}
     text = as_yaml({
         "apiVersion": API_VERSION,
         "kind": "DiffusionService",
         "metadata": {"name": owner.name},
-        "spec": told | {"gpus": {"max": 1, **idle}},  # a budget that is scaled restarts no router
+        "spec": fields_read | {"gpus": {"max": 1, **idle}},  # a budget that is scaled restarts no router
     })  # fmt: skip
     return config_map(owner, "router", text, digest(text))
 

@@ -34,10 +34,10 @@ def _spec(spec: ProfileSpec, tiers: Collection[str]) -> Manifest:
     """Return a spec that is valid, and the same for whatever was measured."""
     pairs = list(_judged_pairs(spec, tiers))
     rows = pairs or [(name, name, False) for name in list(tiers)[:1]]
-    told = [tier for tier in spec.tiers if tier.name in {*tiers, *(name for pair in pairs for name in pair[:2])}]
+    used = [tier for tier in spec.tiers if tier.name in {*tiers, *(name for pair in pairs for name in pair[:2])}]
     discriminator = {"discriminator": spec.discriminator} if spec.discriminator else {}
     return discriminator | {
-        "tiers": [_settings(tier) | _NOT_MEASURED for tier in told],
+        "tiers": [_settings(tier) | _NOT_MEASURED for tier in used],
         "difficulty": _NO_DIFFICULTY,
         "configurations": [
             {"light": light, "heavy": heavy, "directRatio": 0.0, "deferralRatio": 0.0, "quality": 1.0, "cost": 0.0}

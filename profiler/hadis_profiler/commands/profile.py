@@ -41,7 +41,7 @@ def run_command(
         str | None, typer.Option(help="Also write it to the cluster, into this namespace (for use in a Job).")
     ] = None,
 ) -> None:
-    """Do every stage and write the profile; how long each will take is told as soon as it is known.
+    """Do every stage and write the profile; says how long each takes as soon as that is known.
 
     For example, 15 minutes on 2 idle cores: hadis profile run examples/scenes/profile-run.yaml --out profile.yaml
     """

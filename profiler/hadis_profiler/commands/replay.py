@@ -43,40 +43,47 @@ from hadis_profiler.replay.quality import Summary
 from hadis_profiler.replay.run import Aim
 from hadis_profiler.replay.simulate import Outcome, Ran
 
-_WORLD = "What goes otherwise than the profile says"
+_DISTURBANCES = "What goes otherwise than the profile says"
 SpeedOption = Annotated[
     list[str] | None,
-    typer.Option(help="Times of all batches, or of a tier's, times this: 1.5 or TIER=1.5.", rich_help_panel=_WORLD),
+    typer.Option(
+        help="Times of all batches, or of a tier's, times this: 1.5 or TIER=1.5.", rich_help_panel=_DISTURBANCES
+    ),
 ]
 NoiseOption = Annotated[
-    str, typer.Option(help="Lognormal noise on each batch's time: its sigma, for example 0.3.", rich_help_panel=_WORLD)
+    str,
+    typer.Option(
+        help="Lognormal noise on each batch's time: its sigma, for example 0.3.", rich_help_panel=_DISTURBANCES
+    ),
 ]
 SlowBatchesOption = Annotated[
     list[str] | None,
-    typer.Option(help="Share of the batches that take longer, and how much: 0.02x4.", rich_help_panel=_WORLD),
+    typer.Option(help="Share of the batches that take longer, and how much: 0.02x4.", rich_help_panel=_DISTURBANCES),
 ]
 SlowWorkersOption = Annotated[
-    list[str] | None, typer.Option(help="Workers that are slower, and how much: 2x4.", rich_help_panel=_WORLD)
+    list[str] | None, typer.Option(help="Workers that are slower, and how much: 2x4.", rich_help_panel=_DISTURBANCES)
 ]
 ThrottleOption = Annotated[
     list[str] | None,
-    typer.Option(help="Seconds in which all are slower, and how much: 100..200x1.6.", rich_help_panel=_WORLD),
+    typer.Option(help="Seconds in which all are slower, and how much: 100..200x1.6.", rich_help_panel=_DISTURBANCES),
 ]
 LoseOption = Annotated[
-    list[str] | None, typer.Option(help="Workers that are lost for good, and when: 4@120.", rich_help_panel=_WORLD)
+    list[str] | None,
+    typer.Option(help="Workers that are lost for good, and when: 4@120.", rich_help_panel=_DISTURBANCES),
 ]
 BurstOption = Annotated[
     list[str] | None,
-    typer.Option(help="Requests/s on top of the trace, and when: 100@150..165.", rich_help_panel=_WORLD),
+    typer.Option(help="Requests/s on top of the trace, and when: 100@150..165.", rich_help_panel=_DISTURBANCES),
 ]
 BlindOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Seconds in which no router can be read, so that the plan is held: 100..200.", rich_help_panel=_WORLD
+        help="Seconds in which no router can be read, so that the plan is held: 100..200.",
+        rich_help_panel=_DISTURBANCES,
     ),
 ]
 DriftOption = Annotated[
-    bool, typer.Option("--drift", help="Prompts get harder towards the end.", rich_help_panel=_WORLD)
+    bool, typer.Option("--drift", help="Prompts get harder towards the end.", rich_help_panel=_DISTURBANCES)
 ]
 
 
@@ -87,7 +94,7 @@ def replay_command(
     slo: SloOption,
     gpus_per_worker: GpusPerWorkerOption = 1,
     prompts: PromptsOption = None,
-    policy: Annotated[str, typer.Option(help=f"Who plans: {', '.join(POLICIES)}.")] = "hadis",
+    policy: Annotated[str, typer.Option(help=f"Policy that plans: {', '.join(POLICIES)}.")] = "hadis",
     placement: Annotated[
         Literal["shared", "dedicated"] | None, typer.Option(help="Default: shared if the tiers fit together.")
     ] = None,
@@ -98,7 +105,7 @@ def replay_command(
         float | None, typer.Option(min=0, help="Quality to reach (a distance, lower is better), but for Quality.")
     ] = None,
     gpu_price: GpuPriceOption = None,
-    seed: Annotated[int, typer.Option(help="Of whatever is drawn: prompts, policies, disturbances.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all that is random: prompts, policies, disturbances.")] = 0,
     speed: SpeedOption = None,
     noise: NoiseOption = "0",
     slow_batches: SlowBatchesOption = None,
@@ -113,7 +120,7 @@ def replay_command(
         typer.Option(min=1, max=64, help="Routers at which requests arrive; one owns the queue of up to 127 workers."),
     ] = 1,
     clients: Annotated[
-        str | None, typer.Option(help="Shares of the requests by client: 50:1. Each is told of in the summary.")
+        str | None, typer.Option(help="Shares of the requests by client: 50:1. The summary has a line for each.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of these clients' fair shares, else 1: 1:2.")] = None,
     sizes: SizesOption = None,
@@ -186,8 +193,8 @@ def _table(s: Summary, ran: Ran, hour_money: float | None) -> Table:
         "speed": f"{ran.virtual_s:.0f} s in {ran.wall_s:.1f} s: {ran.virtual_s / ran.wall_s:.0f} times real time",
     }
     lines |= consumed(s, ran, hour_money)
-    told_apart = (s.clients if any(s.clients) else {}) | (s.sizes if len(s.sizes) > 1 else {})
-    for name, served in told_apart.items():
+    by_group = (s.clients if any(s.clients) else {}) | (s.sizes if len(s.sizes) > 1 else {})
+    for name, served in by_group.items():
         lines[name] = (
             f"{served.requests} requests, {served.in_time / served.requests:.2%} in time, "
             f"{served.refused / served.requests:.2%} refused"

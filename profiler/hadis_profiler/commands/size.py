@@ -43,13 +43,13 @@ def size_command(
     quality: Annotated[float, typer.Option(min=0, help="Quality to reach (a distance, lower is better).")],
     gpus_per_worker: GpusPerWorkerOption = 1,
     prompts: PromptsOption = None,
-    max_gpus: Annotated[int, typer.Option(min=1, max=4096, help="Look no further than this.")] = 256,
+    max_gpus: Annotated[int, typer.Option(min=1, max=4096, help="Most GPUs to try.")] = 256,
     attainment: AttainmentOption = 0.99,
     sizes: SizesOption = None,
     only: OnlyOption = None,
     optimize: OptimizeOption = Optimize.QUALITY,
     gpu_price: GpuPriceOption = None,
-    seed: Annotated[int, typer.Option(help="Of whatever is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 0,
     plot: Annotated[
         Path | None, typer.Option(help="Write a picture of quality and violations against GPUs here.")
     ] = None,
@@ -93,8 +93,8 @@ def size_command(
     if workers is None:
         raise fail(f"{max_gpus} GPUs do not reach quality {quality:g} within {slo}; ask for less, or raise --max-gpus")
     fewest = workers * gpus_per_worker
-    told = consumed(*seen[fewest], None if gpu_price is None else fewest * gpu_price)
-    extra = [f"{name}: {text}" for name, text in told.items()] + ([f"picture: {plot}"] if plot else [])
+    facts_of_fewest = consumed(*seen[fewest], None if gpu_price is None else fewest * gpu_price)
+    extra = [f"{name}: {text}" for name, text in facts_of_fewest.items()] + ([f"picture: {plot}"] if plot else [])
     console().print("; ".join([f"{fewest} GPU{'s' * (fewest > 1)}", *extra]))
 
 

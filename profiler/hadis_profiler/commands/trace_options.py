@@ -50,7 +50,7 @@ OptimizeOption = Annotated[
     Optimize, typer.Option("--optimize", case_sensitive=False, help="What to optimise within the SLO.")
 ]
 GpuPriceOption = Annotated[
-    float | None, typer.Option("--gpu-price", min=0.000001, help="Money per GPU hour, to tell what images cost.")
+    float | None, typer.Option("--gpu-price", min=0.000001, help="Money per GPU hour, to report what images cost.")
 ]
 GpusPerWorkerOption = Annotated[
     int,
@@ -88,18 +88,18 @@ def read_inputs(
     only: str | None = None,
 ) -> Inputs:
     """Return what options say of a replay; raise ValueError, or what the readers raise, for what is wrong."""
-    found = Profile(read_profile(profile))
-    some = read_prompts(prompts, found) if prompts else drawn_prompts(found, seed)
+    measured = Profile(read_profile(profile))
+    some = read_prompts(prompts, measured) if prompts else drawn_prompts(measured, seed)
     if parse_duration_s(slo) <= 0:
         raise ValueError(f"--slo {slo}: must be longer than nothing")
     options = {"quality": "--quality", "gpu_price": "--gpu-price"}
     if lacking := [options[each] for each in aim.optimize.needs if getattr(aim, each) is None]:
         raise ValueError(f"--optimize {aim.optimize.value}: needs {' and '.join(lacking)}")
     objective = Objective.read({"latency": slo, "attainment": attainment, **aim.fields})
-    if (problem := criterion(objective).refusal(found)) is not None:
+    if (problem := criterion(objective).refusal(measured)) is not None:
         raise ValueError(problem.message)
     return Inputs(
-        found, some, trace, slo, attainment, sizes=read_sizes(sizes), only=read_only(only, found.tiers), aim=aim
+        measured, some, trace, slo, attainment, sizes=read_sizes(sizes), only=read_only(only, measured.tiers), aim=aim
     )
 
 
@@ -109,9 +109,9 @@ def consumed(s: Summary, ran: Ran, hour_money: float | None) -> dict[str, str]:
     Money is that of all GPUs for the whole trace, idle or not.
     """
     answered = s.requests * (1 - s.unanswered)
-    told = {}
+    facts = {}
     if answered and math.isfinite(ran.joules):
-        told["energy"] = f"{ran.joules / answered:.3g} J per image"
+        facts["energy"] = f"{ran.joules / answered:.3g} J per image"
     if answered and hour_money is not None:
-        told["money"] = f"{hour_money * ran.virtual_s / 3600 / answered:.3g} per image, {hour_money:g} per hour"
-    return told
+        facts["money"] = f"{hour_money * ran.virtual_s / 3600 / answered:.3g} per image, {hour_money:g} per hour"
+    return facts

@@ -72,17 +72,17 @@ def learn(
 
     It reads images of all tiers that make poor ones, and is calibrated for every tier.
     """
-    told, rounds = informative(features.by_tier), run.spec.discriminator.rounds
+    features_by_tier, rounds = informative(features.by_tier), run.spec.discriminator.rounds
     some = [k for k in range(len(good)) if k < len(good) - 1 or not good[k].all()]
     order = torch.randperm(len(split.train))
     seen_parts: list[Seen] = []
     parts: list[_Examples] = []
     both = split.train, split.calibrate
     for share in CURVE:
-        network = untrained(run, prompts, told.shape[-1]).to(device)
+        network = untrained(run, prompts, features_by_tier.shape[-1]).to(device)
         part = order[: max(1, round(share * len(order)))]
         if isinstance(network, ExpectedDiscriminator):
-            seen_parts = seen_parts or [seen(run, network, prompts, told, good, which) for which in both]
+            seen_parts = seen_parts or [seen(run, network, prompts, features_by_tier, good, which) for which in both]
             expected_training.fit(network, seen_parts[0].part(part), seen_parts[1], rounds, progress)
         else:
             parts = parts or [_examples(run, network, prompts, good, some, which) for which in both]

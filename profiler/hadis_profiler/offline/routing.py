@@ -172,8 +172,8 @@ def _configurations(judged: Judged, way: Way) -> Iterator[tuple[Array, Array]]:
     for light, heavy in itertools.combinations(range(len(judged.image_s)), 2):
         for choice in _CHOICES[way](judged, light, heavy):
             made = choice.direct | choice.deferred
-            looks = choice.deferred.any() * (~choice.direct + choice.best_of_two * made)
-            cost = ~choice.direct * judged.image_s[light] + made * judged.image_s[heavy] + looks * judged.judge_s
+            judgements = choice.deferred.any() * (~choice.direct + choice.best_of_two * made)
+            cost = ~choice.direct * judged.image_s[light] + made * judged.image_s[heavy] + judgements * judged.judge_s
             kept = made
             if choice.best_of_two:
                 better = light_is_better(judged.confidence[light], judged.confidence[heavy])

@@ -98,8 +98,8 @@ class Disturbances:
         for option, spans in (("throttle", self.throttles), ("burst", self.bursts), ("blind", self.blind)):
             for span in spans:
                 if span.end_s > math.ceil(end_s):
-                    told = f"{span.start_s:g}..{span.end_s:g} s, but the trace ends at {end_s:.0f} s"
-                    raise ValueError(f"--{option}: {told}; name seconds of the trace")
+                    fault = f"{span.start_s:g}..{span.end_s:g} s, but the trace ends at {end_s:.0f} s"
+                    raise ValueError(f"--{option}: {fault}; name seconds of the trace")
 
     def blind_at(self, now_s: float) -> bool:
         """Return whether no router can be read at a time."""
@@ -175,10 +175,10 @@ def _read_blind(text: str) -> Blind:
 
 
 def _match(option: str, text: str, pattern: str, example: str) -> tuple[str, ...]:
-    found = re.fullmatch(pattern, text.strip(), re.ASCII)
-    if found is None:
+    match = re.fullmatch(pattern, text.strip(), re.ASCII)
+    if match is None:
         raise ValueError(f"--{option} {text}: is not of the form {example}")
-    return found.groups()
+    return match.groups()
 
 
 def _span(option: str, text: str, start: str, end: str) -> tuple[float, float]:

@@ -121,7 +121,7 @@ class Epochs:
     def _batch_sizes(self, row: Row) -> tuple[int, int] | None:
         """Return the batches of most throughput within the latency rule; None where not even single images are."""
         light, heavy, _, deferral, _ = row
-        best, found = float("inf"), None
+        best, sizes = float("inf"), None
         for a in self._profile.batch_sizes(light):
             for b in self._profile.batch_sizes(heavy) if heavy != light else (1,):
                 light_s = self._profile.latency_s(light, a, deferral > 0)
@@ -129,8 +129,8 @@ class Epochs:
                 path = light_s + heavy_s if deferral > 0 else max(light_s, heavy_s)
                 cost = sum(self._load(row, (a, b), 1.0))
                 if 2 * path <= self._slo_s and cost < best - 1e-9:
-                    best, found = cost, (a, b)
-        return found
+                    best, sizes = cost, (a, b)
+        return sizes
 
     def _load(self, row: Row, sizes: tuple[int, int] | None, demand: float) -> tuple[float, float]:
         light, heavy, direct, deferral, _ = row

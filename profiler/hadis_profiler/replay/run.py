@@ -38,8 +38,8 @@ class Aim:
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of an objective; those that are None are left out."""
-        told = {"optimize": self.optimize.value, "quality": self.quality, "gpuPrice": self.gpu_price}
-        return {name: value for name, value in told.items() if value is not None}
+        options = {"optimize": self.optimize.value, "quality": self.quality, "gpuPrice": self.gpu_price}
+        return {name: value for name, value in options.items() if value is not None}
 
 
 @dataclass(frozen=True)

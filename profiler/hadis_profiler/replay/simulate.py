@@ -19,7 +19,8 @@ from hadis.planning.restricted import restriction
 from hadis.planning.sizes import AUTO, size_name
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
-from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.dispatch.image_params import ImageParams
+from hadis_router.dispatch.job import Job
 from hadis_router.http.capabilities import resolved_size
 
 from hadis_profiler.replay.control import Control, Policy

@@ -17,7 +17,7 @@ from hadis_profiler.replay.inputs import ScoredPrompts
 
 _IMAGE = b"i"
 _TAKEN = Progress(done=0, steps=1)
-_TOLD = 8
+_MOST_REPORTS = 8
 """Times that a batch's steps are told of at most: enough to see early that it is slow."""
 
 
@@ -106,23 +106,23 @@ class _Steps:
 
     def __init__(self, steps: int, seconds: float, on_progress: OnProgress) -> None:
         """Begin; `seconds` are those of the whole batch."""
-        self._steps, self._told = steps, on_progress
+        self._steps, self._on_progress = steps, on_progress
         self.each_s = seconds / (steps + 1)  # what comes after the steps counts as one
-        self._every = math.ceil(steps / _TOLD)
+        self._every = math.ceil(steps / _MOST_REPORTS)
         self._began = asyncio.get_running_loop().time()
-        self._tell_at(self._every)
+        self._report_at(self._every)
 
     def stop(self) -> None:
         """Tell nothing more."""
         self._timer.cancel()
 
-    def _tell_at(self, done: int) -> None:
-        self._timer = asyncio.get_running_loop().call_at(self._began + done * self.each_s, self._tell, done)
+    def _report_at(self, done: int) -> None:
+        self._timer = asyncio.get_running_loop().call_at(self._began + done * self.each_s, self._report, done)
 
-    def _tell(self, done: int) -> None:
-        self._told(_progress(done, self._steps))
+    def _report(self, done: int) -> None:
+        self._on_progress(_progress(done, self._steps))
         if done + self._every <= self._steps:
-            self._tell_at(done + self._every)
+            self._report_at(done + self._every)
 
 
 @lru_cache(maxsize=1024)

@@ -14,9 +14,10 @@ from hadis_router.dispatch import refusals
 from hadis_router.dispatch.cascade import CascadeRouting
 from hadis_router.dispatch.fair_share import FairShares
 from hadis_router.dispatch.held import OVER_SHARE_S, Held, HeldClients
-from hadis_router.dispatch.job import Admission, Job, TierReason
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.light_reserve import LightReserve
 from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.stages import Admission, TierReason
 
 _ROUNDING = 1e-9
 _FOR_NEWCOMERS = 0.05

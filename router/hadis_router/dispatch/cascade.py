@@ -6,7 +6,8 @@ from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import Canary
 
-from hadis_router.dispatch.job import Job, TierReason
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.stages import TierReason
 from hadis_router.dispatch.thresholds import ThresholdTracker
 
 

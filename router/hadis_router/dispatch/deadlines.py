@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
-from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.stages import Stage
 
 MARGIN = 0.02
 """Share of the SLO kept back for the way from the worker to the client when an answer is timed to the deadline."""
@@ -25,12 +27,25 @@ def answer_by(job: Job, slo_s: float) -> float:
     return job.deadline - MARGIN * slo_s
 
 
-class Deadlines:
-    """Owns the timers, and calls back when one has run out for good."""
+class DeadlineOwner(Protocol):
+    """Who sees to a job whose timer has run out for good."""
 
-    def __init__(self, slo_s: float, expired: Callable[[Job], None], late: Callable[[Job], None]) -> None:
-        """`expired` must end the job; `late` may see to a light image, if the job has none and is not done."""
-        self._slo_s, self._expired, self._late = slo_s, expired, late
+    def expired(self, job: Job) -> None:
+        """End the job."""
+
+    def late(self, job: Job) -> None:
+        """See to a light image, if the job has none and is not done."""
+
+
+class Deadlines:
+    """Owns the timers."""
+
+    owner: DeadlineOwner
+    """Is called back; it needs this object itself, and is set before the first job."""
+
+    def __init__(self, slo_s: float) -> None:
+        """Keep the SLO, in seconds: a share of it is kept back for the way of an answer."""
+        self._slo_s = slo_s
         self._timers: dict[Job, asyncio.TimerHandle] = {}
 
     def watch(self, job: Job) -> None:
@@ -67,9 +82,9 @@ class Deadlines:
             self._at(job.deadline, self._expire, job)
         else:
             del self._timers[job]
-            self._expired(job)
+            self.owner.expired(job)
 
     def _now_late(self, job: Job) -> None:
         last = max(answer_by(job, self._slo_s), asyncio.get_running_loop().time())
         self._at(last, self._expire, job)
-        self._late(job)
+        self.owner.late(job)

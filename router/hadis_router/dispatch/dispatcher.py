@@ -1,7 +1,7 @@
 """The dispatcher: the one owner of queues, workers and plan. Jobs come in, free workers take batches, answers go out.
 
-    submit -> gate -> placing -> choosing -> running -> returns -> endings
-                         \\________ deadlines ________/
+    submit -> gate -> placing -> batching -> running -> returns -> endings
+                         \\_______ late jobs ________/
 
 What is decided is decided in those modules, and most of it by pure functions on an `Outlook`; this one puts them
 together, so that each event (a request, a plan, a list of workers, a batch that ended, a timer) leaves no worker idle
@@ -17,29 +17,29 @@ from collections.abc import Callable, Iterable, Mapping
 
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.speeds import Ratios
 from hadis.protocol.run_state import WorkerAddress
 
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import Answer, Repeat, ServeError
-from hadis_router.dispatch.choosing import Choice, StepDown, choose
-from hadis_router.dispatch.deadlines import Deadlines, answer_by
+from hadis_router.dispatch.batching import Batching
+from hadis_router.dispatch.deadlines import Deadlines
 from hadis_router.dispatch.endings import Endings
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.fair_share import FairShares
-from hadis_router.dispatch.fallback import fallback, tier_in_place
+from hadis_router.dispatch.fallback import tier_in_place
 from hadis_router.dispatch.first_worker import FirstWorker
 from hadis_router.dispatch.gate import Gate
-from hadis_router.dispatch.job import Job, JobProgress, Stage
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.judging import Judging
 from hadis_router.dispatch.lanes import Lanes
+from hadis_router.dispatch.late_jobs import LateJobs
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.placing import Placing
-from hadis_router.dispatch.preemption import lead_s, run_to_stop
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.returns import Returns
-from hadis_router.dispatch.running import BatchRun, Runner
+from hadis_router.dispatch.running import Runner
 from hadis_router.dispatch.spare import SpareWork
+from hadis_router.dispatch.stages import JobProgress
 from hadis_router.dispatch.stats import RecentJobs
 from hadis_router.dispatch.transport import Transport
 from hadis_router.dispatch.workers import RemoteWorkers
@@ -72,18 +72,23 @@ class Dispatcher:
         self.shares = FairShares(weights or {}, slo_s)
         self._gate = Gate(self.shares, self.lanes)
         self._has_discriminator = profile.has_discriminator
-        self._judging = Judging(self.lanes, has_discriminator=profile.has_discriminator)
         self._queues = {tier: TierQueue(self.shares.weight) for tier in profile.tiers}
-        self._estimates = Estimates(profile)
-        self._deadlines = Deadlines(slo_s, self._expired, self._late)
-        self._runner = Runner(transport, self._estimates)
+        self.estimates = Estimates(profile)
+        self._deadlines = Deadlines(slo_s)
+        self._runner = Runner(transport, self.estimates)
         self._placing = Placing(self._queues, self._deadlines, self._outlook)
         self._endings = Endings(self._queues, self._deadlines, self._runner, self.lanes, on_done)
-        self._runner.owner = Returns(self._placing, self._endings, self.lanes, self._outlook, self._dispatch)
         self._spare = SpareWork(self._runner, self._endings, self._outlook)
-        self._wake_up: asyncio.TimerHandle | None = None
+        judging = Judging(self.lanes, has_discriminator=profile.has_discriminator)
+        batching = Batching(self._queues, self._placing, judging, self._runner, self._spare, self._outlook)
+        self._dispatch = batching.dispatch
+        self._late_jobs = LateJobs(
+            self._placing, self._deadlines, self._runner, self._endings, slo_s, self._outlook, self._dispatch
+        )
+        self._deadlines.owner = self._late_jobs
+        self._runner.owner = Returns(self._placing, self._endings, self.lanes, self._outlook, self._dispatch)
         self.first_worker = FirstWorker(first_image_s, queue_limit, self._held_too_long)
-        self._asked_at = -math.inf
+        self._last_request_at = -math.inf
 
     @property
     def queued(self) -> dict[str, int]:
@@ -97,14 +102,14 @@ class Dispatcher:
 
     @property
     def ratios(self) -> dict[str, dict[int, float]]:
-        """What batches take through what the profile says, by tier and measured batch size; see `Estimates`."""
-        return self._estimates.tier_ratios
+        """What batches take, divided by what the profile says, by tier and measured batch size; see `Estimates`."""
+        return self.estimates.tier_ratios
 
     @property
     def worker_ratios(self) -> dict[str, float]:
         """By URL of each worker that made a batch, how many times as long as the middle one it takes."""
-        seen = (worker.url for worker in self.workers if self._estimates.knows(worker.url))
-        return {url: self._estimates.worker_ratio(url) for url in seen}
+        seen = (worker.url for worker in self.workers if self.estimates.knows(worker.url))
+        return {url: self.estimates.worker_ratio(url) for url in seen}
 
     @property
     def idle_s(self) -> float:
@@ -112,15 +117,7 @@ class Dispatcher:
         working = any(worker.tier is not None and worker is not self._spare.worker for worker in self.workers)
         if working or len(self.first_worker) or any(self.queued.values()):
             return 0.0
-        return asyncio.get_running_loop().time() - max(self._asked_at, self._endings.last_at)
-
-    def start_from(self, ratios: Ratios) -> None:
-        """Take how long batches took through the profile's times before this router knew any: see `Estimates`."""
-        self._estimates.start_from(ratios)
-
-    def forget_speeds(self) -> None:
-        """Forget what was learnt here of how long batches take."""
-        self._estimates.forget()
+        return asyncio.get_running_loop().time() - max(self._last_request_at, self._endings.last_at)
 
     @property
     def queued_s(self) -> dict[str, float]:
@@ -150,7 +147,7 @@ class Dispatcher:
     def set_workers(self, addresses: Iterable[WorkerAddress]) -> None:
         """Take the list of workers that are ready; batches of those that left go on."""
         self.workers.update(addresses)
-        self._estimates.keep_workers({worker.url for worker in self.workers})
+        self.estimates.keep_workers({worker.url for worker in self.workers})
         self._take_held()
         self._dispatch()
 
@@ -159,7 +156,7 @@ class Dispatcher:
 
         That is one that cannot be served in time, or whose client has its share; those before it stay queued.
         """
-        self._asked_at = now = asyncio.get_running_loop().time()
+        self._last_request_at = now = asyncio.get_running_loop().time()
         self._spare.stop()
         if self._finds_no_worker:
             for job in jobs:
@@ -177,9 +174,9 @@ class Dispatcher:
 
         `client` None: of whom it is, only the request's body says.
         """
-        self._asked_at = asyncio.get_running_loop().time()
+        self._last_request_at = asyncio.get_running_loop().time()
         if self._finds_no_worker:
-            return self.first_worker.refusal(self._asked_at)
+            return self.first_worker.refusal(self._last_request_at)
         return self._gate.sure_refusal(client, self._outlook(), self._queue_limit)
 
     def cancel(self, job: Job, error: ServeError | None = None) -> None:
@@ -244,92 +241,6 @@ class Dispatcher:
         self._spare.stop()
         await self._runner.drain()
 
-    # When time runs out
-
-    def _expired(self, job: Job) -> None:
-        self._endings.fail(job, refusals.expired(self.slo_s))
-        self._dispatch()  # it may have kept a slow worker from those behind it
-
-    def _late(self, job: Job) -> None:
-        """Called when a tier can no longer surely answer in time: a lighter one may."""
-        tier = fallback(self._outlook(), job.tier, running=job.stage is Stage.RUNNING)
-        if tier is None:
-            return
-        if job.stage is Stage.WAITING:
-            self._placing.step_down(job, tier)
-        elif job.stage is Stage.RUNNING:
-            if job.stand_in is None:
-                self._placing.put(job.make_stand_in(tier, asyncio.get_running_loop().create_future()), tier)
-            self._dispatch()
-            self._see_to_stand_in(job, tier)
-            return
-        self._dispatch()
-
-    def _see_to_stand_in(self, job: Job, light: str) -> None:
-        """Stop a batch where a stand-in still waits at the last moment for its image."""
-        own, outlook = self._runner.run_of(job), self._outlook()
-        if own is None or job.stand_in is None or job.stand_in.stage is not Stage.WAITING:
-            return
-        needs_s = lead_s(outlook, own.batch, light)
-        if outlook.now < answer_by(job, self.slo_s) - needs_s:
-            self._deadlines.watch_lateness(job, needs_s)
-        elif (run := run_to_stop(job, own, self._runner.runs(), outlook, light)) is not None:
-            self._stop(run, light)
-        elif outlook.now < own.batch.overdue_at < answer_by(job, self.slo_s):
-            self._deadlines.watch_lateness(job, needs_s, own.batch.overdue_at)  # it may be in vain by then
-
-    def _stop(self, run: BatchRun, light: str) -> None:
-        """Stop a batch; its jobs go on with the light images that they have, or go to the light tier for one."""
-        for job in [job for job in run.batch.jobs if job in run.needed_by]:  # in order
-            if job.light_image is None and job.stand_in is not None and job.stand_in.stage is Stage.RUNNING:
-                self._runner.leave(job)  # its light image is being made; its timer sees to the rest
-                continue
-            self._endings.leave(job)
-            if job.light_image is None:
-                job.stand_in = None
-                self._placing.step_down(job, light)
-            elif job.deferred:
-                self._placing.await_heavy(job, run.batch.tier)
-            else:
-                self._endings.fail(job, refusals.expired(self.slo_s))
-
-    # Who takes what
-
     def _outlook(self) -> Outlook:
         now = asyncio.get_running_loop().time()
-        has_discriminator = self._has_discriminator
-        return Outlook(self._queues, self.workers, self._estimates, self.plan, self.slo_s, now, has_discriminator)
-
-    def _dispatch(self) -> None:
-        """Give every idle worker the most urgent batch that it can make."""
-        if self._runner.stopped:
-            return
-        outlook = self._outlook()
-        if self._spare.worker is not None and outlook.waiting():
-            self._spare.stop()
-        while (choice := choose(outlook)) is not None:
-            if isinstance(choice, StepDown):
-                for job in choice.jobs:
-                    self._placing.step_down(job, choice.tier)
-            else:
-                self._start(choice, outlook)
-        self._wake_up_after_backoff(outlook.now)
-
-    def _start(self, choice: Choice, outlook: Outlook) -> None:
-        worker, tier, size = choice
-        jobs = self._queues[tier].take(size)
-        batch = outlook.batch(worker, tier, jobs, discriminate=self._judging.judges(tier, jobs, self.plan))
-        self._runner.start(batch)
-        self._placing.watch_running(batch, jobs, outlook)
-
-    def _wake_up_after_backoff(self, now: float) -> None:
-        """Dispatch again when a worker that is left alone now may be given something."""
-        end = self.workers.next_backoff_end(now)
-        if end is not None and (self._wake_up is None or end < self._wake_up.when()):
-            if self._wake_up is not None:
-                self._wake_up.cancel()
-            self._wake_up = asyncio.get_running_loop().call_at(end, self._woken)
-
-    def _woken(self) -> None:
-        self._wake_up = None
-        self._dispatch()
+        return Outlook(self._queues, self.workers, self.estimates, self.plan, self.slo_s, now, self._has_discriminator)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import REPEATS, Answer, Repeat, ServeError, ServingPath
 from hadis_router.dispatch.deadlines import Deadlines
-from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.queue import TierQueue
 from hadis_router.dispatch.running import Runner
+from hadis_router.dispatch.stages import Stage
 from hadis_router.dispatch.stats import EndedJob, RecentJobs
 
 

@@ -115,7 +115,7 @@ class Estimates:
 
     @property
     def tier_ratios(self) -> dict[str, dict[int, float]]:
-        """By tier and measured batch size: the expected seconds through the profile's.
+        """By tier and measured batch size: the expected seconds divided by the profile's.
 
         Where those of GPUs that ran are not as profiled, those that never did are told of too: one that is planned with
         by what the profile says, and never begun by what is guessed, would never run. A guess that says no more than

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hadis.planning.plan import Plan
 
-from hadis_router.dispatch.job import Job, TierReason
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.stages import TierReason
 
 MOST_RETRIES = 2
 """How many workers may fail a job before it is given up."""

@@ -9,9 +9,10 @@ from hadis_router.dispatch.admission import admission_to, admit, check_share
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.fair_share import FairShares
 from hadis_router.dispatch.held import TOO_LATE_S, Held, HeldClients
-from hadis_router.dispatch.job import Admission, Job
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.lanes import Lanes
 from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.stages import Admission
 from hadis_router.dispatch.trials import Trials
 
 

@@ -1,108 +1,26 @@
 """One image on its way through the router.
 
-`Job` is the only mutable thing that travels between admission, queues and batches; its `stage` says where it is, its
-`tier_reason` why it is for its tier. What it leaves behind is an Answer or a ServeError (`answer.py`).
+`Job` is the only mutable thing that travels between admission, queues and batches. What it is to be is its
+`ImageParams`; its `stage` says where it is, its `tier_reason` why it is for its tier (`stages.py`). What it leaves
+behind is an Answer or a ServeError (`answer.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from hadis.planning.best_of_two import light_is_better
-from hadis.protocol.worker import EditKey, Format, JobResult, Progress, WireJob
+from hadis.protocol.worker import JobResult, WireJob
 
 from hadis_router.dispatch.answer import Answer, Attempt, Outcome, Repeat, ServeError, ServingPath
-from hadis_router.dispatch.edit import EditInputs
+from hadis_router.dispatch.image_params import ImageParams, Preference
+from hadis_router.dispatch.stages import Admission, Stage, TierReason
 from hadis_router.dispatch.trace import NO_TRACE, JobTrace
 
 if TYPE_CHECKING:
     from hadis_router.dispatch.partials import Partials
-
-Preference = Literal["light", "heavy"]
-"""The tier of the plan that a client prefers, by its request's `quality`."""
-
-
-class Stage(Enum):
-    """Where a job is."""
-
-    NEW = "new"
-    """Not admitted yet: it has no tier."""
-    WAITING = "waiting"
-    """In the queue of its tier."""
-    RUNNING = "running"
-    """In a batch on a worker."""
-    ENDED = "ended"
-    """Answered, failed or cancelled."""
-
-
-class TierReason(Enum):
-    """Why a job is for its tier."""
-
-    PLANNED = "planned"
-    """The plan or the client chose the tier; if it is the light one, its image may still be deferred."""
-    STEPPED_DOWN = "stepped down"
-    """Only a lighter tier than the chosen one can answer in time; its image is the answer."""
-    DEFERRED = "deferred"
-    """The light image was not good enough; it is kept while the heavy tier makes another."""
-
-
-class BatchKey(NamedTuple):
-    """What the jobs of a batch have in common."""
-
-    size: str | None
-    steps: int | None
-    guidance: float | None
-    edit: EditKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ImageParams:
-    """What one image should be. None means: as the tier's profile says, for the size its first one."""
-
-    prompt: str
-    seed: int
-    negative_prompt: str | None = None
-    size: str | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    format: Format = "png"
-    compression: int = 90
-    edit: EditInputs | None = None
-    """What it is made from beside the prompt."""
-
-    @property
-    def batch_key(self) -> BatchKey:
-        """What must be alike for two jobs to share a batch."""
-        return BatchKey(self.size, self.steps, self.guidance, None if self.edit is None else self.edit.key)
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What was decided when a job was admitted."""
-
-    tier: str
-    """The tier that it is sent to first."""
-    tier_reason: TierReason
-    cascade: tuple[str, str]
-    """The light and heavy tier that it was decided under; twice the same where the plan's cascade was left."""
-    plan_generation: int
-    thresholds: tuple[float | None, float | None]
-    """Of difficulty and confidence."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobProgress:
-    """How far a job is."""
-
-    ahead: int
-    """Jobs that are made before it."""
-    left_s: float
-    """About the seconds until it is made."""
-    steps: Progress | None
-    """Of the batch that it is in, once its worker has told."""
 
 
 @dataclass(slots=True, eq=False)

@@ -17,8 +17,9 @@ from hadis.planning.profile import Profile
 from hadis.planning.rollout import Canary
 
 from hadis_router.dispatch.cascade import CascadeRouting
-from hadis_router.dispatch.job import Job, TierReason
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
+from hadis_router.dispatch.stages import TierReason
 
 
 class Lanes:

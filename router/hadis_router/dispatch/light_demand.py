@@ -79,18 +79,18 @@ class LightDemand:
         the next of them counted: that all are in time may then be denied, but is never said wrongly. Where it is
         denied, `between` has the others.
         """
-        found: set[float] = set()
+        moments: set[float] = set()
         if each or all(len(queue) <= _EACH for queue in self._deadlines):
-            found.update(*self._deadlines)
-            return [(due, due) for due in sorted(found)]
+            moments.update(*self._deadlines)
+            return [(due, due) for due in sorted(moments)]
         for queue in self._deadlines:
-            found.update(queue[:_EACH])
+            moments.update(queue[:_EACH])
             place = float(_EACH)
             while place < len(queue):
-                found.add(queue[int(place)])
+                moments.add(queue[int(place)])
                 place *= _FURTHER
-            found.add(queue[-1])
-        rising = sorted(found)
+            moments.add(queue[-1])
+        rising = sorted(moments)
         nexts = (math.nextafter(due, -math.inf) for due in rising[1:])
         return list(zip(rising, [*nexts, rising[-1]], strict=True))
 

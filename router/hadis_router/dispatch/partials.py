@@ -8,7 +8,8 @@ from typing import Literal
 
 from hadis.protocol.previews import Preview
 
-from hadis_router.dispatch.job import Job, TierReason
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.stages import TierReason
 
 
 @dataclass(frozen=True, slots=True)

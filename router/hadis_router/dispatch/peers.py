@@ -78,7 +78,7 @@ class Peers:
     def follow(self, dispatcher: Dispatcher, plan: Plan | None) -> None:
         """Give a router's dispatcher its own workers and their part of the plan."""
         if not self.owns_any:
-            dispatcher.forget_speeds()  # whoever owns the queues now learns them, and tells of them alone
+            dispatcher.estimates.forget()  # whoever owns the queues now learns them, and tells of them alone
         if self.own_workers != self._given:
             self._given = self.own_workers
             dispatcher.set_workers(self._given)

@@ -15,7 +15,8 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import TypeVar
 
-from hadis_router.dispatch.job import BatchKey, Job
+from hadis_router.dispatch.image_params import BatchKey
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.turns import QueueEntry, Turns
 
 _SCAN = 256

@@ -144,11 +144,11 @@ class Runner:
         """Run a batch to its end; the owner gets every job in it back, whatever happens, except on cancellation."""
         loop, batch, worker = asyncio.get_running_loop(), run.batch, run.batch.worker
 
-        def advance(told: Progress | Preview) -> None:
-            if isinstance(told, Preview):
-                show_preview(batch.jobs[told.job], told)
+        def advance(update: Progress | Preview) -> None:
+            if isinstance(update, Preview):
+                show_preview(batch.jobs[update.job], update)
             else:
-                worker.advance(told, batch.expected_s, loop.time())
+                worker.advance(update, batch.expected_s, loop.time())
                 if worker.free_at > batch.overdue_at:
                     self.owner.watch_slow(batch, run.needed_by)
 

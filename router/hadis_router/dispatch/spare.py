@@ -12,9 +12,11 @@ from collections.abc import Callable
 
 from hadis_router.dispatch.endings import Endings
 from hadis_router.dispatch.fallback import MOST_RETRIES
-from hadis_router.dispatch.job import Admission, ImageParams, Job, TierReason
+from hadis_router.dispatch.image_params import ImageParams
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.running import Runner
+from hadis_router.dispatch.stages import Admission, TierReason
 from hadis_router.dispatch.workers import RemoteWorker
 
 

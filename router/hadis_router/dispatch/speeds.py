@@ -1,6 +1,6 @@
 """How long batches really take, beside what the profile says: learnt from those that ran, by tier, size and worker.
 
-A batch's *ratio* is its measured time through the profile's. It is the product of what its tier takes (a driver, a
+A batch's *ratio* is its measured time divided by the profile's. It is the product of what its tier takes (a driver, a
 throttled GPU model, a neighbour on every machine), of its size's part in that, and of how its worker compares with its
 peers, times noise. The last ratios of each tier and of each worker are kept; one is explained by the other in turn:
 

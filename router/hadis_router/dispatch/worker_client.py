@@ -83,10 +83,10 @@ class HttpTransport:
                     raise WorkerGone(f"status {answer.status}: {content[:200].decode(errors='replace')}")
                 reader = AnswerReader()
                 async for data in answer.content.iter_any():
-                    for told in reader.feed(data):
-                        if isinstance(told, Preview) and told.job >= len(jobs):
-                            raise ValueError(f"a preview of job {told.job} of {len(jobs)}")
-                        on_progress(told)
+                    for update in reader.feed(data):
+                        if isinstance(update, Preview) and update.job >= len(jobs):
+                            raise ValueError(f"a preview of job {update.job} of {len(jobs)}")
+                        on_progress(update)
                 return _in_order(reader.results(), jobs)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError, KeyError) as error:
             raise WorkerGone(f"{type(error).__name__}: {error}") from None

@@ -34,7 +34,7 @@ class RemoteWorker:
     free_at: float = 0.0
     progress: Progress | None = None
     """Of that batch; None until the worker has told that it took it."""
-    told_at: float = 0.0
+    progress_at: float = 0.0
     """When (loop time) it told of it, or when the batch began."""
     stopping_step: tuple[float, float] | None = None
     """Of a batch that was cancelled, when (loop time) a step ended, and the seconds of one; None since a good batch."""
@@ -51,11 +51,11 @@ class RemoteWorker:
 
     def begin(self, tier: str, began: float, free_at: float) -> None:
         """Note the batch that it was given."""
-        self.tier, self.began, self.free_at, self.progress, self.told_at = tier, began, free_at, None, began
+        self.tier, self.began, self.free_at, self.progress, self.progress_at = tier, began, free_at, None, began
 
     def advance(self, progress: Progress, expected_s: float, now: float) -> None:
         """Note its batch's progress, and when it ends by that; `expected_s` is what was expected of the whole batch."""
-        self.progress, self.told_at = progress, now
+        self.progress, self.progress_at = progress, now
         if progress.done:
             # What comes after the steps (decoding, judging, encoding) counts as one more.
             parts = progress.steps + 1
@@ -67,7 +67,7 @@ class RemoteWorker:
     def step_s(self, expected_s: float) -> float:
         """Return the seconds of a step of its batch: those expected, or more where that is what steps took so far."""
         done = self.progress.done if self.progress else 0
-        return max(expected_s, (self.told_at - self.began) / done) if done else expected_s
+        return max(expected_s, (self.progress_at - self.began) / done) if done else expected_s
 
     def left_s(
         self, now: float, longest_s: Callable[[str, float], float] = lambda tier, expected_s: expected_s
@@ -96,7 +96,7 @@ class RemoteWorker:
 
     def stopped(self, step_s: float) -> None:
         """Note that its batch, a step of which takes so long, was cancelled: it may be at a step still."""
-        self.stopping_step = self.told_at, step_s
+        self.stopping_step = self.progress_at, step_s
 
     def refused(self, now: float) -> None:
         """Ask it again later: it is busy; where a batch of it was cancelled, when the step that it is at is over."""

@@ -122,7 +122,7 @@ async def respond(gateway: Gateway, request: Request, body: GenerateRequest, arr
         return stream
     with gateway.delivering(jobs):
         try:
-            with gateway.progress_shown(request_id, jobs):
+            with gateway.under_way.served(request_id, jobs):
                 answers = await gateway.make(jobs, disconnected)
         finally:
             disconnected.cancel()

@@ -88,9 +88,9 @@ def ratio_distance(a: tuple[int, int], b: tuple[int, int]) -> float:
 
 def abilities(tiers: Iterable[Tier]) -> dict[str, Any]:
     """Return what tiers make from images, as `GET /v1/models` says it; None: their workers decide."""
-    told = [Edits(images=0) if tier.remote else tier.edits for tier in tiers]
-    known = [edits for edits in told if edits is not None]
-    unknown = None if len(known) < len(told) else False
+    edits_by_tier = [Edits(images=0) if tier.remote else tier.edits for tier in tiers]
+    known = [edits for edits in edits_by_tier if edits is not None]
+    unknown = None if len(known) < len(edits_by_tier) else False
     return {
         "edits": any(edits.images for edits in known) or unknown,
         "inpainting": any(edits.masks for edits in known) or unknown,
@@ -119,8 +119,8 @@ def _can_edit(tier: Tier, edit: EditInputs) -> bool:
 
 def takes_negatives(tier: Tier) -> bool:
     """Return whether a tier takes negative prompts, or may."""
-    told = tier.remote is None or "negative_prompt" in tier.remote.accepts
-    return told and tier.negative_prompts is not False
+    accepted = tier.remote is None or "negative_prompt" in tier.remote.accepts
+    return accepted and tier.negative_prompts is not False
 
 
 def _refusal(field: str, message: str, code: str = "invalid_value") -> ServeError:

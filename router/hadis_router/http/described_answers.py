@@ -33,7 +33,7 @@ _MODEL = _object({
     "created": {"type": "integer", "description": "Always 0."},
     "owned_by": _TEXT | {"description": "Always `hadis`."},
     "sizes": {"type": "array", "items": _TEXT, "minItems": 1, "description": "Sizes that it makes."},
-    "edits": {"type": ["boolean", "null"], "description": "Whether it edits images; null: nobody has said yet."},
+    "edits": {"type": ["boolean", "null"], "description": "Whether it edits images; null: not known yet."},
     "inpainting": {"type": ["boolean", "null"], "description": "Whether an edit may have a mask."},
     "edit_images": {"type": ["integer", "null"], "description": "Most images of an edit."},
 })  # fmt: skip
@@ -41,10 +41,10 @@ _IMAGES = _object(
     {
         "created": {"type": "integer", "description": "Unix time, seconds."},
         "background": {"const": "opaque", "description": "Every image is opaque."},
-        "output_format": {"enum": ["png", "jpeg", "webp"], "description": "As it was asked for."},
+        "output_format": {"enum": ["png", "jpeg", "webp"], "description": "As requested."},
         "quality": {
             "enum": ["low", "medium", "high", "xhigh", "max"],
-            "description": "As it was asked for, or that of the tier that made it.",
+            "description": "As requested, or that of the tier that made it.",
         },
         "data": {"type": "array", "items": _IMAGE, "minItems": 1, "description": "The images."},
     },

@@ -31,7 +31,7 @@ class EditRequest(GenerateRequest):
         ge=LEAST_STRENGTH,
         le=1,
         description="How far the image may go from its input: the share of the steps that are made. Default: 0.8, and "
-        "1 where a mask, or the image's own transparency, says what is made anew. Tiers that look at the input beside "
+        "1 where a mask, or the image's own transparency, says what is made anew. Tiers that read the input beside "
         "the prompt make all steps.",
     )
     input_fidelity: Literal["high", "low"] | None = Field(None, description="Ignored; write strength.")

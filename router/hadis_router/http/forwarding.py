@@ -60,7 +60,7 @@ async def forward_reading(gateway: Gateway, request: Request, request_id: str | 
     """
     if gateway.owns_all() or _by_router(request):
         return None
-    owner = gateway.owner_by_request.get(request_id or "", gateway.peers.only_owner)
+    owner = gateway.under_way.owners.get(request_id or "", gateway.peers.only_owner)
     if owner is None or _hops(request) >= _MOST_HOPS:
         return None
 
@@ -117,7 +117,7 @@ async def _first_answer(gateway: Gateway, request: Request, content: bytes, arri
         if age >= gateway.slo_s:
             raise refusals.expired(gateway.slo_s)
         try:
-            with gateway.owner_shown(request_id, owner):
+            with gateway.under_way.forwarded(request_id, owner):
                 response = await gateway.peer_client.ask(
                     request, content, owner, age, _hops(request) + 1, visitor_of(request).address
                 )

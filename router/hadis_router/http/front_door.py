@@ -119,8 +119,8 @@ class _Visit:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 now = self._clock()
-                if self._serves and (told := self._gateway.use.headers(self._client, now)):
-                    message = {**message, "headers": [*message["headers"], *told]}
+                if self._serves and (limits := self._gateway.use.headers(self._client, now)):
+                    message = {**message, "headers": [*message["headers"], *limits]}
                 if message["status"] in _REFUSED:
                     images = self._images or self._requested_images()[0]
                     self._gateway.retries.refused(self._attempt, images, now)

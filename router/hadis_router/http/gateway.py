@@ -1,14 +1,11 @@
-"""The gateway between HTTP and the dispatcher: a request's jobs are made, submitted, and awaited together."""
+"""The gateway between HTTP and the dispatcher: a request's jobs are counted, submitted, and awaited together."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import TypeVar
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
@@ -16,7 +13,6 @@ from hadis.planning.consumption import money_per_hour
 from hadis.planning.fleet import is_shared
 from hadis.planning.pareto import Front
 from hadis.planning.profile import Profile
-from hadis.planning.restricted import restriction
 from hadis.planning.sizes import AUTO
 from hadis.protocol.run_state import RunState
 from starlette.requests import ClientDisconnect
@@ -27,26 +23,22 @@ from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import Peers
 from hadis_router.dispatch.stats import EndedJob
-from hadis_router.dispatch.trace import JobTrace, no_trace
 from hadis_router.http.access import AccessControl
-from hadis_router.http.capabilities import able_tiers, chosen_from, requested_size, without_effect
 from hadis_router.http.client_use import ClientBuckets
-from hadis_router.http.images import GenerateRequest, image_params
+from hadis_router.http.images import GenerateRequest
+from hadis_router.http.job_maker import JobMaker
 from hadis_router.http.metrics import RouterMetrics
 from hadis_router.http.models import ModelNames
 from hadis_router.http.peer_client import PeerClient
 from hadis_router.http.prompt_sample import PromptSample
 from hadis_router.http.quality_watch import QualityWatch
 from hadis_router.http.refusal_pace import RefusalPace
-from hadis_router.http.repeats.keys import edit_digest, repeat_keys
 from hadis_router.http.repeats.service import Repeats
 from hadis_router.http.retries import Retries
 from hadis_router.http.scorers import PromptScorer, Scorers
+from hadis_router.http.under_way import RequestsUnderWay
 
 log = logging.getLogger(__name__)
-_Listed = TypeVar("_Listed")
-_SEED_BITS = 52
-"""Of a request that names none: with those of its further images it is a number that JavaScript reads exactly."""
 
 
 class Gateway:
@@ -68,7 +60,7 @@ class Gateway:
     ) -> None:
         """Keep the parts; `stopping` says whether the server was told to end. Made inside a running loop."""
         self.profile, self.dispatcher, self.metrics = profile, dispatcher, metrics
-        self.scorer, self._scorers = scorer, Scorers(scorer, profile.resource.spec.difficulty)
+        self.scorers = Scorers(scorer, profile.resource.spec.difficulty)
         self.slo_s, self.attainment = parse_duration_s(spec.objective.latency), spec.objective.attainment
         self.max_body_bytes, self.stopping = max_body_bytes, stopping
         self.strict, self.models = spec.api.strict, ModelNames(profile.tiers, spec.api)
@@ -84,14 +76,10 @@ class Gateway:
         self.repeats = Repeats(
             spec.cache, dispatcher, spec.queue.limit, lambda job: metrics.arrived(1, job.params.size or AUTO)
         )
+        self.job_maker = JobMaker(dispatcher, self.models, self.scorers, self.repeats, metrics)
         self.state = RunState(plan=None, workers=())
         self.draining = False
-        self.new_trace: Callable[[float], JobTrace] = no_trace
-        """Of a job of the request that is handled, by when it arrived (loop time)."""
-        self.jobs_by_request: dict[str, list[Job]] = {}
-        """Jobs under way by their request's id, for those who ask for its progress."""
-        self.owner_by_request: dict[str, str] = {}
-        """For requests that were forwarded: the router that they are at."""
+        self.under_way = RequestsUnderWay()
 
     @property
     def money_per_hour(self) -> float | None:
@@ -102,12 +90,12 @@ class Gateway:
     def take_state(self, state: RunState) -> None:
         """Follow what the source of plans and workers says."""
         try:
-            self.dispatcher.start_from(state.ratios_for(self.profile.hash))
+            self.dispatcher.estimates.start_from(state.ratios_for(self.profile.hash))
         except ValueError as error:
             if state.profile_hash != self.state.profile_hash:
                 log.warning("what was learnt before is left out: %s", error)
         self.state, self.dispatcher.first_worker.start_s = state, state.start_s
-        self.dispatcher.lanes.set_canary(self._scorers.follow(state.canary))
+        self.dispatcher.lanes.set_canary(self.scorers.follow(state.canary))
         self.peers.update(state.routers, state.workers, asyncio.get_running_loop().time())
         self._follow_peers()
 
@@ -166,7 +154,7 @@ class Gateway:
         """
         new = request.n
         try:
-            jobs = await self._jobs(request, client, arrived, request_id, batch)
+            jobs = await self.job_maker.jobs(request, client, arrived, request_id, batch=batch)
             new = sum(not self.repeats.is_repeat(job) for job in jobs)
         except ServeError as error:
             self.refused(error, request.n)
@@ -177,65 +165,6 @@ class Gateway:
         if not retry and request.edit is None:
             self.prompts.take(request.prompt)
         return jobs
-
-    async def _jobs(
-        self, request: GenerateRequest, client: str, arrived: float, request_id: str, batch: bool
-    ) -> list[Job]:
-        forced, plan = self.models.forced_tier(request.model), self.dispatcher.plan
-        candidates = self.models.candidates(forced)
-        able = able_tiers(request, candidates, forced is not None)
-        if ineffective := without_effect(request, able):
-            request.ignoring((*request.ignored, *ineffective))
-        size = requested_size(request, able)
-        canary = forced is None and self.dispatcher.lanes.next_is_canary()
-        scorer = self._scorers.of(canary=canary)
-        text = self.models.text_read(request.prompt, plan)
-        difficulty = None if forced else await scorer.score_off_loop_if_long(text)
-        if len(names := chosen_from(request, able, plan)) < len(self.profile.tiers):
-            self.metrics.restricted(request.n, restriction(names))
-        loop, seed = asyncio.get_running_loop(), request.seed
-        deadline = arrived + self.slo_s
-        if loop.time() >= deadline:
-            raise refusals.expired(self.slo_s)
-        if seed is None:
-            seed = secrets.randbits(_SEED_BITS)
-        keys = await self._repeat_keys(request, forced, client)
-        return [
-            Job(
-                id=secrets.token_hex(16),
-                params=image_params(request, size, seed, i),
-                arrived=arrived,
-                deadline=deadline,
-                future=loop.create_future(),
-                forced_tier=forced,
-                able_tiers=None if len(able) == len(candidates) else frozenset(tier.name for tier in able),
-                lighter_may=able == candidates[: len(able)],
-                preference=request.preference,
-                difficulty=difficulty,
-                client=client,
-                request_id=request_id,
-                batch=batch,
-                trace=self.new_trace(arrived),
-                canary=canary,
-                saved_first=request.saves_images,
-                repeat_key=keys[i],
-            )
-            for i in range(request.n)
-        ]
-
-    async def _repeat_keys(self, request: GenerateRequest, forced: str | None, client: str) -> list[bytes | None]:
-        if self.repeats.spec is None:
-            return [None] * request.n
-        inputs = await asyncio.to_thread(edit_digest, request.edit) if request.edit is not None else None
-        return repeat_keys(request, self.repeats.spec, forced, client, inputs)
-
-    def owner_shown(self, request_id: str, owner: str) -> AbstractContextManager[None]:
-        """Let who knows a request's id ask which router serves it, if the id is not in use."""
-        return _listed(self.owner_by_request, request_id, owner)
-
-    def progress_shown(self, request_id: str, jobs: list[Job]) -> AbstractContextManager[None]:
-        """Let who knows a request's id ask how far its jobs are, if the id is not in use."""
-        return _listed(self.jobs_by_request, request_id, jobs)
 
     @contextlib.contextmanager
     def delivering(self, jobs: list[Job]) -> Iterator[None]:
@@ -306,15 +235,3 @@ class _Reading:
             self._refused(refusals.body_unfinished(), 1)
         elif isinstance(error, ServeError):
             self._refused(error, 1)
-
-
-@contextlib.contextmanager
-def _listed(table: dict[str, _Listed], request_id: str, value: _Listed) -> Iterator[None]:
-    if request_id in table:
-        yield
-        return
-    table[request_id] = value
-    try:
-        yield
-    finally:
-        del table[request_id]

@@ -43,14 +43,14 @@ def _data(answers: Sequence[Answer], links: Sequence[Link]) -> Iterator[bytes]:
             yield from (b'{"b64_json":"', base64.b64encode(answer.image), b'"}')
 
 
-def made_quality(asked: str, path: ServingPath) -> str:
+def made_quality(quality: str, path: ServingPath) -> str:
     """Return the quality of an image in the words that OpenAI's newest answers have.
 
     It is what the request asks for, unless it left that open or the tier of another quality made the image.
     """
     made = "low" if path in LIGHT_PATHS else "high"
-    told = {"auto": made, "standard": "medium", "hd": "high"}.get(asked, asked)
-    return told if told == "medium" or (told == "low") == (made == "low") else made
+    named = {"auto": made, "standard": "medium", "hd": "high"}.get(quality, quality)
+    return named if named == "medium" or (named == "low") == (made == "low") else made
 
 
 def explain(request: GenerateRequest, answer: Answer) -> dict[str, Any]:
@@ -98,13 +98,13 @@ def answer_headers(answer: Answer) -> dict[str, str]:
         "x-hadis-service-seconds": f"{answer.service_s:.4f}",
         "x-hadis-plan-generation": str(answer.plan_generation),
     }
-    for name, told in (
+    for name, value in (
         ("size", answer.size),
         ("truncated-tokens", answer.truncated_tokens),
         ("repeat", answer.repeat),
     ):
-        if told is not None:
-            headers[f"x-hadis-{name}"] = str(told)
+        if value is not None:
+            headers[f"x-hadis-{name}"] = str(value)
     scores = {
         "difficulty": answer.difficulty,
         "confidence": answer.confidence,

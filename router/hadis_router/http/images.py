@@ -12,7 +12,7 @@ from hadis.protocol.worker import Format
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from hadis_router.dispatch.edit import EditInputs
-from hadis_router.dispatch.job import ImageParams, Preference
+from hadis_router.dispatch.image_params import ImageParams, Preference
 
 _LINKED = ("dall-e-2", "dall-e-3")
 """OpenAI's models that answer with URLs unless base64 is asked for; a date may follow their names."""
@@ -25,8 +25,8 @@ _HIGH = ("high", "xhigh", "max", "hd")
 
 
 def _has_no_controls(text: str) -> str:
-    if found := _CONTROLS.search(text):
-        raise ValueError(f"holds U+{ord(found[0]):04X}, a control character")
+    if control := _CONTROLS.search(text):
+        raise ValueError(f"holds U+{ord(control[0]):04X}, a control character")
     return text
 
 
@@ -112,8 +112,12 @@ class GenerateRequest(Fields):
     image: _NoImage = Field(None, description="Refused.")
     images: _NoImage = Field(None, description="Refused.")
     mask: _NoImage = Field(None, description="Refused.")
-    safety_identifier: Text | None = Field(None, max_length=512, description="As `user`, and goes before it.")
-    user: Text | None = Field(None, max_length=512, description="Whose share the request is of, without an API key.")
+    safety_identifier: Text | None = Field(
+        None, max_length=512, description="The same as `user`; where both are given, this one counts."
+    )
+    user: Text | None = Field(
+        None, max_length=512, description="Client whose fair share the request takes from, where there is no API key."
+    )
     negative_prompt: Text | None = Field(
         None,
         max_length=MOST_CHARACTERS,
@@ -124,7 +128,7 @@ class GenerateRequest(Fields):
         None, ge=1, le=1000, description="Denoising steps, for a `tunable` tier that `model` names. Default: its own."
     )
     guidance_scale: float | None = Field(
-        None, ge=0, le=100, description="Scale of guidance, for such a tier. Default: its own."
+        None, ge=0, le=100, description="Scale of guidance, for a `tunable` tier that `model` names. Default: its own."
     )
     stream: bool = Field(False, description="Send images as server-sent events, as soon as each is made.")
     partial_images: int = Field(

@@ -34,8 +34,8 @@ class RouterMetrics:
         self.registry = CollectorRegistry()
         arrivals = Counter(
             "hadis_router_arrivals",
-            "Images requested, those refused included, but neither retries nor those that a request like them was "
-            "answered with; by size: auto is each tier's first, other what no tier makes.",
+            "Images requested, refused ones included; without retries, and without those answered by another "
+            "request's image. By size: auto is each tier's first, other what no tier makes.",
             ["size"],
             registry=self.registry,
         )
@@ -44,8 +44,8 @@ class RouterMetrics:
         self._arrivals = {name: arrivals.labels(name) for name in self.arrivals_by_size}
         self._restricted = Counter(
             "hadis_router_restricted_arrivals",
-            "Images requested that only some tiers may make, by these: the client named one, prefers the plan's light "
-            "or heavy one, or wants what others cannot make.",
+            "Images requested that only some tiers may make, by those tiers: the client named one, prefers the "
+            "plan's light or heavy one, or asks for what others cannot make.",
             ["tiers"],
             registry=self.registry,
         )
@@ -169,13 +169,13 @@ class _Gauges:
     def _ratios(self) -> Iterator[Metric]:
         """Yield how long batches take beside what is expected of them."""
         by_tier = GaugeMetricFamily(
-            "hadis_router_batch_time_ratio", "Time of a batch through the profile's.", labels=["tier", "batch"]
+            "hadis_router_batch_time_ratio", "Time of a batch divided by the profile's.", labels=["tier", "batch"]
         )
         for tier, by_batch in self._dispatcher.ratios.items():
             for batch, ratio in by_batch.items():
                 by_tier.add_metric([tier, str(batch)], ratio)
         by_worker = GaugeMetricFamily(
-            "hadis_router_worker_time_ratio", "Time of a worker's batches through its peers'.", labels=["worker"]
+            "hadis_router_worker_time_ratio", "Time of a worker's batches divided by its peers'.", labels=["worker"]
         )
         for url, ratio in self._dispatcher.worker_ratios.items():
             by_worker.add_metric([worker_name(url)], ratio)
@@ -193,7 +193,7 @@ class _Gauges:
         yield "idle_seconds", "Seconds since the last request; 0 while one is waited for.", self._dispatcher.idle_s
         yield "objective_seconds", "Latency objective.", self._dispatcher.slo_s
         yield "objective_attainment", "Share of the images that must come within it.", self._attainment
-        yield "clients", "Clients that asked within the last minute.", self._dispatcher.clients
+        yield "clients", "Clients with a request in the last minute.", self._dispatcher.clients
         yield "forecast_rps", "Forecast demand in requests per second.", self._forecast_rps()
         if plan := self._dispatcher.plan:
             yield "plan_generation", "Generation of the plan in force.", plan.generation

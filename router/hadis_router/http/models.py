@@ -89,10 +89,10 @@ def nearest_size(size: str, made: Collection[str]) -> str:
 
     Both distances are of logarithms, so that twice is as far as half.
     """
-    wanted = width_height(size)
+    aim = width_height(size)
 
     def distance(other: str) -> tuple[float, float]:
         shape = width_height(other)
-        return ratio_distance(shape, wanted), abs(math.log(math.prod(shape) / math.prod(wanted)))
+        return ratio_distance(shape, aim), abs(math.log(math.prod(shape) / math.prod(aim)))
 
     return min(made, key=distance)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.stages import Stage
 from hadis_router.http.access import Visitor
 from hadis_router.http.gateway import Gateway
 
 
 def jobs_shown(gateway: Gateway, request_id: str, visitor: Visitor) -> Sequence[Job]:
     """Return the jobs of a request that is under way, as far as they are a visitor's business."""
-    return [job for job in gateway.jobs_by_request.get(request_id, ()) if visitor.may_see(job.client)]
+    return [job for job in gateway.under_way.jobs.get(request_id, ()) if visitor.may_see(job.client)]
 
 
 def job_under_way(jobs: Sequence[Job]) -> Job | None:

@@ -35,7 +35,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from hadis_router.dispatch.answer import PATHS, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
-from hadis_router.dispatch.job import ImageParams, Job
+from hadis_router.dispatch.image_params import ImageParams
+from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.judging import SAMPLED
 from hadis_router.dispatch.spare import spare_job
 
@@ -163,23 +164,25 @@ class QualityWatch:
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         images = CounterMetricFamily(
-            "hadis_router_watch_images", "Answers drawn again to judge quality.", labels=["outcome"]
+            "hadis_router_watch_images", "Answers that were sampled to judge quality, by outcome.", labels=["outcome"]
         )
         for outcome in OUTCOMES:
             images.add_metric([outcome], self.counts[outcome])
         yield images
         yield CounterMetricFamily(
-            "hadis_router_watch_seconds", "GPU seconds of that, which no request is counted for.", value=self.gpu_s
+            "hadis_router_watch_seconds",
+            "GPU seconds that judging quality took; they are in no request's time.",
+            value=self.gpu_s,
         )
         if self._spec is None:
             return
         sums = self.sums
-        told = GaugeMetricFamily(
+        family = GaugeMetricFamily(
             "hadis_router_watched_quality", "Sums over the answers that were judged lately.", labels=["sum"]
         )
         for name, value in named_sums(sums).items():
-            told.add_metric([name], value)
-        yield told
+            family.add_metric([name], value)
+        yield family
         yield _confidences(live_quality(sums))
 
     def _chosen_by_client(self, job: Job) -> bool:

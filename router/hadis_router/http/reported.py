@@ -42,7 +42,7 @@ async def follow_abilities(
     report: Callable[[Mapping[str, TierAbility]], None],
 ) -> None:
     """Ask each worker that is ready (URLs) once, and report what it says of its tiers; until cancelled."""
-    told: set[str] = set()
+    known: set[str] = set()
 
     async def ask(url: str) -> None:
         try:
@@ -51,11 +51,11 @@ async def follow_abilities(
             log.debug("%s does not say what its tiers can do: %s", url, error)
             return
         if status.abilities:
-            told.add(url)
+            known.add(url)
             report(status.abilities)
 
     while True:
         ready = set(workers())
-        told &= ready  # one that comes back may be another
-        await asyncio.gather(*map(ask, ready - told))
+        known &= ready  # one that comes back may be another
+        await asyncio.gather(*map(ask, ready - known))
         await asyncio.sleep(_EVERY_S)

@@ -36,7 +36,7 @@ def router_status(gateway: Gateway) -> RouterStatus:
     totals = dispatcher.recent.totals
     return RouterStatus(
         slo_s=gateway.slo_s,
-        asked_attainment=gateway.attainment,
+        attainment_objective=gateway.attainment,
         attainment=dispatcher.recent.attainment(now),
         latency=Latency(p50_s=p50, p95_s=p95),
         arrivals_total=gateway.metrics.arrivals_total,

@@ -46,7 +46,7 @@ class StoreMetrics:
             for event in ("stored", "evicted", "expired"):
                 items.add_metric([kind, event], getattr(counts, event))
             size.add_metric([kind], counts.stored_bytes)
-        told = CounterMetricFamily("hadis_router_webhooks", "Webhooks of jobs that ended.", labels=["outcome"])
+        webhooks = CounterMetricFamily("hadis_router_webhooks", "Webhooks of jobs that ended.", labels=["outcome"])
         for outcome, count in self._webhooks.items():
-            told.add_metric([outcome], count)
-        yield from (items, size, told)
+            webhooks.add_metric([outcome], count)
+        yield from (items, size, webhooks)

@@ -93,7 +93,7 @@ async def _events(
     everything = asyncio.ensure_future(gateway.answers(jobs, disconnected))
     everything.add_done_callback(lambda _: ready.put_nowait(None))
     try:
-        with gateway.progress_shown(request_id, jobs):
+        with gateway.under_way.served(request_id, jobs):
             yield sse.comment(progress_line(gateway, jobs))
             while True:
                 try:

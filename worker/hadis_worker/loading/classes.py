@@ -23,14 +23,14 @@ def pipeline_class(tier: Tier, index: Mapping[str, Any]) -> Any:
     name = tier.pipeline or index.get("_class_name")
     if not isinstance(name, str):
         raise LoadError("its pipeline has code of its own, which is not run; name a class of diffusers as pipeline")
-    found = getattr(diffusers, name, None)
-    if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
+    pipeline = getattr(diffusers, name, None)
+    if not (isinstance(pipeline, type) and issubclass(pipeline, diffusers.DiffusionPipeline)):
         where = "" if tier.pipeline else " that its model_index.json names"
         near = difflib.get_close_matches(name, [n for n in dir(diffusers) if n.endswith("Pipeline")], n=1)
         advice = f"; is it {near[0]}?" if near and tier.pipeline else "; a later diffusers may have it"
         raise LoadError(f"diffusers {_VERSION} has no pipeline {name}{where}{advice}")
-    _check_use(found)
-    return found
+    _check_use(pipeline)
+    return pipeline
 
 
 def _check_use(pipeline: Any) -> None:

@@ -21,10 +21,10 @@ def load_whole(kind: Any, home: Path | str, **options: Any) -> torch.nn.Module:
     if issubclass(kind, transformers.PreTrainedModel):
         # It raises for weights of other shapes as well, but names them in its log only, which is muted.
         options["ignore_mismatched_sizes"] = True
-    module, told = kind.from_pretrained(home, output_loading_info=True, **options)
-    if other := sorted(key for key, *_ in told.get("mismatched_keys", ())):
+    module, report = kind.from_pretrained(home, output_loading_info=True, **options)
+    if other := sorted(key for key, *_ in report.get("mismatched_keys", ())):
         raise LoadError(f"has {_count(other, f'of another shape than its {kind.__name__}')}")
-    check_whole(module, told["missing_keys"])
+    check_whole(module, report["missing_keys"])
     return cast(torch.nn.Module, module)
 
 

@@ -74,10 +74,10 @@ def _clean(scheduler: Any, model_output: Any, sample: Any) -> Any:
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler | FlowMatchLCMScheduler):
         # The flow leads from the image to the noise, straight on: sample = clean + sigma * flow.
         return sample - scheduler.sigmas[(scheduler.step_index or 1) - 1] * model_output
-    tells_clean = getattr(scheduler.config, "predict_x0", False)  # UniPC
-    tells_clean = tells_clean or "++" in str(getattr(scheduler.config, "algorithm_type", ""))  # DPM-Solver
+    holds_clean = getattr(scheduler.config, "predict_x0", False)  # UniPC
+    holds_clean = holds_clean or "++" in str(getattr(scheduler.config, "algorithm_type", ""))  # DPM-Solver
     outputs = getattr(scheduler, "model_outputs", None)
-    return outputs[-1] if tells_clean and outputs else None
+    return outputs[-1] if holds_clean and outputs else None
 
 
 def on_cpu(latents: Tensor) -> NDArray[Any]:

@@ -26,8 +26,8 @@ def set_channels_last(speed: Speed, pipeline: Any) -> None:
 
 def save_vae_memory(vae: Vae, pipeline: Any) -> None:
     """Have images decoded one after the other, or in tiles; raise LoadError where the VAE cannot."""
-    for field, wanted in (("slicing", vae.slicing), ("tiling", vae.tiling)):
-        if not wanted:
+    for field, enabled in (("slicing", vae.slicing), ("tiling", vae.tiling)):
+        if not enabled:
             continue
         part = getattr(pipeline, "vae", None)
         if not hasattr(part, f"use_{field}"):

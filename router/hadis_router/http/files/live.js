@@ -43,11 +43,11 @@ function showFacts(status) {
   const { plan, latency } = status;
   const busy = status.workers.filter((worker) => worker.busy).length;
   const waiting = Object.entries(status.queues).filter(([, count]) => count).map(([tier, count]) => `${tier} ${count}`);
-  const missed = status.attainment !== null && status.attainment < status.asked_attainment;
+  const missed = status.attainment !== null && status.attainment < status.attainment_objective;
   const single = plan && plan.light === plan.heavy;
   const line = !plan ? "none yet" : single ? `${plan.light} alone` : `${plan.light} + ${plan.heavy}`;
   fact("plan", status.idle ?? (plan ? `${line}: ${plan.reason}` : line), "wide");
-  fact("within", `${percent(status.attainment)} (asked ${percent(status.asked_attainment)})`, missed ? "bad" : "", `within ${status.slo_s} s`);
+  fact("within", `${percent(status.attainment)} (objective ${percent(status.attainment_objective)})`, missed ? "bad" : "", `within ${status.slo_s} s`);
   fact("demand", `${number(status.observed_rps)}/s, forecast ${number(status.forecast_rps)}`);
   fact("answered", `${number(total(status.ended_rps.answered))}/s`);
   fact("p50, p95", `${seconds(latency.p50_s)}, ${seconds(latency.p95_s)}`);

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hadis_router.dispatch.job import Job, Stage
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.stages import Stage
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.jobs.record import JobRecord
 from hadis_router.http.progress import job_under_way

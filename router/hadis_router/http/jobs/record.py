@@ -22,7 +22,7 @@ class JobRequest(GenerateRequest):
 
     kind: ClassVar[Kind] = "generation"
     webhook: str | None = Field(
-        None, max_length=2000, description="URL that is told when the job has ended, where the service allows its host."
+        None, max_length=2000, description="URL to notify when the job has ended, where the service allows its host."
     )
 
     @property

@@ -129,8 +129,8 @@ class RedisJobs:
     @_answering
     async def result(self, job_id: str) -> bytes | None:
         """Return a job's result."""
-        found: bytes | None = await self._redis.get(self._key("result", job_id))
-        return found
+        content: bytes | None = await self._redis.get(self._key("result", job_id))
+        return content
 
     @_answering
     async def inputs(self, job_id: str) -> bytes:
@@ -156,8 +156,8 @@ class RedisJobs:
             for job_id in job_ids:
                 together.set(self._key("held", job_id), 1, ex=HELD_S)
             await together.execute()
-        asked = await self._redis.mget([self._key("cancel", job_id) for job_id in job_ids])
-        return {job_id for job_id, value in zip(job_ids, asked, strict=True) if value is not None}
+        values = await self._redis.mget([self._key("cancel", job_id) for job_id in job_ids])
+        return {job_id for job_id, value in zip(job_ids, values, strict=True) if value is not None}
 
     @_answering
     async def let_go(self, job_id: str) -> None:

@@ -25,7 +25,7 @@ router = APIRouter()
 _EDIT = edit_content(EditJobRequest)
 _SCHEMA = body_of(_EDIT | {JSON: {"schema": {"anyOf": [JobRequest.model_json_schema(), _EDIT[JSON]["schema"]]}}})
 _GONE: dict[int | str, dict[str, Any]] = {
-    404: {"description": "No such job, or not any more"},
+    404: {"description": "No such job, or it has expired"},
     503: {"description": "The store, or the router that has the job, does not answer"},
 }
 

@@ -1,4 +1,4 @@
-"""Jobs under way at this router: each is a task that waits for its images, keeps the result, and tells its webhook.
+"""Jobs of clients: created, looked up and cancelled at any router; each runs at one (`runs.py`).
 
     create -> admission, as for any request -> images -> result in the store -> webhook
                                    cancelled, by any router ->
@@ -14,25 +14,22 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.peers import ANY_ROUTER
 from hadis_router.http.access import Visitor
 from hadis_router.http.edit_request import EditRequest
-from hadis_router.http.errors import envelope
 from hadis_router.http.gateway import Gateway
-from hadis_router.http.image_answers import answer_body
 from hadis_router.http.image_bodies import HeldBody, ImageBodies
 from hadis_router.http.jobs.idempotency import idempotency_of
 from hadis_router.http.jobs.inputs import packed, unpacked
-from hadis_router.http.jobs.progress import seen_now
 from hadis_router.http.jobs.record import JobRecord, JobRequest, new_id
+from hadis_router.http.jobs.runs import JobRuns
 from hadis_router.http.jobs.settings import JobSettings
 from hadis_router.http.jobs.store import JobStore, MemoryJobs
 from hadis_router.http.jobs.webhook import WebhookSender
-from hadis_router.http.links.service import ImageLinks, Link
+from hadis_router.http.links.service import ImageLinks
 
 log = logging.getLogger(__name__)
 
@@ -40,23 +37,6 @@ HOLD_EVERY_S = 2.0
 _MOST_TAKEN_OVER = 16
 """In one go; the next go is soon."""
 _CANCEL_S = 5.0
-
-
-@dataclass(eq=False)
-class _Run:
-    record: JobRecord
-    jobs: list[Job]
-    held: HeldBody
-    """Its input images."""
-    cancelled: asyncio.Future[None]
-    kept: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when its end is in the store."""
-    task: asyncio.Task[None] = field(init=False)
-
-    def free(self) -> None:
-        """Give back what its images were made with."""
-        self.jobs = []
-        self.held.release()
 
 
 class Jobs:
@@ -77,7 +57,7 @@ class Jobs:
         self._store = store or _store_of(settings, clock)
         self._webhooks = WebhookSender(settings, clock)
         self._tag = ANY_ROUTER if self._store.shared else gateway.peers.own_tag
-        self._runs: dict[str, _Run] = {}
+        self._runs = JobRuns(gateway, links, self._store, self._webhooks)
         self.counts, self.webhooks = self._store.counts, self._webhooks.counts
 
     async def create(
@@ -121,8 +101,8 @@ class Jobs:
         except BaseException:
             await self._store.remove(record.id)
             raise
-        self._start(record, jobs, (held or HeldBody(self._bodies)).handed_over())
-        return self._seen(record)
+        self._runs.start(record, jobs, (held or HeldBody(self._bodies)).handed_over())
+        return self._runs.seen(record)
 
     async def get(self, job_id: str, visitor: Visitor) -> JobRecord:
         """Return a job as it is now; raise ServeError 404 where there is none that the visitor may see."""
@@ -130,7 +110,7 @@ class Jobs:
         if record is None or not visitor.may_see(record.client):
             message = "there is no such job; jobs expire, and without a store they end with their router"
             raise ServeError(404, "job_not_found", message)
-        return self._seen(record)
+        return self._runs.seen(record)
 
     async def result(self, record: JobRecord) -> bytes | None:
         """Return the images body of a job that succeeded."""
@@ -145,8 +125,7 @@ class Jobs:
         run = self._runs.get(job_id)
         if run is None:
             await self._store.ask_cancel(job_id)
-        elif not run.cancelled.done():
-            run.cancelled.set_result(None)
+        elif run.cancel():
             # Its webhook may be told for long; its end is in the store at once.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(run.kept.wait(), _CANCEL_S)
@@ -165,23 +144,17 @@ class Jobs:
 
     async def stop(self) -> None:
         """End what runs: jobs of a shared store are taken over by another router."""
-        runs = list(self._runs.values())
-        for run in runs:
-            run.task.cancel()
-        await asyncio.gather(*(run.task for run in runs), return_exceptions=True)
+        await self._runs.stop()
         await self._webhooks.close()
         await self._store.close()
 
     async def _hold(self) -> None:
         if not self._store.shared:
             return
-        for job_id in await self._store.hold(list(self._runs)):
-            if (run := self._runs.get(job_id)) and not run.cancelled.done():
-                run.cancelled.set_result(None)
-        for run in list(self._runs.values()):
-            if (seen := self._seen(run.record)) != run.record and not run.record.ended:
-                run.record = seen
-                await self._store.save(seen)
+        for job_id in await self._store.hold(self._runs.ids):
+            if (run := self._runs.get(job_id)) is not None:
+                run.cancel()
+        await self._runs.save_progress()
         if self._gateway.peers.owns_any and not self._gateway.draining and self._gateway.why_not_ready() is None:
             for record in await self._store.take_over(_MOST_TAKEN_OVER):
                 await self._run_again(record)
@@ -198,8 +171,8 @@ class Jobs:
                 if error.status in (429, 503):  # a later go, or another router, may have room
                     await self._store.let_go(record.id)
                     return
-                record = await self._end(record, error)
-        self._start(record, jobs, held)
+                record = await self._runs.end(record, error)
+        self._runs.start(record, jobs, held)
 
     async def _with_inputs(self, record: JobRecord, held: HeldBody) -> JobRecord:
         """Return the record with the input images that the store keeps, which are held from now on."""
@@ -218,72 +191,6 @@ class Jobs:
         jobs = await self._gateway.jobs(request, record.client, arrived, record.id, batch=batch, retry=retry)
         self._gateway.submit(jobs)
         return jobs
-
-    def _start(self, record: JobRecord, jobs: list[Job], held: HeldBody) -> None:
-        run = _Run(record, jobs, held, asyncio.get_running_loop().create_future())
-        self._runs[record.id] = run
-        run.task = asyncio.ensure_future(self._run(run))
-
-    async def _run(self, run: _Run) -> None:
-        try:
-            if not run.record.ended:
-                run.record = await self._make(run)
-            run.free()
-            run.kept.set()
-            if run.record.untold:
-                await self._webhooks.notify(run.record)
-                await self._store.save(run.record.model_copy(update={"untold": False}))
-        except ServeError as error:
-            log.warning("%s: %s", run.record.id, error)
-        except Exception:
-            log.exception("%s failed", run.record.id)
-        finally:
-            self._gateway.cancel(run.jobs)
-            run.free()
-            del self._runs[run.record.id]
-            await self._store.let_go(run.record.id)
-
-    async def _make(self, run: _Run) -> JobRecord:
-        """Return the record of a job that has ended, kept with its result; raise ServeError where it cannot be."""
-        result, ended = None, self._ended(run.record, "succeeded").model_copy(update={"progress": 1.0})
-        try:
-            with self._gateway.delivering(run.jobs):
-                result = await self._result(run)
-                await self._store.save(ended, result)
-        except ServeError as error:
-            if result is not None:
-                raise
-            return await self._end(run.record, None if run.cancelled.done() else error)
-        return ended
-
-    async def _result(self, run: _Run) -> bytes:
-        """Return the images body of a job, whose links are kept."""
-        request, links = run.record.request, list[Link]()
-        answers = await self._gateway.answers(run.jobs, run.cancelled)
-        if request.wants_links:
-            images = [answer.image for answer in answers]
-            links = await self._links.save(run.record.base_url, images, request.output_format)
-        return await asyncio.to_thread(answer_body, request, answers, links)
-
-    async def _end(self, record: JobRecord, error: ServeError | None) -> JobRecord:
-        """Return the record of a job that failed, or that was cancelled, kept."""
-        ended = self._ended(record, "failed" if error else "cancelled")
-        if error is not None:
-            ended = ended.model_copy(update={"error": envelope(error)["error"]})
-        await self._store.save(ended)
-        return ended
-
-    def _ended(self, record: JobRecord, status: str) -> JobRecord:
-        request = record.request
-        if isinstance(request, EditRequest):
-            request = request.with_edit(None)
-        untold = request.webhook is not None
-        return record.model_copy(update={"request": request, "status": status, "position": None, "untold": untold})
-
-    def _seen(self, record: JobRecord) -> JobRecord:
-        """Return a record with how far it is, where this router runs it."""
-        run = self._runs.get(record.id)
-        return record if run is None or record.ended else seen_now(record, self._gateway, run.jobs)
 
 
 def _store_of(settings: JobSettings, clock: Callable[[], float]) -> JobStore:

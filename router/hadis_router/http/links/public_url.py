@@ -31,9 +31,9 @@ def public_url(request: Request) -> str:
     if settings.public_url is not None:
         return settings.public_url
     sender, headers = request.client.host if request.client else None, request.headers
-    told = headers.get(PUBLIC_URL)
-    if told and visitor_of(request).forwarded:
-        url = told
+    public = headers.get(PUBLIC_URL)
+    if public and visitor_of(request).forwarded:
+        url = public
     else:
         by_proxies = headers if request.app.state.gateway.access.trusts(sender) else {}
         url = client_url(by_proxies, request.scope["scheme"], headers.get("host", ""), settings.root_path)

@@ -64,14 +64,14 @@ class S3Images:
     async def get(self, image_id: bytes) -> StoredImage | None:
         """Return an image, if there is one; raise ServeError 503 where the store does not answer."""
         try:
-            found = await self._store.get_async(_name(image_id))
-            content = bytes(await found.bytes_async())
+            stored = await self._store.get_async(_name(image_id))
+            content = bytes(await stored.bytes_async())
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
             log.warning("the image store gave no image: %s", _first_line(error))
             raise refusals.store_away() from None
-        return StoredImage(content, found.attributes.get("Content-Type", "application/octet-stream"))
+        return StoredImage(content, stored.attributes.get("Content-Type", "application/octet-stream"))
 
 
 def link_key(settings: LinkSettings) -> bytes:

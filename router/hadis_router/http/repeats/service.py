@@ -23,7 +23,8 @@ from hadis.api.quantities import parse_quantity
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import Answer, ServeError
 from hadis_router.dispatch.dispatcher import Dispatcher
-from hadis_router.dispatch.job import Job, TierReason
+from hadis_router.dispatch.job import Job
+from hadis_router.dispatch.stages import TierReason
 from hadis_router.http.repeats.cache import AnswerCache
 
 
