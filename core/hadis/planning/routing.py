@@ -45,6 +45,8 @@ from hadis.planning.tuning import Tuning
 
 _STEP = 0.1
 """Share of what the GPUs give by which one batch that is begun may move the plan."""
+_DEMAND_NOISE = 0.1
+"""Share by which steady demand, as it is measured, goes up and down: it must not change the pair."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Route:
     """Latency of the slowest path, likewise."""
 
 
+Flags = NDArray[np.bool_]
 _Part = tuple[Array, Array, Array]
 """Of one pool of servers: its work by row (seconds per second), its servers, and the work that waits for it."""
 
@@ -118,9 +121,11 @@ class Routing:
                 of_all = np.maximum(of_all, np.where(load > 0, load / count, 0.0))
         keeps_up = of_spare <= 1
         row = self._kept(begun, of_spare, fewest, former)
-        if row is None:
+        if row is None and keeps_up.any():
             pair = (former.light, former.heavy) if former else None
-            row = self._best(keeps_up, pair) if keeps_up.any() else int(of_spare.argmin())
+            row = self._best(keeps_up, np.where(runnable, of_all, np.inf), pair)
+        elif row is None:
+            row = int(of_spare.argmin())
         # A row that is kept may be over what it may take, within the dead band, while others are not.
         return self._route(row, light, heavy, bool(of_all[row] <= 1 or keeps_up.any()))
 
@@ -177,17 +182,34 @@ class Routing:
         band = begun.longest_s[row] / (max(servers[row], 1e-9) * self._horizon_s(begun, servers)[row])
         return row if 1 - band <= of_spare[row] <= 1 + band / 2 else None
 
-    def _best(self, allowed: NDArray[np.bool_], pair: tuple[str, str] | None) -> int:
-        """Return the best allowed row, of the pair in force where no other is better by enough."""
+    def _best(self, allowed: Flags, load: Array, pair: tuple[str, str] | None) -> int:
+        """Return the best of the rows that queues allow, of the pair in force where no other is better by enough.
+
+        `load` is each row's as a share of what the GPUs give. A queue comes and goes with every batch: no pair takes
+        over for a queue that would be worse in the long run.
+        """
         table = self._table
         values = np.where(allowed, self._values, np.inf)
+        if pair is None or not set(pair) <= set(table.names):
+            return int(values.argmin())
+        light, heavy = (table.names.index(name) for name in pair)
+        same = (table.light == light) & (table.heavy == heavy)
+        lasting = load <= np.where(same, 1 + _DEMAND_NOISE, 1 - _DEMAND_NOISE)
+        in_the_long_run = self._by_pair(lasting) * (1 - self._tuning.pair_gain)
+        no_worse = allowed & (in_the_long_run <= self._values[same & lasting].min(initial=np.inf))
+        if no_worse.any():
+            values = np.where(no_worse, values, np.inf)
         best = int(values.argmin())
-        if pair is not None and set(pair) <= set(table.names):
-            light, heavy = (table.names.index(name) for name in pair)
-            same = np.where((table.light == light) & (table.heavy == heavy), values, np.inf)
-            if same.min() * (1 - self._tuning.pair_gain) <= values[best]:
-                best = int(same.argmin())
+        if values[same].min(initial=np.inf) * (1 - self._tuning.pair_gain) <= values[best]:
+            best = int(np.where(same, values, np.inf).argmin())
         return best
+
+    def _by_pair(self, among: Flags) -> Array:
+        """Return for each row the value of the best of these rows that its pair of tiers has."""
+        pairs = self._table.light * len(self._table.names) + self._table.heavy
+        best = np.full(len(self._table.names) ** 2, np.inf)
+        np.minimum.at(best, pairs, np.where(among, self._values, np.inf))
+        return np.asarray(best[pairs])
 
     def _route(self, row: int, light: Array, heavy: Array, keeps_up: bool) -> Route:
         batches, sizes = self._batches, self._table.batches
