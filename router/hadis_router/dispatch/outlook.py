@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from hadis.planning.plan import Plan
 from hadis.planning.reserve import longest_s
@@ -135,8 +136,7 @@ class Outlook:
         light image, or steps down.
         """
         peers = self.workers.peers(for_tier)
-        work = sum(worker.left_s(self.now) for worker in peers if worker.tier is not None)
-        only_own_queue = False
+        work, only_own_queue = 0.0, False
         if self.plan is not None and for_tier is not None:
             names = list(self.queues)
             only_own_queue = for_tier in names[: names.index(self.plan.light) + 1]
@@ -147,7 +147,7 @@ class Outlook:
                 if job is not None:
                     ahead = queue.ahead_of_job(job) if tier == for_tier else queue.ahead_of(job.deadline)
                 work += self._ahead_s(tier, queue, ahead)
-        return work / max(1, len(peers))
+        return _done_s([0.0 if worker.tier is None else worker.left_s(self.now) for worker in peers], work)
 
     def _ahead_s(self, tier: str, queue: TierQueue, ahead: int) -> float:
         """Return the GPU seconds of the first jobs of a queue, or somewhat more where sizes are mixed.
@@ -156,3 +156,16 @@ class Outlook:
         """
         longest_s = ahead * max(self.image_s(tier, kind.size) for kind in queue.kinds)
         return longest_s if len(queue.kinds) == 1 else min(longest_s, self._queue_s(tier, queue))
+
+
+def _done_s(busy_s: Sequence[float], work_s: float) -> float:
+    """Return in how many seconds work is done by workers that are busy for so long each; it goes to those free first.
+
+    As water fills a vessel of uneven ground: one that is busy for longer takes no part in it.
+    """
+    ordered, done_s = sorted(busy_s), math.inf
+    for count, (free_s, total_s) in enumerate(zip(ordered, accumulate(ordered), strict=True), 1):
+        if free_s >= done_s:
+            break
+        done_s = (work_s + total_s) / count
+    return done_s
