@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from hadis_router.dispatch.choosing import Choice, StepDown, choose
+from hadis_router.dispatch import refusals
+from hadis_router.dispatch.choosing import Choice, GiveUp, StepDown, choose
+from hadis_router.dispatch.endings import Endings
 from hadis_router.dispatch.judging import Judging
 from hadis_router.dispatch.outlook import Outlook
 from hadis_router.dispatch.placing import Placing
@@ -23,12 +25,13 @@ class Batching:
         placing: Placing,
         judging: Judging,
         runner: Runner,
+        endings: Endings,
         spare: SpareWork,
         outlook: Callable[[], Outlook],
     ) -> None:
         """Use the dispatcher's own; `outlook` returns the outlook of this moment."""
         self._queues, self._placing, self._judging = queues, placing, judging
-        self._runner, self._spare, self._outlook = runner, spare, outlook
+        self._runner, self._endings, self._spare, self._outlook = runner, endings, spare, outlook
         self._wake_up: asyncio.TimerHandle | None = None
 
     def dispatch(self) -> None:
@@ -42,6 +45,8 @@ class Batching:
             if isinstance(choice, StepDown):
                 for job in choice.jobs:
                     self._placing.step_down(job, choice.tier)
+            elif isinstance(choice, GiveUp):
+                self._endings.fail(choice.job, refusals.expired(outlook.slo_s))
             else:
                 self._start(choice, outlook)
         self._wake_up_after_backoff(outlook)

@@ -30,7 +30,13 @@ class StepDown(NamedTuple):
     tier: str
 
 
-def choose(outlook: Outlook) -> Choice | StepDown | None:
+class GiveUp(NamedTuple):
+    """A job that no worker can answer in time any more, while others wait behind it."""
+
+    job: Job
+
+
+def choose(outlook: Outlook) -> Choice | StepDown | GiveUp | None:
     """Return the most urgent batch that an idle worker can make; None where there is none."""
     idle = outlook.workers.idle(outlook.now)
     if not idle:
@@ -42,6 +48,8 @@ def choose(outlook: Outlook) -> Choice | StepDown | None:
         head = outlook.queues[tier].first()
         if head and in_vain(outlook, tier, worker, head):
             continue  # a faster worker will see to it, or its light image is the answer
+        if head and len(outlook.queues[tier]) > 1 and _is_lost(outlook, tier, worker, head):
+            return GiveUp(head)
         size = batch_size(outlook, tier, worker, len(able))
         if light is None or not outlook.lighter(light, tier):
             return light_batch(outlook, light, worker, size) if tier == light else Choice(worker, tier, size)
@@ -98,6 +106,15 @@ def in_vain(outlook: Outlook, tier: str, worker: RemoteWorker, job: Job) -> bool
         return ready_s + outlook.longest_s(tier, single_s * ratio(of.url)) <= job.deadline
 
     return not in_time(worker) and any(in_time(other) for other in outlook.workers if tier in other.tiers)
+
+
+def _is_lost(outlook: Outlook, tier: str, worker: RemoteWorker, job: Job) -> bool:
+    """Return whether a job without an image is late even by itself on the worker that is the fastest idle one.
+
+    Its batch would be for nothing, and make those behind it late in turn: in an overload, each of them.
+    """
+    single_s = outlook.batch_s(tier, 1, job.params.size) * outlook.estimates.worker_ratio(worker.url)
+    return job.light_image is None and outlook.now + single_s > job.deadline
 
 
 def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> int:

@@ -80,7 +80,9 @@ class Dispatcher:
         self._endings = Endings(self._queues, self._deadlines, self._runner, self.lanes, on_done)
         self._spare = SpareWork(self._runner, self._endings, self._outlook)
         judging = Judging(self.lanes, has_discriminator=profile.has_discriminator)
-        batching = Batching(self._queues, self._placing, judging, self._runner, self._spare, self._outlook)
+        batching = Batching(
+            self._queues, self._placing, judging, self._runner, self._endings, self._spare, self._outlook
+        )
         self._dispatch = batching.dispatch
         self._late_jobs = LateJobs(
             self._placing, self._deadlines, self._runner, self._endings, slo_s, self._outlook, self._dispatch
