@@ -126,3 +126,7 @@ async def test_the_status_is_written_when_it_changes() -> None:
     (patch,) = await write()
     assert patch["services"] == {"a": {"desired": 8, "share": 8, "taken": 5}, "old": None}
     assert await write() == [], "what another version said besides is left alone"
+    former = {"taken": 5, "services": {"a": {"wanted": 8, "share": 8, "taken": 5}}}
+    shared.cluster.put(pool_object() | {"status": former})
+    (patch,) = await write()
+    assert patch["services"] == {"a": {"desired": 8, "share": 8, "taken": 5}}, "a status of before is written anew"
