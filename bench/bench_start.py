@@ -35,6 +35,8 @@ GOAL = 1.2
 PATIENCE_S, POLL_S = 300.0, 0.02
 BACK, BACK_GOAL_S = "`hadis up`: a worker killed to its return", 6.0
 """Half of what it took before anything was done about it."""
+SERVED_S = 15.0
+"""How long it had served: a process that is to replace one does its imports once all workers are ready."""
 PHASES = {
     "imports": r"imports took ([\d.]+) s",
     "models": r"models took ([\d.]+) s",
@@ -115,7 +117,8 @@ def up_start(http: httpx.Client) -> Seconds:
         first_s = request_s(http, url)
         first_image = time.perf_counter() - began
         second_s = request_s(http, url)
-        (worker,) = [c for c in psutil.Process(it.pid).children() if "hadis_worker" in c.cmdline()]
+        (worker,) = [c for c in psutil.Process(it.pid).children() if c.cmdline()[-1] == "hadis_worker"]
+        time.sleep(SERVED_S)
         killed = time.perf_counter()
         worker.kill()
         until(lambda: not workers(http, url))

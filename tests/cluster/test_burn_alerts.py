@@ -64,14 +64,28 @@ CASES: dict[str, tuple[float, list[tuple[int, float]], set[str]]] = {
     "a loose objective is told of, too": (0.9, [(DAY, 0), (60, 1.0)], {"1h"}),
 }
 """Attainment, shares of images that miss it for so many minutes, and the windows of the alerts that fire at the end."""
+QUIET: dict[str, tuple[float, list[tuple[int, float]], set[str]]] = {
+    "one image of three in an hour": (3, [(DAY, 0), (60, 1 / 3)], set()),
+    "nine images of thirty": (30, [(DAY, 0), (60, 0.3)], set()),
+    "twelve images of thirty": (30, [(DAY, 0), (60, 0.4)], {"1h", "6h", "3d"}),
+    "all of few, for long": (3, [(DAY, 0), (6 * 60, 1.0)], {"6h", "1d", "3d"}),
+}
+"""The same with images per hour in place of the attainment, which is 0.99."""
 
 
 def test_burn_alerts_fire_by_the_services_own_objective(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules()))
+    # A second router counts next to nothing: the share is that of all images.
+    cases = {
+        name: (series("a", attainment, misses) + series("b", attainment, misses, per_minute=1), misses, windows)
+        for name, (attainment, misses, windows) in CASES.items()
+    }
+    cases |= {
+        name: (series("a", 0.99, misses, per_hour / 60), misses, windows)
+        for name, (per_hour, misses, windows) in QUIET.items()
+    }
     tests = []
-    for name, (attainment, misses, windows) in CASES.items():
-        # A second router counts next to nothing: the share is that of all images.
-        sampled = series("a", attainment, misses) + series("b", attainment, misses, per_minute=1)
+    for name, (sampled, misses, windows) in cases.items():
         ends = sum(minutes for minutes, _ in misses)
         query = 'count by (window) (ALERTS{alertname=~"HadisObjectiveBurns.*", hadis_service="images"})'
         expected = [{"labels": f'{{window="{window}"}}', "value": 1} for window in sorted(windows)]

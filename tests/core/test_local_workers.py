@@ -76,7 +76,9 @@ async def test_idle_workers_go_first_and_one_that_goes_is_not_ready() -> None:
         workers.apply({"light": 4, "heavy": 0})
         await workers.probe(http)
         assert len(workers.addresses()) == 4
+        assert workers.settled
         workers.apply({"light": 2, "heavy": 0})
+        assert not workers.settled
         assert at_places(workers) == {"0": "light", "1": "light"}
         assert [address.url for address in workers.addresses()] == ["http://127.0.0.1:9000", "http://127.0.0.1:9001"]
         (light, heavy), _ = workers.observe()

@@ -58,7 +58,7 @@ def serving(manifest: Path, workers: int = 2) -> Iterator[tuple[str, subprocess.
 
 
 def worker_processes(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    return [c for c in psutil.Process(process.pid).children() if "hadis_worker" in " ".join(c.cmdline())]
+    return [c for c in psutil.Process(process.pid).children() if c.cmdline()[-1] == "hadis_worker"]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,10 @@ def test_a_worker_that_is_killed_is_missed_by_nobody_and_back(running: tuple[str
     url, process = running
     workers = worker_processes(process)
     assert len(workers) == 2
+    deadline = time.monotonic() + PATIENCE_S
+    while not (waiting := [c for c in psutil.Process(process.pid).children() if c.cmdline()[-1] == "preload"]):
+        assert time.monotonic() < deadline, "no process waits to replace a worker"
+        time.sleep(0.1)
     workers[0].send_signal(signal.SIGKILL)
     answers = [
         httpx.post(f"{url}/v1/images/generations", json={"prompt": f"a big red circle on white {i}"}, timeout=30)
@@ -94,6 +98,7 @@ def test_a_worker_that_is_killed_is_missed_by_nobody_and_back(running: tuple[str
     while len(httpx.get(f"{url}/v1/hadis/status").json()["workers"]) < 2:
         assert time.monotonic() < deadline, "it did not come back"
         time.sleep(0.1)
+    assert waiting[0].net_connections(), "another process came back than the one that waited"
 
 
 def test_ctrl_c_stops_everything_with_exit_code_0(running: tuple[str, subprocess.Popen[bytes]]) -> None:

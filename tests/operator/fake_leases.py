@@ -21,6 +21,8 @@ class Leases:
         """Keep nothing."""
         self.objects: dict[str, dict[str, Any]] = {}
         self.events: list[str] = []
+        self.deployments: dict[str, dict[str, Any]] = {}
+        """By path; to read one that is not there is forbidden."""
         self._versions = itertools.count(1)
 
     def given_back(self, *names: str, namespace: str = "hadis", watched: str = "*") -> None:
@@ -59,6 +61,10 @@ class Client(Kube):
         await self._reach()
         if path == LEASES:
             return {"items": copy.deepcopy(list(self._leases.objects.values()))}
+        if "/deployments/" in path:
+            if path not in self._leases.deployments:
+                raise ApiError(403, "forbidden")
+            return self._leases.deployments[path]
         if path not in self._leases.objects:
             raise ApiError(404, "not found")
         return copy.deepcopy(self._leases.objects[path])

@@ -124,6 +124,31 @@ async def test_a_container_that_starts_again_in_its_pod_goes_on_at_once() -> Non
 
 
 @virtual
+async def test_the_lease_goes_with_the_deployment_of_its_own_release() -> None:
+    leases = Leases()
+    leases.given_back("one", "two", watched="pictures")  # as releases left them that owned none
+    owners = {"one": "uid-1", "two": "uid-2"}
+    for name, uid in owners.items():
+        path = f"/apis/apps/v1/namespaces/hadis/deployments/{name}"
+        leases.deployments[path] = {"metadata": {"name": name, "uid": uid}, "spec": {}}
+    for name, uid in owners.items():  # the second waits until the first gives the namespace back
+        process = Process(leases, "a", release=name, watched=["pictures"])
+        await until_leads(process)
+        await asyncio.sleep(30)
+        await process.stop()
+        (owner,) = leases.objects[OWN.replace("leases/hadis", f"leases/{name}")]["metadata"]["ownerReferences"]
+        assert owner == {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": uid}
+
+
+@virtual
+async def test_where_the_deployment_may_not_be_read_the_lease_has_no_owner() -> None:
+    leases = Leases()
+    leases.given_back("hadis")
+    await until_leads(Process(leases, "a"))
+    assert "ownerReferences" not in leases.objects[OWN]["metadata"]
+
+
+@virtual
 async def test_times_of_other_clocks_count_for_nothing() -> None:
     leases = Leases()
     leases.given_back("hadis")

@@ -12,13 +12,14 @@ from hadis.api.resources import CascadeProfile
 from hadis.planning.profile import Profile
 from hadis.protocol.run_state import WorkerAddress
 from hadis.protocol.worker import JobResult, Progress
+from hadis_router.dispatch.answer import ServeError
 from hadis_router.dispatch.deadlines import MARGIN
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.preemption import lead_s, run_to_stop
 from hadis_router.dispatch.running import Batch, BatchRun
-from hadis_router.dispatch.transport import OnProgress, Result
+from hadis_router.dispatch.transport import OnProgress, Result, WorkerGone
 from hadis_router.dispatch.workers import RemoteWorker
 from virtual import virtual
 
@@ -260,6 +261,40 @@ def test_after_an_overrun_a_tier_is_trusted_again_when_many_batches_kept_within_
     assert not estimates.overruns("light")
     estimates.note_end("heavy", overran=False)
     assert not estimates.overruns("heavy")
+
+
+async def stopped_beside_its_stand_in(profile: Profile, workers: FakeWorkers) -> Job:
+    """Return a job whose stand-in's batch has begun on another worker when its own is stopped."""
+    dispatcher, job = dispatcher_of(profile, workers, 2, overran=False), make_job(difficulty=19)
+    dispatcher.submit(job)
+    await asyncio.sleep(0.01)
+    dispatcher._late(job)
+    [own, _] = dispatcher._runner.runs()
+    dispatcher._stop(own, "light")
+    assert (dispatcher._runner.run_of(job), job.stand_in is not None) == (None, True)
+    return job
+
+
+@virtual
+async def test_a_stand_in_that_runs_when_its_jobs_batch_is_stopped_is_the_answer_once_it_is_made(
+    profile: Profile,
+) -> None:
+    job = await stopped_beside_its_stand_in(profile, workers := SlowHeavy(9.0))
+    answer = await job.future
+    assert (answer.path, answer.image, answer.attempts[-1].tier) == ("kept-light", b"light", "light")
+    assert answer.latency_s == pytest.approx(0.01 + 0.1), "nothing else is waited for"
+    assert [tier for _, _, tier, _ in workers.calls] == ["light"], "the heavy batch came to no result"
+
+
+@virtual
+async def test_one_whose_batch_is_stopped_fails_with_a_stand_in_that_no_worker_makes(profile: Profile) -> None:
+    workers = SlowHeavy(9.0)
+    workers.faults = [WorkerGone("away") for _ in range(9)]
+    job = await stopped_beside_its_stand_in(profile, workers)
+    with pytest.raises(ServeError) as caught:
+        await job.future
+    assert caught.value.code == "worker_failed"
+    assert asyncio.get_running_loop().time() < SLO_S / 2, "not at its deadline"
 
 
 @virtual

@@ -18,6 +18,7 @@ from hadis.protocol.tracing import is_on
 
 from hadis_worker.fetch import fetch
 from hadis_worker.libraries import import_libraries
+from hadis_worker.preload import preload
 from hadis_worker.settings import Models, SettingsError, WorkerSettings, read_models
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ log = logging.getLogger("hadis_worker")
 
 
 def main() -> int:
-    """Run a worker, or with the word `fetch` fetch its models alone, and return the exit code."""
+    """Run a worker and return the exit code.
+
+    With the word `fetch` only fetch its models, with `preload` import before being told which worker to be.
+    """
+    if sys.argv[1:] == ["preload"] and not preload(sys.stdin):
+        return 0
     try:
         settings = WorkerSettings.read()
         models = read_models(settings)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from hadis.protocol.batch_request import MOST_BATCH_BYTES, decode_batch
 from hadis.protocol.parts import CONTENT_TYPE
@@ -55,6 +56,8 @@ def create_app(worker: WorkerService, secret: str | None = None, traces: TracerP
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
+        # Starlette loads what it streams answers by when it is first used; the first batch should not wait for that.
+        await run_in_threadpool(lambda: None)
         yield
         worker.close()
         if traces is not None:

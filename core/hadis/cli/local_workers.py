@@ -125,6 +125,12 @@ class LocalWorkers:
         return tuple(WorkerAddress(p.place.url, self.groups[p.group]) for p in self._processes if p.ready)
 
     @property
+    def settled(self) -> bool:
+        """Whether there are workers that compute, and all of them are ready."""
+        computing = [process for process in self._processes if not process.place.remote]
+        return bool(computing) and all(process.ready for process in computing)
+
+    @property
     def running(self) -> list[asyncio.Task[None]]:
         """The processes' tasks; one that is cancelled stops its process cleanly."""
         return [process.task for process in self._processes]
@@ -142,7 +148,8 @@ class LocalWorkers:
             "HADIS_WORKER_PORT": str(place.port),
             "HADIS_WORKER_TIERS": ",".join(self.groups[group]),
         }
-        worker = ComponentProcess(f"worker {place.number}", "hadis_worker", environment, f"{place.url}/readyz")
+        name, ready_url = f"worker {place.number}", f"{place.url}/readyz"
+        worker = ComponentProcess(name, "hadis_worker", environment, ready_url, preloads=not place.remote)
         child = self.child(worker, self.say, self.changed)
         process = _Process(place, group, self.tasks.create_task(child.run()))
         self._processes.append(process)

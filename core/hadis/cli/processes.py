@@ -30,6 +30,8 @@ class ComponentProcess:
     """Variables beside our own."""
     ready_url: str
     """Answers 200 once the process is ready."""
+    preloads: bool = False
+    """Whether `python -m module preload` may become it; see `preloading`."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,20 @@ class Process(Protocol):
 
 async def start_process(component: ComponentProcess) -> Process:
     """Start a component, which ends when we do."""
+    return await start_module(component.module, environment=component.environment)
+
+
+async def start_module(
+    module: str, *arguments: str, environment: Mapping[str, str], stdin: int | None = None
+) -> asyncio.subprocess.Process:
+    """Start `python -m module` with variables beside our own; it ends when we do."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        component.module,
-        env={**os.environ, **component.environment},
+        module,
+        *arguments,
+        stdin=stdin,
+        env={**os.environ, **environment},
         start_new_session=True,
         preexec_fn=_die_with_parent,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from hadis.cli import fail
 from hadis.cli.control_loop import ControlLoop, greet
 from hadis.cli.gpus import assign, list_devices, threads_per_worker
 from hadis.cli.local_workers import LocalWorkers, Place
+from hadis.cli.preloading import Preloading
 from hadis.cli.processes import Child, ChildRefused, ComponentProcess
 from hadis.cli.run_folder import STATE_FILE, remembered, run_folder
 from hadis.planning.fleet import is_shared
@@ -115,15 +117,23 @@ class Machine:
         state = RunState(None, (), batch_time_ratios=memory.ratios, profile_hash=memory.profile_hash)
         write_state(state_file, state)
         async with asyncio.TaskGroup() as tasks:
-            changed = asyncio.Event()
+            changed, preloading = asyncio.Event(), Preloading("hadis_worker", self.say)
             groups = tiers_by_pool(profile.tiers, shared=is_shared(spec, profile), remote=profile.slots)
             workers = LocalWorkers(
-                groups, places, tasks, self.say, changed.set, remote=profile.slots, secret=self.secret
+                groups,
+                places,
+                tasks,
+                self.say,
+                changed.set,
+                functools.partial(Child, start=preloading.start),
+                remote=profile.slots,
+                secret=self.secret,
             )
             loop = ControlLoop(spec, profile, workers, self.url, state_file, self.say, changed, self.secret, memory)
             running = [
                 tasks.create_task(Child(self._router(state_file), self.say, changed.set).run()),
                 tasks.create_task(loop.run()),
+                tasks.create_task(preloading.run(lambda: workers.settled)),
                 tasks.create_task(greet(self.url, len(places), self.say, spec.access.keys is not None)),
             ]
             await stop.wait()

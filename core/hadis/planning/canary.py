@@ -51,5 +51,8 @@ def try_candidate(
         gpus_per_worker=spec.worker.gpus_per_worker,
     )
     demand_rps, capacity = by_candidate.demand_rps(memory.demand), capacity_by_tier(snapshot, planner.tiers)
-    tried = by_candidate.route(demand_rps, ready, capacity, queued_s, memory.canary_plan)
-    return canary_of(profile, candidate, spec.rollout.canary, tried), replace(memory, canary_plan=tried)
+    tried_for = *memory.planned_for, candidate.hash
+    keeps = memory.canary_for == tried_for
+    tried = by_candidate.route(demand_rps, ready, capacity, queued_s, memory.canary_plan, keeps=keeps)
+    memory = replace(memory, canary_plan=tried, canary_for=tried_for)
+    return canary_of(profile, candidate, spec.rollout.canary, tried), memory

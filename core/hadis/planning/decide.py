@@ -200,7 +200,9 @@ def _choose(
     queued_s = reading.queued_s if isinstance(reading, DemandReading) else {}
     plan, capacity = None, capacity_by_tier(snapshot, planner.tiers)
     if any(ready.values()):
-        plan = planner.route(planner.demand_rps(demand), ready, capacity, queued_s, memory.plan)
+        keeps = memory.routed_for == memory.planned_for
+        plan = planner.route(planner.demand_rps(demand), ready, capacity, queued_s, memory.plan, keeps=keeps)
+        memory = replace(memory, plan=plan, routed_for=memory.planned_for)
     unbound = target = planner.target(forecast_rps, alone, memory.target)
     if bounds != alone:
         target = planner.target(forecast_rps, bounds, memory.target)
@@ -212,11 +214,8 @@ def _choose(
     assigned = memory.workers_by_tier or {}
     desired = planner.workers_by_tier(target, forecast_rps, total, ready, assigned, capacity)
     workers_by_tier = dict.fromkeys(assigned, 0) | desired
-    return (
-        plan,
-        worker_count,
-        replace(memory, plan=plan or memory.plan, target=target, recent_gpus=recent, workers_by_tier=workers_by_tier),
-    )
+    memory = replace(memory, target=target, recent_gpus=recent, workers_by_tier=workers_by_tier)
+    return plan, worker_count, memory
 
 
 def _within(workers_by_tier: Mapping[str, int], most: int) -> dict[str, int]:

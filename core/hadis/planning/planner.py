@@ -66,13 +66,17 @@ class Planner:
         capacity: Mapping[str, float],
         queued_s: Mapping[str, float],
         former: Plan | None,
+        *,
+        keeps: bool = True,
     ) -> Plan:
         """Return the plan that routes; its generation grows only when it routes differently than `former`.
+
+        Its row and its pair are left only for a gain where it `keeps`: it was chosen for this objective and profile.
 
         `ready` are the workers by tier that may be used now (on shared workers each counts for every tier it has),
         `capacity` what they do in workers of usual speed, `queued_s` the GPU seconds of waiting work by tier.
         """
-        route = self._routing.choose(demand_rps, capacity, queued_s, former)
+        route = self._routing.choose(demand_rps, capacity, queued_s, former if keeps else None)
         if route is None:  # the solver says why
             plan = self._solver.solve(demand_rps, self._gpus(ready))
         else:

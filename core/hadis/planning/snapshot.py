@@ -258,6 +258,8 @@ class Memory:
     rollout: Rollout = field(default_factory=Rollout)
     canary_plan: Plan | None = None
     """The new profile's, while it is tried."""
+    canary_for: tuple[object, ...] = ()
+    """What of spec and of both profiles it is for."""
     recent_gpus: tuple[tuple[float, int], ...] = ()
     """(seconds, GPUs) that plans asked for within the scale-down window."""
     lowered: Mapping[str, Lowered] = field(default_factory=dict)
@@ -270,4 +272,6 @@ class Memory:
     """By remote tier without a ready worker."""
     planned_for: tuple[object, ...] = ()
     """What of spec and profile the target is for."""
+    routed_for: tuple[object, ...] = ()
+    """The same of the plan that routes; empty where that is of before a restart."""
     rest: Rest = Rest()

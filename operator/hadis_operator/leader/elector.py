@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from hadis.api.times import rfc3339
-from hadis.kube.client import ApiError, Kube
+from hadis.kube.client import ApiError, Kube, Object
 
 from hadis_operator import metrics
 from hadis_operator.children.common import Manifest
@@ -41,6 +41,8 @@ class Elector:
         self._sightings = Sightings(candidate)
         self._own: Lease | None = None
         """The own Lease as it was seen last; None where it is not there."""
+        self._owner: Object | None = None
+        """The release's Deployment, with which the Lease goes; None until it was read, and where there is none."""
         self._blockers: Sequence[Lease] = ()
         self._logged: tuple[str, ...] = ()
         self._deadline_s, self._retry_s = candidate.lease_s * 2 / 3, candidate.lease_s * 2 / 15
@@ -90,6 +92,7 @@ class Elector:
         await self._log_blockers()
         if self._blockers:
             return False
+        self._owner = self._owner or await self._read_owner()
         sent_s = _now_s()
         await self._write(held=True)
         await self._look()
@@ -166,10 +169,19 @@ class Elector:
         self._sightings.saw(leases, now_s)
         self._blockers = self._sightings.blockers(now_s)
 
+    async def _read_owner(self) -> Object | None:
+        """Return the release's Deployment; None where it is not there or not ours to read: the Lease stays then."""
+        try:
+            return await self._kube.get(self._me.deployment)
+        except ApiError as error:
+            if error.status not in (403, 404):
+                raise
+            return None
+
     async def _write(self, *, held: bool) -> None:
         """Write the own Lease if it is as it was seen last; raise ApiError."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        document = self._me.document(self._own, now, held=held)
+        document = self._me.document(self._own, now, self._owner, held=held)
         if self._own is not None:
             answer = await self._kube.update(f"{self._me.path}/{self._me.release}", document)
         else:

@@ -44,8 +44,16 @@ class Candidate:
         """Return where the Leases of the namespace are."""
         return f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
 
-    def document(self, former: Lease | None, now: str, *, held: bool) -> Object:
-        """Return the Lease as held by this process, or as given back, `now` (RFC 3339); others' fields stay."""
+    @property
+    def deployment(self) -> str:
+        """Return where the Deployment of the release is, which has the name of its Lease."""
+        return f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.release}"
+
+    def document(self, former: Lease | None, now: str, owner: Object | None = None, *, held: bool) -> Object:
+        """Return the Lease as held by this process, or as given back, `now` (RFC 3339); others' fields stay.
+
+        Where it has an `owner`, the release's Deployment, the cluster deletes it together with that.
+        """
         before = former.document if former else {}
         meta, spec = before.get("metadata", {}), before.get("spec") or {}
         changed = former is None or former.holder != self.holder
@@ -62,6 +70,7 @@ class Candidate:
                     **(meta.get("annotations") or {}),
                     NAMESPACES: ",".join(sorted(self.watched)) or _EVERY,
                 },
+                **({"ownerReferences": [_reference(owner)]} if owner else {}),
             },
             "spec": {
                 **({"holderIdentity": self.holder} if held else {}),
@@ -92,6 +101,11 @@ class Lease:
     def places(self) -> str:
         """Return the namespaces in words."""
         return ", ".join(sorted(self.watched)) or "every namespace"
+
+
+def _reference(deployment: Object) -> Object:
+    meta = deployment["metadata"]
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "name": meta["name"], "uid": meta["uid"]}
 
 
 def lease_view(item: Object, lease_s: float) -> Lease:

@@ -36,10 +36,15 @@ class Endings:
         """Loop time of the last one that was any work."""
 
     def answer(self, job: Job, image: bytes, path: ServingPath) -> None:
-        """End a job with an image; a stand-in's is kept for the job that it stands in for."""
-        if job.stands_in_for is not None:
+        """End a job with an image; a stand-in's is kept for the job that it stands in for, or is its answer.
+
+        It is the answer at once where that job's own batch was stopped meanwhile: nothing else is made for it.
+        """
+        if (late := job.stands_in_for) is not None:
             self._leave(job)
-            job.stands_in_for.take_light_image(image, job)
+            late.take_light_image(image, job)
+            if self._was_stopped(late):
+                self._answer_light(late, image)
             return
         job.answer(image, path, asyncio.get_running_loop().time())
         self.leave(job)
@@ -54,20 +59,27 @@ class Endings:
         """End a job without the image that it waits for: with the light one where it has one, else with the error."""
         if job.done:
             return
-        if job.stands_in_for is not None:
+        if job.light_image is not None:
+            self._answer_light(job, job.light_image)
+        elif (late := job.stands_in_for) is not None:
             self._leave(job)
             job.cancel()
-            if error.code == refusals.content_filtered().code:  # what is refused for the stand-in is for its job
-                self.fail(job.stands_in_for, error)
-            return
-        if job.light_image is not None:
-            if job.stand_in is not None:
-                job.step_down(job.stand_in.tier)
-            self.answer(job, job.light_image, "kept-light")
+            # What is refused for the stand-in is for its job, and so is a failure where nothing else is made for that.
+            if error.code == refusals.content_filtered().code or self._was_stopped(late):
+                self.fail(late, error)
         else:
             job.fail(error)
             self.leave(job)
             self._count(job, error.code)
+
+    def _answer_light(self, job: Job, image: bytes) -> None:
+        if job.stand_in is not None:
+            job.step_down(job.stand_in.tier)
+        self.answer(job, image, "kept-light")
+
+    def _was_stopped(self, job: Job) -> bool:
+        """Return whether a job's batch was stopped while its stand-in's ran: it is neither in one nor in a queue."""
+        return job.stage is Stage.RUNNING and self._runner.run_of(job) is None
 
     def cancel(self, job: Job, error: ServeError | None) -> None:
         """End a job that nobody waits for: its client has gone, or was told an error."""
