@@ -86,7 +86,7 @@ scenes: $(VENV)/installed ## train the example models again from their seed (abo
 	$(MAKE) scenes-profile
 
 SCENES_WORK := build/scenes/profile.work
-scenes-profile: $(VENV)/installed ## measure the example models again (15 minutes on 2 idle cores)
+scenes-profile: $(VENV)/installed ## measure the example models again (25 minutes on 2 idle cores)
 	$(BIN)/hadis profile run examples/scenes/profile-run.yaml --work $(SCENES_WORK) --out examples/scenes/profile.yaml
 	{ sed '/^---$$/q' examples/kubernetes/scenes.yaml; cat examples/scenes/profile.yaml; } > $(SCENES_WORK)/kubernetes.yaml
 	mv $(SCENES_WORK)/kubernetes.yaml examples/kubernetes/scenes.yaml

@@ -43,7 +43,7 @@ def run_command(
 ) -> None:
     """Do every stage and write the profile; says how long each takes as soon as that is known.
 
-    For example, 15 minutes on 2 idle cores: hadis profile run examples/scenes/profile-run.yaml --out profile.yaml
+    For example, 25 minutes on 2 idle cores: hadis profile run examples/scenes/profile-run.yaml --out profile.yaml
     """
     _run(spec, out, work, apply)
 

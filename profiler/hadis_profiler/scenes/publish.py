@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from hadis_profiler.scenes.classifier import train_classifier
 from hadis_profiler.scenes.scorer import WEIGHTS
 
-PROMPTS = 2000
+PROMPTS = 4000
 _PROMPTS_SEED = 5_000_000
 """Far from the seeds of training, which sees scenes of its own."""
 
