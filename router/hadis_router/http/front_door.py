@@ -19,13 +19,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.access import VISITOR, Visitor
+from hadis_router.http.azure import DEPLOYMENTS
 from hadis_router.http.errors import error_response
 from hadis_router.http.forwarding import is_forwarded
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.repeats.keys import is_repeat
 from hadis_router.http.request_body import read_request
 
-_PATHS = ("/v1/images/", "/v1/hadis/jobs")
+_PATHS = ("/v1/images/", "/v1/hadis/jobs", DEPLOYMENTS)
 _SMALL_BYTES = 16 * 1024
 """Bodies up to this are read before a refusal, to know a retry; the server reads on over what is larger."""
 _REFUSED = (429, 503)
