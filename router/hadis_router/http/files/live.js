@@ -1,6 +1,6 @@
 // What runs now: facts, images without an answer, workers, the last changes of plan.
 import { takePoint } from "./charts.js";
-import { $, clock, h, number, percent, precise, seconds, timesAsLong } from "./dom.js";
+import { $, clock, exactPercent, h, number, percent, precise, seconds, timesAsLong } from "./dom.js";
 
 /** What the words of the facts mean, for those who point at them or come by with the keyboard. */
 const MEANINGS = {
@@ -47,7 +47,7 @@ function showFacts(status) {
   const single = plan && plan.light === plan.heavy;
   const line = !plan ? "none yet" : single ? `${plan.light} alone` : `${plan.light} + ${plan.heavy}`;
   fact("plan", status.idle ?? (plan ? `${line}: ${plan.reason}` : line), "wide");
-  fact("within", `${percent(status.attainment)} (asked ${percent(status.asked_attainment)})`, missed ? "bad" : "", `within ${status.slo_s} s`);
+  fact("within", `${percent(status.attainment)} (asked ${exactPercent(status.asked_attainment)})`, missed ? "bad" : "", `within ${status.slo_s} s`);
   fact("demand", `${number(status.observed_rps)}/s, forecast ${number(status.forecast_rps)}`);
   fact("answered", `${number(total(status.ended_rps.answered))}/s`);
   fact("p50, p95", `${seconds(latency.p50_s)}, ${seconds(latency.p95_s)}`);
