@@ -35,7 +35,7 @@ def check(case: Any, is_strict: bool = False, **headers: str) -> None:
     # A schema cannot say all that is wrong: an empty prompt, steps without a tier.
     # Its search for requests that need no key after all leaves the key in headers that are given: see test_access.
     excluded = [positive_data_acceptance, ignored_auth]
-    # All is text in a form: null is a word, 1 a prompt. A service that is not strict reads numbers in texts of JSON too.
+    # All is text in a form: null is a word, 1 a prompt. A service that is not strict reads numbers in JSON's texts too.
     if case.media_type == "multipart/form-data" or (case.media_type is not None and not is_strict):
         excluded.append(negative_data_rejection)
     answer = case.call_and_validate(headers=headers, excluded_checks=excluded)

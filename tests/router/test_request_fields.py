@@ -158,6 +158,7 @@ NOTATIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"size": "AUTO"}, {}),
     ({"quality": "HD", "background": "Opaque"}, {"quality": "hd", "background": "opaque"}),
     ({"output_format": "JPEG"}, {"output_format": "jpeg"}),
+    ({"user": 42, "safety_identifier": 7}, {"user": "42", "safety_identifier": "7"}),
     ({"output_format": "jpg"}, {"output_format": "jpeg"}),
     ({"response_format": "URL"}, {"response_format": "url"}),
     ({"response_format": {"type": "b64_json"}}, {"response_format": "b64_json"}),

@@ -38,6 +38,11 @@ RETRY = "hadis.retry"
 """In the scope: whether the request is a retry, which is no new demand."""
 
 
+def wants_images(scope: Scope) -> bool:
+    """Return whether an HTTP request is one for images."""
+    return scope["method"] == "POST" and scope["path"].startswith(_PATHS)
+
+
 class FrontDoor:
     """Lets in who may come in, and passes requests for images on or refuses them."""
 
@@ -53,18 +58,18 @@ class FrontDoor:
         gateway: Gateway = scope["app"].state.gateway
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         host, path = (scope.get("client") or (None,))[0], scope["path"]
-        wants_images = scope["method"] == "POST" and path.startswith(_PATHS)
+        for_images = wants_images(scope)
         try:
             visitor = gateway.access.admit(path, headers, host, is_forwarded(headers, host, gateway))
         except ServeError as error:
-            if wants_images:
+            if for_images:
                 gateway.refused(error, 1)
             delay_s = gateway.refusal_pace.delay_s(f"address:{host}", asyncio.get_running_loop().time())
             await asyncio.sleep(delay_s)
             await error_response(error)(scope, receive, send)
             return
         scope[VISITOR] = visitor
-        if not wants_images:
+        if not for_images:
             await self._app(scope, receive, _paced(send, gateway, visitor))
             return
         messages = await _all_of(receive) if _is_small(headers) else []

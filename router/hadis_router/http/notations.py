@@ -16,6 +16,8 @@ from pydantic.fields import FieldInfo
 _TIMES = re.compile(r"(?<=\d)\s*[x×*]\s*(?=\d)")
 _RANDOM_SEED = -1
 """What other APIs of images take for a seed that nobody chose."""
+_IDENTIFIERS = ("user", "safety_identifier")
+"""Texts that are numbers in many a database."""
 
 
 def values_in(fields: Mapping[str, FieldInfo]) -> frozenset[str]:
@@ -45,6 +47,8 @@ def as_documented(fields: Mapping[str, Any], values: Collection[str]) -> dict[st
             value = _number(value)
         elif (spell := _WORDS.get(name)) is not None:
             value = spell(value.strip()) if isinstance(value, str) else _named(value)
+        elif name in _IDENTIFIERS and type(value) is int:
+            value = str(value)
         if name != "seed" or value != _RANDOM_SEED:
             read[name] = value
     return read
