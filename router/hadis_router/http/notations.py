@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 _TIMES = re.compile(r"(?<=\d)\s*[x×*]\s*(?=\d)")
 _RANDOM_SEED = -1
 """What other APIs of images take for a seed that nobody chose."""
+_LONGEST_NUMBER = 32
 _IDENTIFIERS = ("user", "safety_identifier")
 """Texts that are numbers in many a database."""
 
@@ -27,6 +28,8 @@ def values_in(fields: Mapping[str, FieldInfo]) -> frozenset[str]:
 
 def value_of(text: str) -> Any:
     """Return the number or truth that a text is; any other text as it is."""
+    if len(text) > _LONGEST_NUMBER:
+        return text  # it may be JSON of another kind, which takes long to read
     try:
         value = json.loads(text.lower() if text in ("True", "False") else text)
     except (ValueError, RecursionError):
