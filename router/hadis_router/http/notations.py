@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-_TIMES = re.compile(r"(?<=\d)\s*[x×*]\s*(?=\d)")
+_TIMES = re.compile(r"(?<=\d) *[x×*] *(?=\d)")
 _RANDOM_SEED = -1
 """What other APIs of images take for a seed that nobody chose."""
 _LONGEST_NUMBER = 32
