@@ -53,11 +53,11 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 function axes() {
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
   const marks = (_, times, __, ___, every) => times.map((time) => clock(time, every < 60));
-  return [{ ...axis, space: MARK_PX, incrs: MARKS_S, values: marks }, { ...axis, size: wide }];
+  return [{ ...axis, space: MARK_PX, incrs: MARKS_S, values: marks }, { ...axis, size: axisWidth }];
 }
 
-/** Room for the longest number of an axis. */
-const wide = (_, numbers) => TICK_PX + DIGIT_PX * Math.max(LEAST_DIGITS, ...(numbers ?? []).map((text) => text?.length ?? 0));
+/** Room for the longest number of an axis, in pixels. */
+export const axisWidth = (_, numbers) => TICK_PX + DIGIT_PX * Math.max(LEAST_DIGITS, ...(numbers ?? []).map((text) => text?.length ?? 0));
 
 function build(slo) {
   charts = CHARTS.map((chart) => {
