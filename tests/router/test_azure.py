@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import openai
@@ -21,14 +21,19 @@ VERSION = "2024-10-21"
 
 @asynccontextmanager
 async def azure(
-    profile: Profile, keys: KeyRing | None = None, **options: Any
+    profile: Profile, api_key: str = "none", keys: KeyRing | None = None, azure_deployment: str | None = None
 ) -> AsyncIterator[openai.AsyncAzureOpenAI]:
     app = make_app(profile, Instant(), keys=keys, modelAliases={"dall-e-3": "heavy", "gpt-image-1": "auto"})
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http,
         openai.AsyncAzureOpenAI(
-            azure_endpoint="http://router", api_version=VERSION, http_client=http, max_retries=0, **options
+            azure_endpoint="http://router",
+            azure_deployment=azure_deployment,
+            api_version=VERSION,
+            api_key=api_key,
+            http_client=http,
+            max_retries=0,
         ) as client,
     ):
         yield client
@@ -36,11 +41,11 @@ async def azure(
 
 async def tiers_of(client: openai.AsyncAzureOpenAI, **fields: Any) -> str | None:
     answer = await client.images.with_raw_response.generate(prompt="a", **fields)
-    return answer.headers.get("x-hadis-tiers")
+    return cast("str | None", answer.headers.get("x-hadis-tiers"))
 
 
 async def test_its_client_names_the_model_in_the_address(profile: Profile) -> None:
-    async with azure(profile, api_key="none") as client:
+    async with azure(profile) as client:
         assert await tiers_of(client, model="dall-e-3") == "heavy"
         assert await tiers_of(client, model="gpt-image-1", size="1024x1024", quality="auto") == "light"
         with pytest.raises(openai.NotFoundError, match="there is no model 'mine'"):
@@ -48,7 +53,7 @@ async def test_its_client_names_the_model_in_the_address(profile: Profile) -> No
 
 
 async def test_a_deployment_is_the_model_of_a_body_without_one(profile: Profile) -> None:
-    async with azure(profile, api_key="none", azure_deployment="dall-e-3") as client:
+    async with azure(profile, azure_deployment="dall-e-3") as client:
         assert await tiers_of(client) == "heavy"
         assert await tiers_of(client, model="gpt-image-1") == "light"
         edited = await client.images.with_raw_response.edit(prompt="a", image=("a.png", PNG, "image/png"))
@@ -58,8 +63,8 @@ async def test_a_deployment_is_the_model_of_a_body_without_one(profile: Profile)
 async def test_its_header_has_the_key(profile: Profile, tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(f"sha256:{hashlib.sha256(b'shop-key').hexdigest()} name=shop\n")
-    async with azure(profile, KeyRing(path), api_key="shop-key") as client:
+    async with azure(profile, "shop-key", KeyRing(path)) as client:
         assert await tiers_of(client, model="dall-e-3") == "heavy"
-    async with azure(profile, KeyRing(path), api_key="other") as client:
+    async with azure(profile, "other", KeyRing(path)) as client:
         with pytest.raises(openai.AuthenticationError):
             await tiers_of(client, model="dall-e-3")

@@ -40,7 +40,8 @@ RETRY = "hadis.retry"
 
 def wants_images(scope: Scope) -> bool:
     """Return whether an HTTP request is one for images."""
-    return scope["method"] == "POST" and scope["path"].startswith(_PATHS)
+    path: str = scope["path"]
+    return scope["method"] == "POST" and path.startswith(_PATHS)
 
 
 class FrontDoor:
