@@ -32,7 +32,7 @@ async def azure(
             azure_deployment=azure_deployment,
             api_version=VERSION,
             api_key=api_key,
-            http_client=http,
+            http_client=cast(Any, http),
             max_retries=0,
         ) as client,
     ):

@@ -28,6 +28,12 @@ const REASONS = {
   deadline_expired: "not made in time",
   content_policy_violation: "the safety checker filtered it",
   model_not_found: "no such model",
+  invalid_value: "a field cannot be as it was sent",
+  invalid_size: "no model makes the size",
+  invalid_json: "the body is not JSON",
+  invalid_api_key: "the API key is unknown",
+  rate_limit_exceeded: "a client sends more requests per minute than it may",
+  too_many_in_flight: "a client has more under way than it may",
   cancelled: "the client went away",
 };
 
