@@ -120,6 +120,8 @@ BODIES: dict[str, tuple[Bytes, int, str | None]] = {
     "a long size": (with_prompt(size="1" * 900_000), 400, "invalid_value"),
     "a size of digits of another script": (with_prompt(size="\u0661x\u0661"), 400, "invalid_value"),
     "a size of a line more": (with_prompt(size="32x32\n32x32"), 400, "invalid_value"),
+    "a user of thousands of digits": (b'{"prompt": "a", "user": ' + b"9" * 4_200 + b"}", 400, "invalid_value"),
+    "a user of more digits": (b'{"prompt": "a", "user": ' + b"9" * 5_000 + b"}", 400, None),
     "a size of spaces": (with_prompt(size="1" + " " * 900_000), 400, "invalid_value"),
     "a list as text for a number": (with_prompt(n="[" + "1," * 450_000 + "1]"), 400, "invalid_value"),
     "a long user": (with_prompt(user="x" * 513), 400, "invalid_value"),

@@ -21,6 +21,7 @@ class NoUpgradeProtocol(HttpToolsProtocol):
         """Take bytes."""
         self._received = data
         super().data_received(data)
+        self._received = b""
 
     def on_headers_complete(self) -> None:
         """Go on, unless the request is to be read once more."""

@@ -19,6 +19,7 @@ _RANDOM_SEED = -1
 _LONGEST_NUMBER = 32
 _IDENTIFIERS = ("user", "safety_identifier")
 """Texts that are numbers in many a database."""
+_MOST_IDENTIFIERS = 2**64
 
 
 def values_in(fields: Mapping[str, FieldInfo]) -> frozenset[str]:
@@ -50,7 +51,7 @@ def as_documented(fields: Mapping[str, Any], values: Collection[str]) -> dict[st
             value = _number(value)
         elif (spell := _WORDS.get(name)) is not None:
             value = spell(value.strip()) if isinstance(value, str) else _named(value)
-        elif name in _IDENTIFIERS and type(value) is int:
+        elif name in _IDENTIFIERS and type(value) is int and abs(value) < _MOST_IDENTIFIERS:
             value = str(value)
         if name != "seed" or value != _RANDOM_SEED:
             read[name] = value
