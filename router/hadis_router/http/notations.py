@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 _TIMES = re.compile(r"(?<=\d) *[x×*] *(?=\d)")
 _RANDOM_SEED = -1
 """What other APIs of images take for a seed that nobody chose."""
-_LONGEST_NUMBER = 32
+_OTHER_JSON = ("[", "{", '"')
 _IDENTIFIERS = ("user", "safety_identifier")
 """Texts that are numbers in many a database."""
 _MOST_IDENTIFIERS = 2**64
@@ -29,8 +29,8 @@ def values_in(fields: Mapping[str, FieldInfo]) -> frozenset[str]:
 
 def value_of(text: str) -> Any:
     """Return the number or truth that a text is; any other text as it is."""
-    if len(text) > _LONGEST_NUMBER:
-        return text  # it may be JSON of another kind, which takes long to read
+    if text.lstrip().startswith(_OTHER_JSON):
+        return text  # it is no number, and may take long to read
     try:
         value = json.loads(text.lower() if text in ("True", "False") else text)
     except (ValueError, RecursionError):
