@@ -18,7 +18,6 @@ import yaml
 ROOT = Path(__file__).parents[1]
 NOT_IMPORTED = {
     "accelerate": "diffusers loads weights with it, without a second copy in memory",
-    "httptools": "uvicorn's parser, where it is installed",
     "peft": "diffusers loads LoRAs with it",
     "protobuf": "transformers reads sentencepiece's tokenizers with it",
     "sentencepiece": "tokenizers of T5 encoders (SD 3.5, FLUX)",

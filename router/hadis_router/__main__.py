@@ -64,6 +64,7 @@ def main() -> int:
     config = uvicorn.Config(
         app,
         http=guarded(settings.max_connections),
+        ws="none",
         timeout_keep_alive=keep_alive.SERVER_S,
         host=settings.host,
         port=settings.port,

@@ -35,6 +35,35 @@ def test_an_image_and_the_path_it_took(page: Page, router: PageRouter) -> None:
     assert page.locator("figure img").evaluate("image => image.naturalWidth") == 64
 
 
+def test_a_model_that_was_named_is_not_said_to_be_for_a_hard_prompt(page: Page, router: PageRouter) -> None:
+    page.fill("#prompt", "a red circle")
+    page.select_option("#model", "heavy")
+    page.click("#go")
+    expect(page.locator(".path .step strong")).to_have_text("The request names this model.")
+
+
+def test_numbers_that_are_nothing_have_no_sign_and_shares_are_not_rounded_to_all(page: Page) -> None:
+    shown = page.evaluate(
+        """async () => {
+            const { exactPercent, number, percent, precise, seconds } = await import("/page/dom.js");
+            return [number(-0.001), number(-0.006), precise(-0), percent(-0.001), seconds(-0.001), exactPercent(0.999)];
+        }"""
+    )
+    assert shown == ["0.00", "-0.01", "0", "0%", "0.00 s", "99.9%"]
+
+
+def test_no_number_of_an_axis_is_cut(page: Page) -> None:
+    spare = page.evaluate(
+        """async () => {
+            const { axisWidth } = await import("/page/charts.js");
+            const context = document.querySelector("canvas").getContext("2d"), room = 15;  // uPlot's for ticks and gap
+            const needed = (text) => context.measureText(text).width / devicePixelRatio + room;
+            return ["0", "2.5", "0.083", "0.0835", "12,345"].map((text) => axisWidth(null, ["0", text]) - needed(text));
+        }"""
+    )
+    assert min(spare) >= 0
+
+
 def test_a_deferred_image_stands_beside_the_light_one(page: Page, router: PageRouter) -> None:
     router.plan = DEFERS
     expect(page.locator("#facts")).to_contain_text("100%")

@@ -210,7 +210,7 @@ WRONG = [
     ({"prompt": "a", "n": 0}, "n", "greater than or equal to 1"),
     ({"prompt": "a", "n": 11}, "n", "less than or equal to 10"),
     ({"prompt": "a", "negative_prompt": "b", "model": "light"}, "negative_prompt", "not taken by light; leave it out"),
-    ({"prompt": "a", "seed": -1}, "seed", "greater than or equal to 0"),
+    ({"prompt": "a", "seed": -2}, "seed", "greater than or equal to 0"),
     ({"prompt": "a", "seed": 2**63}, "seed", "less than"),
     ({"prompt": "a", "num_inference_steps": 3}, "num_inference_steps", "needs `model`"),
     ({"prompt": "a", "model": "light", "guidance_scale": 3}, "guidance_scale", "tunable"),

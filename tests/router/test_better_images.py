@@ -62,6 +62,7 @@ async def test_the_more_confident_image_is_the_answer_and_both_confidences_are_t
         assert answer.latency_s == pytest.approx(1.1), "a heavy image was made in any case"
         headers = answer_headers(answer)
         assert (headers["x-hadis-confidence"], headers["x-hadis-heavy-confidence"]) == (f"{light:.4f}", f"{heavy:.4f}")
+        assert answer_headers(replace(answer, difficulty=-0.00001))["x-hadis-difficulty"] == "0.0000"
         assert made_quality("auto", answer.path) == ("high" if image == b"heavy" else "low")
         assert dispatcher.recent.totals["answered"] == {path: 1}
         assert workers.judged == {("light", True): 1, ("heavy", True): 1}

@@ -126,12 +126,27 @@ async def test_it_is_so_below_a_path_of_a_proxy(profile: Profile) -> None:
     assert statuses == [200, 200, 200]
 
 
-@pytest.mark.parametrize("path", ["/", "/page/main.js", "/healthz", "/readyz"])
-async def test_pages_and_health_have_heads(profile: Profile, path: str) -> None:
+READABLE = ["/", "/page/main.js", "/healthz", "/readyz", "/v1/models", "/v1/models/dall-e-3", "/v1/hadis/status"]
+
+
+@pytest.mark.parametrize("path", READABLE)
+async def test_what_can_be_read_has_a_head(profile: Profile, path: str) -> None:
     async with served(profile, Instant()) as client:
         head, whole = await client.head(path), await client.get(path)
     assert head.status_code == 200
     assert head.headers["content-length"] == whole.headers["content-length"]
+
+
+async def test_metrics_have_a_head(profile: Profile) -> None:
+    async with served(profile, Instant()) as client:
+        assert (await client.head("/metrics")).status_code == 200
+
+
+async def test_a_base_url_without_its_version_is_told_the_right_one(profile: Profile) -> None:
+    async with served(profile, Instant()) as client:
+        answer = await client.post("/images/generations", json={"prompt": "a"})
+    assert answer.status_code == 404
+    assert "a base URL ends in /v1" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])

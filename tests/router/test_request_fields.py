@@ -112,19 +112,24 @@ REFUSED = [
         {"image": "data:image/png;base64,"},
         "image: images are made here from a prompt alone; those from images are made by /v1/images/edits",
     ),
-    ({"n": "1"}, "n: Input should be a valid integer"),
+    ({"n": "two"}, "n: Input should be a valid integer"),
     ({"n": True}, "n: Input should be a valid integer"),
-    ({"n": 1.0}, "n: Input should be a valid integer"),
-    ({"seed": "7"}, "seed: Input should be a valid integer"),
-    ({"guidance_scale": "7.5", "model": "heavy"}, "guidance_scale: Input should be a valid number"),
-    ({"stream": "true"}, "stream: Input should be a valid boolean"),
+    ({"n": "true"}, "n: Input should be a valid integer"),
+    ({"n": 1.5}, "n: Input should be a valid integer"),
+    ({"n": "9" * 5000}, "n: Input should be a valid integer"),
+    ({"seed": -2}, "seed: Input should be greater than or equal to 0"),
+    ({"seed": 1e400}, "seed: Input should be a valid integer"),
+    ({"stream": "yes"}, "stream: Input should be a valid boolean"),
+    ({"response_format": {"type": "json_object"}}, "response_format: Input should be 'b64_json' or 'url'"),
+    ({"response_format": {"type": "url", "strict": True}}, "response_format: Input should be 'b64_json' or 'url'"),
+    ({"prompt": ""}, "prompt: is empty"),
     ({"explain": 1}, "explain: Input should be a valid boolean"),
     ({"quality": "best"}, "quality: Input should be 'auto'"),
     ({"user": "a\x00"}, "user: holds U+0000, a control character"),
     ({"negative_prompt": "a\x07b"}, "negative_prompt: holds U+0007, a control character"),
     ({"size": "1024"}, "size: is no size; write WIDTHxHEIGHT in pixels, such as 1024x1024, or auto"),
     ({"size": "0x32"}, "size: is no size"),
-    ({"size": "1024*1024"}, "size: is no size"),
+    ({"size": "16:9"}, "size: is no size"),
     ({"size": "99999999x1"}, "size: is no size"),
 ]
 
@@ -137,6 +142,45 @@ def test_what_cannot_be_honoured_is_refused_with_words(fields: dict[str, Any], w
     assert refused.value.status == 400
     assert refused.value.message.startswith(words)
     assert refused.value.param == words.split(":")[0]
+
+
+NOTATIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"n": "2"}, {"n": 2}),
+    ({"n": 2.0}, {"n": 2}),
+    ({"seed": "7", "explain": "True"}, {"seed": 7, "explain": True}),
+    ({"seed": -1}, {}),
+    ({"guidance_scale": "7.5", "num_inference_steps": "20"}, {"guidance_scale": 7.5, "num_inference_steps": 20}),
+    ({"stream": "true", "partial_images": "2"}, {"stream": True, "partial_images": 2}),
+    ({"size": " 1024X512 "}, {"size": "1024x512"}),
+    ({"size": "1024 x 512"}, {"size": "1024x512"}),
+    ({"size": "1024×512"}, {"size": "1024x512"}),
+    ({"size": "1024*512"}, {"size": "1024x512"}),
+    ({"size": "AUTO"}, {}),
+    ({"quality": "HD", "background": "Opaque"}, {"quality": "hd", "background": "opaque"}),
+    ({"output_format": "JPEG"}, {"output_format": "jpeg"}),
+    ({"user": 42, "safety_identifier": 7}, {"user": "42", "safety_identifier": "7"}),
+    ({"output_format": "jpg"}, {"output_format": "jpeg"}),
+    ({"response_format": "URL"}, {"response_format": "url"}),
+    ({"response_format": {"type": "b64_json"}}, {"response_format": "b64_json"}),
+    (dict.fromkeys(("model", "n", "size", "quality", "style", "user", "image", "response_format", "stream"), ""), {}),
+]
+
+
+@pytest.mark.parametrize(("fields", "documented"), NOTATIONS, ids=lambda value: str(value)[:30])
+def test_values_in_other_notations_are_read_where_the_service_is_not_strict(
+    fields: dict[str, Any], documented: dict[str, Any]
+) -> None:
+    read = read_request(json.dumps({"prompt": "a", **fields}).encode())
+    assert read == read_request(json.dumps({"prompt": "a", **documented}).encode())
+    assert read.ignored == ()
+    with pytest.raises(ServeError):
+        read_request(json.dumps({"prompt": "a", **fields}).encode(), strict=True)
+
+
+def test_what_a_text_means_is_not_guessed() -> None:
+    body = {"prompt": " 7 ", "user": "True", "negative_prompt": ""}
+    read = read_request(json.dumps(body).encode())
+    assert (read.prompt, read.user, read.negative_prompt) == (" 7 ", "True", "")
 
 
 def test_what_is_never_read_is_checked_by_a_strict_service_alone() -> None:
@@ -206,6 +250,16 @@ async def test_models_have_further_names(profile: Profile) -> None:
         assert tiers == ["heavy", "light", "light"], "a tier's own name goes first"
         refused = await post(client, prompt="a", model="dall-e-2")
         assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_names_of_models_are_known_in_capitals_and_with_their_provider(profile: Profile) -> None:
+    async with served(profile, Instant(), modelAliases={"Mine": "heavy", "dall-e-3": "heavy"}) as client:
+        for model in ("MINE", " Mine ", "openai/DALL-E-3", "dall-e-3-2024-01-01", "Heavy", "openai/heavy"):
+            answer = await post(client, prompt="a", model=model)
+            assert answer.headers.get("x-hadis-tiers") == "heavy", model
+        assert "url" in (await post(client, prompt="a", model="openai/dall-e-3")).json()["data"][0]
+        assert (await client.get("/v1/models/openai/dall-e-3")).json()["id"] == "openai/dall-e-3"
+        assert (await post(client, prompt="a", model="AUTO")).headers["x-hadis-tiers"] == "light"
 
 
 async def test_a_model_is_described_by_each_of_its_names(client: httpx.AsyncClient) -> None:

@@ -35,6 +35,11 @@ _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _Alias = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 
 
+def plain_name(model: str) -> str:
+    """Return a model's name as OpenAI writes it: gateways put the provider before it, and some write capitals."""
+    return model.lower().removeprefix("openai/")
+
+
 class ImagesApi(Fields):
     """How the images API treats names, sizes and fields that are not the service's own."""
 
@@ -76,7 +81,10 @@ class ImagesApi(Fields):
 
     def aliased(self, name: str) -> str | None:
         """Return the tier, or auto, that a further name of a model stands for; None for a name that is none."""
-        return self.aliases.get(name) or self.aliases.get(_DATE.sub("", name))
+        targets = {alias.lower(): target for alias, target in self.aliases.items()} | dict(self.aliases)
+        plain = plain_name(name)
+        spellings = (name, _DATE.sub("", name), plain, _DATE.sub("", plain))
+        return next((targets[spelling] for spelling in spellings if spelling in targets), None)
 
 
 def check_aliases(api: ImagesApi, tiers: Collection[str]) -> None:

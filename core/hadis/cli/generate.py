@@ -54,7 +54,7 @@ def generate(
 def _show(record: dict[str, Any], out: Path) -> None:
     rows = [("path", record["path"])]
     scores = ("difficulty", "confidence", "heavy_confidence")
-    rows += [(key.replace("_", " "), "-" if record.get(key) is None else f"{record[key]:.3f}") for key in scores]
+    rows += [(key.replace("_", " "), "-" if record.get(key) is None else f"{record[key]:z.3f}") for key in scores]
     rows += [(a["tier"], f"waited {a['wait_s']:.2f} s, made in {a['service_s']:.2f} s") for a in record["attempts"]]
     rows += [
         ("seed, size", f"{record['seed']}, {record['size'] or '-'}"),

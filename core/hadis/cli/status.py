@@ -60,7 +60,7 @@ def _facts(router: RouterStatus) -> list[tuple[str, str]]:
         lines.append(("quality in service", router.quality.summary))
     if router.attainment is not None:
         within = f"within {router.slo_s:g} s"
-        lines.append((within, f"{router.attainment:.1%} (objective {router.attainment_objective:.0%})"))
+        lines.append((within, f"{router.attainment:.1%} (objective {100 * router.attainment_objective:.4g}%)"))
     return lines
 
 

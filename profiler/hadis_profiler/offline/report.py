@@ -96,8 +96,8 @@ def _gain(pairs: list[Configuration]) -> str:
     gains = [c.measures["random"] - c.quality for c in pairs]
     return (
         "<p>Crosses have the same shares of heavy images, given to prompts drawn at random. Choosing the prompts by "
-        f"difficulty and confidence is worth {np.mean(gains):.3g} on average, from {min(gains):.3g} to "
-        f"{max(gains):.3g}.</p>"
+        f"difficulty and confidence is worth {np.mean(gains):z.3g} on average, from {min(gains):z.3g} to "
+        f"{max(gains):z.3g}.</p>"
     )
 
 
@@ -131,7 +131,7 @@ def _cells(profile: Profile, c: Configuration) -> Iterator[str]:
     yield f"{c.direct_ratio:.0%}" if pair else _NONE
     better = ", the better kept" if c.best_of_two and c.deferral_ratio else ""
     yield f"{c.deferral_ratio:.0%}{better}" if pair else _NONE
-    yield f"{hardest:.3f}" if pair and c.direct_ratio and np.isfinite(hardest) else _NONE
+    yield f"{hardest:z.3f}" if pair and c.direct_ratio and np.isfinite(hardest) else _NONE
     yield f"{profile.confidence_threshold(c.light, c.deferral_ratio):.3f}" if pair and c.deferral_ratio else _NONE
     yield f"{c.cost:.4g}"
     yield f"{c.quality:.4g}{interval}"
@@ -173,8 +173,8 @@ def _difficulty(note: DifficultyNote, routing: RoutingNote | None) -> str:
     )
     text = (
         f"<p>{verdict} Rank correlation of the difficulty with the quality gap between the lightest and the heaviest "
-        f"tier on held-out prompts: {note.held_out:.3f}. Chance alone stays under {note.noise:.3f} in 19 of 20 cases. "
-        f"Weights by mutual information, the paper's kind, reach {note.held_out_by_information:.3f}.</p>"
+        f"tier on held-out prompts: {note.held_out:z.3f}. Chance alone stays under {note.noise:.3f} in 19 of 20 cases. "
+        f"Weights by mutual information, the paper's kind, reach {note.held_out_by_information:z.3f}.</p>"
     )
     if note.ngrams is not None:
         text += f"<p>{note.ngrams.words}</p>"

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.access import visitor_of
+from hadis_router.http.azure import deployment_path, with_deployment
 from hadis_router.http.described_answers import IMAGES, JOB, MODEL, MODELS, errors
 from hadis_router.http.entrance import request_id_of
 from hadis_router.http.forwarding import age_s, forward, forward_reading, until_disconnected
@@ -24,7 +25,7 @@ from hadis_router.http.images import GenerateRequest
 from hadis_router.http.jobs.accepting import accept, prefers_job
 from hadis_router.http.jobs.record import JobRequest
 from hadis_router.http.links.answers import base_of_links, links_to
-from hadis_router.http.request_body import check_content_type, read_fields, validated
+from hadis_router.http.request_body import check_content_type, check_encoding, read_fields, validated
 from hadis_router.http.status import router_status
 from hadis_router.http.streaming import stream_images
 
@@ -41,6 +42,7 @@ def gateway_of(request: Request) -> Gateway:
 
 async def read_body(request: Request, limit: int) -> bytes:
     """Return a JSON body; raise ServeError 415 for another kind, 413 for one of more than `limit` bytes."""
+    check_encoding(request.headers.get("content-encoding", ""))
     check_content_type(request.headers.get("content-type", ""))
     parts, total = [], 0
     async for part in request.stream():
@@ -90,19 +92,23 @@ async def generate(request: Request) -> Response:
         return answer
     with gateway.reading:
         kind = JobRequest if prefers_job(request.headers) else GenerateRequest
-        body = validated(kind, read_fields(content), gateway.strict)
+        body = with_deployment(request, validated(kind, read_fields(content), gateway.strict))
     if isinstance(body, JobRequest):
         return await accept(request, body, arrived)
     return await respond(gateway, request, body, arrived)
 
 
+_PATH = "/v1/images/generations"
 router.add_api_route(
-    "/v1/images/generations",
+    _PATH,
     generate,
     methods=["POST"],
     openapi_extra=_SCHEMA,
     responses=IMAGES | JOB | errors(ERRORS),
     route_class_override=_AsItIs,
+)
+router.add_api_route(
+    deployment_path(_PATH), generate, methods=["POST"], include_in_schema=False, route_class_override=_AsItIs
 )
 
 
@@ -135,12 +141,14 @@ async def respond(gateway: Gateway, request: Request, body: GenerateRequest, arr
     return Response(content, headers=headers, media_type="application/json")
 
 
+@router.head("/v1/models", include_in_schema=False)
 @router.get("/v1/models", responses=MODELS)
 async def models(request: Request) -> JSONResponse:
     """List `auto` and the tiers, each with the sizes that it makes."""
     return JSONResponse(gateway_of(request).models.listing())
 
 
+@router.head("/v1/models/{model:path}", include_in_schema=False)
 @router.get("/v1/models/{model:path}", responses=MODEL | errors({404: ERRORS[404]}))
 async def model(request: Request, model: str) -> JSONResponse:
     """Describe one model: auto, a tier, or what a further name of `modelAliases` stands for."""
@@ -162,6 +170,7 @@ async def readyz(request: Request) -> JSONResponse:
     return JSONResponse({"status": reason or "ok"}, 503 if reason else 200)
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Metrics for Prometheus."""
@@ -169,6 +178,7 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type=media_type)
 
 
+@router.head("/v1/hadis/status", include_in_schema=False)
 @router.get("/v1/hadis/status", response_model=RouterStatus)
 async def status(request: Request) -> Response:
     """Say what the plan is, what waits, who works, and how the objective is kept."""

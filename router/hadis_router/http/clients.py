@@ -28,10 +28,10 @@ def client_key(headers: Mapping[str, str], user: str | None, address: str | None
 
 
 def bearer_token(headers: Mapping[str, str]) -> str:
-    """Return the API key in a request's headers; "" where there is none."""
+    """Return the API key in a request's headers; "" where there is none. Azure's clients have a header of their own."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    token = token.strip()
-    return token if scheme.lower() == "bearer" and token not in _NO_KEYS else ""
+    token = (token if scheme.lower() == "bearer" else headers.get("api-key", "")).strip()
+    return "" if token in _NO_KEYS else token
 
 
 def shown_key(key: str) -> str:

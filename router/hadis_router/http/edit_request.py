@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from hadis.protocol.worker import LEAST_STRENGTH
 from pydantic import AfterValidator, Field, PrivateAttr
@@ -14,6 +13,7 @@ from hadis_router.dispatch.edit import EditInputs
 from hadis_router.http.forms import read_form
 from hadis_router.http.images import MOST_CHARACTERS, GenerateRequest, Text, says_something
 from hadis_router.http.input_images import edit_inputs, embedded
+from hadis_router.http.notations import value_of, values_in
 from hadis_router.http.request_body import JSON, invalid, media_type_of, read_fields, validated
 
 _IMAGES = re.compile(r"images?(\[\d{0,2}\])?")
@@ -84,7 +84,7 @@ def edit_of(kind: type[_Request], fields: Mapping[str, Any], strict: bool) -> _R
     given = [fields[name] for name in IMAGE_FIELDS if name in fields]
     listed = [one for value in given for one in (value if isinstance(value, list) else [value])]
     images = [embedded(one, "image" if len(listed) == 1 else f"images.{i}") for i, one in enumerate(listed)]
-    mask = fields.get("mask")
+    mask = fields.get("mask") or None
     document = {name: value for name, value in fields.items() if name not in (*IMAGE_FIELDS, "mask")}
     return _read(kind, document, images, None if mask is None else embedded(mask, "mask"), strict)
 
@@ -109,12 +109,7 @@ def _from_form(content_type: str, body: bytes) -> tuple[dict[str, Any], list[byt
     return _typed((name, text) for name, text in form.fields if not _is_input(name)), images, next(iter(masks), None)
 
 
-def _is_value(annotation: Any) -> bool:
-    return not {bool, int, float}.isdisjoint((annotation, *get_args(annotation)))
-
-
-_VALUES = {name for name, field in EditRequest.model_fields.items() if _is_value(field.annotation)}
-"""The fields that are numbers or truths: another's text may look like one, and stays text."""
+_VALUES = values_in(EditRequest.model_fields)
 
 
 def _is_input(name: str) -> bool:
@@ -123,12 +118,4 @@ def _is_input(name: str) -> bool:
 
 def _typed(fields: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Return a form's fields as JSON data: numbers and truths are text there. An empty field is absent."""
-    return {name: _value(text) if name in _VALUES else text for name, text in fields if text or name == "prompt"}
-
-
-def _value(text: str) -> Any:
-    try:
-        value = json.loads(text.lower() if text in ("True", "False") else text)
-    except (ValueError, RecursionError):
-        return text
-    return value if isinstance(value, bool | int | float) else text
+    return {name: value_of(text) if name in _VALUES else text for name, text in fields if text or name == "prompt"}

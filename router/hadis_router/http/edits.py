@@ -13,6 +13,7 @@ from hadis.api.tier import MOST_EDIT_IMAGES
 
 from hadis_router.dispatch import refusals
 from hadis_router.http.api import ERRORS, gateway_of, respond
+from hadis_router.http.azure import deployment_path, with_deployment
 from hadis_router.http.described_answers import IMAGES, JOB, errors
 from hadis_router.http.edit_request import EditRequest, VariationRequest, read_edit
 from hadis_router.http.forwarding import age_s, forward
@@ -79,6 +80,7 @@ NEITHER: dict[int | str, dict[str, Any]] = {415: {"description": "The body is de
 _ANSWERS = IMAGES | JOB | errors({**ERRORS, **NEITHER})
 
 
+@router.post(deployment_path("/v1/images/edits"), include_in_schema=False)
 @router.post("/v1/images/edits", openapi_extra=_EDIT, responses=_ANSWERS)
 async def edit(request: Request, body: Held) -> Response:
     """Make images from images and a prompt (OpenAI's images API)."""
@@ -117,4 +119,4 @@ async def _read(
     if (answer := await forward(gateway, request, content, arrived)) is not None:
         return answer
     with gateway.reading:
-        return await asyncio.to_thread(read_edit, kind, content_type, content, gateway.strict)
+        return with_deployment(request, await asyncio.to_thread(read_edit, kind, content_type, content, gateway.strict))

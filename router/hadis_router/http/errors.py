@@ -17,7 +17,10 @@ from hadis_router.http.entrance import REQUEST_ID, request_id_of
 log = logging.getLogger(__name__)
 
 _TYPES = {400: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_error"}
-_MESSAGES = {404: "there is nothing at this address", 405: "this address does not take this method"}
+_MESSAGES = {
+    404: "there is nothing at this address; images are made at /v1/images/generations, so a base URL ends in /v1",
+    405: "this address does not take this method",
+}
 
 
 def envelope(error: ServeError) -> dict[str, dict[str, str | None]]:

@@ -69,7 +69,7 @@ async def forward_reading(gateway: Gateway, request: Request, request_id: str | 
 
     try:
         return await gateway.peer_client.ask(
-            request, b"", owner, 0.0, _hops(request) + 1, visitor_of(request).address, ended
+            _whole(request), b"", owner, 0.0, _hops(request) + 1, visitor_of(request).address, ended
         )
     except PeerUnavailable as error:
         log.warning("request %s: %s", request_id_of(request), error)
@@ -84,13 +84,18 @@ async def ask_owner(gateway: Gateway, request: Request, tag: bytes | None) -> Re
     owner = gateway.peers.tagged(tag) if tag is not None and not _by_router(request) else None
     if owner is None or _hops(request) >= _MOST_HOPS:
         return None
-    # The length of what a HEAD asks about would be lost on the way.
-    whole = Request({**request.scope, "method": "GET"}) if request.method == "HEAD" else request
     try:
-        return await gateway.peer_client.ask(whole, b"", owner, 0.0, _hops(request) + 1, visitor_of(request).address)
+        return await gateway.peer_client.ask(
+            _whole(request), b"", owner, 0.0, _hops(request) + 1, visitor_of(request).address
+        )
     except PeerUnavailable as error:
         log.warning("%s", error)
         raise refusals.router_away() from None
+
+
+def _whole(request: Request) -> Request:
+    """Return the request that has the same answer with its content: of a HEAD the length would be lost on the way."""
+    return Request({**request.scope, "method": "GET"}) if request.method == "HEAD" else request
 
 
 async def until_disconnected(request: Request) -> None:

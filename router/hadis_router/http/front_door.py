@@ -19,13 +19,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.access import VISITOR, Visitor
+from hadis_router.http.azure import DEPLOYMENTS
 from hadis_router.http.errors import error_response
 from hadis_router.http.forwarding import is_forwarded
 from hadis_router.http.gateway import Gateway
 from hadis_router.http.repeats.keys import is_repeat
 from hadis_router.http.request_body import read_request
 
-_PATHS = ("/v1/images/", "/v1/hadis/jobs")
+_PATHS = ("/v1/images/", "/v1/hadis/jobs", DEPLOYMENTS)
 _SMALL_BYTES = 16 * 1024
 """Bodies up to this are read before a refusal, to know a retry; the server reads on over what is larger."""
 _REFUSED = (429, 503)
@@ -35,6 +36,12 @@ _OF_ONE_TRY = ("x-request-id", "x-stainless-retry-count", "traceparent")
 """Headers that another try of the same request has anew: ours, the official client's, a trace's."""
 RETRY = "hadis.retry"
 """In the scope: whether the request is a retry, which is no new demand."""
+
+
+def wants_images(scope: Scope) -> bool:
+    """Return whether an HTTP request is one for images."""
+    path: str = scope["path"]
+    return scope["method"] == "POST" and path.startswith(_PATHS)
 
 
 class FrontDoor:
@@ -52,18 +59,18 @@ class FrontDoor:
         gateway: Gateway = scope["app"].state.gateway
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         host, path = (scope.get("client") or (None,))[0], scope["path"]
-        wants_images = scope["method"] == "POST" and path.startswith(_PATHS)
+        for_images = wants_images(scope)
         try:
             visitor = gateway.access.admit(path, headers, host, is_forwarded(headers, host, gateway))
         except ServeError as error:
-            if wants_images:
+            if for_images:
                 gateway.refused(error, 1)
             delay_s = gateway.refusal_pace.delay_s(f"address:{host}", asyncio.get_running_loop().time())
             await asyncio.sleep(delay_s)
             await error_response(error)(scope, receive, send)
             return
         scope[VISITOR] = visitor
-        if not wants_images:
+        if not for_images:
             await self._app(scope, receive, _paced(send, gateway, visitor))
             return
         messages = await _all_of(receive) if _is_small(headers) else []

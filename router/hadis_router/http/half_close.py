@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from hadis_router.http.no_upgrade import NoUpgradeProtocol
 
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FIRST_S, _LONGEST_S = 0.05, 2.0
 
 
-class HalfCloseProtocol(HttpToolsProtocol):
+class HalfCloseProtocol(NoUpgradeProtocol):
     """Answers a client that closed its side, on a connection that then ends."""
 
     _probing: asyncio.TimerHandle | None = None

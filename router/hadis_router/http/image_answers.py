@@ -110,5 +110,5 @@ def answer_headers(answer: Answer) -> dict[str, str]:
         "confidence": answer.confidence,
         "heavy-confidence": answer.heavy_confidence,
     }
-    headers |= {f"x-hadis-{name}": f"{value:.4f}" for name, value in scores.items() if value is not None}
+    headers |= {f"x-hadis-{name}": f"{value:z.4f}" for name, value in scores.items() if value is not None}
     return headers

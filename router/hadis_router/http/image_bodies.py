@@ -13,6 +13,7 @@ from fastapi import Request
 
 from hadis_router.dispatch import refusals
 from hadis_router.dispatch.answer import ServeError
+from hadis_router.http.request_body import check_encoding
 
 MOST_BYTES = 25_000_000
 """Of one body, unless a setting says otherwise; OpenAI takes twice as many."""
@@ -39,7 +40,8 @@ class HeldBody:
         self._bodies, self._length = bodies, 0
 
     async def read(self, request: Request) -> bytes:
-        """Return a request's body; raise ServeError 413 where it is too large, 429 where there is no room for it."""
+        """Return a request's body; raise ServeError 413 for one that is too large, 415 compressed, 429 without room."""
+        check_encoding(request.headers.get("content-encoding", ""))
         said = request.headers.get("content-length", "")
         if said.isascii() and said.isdigit() and len(said) < 20:
             self._check(int(said))

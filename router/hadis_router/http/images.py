@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from hadis.api.fields import Fields
-from hadis.api.images_api import AUTO_MODEL
+from hadis.api.images_api import AUTO_MODEL, plain_name
 from hadis.protocol.worker import Format
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
@@ -144,7 +144,9 @@ class GenerateRequest(Fields):
     @property
     def wants_links(self) -> bool:
         """Whether the answer holds URLs in place of images."""
-        return self.response_format == "url" or (self.response_format is None and self.model.startswith(_LINKED))
+        return self.response_format == "url" or (
+            self.response_format is None and plain_name(self.model).startswith(_LINKED)
+        )
 
     @property
     def saves_images(self) -> bool:

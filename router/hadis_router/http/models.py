@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
-from hadis.api.images_api import AUTO_MODEL, ImagesApi
+from hadis.api.images_api import AUTO_MODEL, ImagesApi, plain_name
 from hadis.api.pipeline import width_height
 from hadis.api.tier import Tier
 from hadis.planning.plan import Plan
@@ -38,11 +38,10 @@ class ModelNames:
 
     def forced_tier(self, name: str) -> str | None:
         """Return the tier that a model's name forces, None where the plan decides; raise ServeError 404."""
-        if name in self._tiers:
-            return name
-        target = name if name == AUTO_MODEL else self._api.aliased(name)
+        own, plain = (AUTO_MODEL, *self._tiers), plain_name(name)
+        target = name if name in own else self._api.aliased(name) or (plain if plain in own else None)
         if target is None:
-            known = ", ".join([AUTO_MODEL, *self._tiers])
+            known = ", ".join(own)
             raise ServeError(
                 404, "model_not_found", f"there is no model {name[:64]!r}; there are {known}", param="model"
             )

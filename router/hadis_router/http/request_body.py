@@ -6,12 +6,14 @@ import codecs
 import difflib
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hadis_router.dispatch.answer import ServeError
 from hadis_router.http.images import MOST_CHARACTERS, NEVER_READ, WITHOUT_EFFECT, GenerateRequest
+from hadis_router.http.notations import as_documented, values_in
 
 FORM, JSON = "multipart/form-data", "application/json"
 _UTF8 = ("utf-8", "utf8", "us-ascii", "ascii")
@@ -29,6 +31,12 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 def media_type_of(header: str) -> str:
     """Return a content-type without its parameters, in lower case."""
     return header.partition(";")[0].strip().lower()
+
+
+def check_encoding(header: str) -> None:
+    """Raise ServeError 415 for a compressed body: what it holds may be of any size."""
+    if header.strip().lower() not in ("", "identity"):
+        raise _unsupported(f"content-encoding is {header[:_LONGEST_NAME]!r}; send the body as it is")
 
 
 def check_edit_type(header: str) -> None:
@@ -60,8 +68,11 @@ def read_fields(body: bytes) -> dict[str, Any]:
 def validated(kind: type[_Request], fields: Mapping[str, Any], strict: bool) -> _Request:
     """Return the request that fields are; raise ServeError 400 that names the field.
 
-    `strict` refuses unknown fields, and wrong values of those that are never read; both are ignored otherwise.
+    `strict` refuses unknown fields, and wrong values of those that are never read; both are ignored otherwise. Nor
+    does it take values in other notations than OpenAI's.
     """
+    if not strict:
+        fields = as_documented(fields, _values_of(kind))
     unknown = [name for name in fields if name not in kind.model_fields]
     if strict and unknown:
         raise invalid(unknown[0], f"unknown field{_hint(unknown[0], kind)}")
@@ -71,6 +82,11 @@ def validated(kind: type[_Request], fields: Mapping[str, Any], strict: bool) -> 
         name, _, words = str(error).splitlines()[0].partition(": ")
         raise invalid(name, words) from None
     return request.ignoring(_ignored(request, fields, unknown))
+
+
+@cache
+def _values_of(kind: type[GenerateRequest]) -> frozenset[str]:
+    return values_in(kind.model_fields)
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -21,10 +21,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hadis_router.dispatch.trace import JobTrace
+from hadis_router.http.front_door import wants_images
 from hadis_router.http.peer_client import TRACE_HEADERS
 
 _PROPAGATOR = TraceContextTextMapPropagator()
-_PATHS = ("/v1/images/", "/v1/hadis/jobs")
 _CARRIED = (b"traceparent", b"tracestate")
 _TIER, _CONFIDENCE = "hadis.tier", "hadis.confidence"
 
@@ -38,7 +38,7 @@ class RequestSpans:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and its answer back."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith(_PATHS):
+        if scope["type"] != "http" or not wants_images(scope):
             await self._app(scope, receive, send)
             return
         parent = _PROPAGATOR.extract(_carried(scope), Context())

@@ -4,6 +4,7 @@ import { $, clock, h, number, precise } from "./dom.js";
 const MOST = 600;
 const HEIGHT = 150;
 const MARK_PX = 64;
+const [DIGIT_PX, LEAST_DIGITS, TICK_PX] = [7, 4, 18];
 const MARKS_S = [1, 5, 15, 30, 60, 120, 300, 600];
 const PATHS = ["light", "deferred", "heavy", "better-light", "kept-light"];
 const COLOURS = ["--light", "--third", "--heavy", "--soft", "--bad"];
@@ -52,8 +53,11 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 function axes() {
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
   const marks = (_, times, __, ___, every) => times.map((time) => clock(time, every < 60));
-  return [{ ...axis, space: MARK_PX, incrs: MARKS_S, values: marks }, { ...axis, size: 44 }];
+  return [{ ...axis, space: MARK_PX, incrs: MARKS_S, values: marks }, { ...axis, size: axisWidth }];
 }
+
+/** Room for the longest number of an axis, in pixels. */
+export const axisWidth = (_, numbers) => TICK_PX + DIGIT_PX * Math.max(LEAST_DIGITS, ...(numbers ?? []).map((text) => text?.length ?? 0));
 
 function build(slo) {
   charts = CHARTS.map((chart) => {

@@ -16,11 +16,14 @@ export function h(tag, attributes = {}, ...children) {
 }
 
 export const $ = (id) => document.getElementById(id);
-export const number = (value, digits = 2) => (value === null || value === undefined ? "–" : Number(value).toFixed(digits));
+const fixed = (value, digits) => (Number(Number(value).toFixed(digits)) + 0).toFixed(digits); // never -0.00
+export const number = (value, digits = 2) => (value === null || value === undefined ? "–" : fixed(value, digits));
 /** As many digits as tell qualities apart, whether they are hundredths or tens. */
 export const precise = (value, digits = 3) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(digits))));
 export const percent = (value) => (value === null || value === undefined ? "–" : `${Math.round(value * 100)}%`);
-export const seconds = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(value < 10 ? 2 : 1)} s`);
+/** A share whose tenths of a percent matter: 99.9% asked for is not 100%. */
+export const exactPercent = (value) => (value === null || value === undefined ? "–" : `${precise(100 * value, 4)}%`);
+export const seconds = (value) => (value === null || value === undefined ? "–" : `${fixed(value, value < 10 ? 2 : 1)} s`);
 /** The time of day in the browser's zone, as ISO 8601 has it: 24 hours; `at` in seconds since 1970. */
 export function clock(at, withSeconds = true) {
   const time = new Date(at * 1000);

@@ -102,7 +102,7 @@ function say(title, text) {
 function show(body, document, range) {
   const paths = document.hadis.map((record, i) => {
     const seed = body.seed + i;
-    return drawPath(record, document.data[i].b64_json, range, { format: body.output_format ?? "png", seed });
+    return drawPath(record, document.data[i].b64_json, range, { format: body.output_format ?? "png", seed, forced: body.model !== "auto" });
   });
   $("answer").classList.remove("old");
   $("answer").replaceChildren(...paths, again(body));

@@ -1,6 +1,6 @@
 // What runs now: facts, images without an answer, workers, the last changes of plan.
 import { takePoint } from "./charts.js";
-import { $, clock, h, number, percent, precise, seconds, timesAsLong } from "./dom.js";
+import { $, clock, exactPercent, h, number, percent, precise, seconds, timesAsLong } from "./dom.js";
 
 /** What the words of the facts mean, for those who point at them or come by with the keyboard. */
 const MEANINGS = {
@@ -28,6 +28,12 @@ const REASONS = {
   deadline_expired: "not made in time",
   content_policy_violation: "the safety checker filtered it",
   model_not_found: "no such model",
+  invalid_value: "a field cannot be as it was sent",
+  invalid_size: "no model makes the size",
+  invalid_json: "the body is not JSON",
+  invalid_api_key: "the API key is unknown",
+  rate_limit_exceeded: "a client sends more requests per minute than it may",
+  too_many_in_flight: "a client has more under way than it may",
   cancelled: "the client went away",
 };
 
@@ -47,7 +53,7 @@ function showFacts(status) {
   const single = plan && plan.light === plan.heavy;
   const line = !plan ? "none yet" : single ? `${plan.light} alone` : `${plan.light} + ${plan.heavy}`;
   fact("plan", status.idle ?? (plan ? `${line}: ${plan.reason}` : line), "wide");
-  fact("within", `${percent(status.attainment)} (objective ${percent(status.attainment_objective)})`, missed ? "bad" : "", `within ${status.slo_s} s`);
+  fact("within", `${percent(status.attainment)} (objective ${exactPercent(status.attainment_objective)})`, missed ? "bad" : "", `within ${status.slo_s} s`);
   fact("demand", `${number(status.observed_rps)}/s, forecast ${number(status.forecast_rps)}`);
   fact("answered", `${number(total(status.ended_rps.answered))}/s`);
   fact("p50, p95", `${seconds(latency.p50_s)}, ${seconds(latency.p95_s)}`);

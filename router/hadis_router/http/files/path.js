@@ -13,7 +13,7 @@ const REPEATS = { cached: ", kept from a request like this one", coalesced: ", s
 
 /**
  * Return the drawing of an answer from its `explain` record; `range`: the profile's least and greatest difficulty;
- * `file`: the image's format and seed.
+ * `file`: the image's format and seed, and whether the request named its tier.
  */
 export function drawPath(record, image, range, file) {
   const [first, last] = [record.attempts[0], record.attempts.at(record.path === "better-light" ? -2 : -1)];
@@ -27,7 +27,8 @@ export function drawPath(record, image, range, file) {
   steps.push(pictures);
   const sum = `${seconds(record.latency_s)} in all, plan ${record.plan_generation}`;
   const retries = record.retries ? `, ${record.retries} ${record.retries === 1 ? "retry" : "retries"} after a worker failed` : "";
-  steps.push(h("p", { class: "step" }, h("strong", {}, WORDS[record.path]), ` ${sum}${retries}${REPEATS[record.repeat] ?? ""}`));
+  const words = file.forced ? "The request names this model." : WORDS[record.path];
+  steps.push(h("p", { class: "step" }, h("strong", {}, words), ` ${sum}${retries}${REPEATS[record.repeat] ?? ""}`));
   return h("div", { class: "path", "data-path": record.path }, steps);
 }
 

@@ -69,6 +69,7 @@ def _read(content_type: str, content: bytes, most_bytes: int, strict: bool) -> J
     return validated(JobRequest, fields, strict)
 
 
+@router.head(PATH + "/{job_id}", include_in_schema=False)
 @router.get(PATH + "/{job_id}", responses=errors(_GONE))
 async def get(request: Request, job_id: str) -> Response:
     """Say how far a job is; its result is the images body, once it has succeeded."""
