@@ -44,8 +44,8 @@ def test_a_claim_is_written_by_who_fetches_and_read_by_workers_and_both_are_told
     start_operator()
     demand.rps = 1.0
     cached = {"modelCache": {"claim": "models", "prefetch": True}}
-    placed = {"placement": "Shared", "gpus": {"min": 2, "max": 2}}
-    plane.apply(*claim(namespace), profile(namespace), service(namespace, demand, worker=cached, **placed))
+    document = service(namespace, demand, worker=cached, placement="Shared", gpus={"min": 2, "max": 2})
+    plane.apply(*claim(namespace), profile(namespace), document)
     assert settled(plane, namespace) == {"ALL": 2}
     pods = worker_pods(plane, namespace)
     for pod in pods:

@@ -16,32 +16,22 @@ import time
 from contextvars import ContextVar
 from typing import Any
 
-import httpx
 import openai
 
 _PNG = b"\x89PNG"
 _COLOURS, _SHAPES = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle")
 
 _attempts: ContextVar[list[str]] = ContextVar("attempts")
-"""What became of each attempt of a request that brought no image."""
+"""What became of each attempt at a request: the client tries again, and tells nobody why."""
 
 
-class _Transport(httpx.AsyncHTTPTransport):
-    """Notes why the client will try again, which it tells nobody."""
+async def _sent(_: object) -> None:
+    _attempts.get([]).append("no answer")
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        began = time.monotonic()
-        try:
-            response = await super().handle_async_request(request)
-        except httpx.TransportError as error:
-            self._note(type(error).__name__, began)
-            raise
-        if response.is_error:
-            self._note(str(response.status_code), began)
-        return response
 
-    def _note(self, what: str, began: float) -> None:
-        _attempts.get([]).append(f"{what} after {time.monotonic() - began:.1f} s")
+async def _answered(response: Any) -> None:
+    if attempts := _attempts.get([]):
+        attempts[-1] = str(response.status_code)
 
 
 async def first(client: openai.AsyncOpenAI) -> dict[str, Any]:
@@ -76,20 +66,21 @@ async def steady(client: openai.AsyncOpenAI, rps: float) -> None:
 
 async def _request(client: openai.AsyncOpenAI, prompt: str) -> None:
     began, error, served = time.time(), "", 0.0
-    _attempts.set(failed := [])
+    attempts: list[str] = []
+    _attempts.set(attempts)
     try:
         answer = await client.images.with_raw_response.generate(prompt=prompt)
         served = sum(float(answer.headers[f"x-hadis-{part}-seconds"]) for part in ("wait", "service"))
     except openai.OpenAIError as failure:
         error = f"{type(failure).__name__}: {failure}"
-    took = time.time() - began
-    told = {"at": began, "seconds": took, "served": served, "failed": failed, "error": error}
+    failed = attempts if error else attempts[:-1]
+    told = {"at": began, "seconds": time.time() - began, "served": served, "failed": failed, "error": error}
     print(json.dumps(told), flush=True)
 
 
 async def main(what: str, address: str, number: str = "1") -> None:
     """Do one of the three."""
-    http = openai.DefaultAsyncHttpxClient(transport=_Transport(limits=openai.DEFAULT_CONNECTION_LIMITS))
+    http = openai.DefaultAsyncHttpxClient(event_hooks={"request": [_sent], "response": [_answered]})
     client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", http_client=http)
     if what == "first":
         print(json.dumps(await first(client)))
