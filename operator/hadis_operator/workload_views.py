@@ -14,6 +14,8 @@ from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION, read_gpus
 
 from hadis_operator.views import owner_uid
 
+_DEFAULT_SCHEDULER = "default-scheduler"
+"""It looks at a pod at once."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
@@ -101,6 +103,8 @@ def pod_view(item: Object) -> PodView:
     terminating = "deletionTimestamp" in meta
     fetch = _fetch_state(status)
     waits = next((c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), None)
+    unschedulable = _unschedulable(item, waits)
+    since = (waits or {}).get("lastTransitionTime") or meta.get("creationTimestamp")
     return PodView(
         name=meta["name"],
         component=labels.get(COMPONENT, ""),
@@ -112,8 +116,8 @@ def pod_view(item: Object) -> PodView:
         finished=status.get("phase") in ("Succeeded", "Failed"),
         # While models are fetched the worker has not begun.
         started_s=_unix_s(status.get("startTime") if fetch is None else _fetched_at(fetch)),
-        unschedulable=_unschedulable(item, waits),
-        unschedulable_since_s=_unix_s(waits.get("lastTransitionTime")) if waits else None,
+        unschedulable=unschedulable,
+        unschedulable_since_s=_unix_s(since) if unschedulable else None,
         failure=_failure(meta["name"], status),
         deletion_cost=(meta.get("annotations") or {}).get(DELETION_COST),
         remote=REMOTE in labels,
@@ -145,13 +149,23 @@ def _fetch_failure(name: str, fetch: Mapping[str, Any]) -> Problem | None:
 
 
 def _unschedulable(item: Object, waits: Mapping[str, Any] | None) -> Problem | None:
-    if waits is None:
-        return None
+    """Return what a pod without a node waits for; `waits` is its condition that says so."""
     name = item["metadata"]["name"]
+    if waits is None:
+        return _overlooked(name, item.get("spec", {}), item.get("status") or {})
     if waits.get("reason") == "SchedulingGated":
         gates = ", ".join(gate["name"] for gate in item.get("spec", {}).get("schedulingGates") or [])
         return Problem(WAITING_FOR_QUOTA, f"pod {name} waits until its scheduling gates are lifted: {gates}")
     return Problem("Unschedulable", f"pod {name} waits for a node: {waits.get('message', '')}")
+
+
+def _overlooked(name: str, spec: Mapping[str, Any], status: Mapping[str, Any]) -> Problem | None:
+    """Return that a pod is for a scheduler which says nothing of it: one that is not there never will."""
+    scheduler = spec.get("schedulerName", _DEFAULT_SCHEDULER)
+    seen = "nodeName" in spec or any(each["type"] == "PodScheduled" for each in status.get("conditions") or ())
+    if scheduler == _DEFAULT_SCHEDULER or seen:
+        return None
+    return Problem("Unschedulable", f"pod {name} waits for a node: the scheduler {scheduler} has not looked at it")
 
 
 def _failure(name: str, status: Mapping[str, Any]) -> Problem | None:

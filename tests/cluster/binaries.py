@@ -7,6 +7,7 @@ folder that KUBEBUILDER_ASSETS names is used as it is.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -46,6 +47,7 @@ _PACKAGES = {
         "dra-example-driver",
         "sigs.k8s.io/dra-example-driver/cmd/dra-example-kubeletplugin",
     ),
+    "kueue": ("kueue", "sigs.k8s.io/kueue/cmd/kueue"),
     "kube-score": ("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),
     "kubeconform": ("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
     "versitygw": ("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
@@ -100,6 +102,13 @@ def binary(name: str) -> Path:
         subprocess.run(command, cwd=source, env=env, check=True, timeout=_BUILD_S)
         draft.replace(target)
     return target
+
+
+def module_folder(tool: str, module: str) -> Path:
+    """Return the sources of a Go module that one of the tools is built from: charts and CRDs lie there."""
+    command = [go(), "mod", "download", "-json", module]
+    done = subprocess.run(command, cwd=TOOLS / tool, check=True, capture_output=True, timeout=_BUILD_S)
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 if __name__ == "__main__":

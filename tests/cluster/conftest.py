@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from control_plane import CHART, ControlPlane, Operator, Release, running, wait_for
+from control_plane import ControlPlane, Operator, Release, running_with_gpus
 from fakes import Demand
 from queries import BudgetWatch
 
@@ -17,12 +17,7 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def plane() -> Iterator[ControlPlane]:
     """A control plane with two nodes of eight GPUs and the CRDs."""
-    with running() as found:
-        for i in range(2):
-            found.add_gpu_node(f"gpu-{i}", 8)
-        for path in sorted((CHART.parents[1] / "crds").iterdir()):
-            found.kubectl("apply", "-f", str(path))
-        wait_for(lambda: found.kubectl("get", "dsvc", check=False).returncode == 0, 20, "the CRDs")
+    with running_with_gpus() as found:
         yield found
 
 

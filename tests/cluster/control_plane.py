@@ -23,14 +23,14 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from binaries import binary
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 CHART, TOKEN = ROOT / "helm/hadis", "admin-token"
-START_S, COMMAND_S = 60.0, 60.0
+START_S, COMMAND_S = 180.0, 60.0
 LEASE_S = 6
 SERVICES = "10.96.0.0/16"
 """Addresses of Services."""
@@ -51,8 +51,16 @@ class ControlPlane:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._numbers = itertools.count()
 
-    def __enter__(self) -> ControlPlane:
-        """Start everything and wait until the API server and the controllers work."""
+    def __enter__(self) -> Self:
+        """Start everything and wait until the API server and the controllers work; else nothing is left."""
+        try:
+            self._start_all()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start_all(self) -> None:
         self._write_files()
         self.start("etcd")
         self.start("kube-apiserver")
@@ -64,17 +72,16 @@ class ControlPlane:
             START_S,
             "the controllers",
         )
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Stop everything, the latest first."""
         for name in reversed(list(self.processes)):
             self.stop(name)
 
-    def start(self, name: str) -> None:
-        """Start one program."""
+    def start(self, name: str, *arguments: str) -> None:
+        """Start one program, with arguments of its own where it is no part of every control plane."""
         log = (self.folder / f"{name}.log").open("ab")
-        command = [str(binary(name)), *self._arguments(name)]
+        command = [str(binary(name)), *(arguments or self._arguments(name))]
         with log:
             self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
@@ -345,7 +352,7 @@ def free_port() -> int:
         return number
 
 
-def wait_for(done: Callable[[], object], seconds: float, what: str) -> Any:
+def wait_for(done: Callable[[], object], seconds: float, what: str, every_s: float = 0.2) -> Any:
     """Return what `done` returns once it is true; raise with the last answer or error after so many seconds."""
     end, last = time.monotonic() + seconds, None
     while time.monotonic() < end:
@@ -355,7 +362,7 @@ def wait_for(done: Callable[[], object], seconds: float, what: str) -> Any:
                 return last
         except (AssertionError, LookupError) as error:
             last = error
-        time.sleep(0.2)
+        time.sleep(every_s)
     raise AssertionError(f"{what}: not within {seconds:g} s; last: {last!r}")
 
 
@@ -368,6 +375,18 @@ def running() -> Iterator[ControlPlane]:
             yield plane
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_with_gpus() -> Iterator[ControlPlane]:
+    """Yield a control plane with two nodes of eight GPUs and the CRDs."""
+    with running() as plane:
+        for i in range(2):
+            plane.add_gpu_node(f"gpu-{i}", 8)
+        for path in sorted((ROOT / "crds").iterdir()):
+            plane.kubectl("apply", "-f", str(path))
+        wait_for(lambda: plane.kubectl("get", "dsvc", check=False).returncode == 0, 20, "the CRDs")
+        yield plane
 
 
 def main() -> None:

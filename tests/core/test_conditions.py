@@ -70,6 +70,14 @@ def test_a_worker_that_has_run_for_long_without_being_ready_is_late(
     assert (problem is not None and problem.reason == "NotReady") is late
 
 
+@pytest.mark.parametrize("worker", [WAITING, GATED, BROKEN])
+def test_what_was_wrong_with_a_worker_that_terminates_is_told_no_more(profile: Profile, worker: Worker) -> None:
+    leaving = replace(worker, terminating=True)
+    assert worker_problem([leaving], NOW_S, LATE_S) is None
+    found = conditions(profile, desired(PLAN, PLAN, 1), workers=(READY, leaving))
+    assert (found["Degraded"].status, found["CapacitySufficient"].status) == ("False", "True")
+
+
 def test_a_worker_that_no_node_takes_for_long_and_a_quota_mean_no_room() -> None:
     assert nodes_have_room([WAITING], [], NOW_S, 180)
     assert not nodes_have_room([WAITING], [], NOW_S, 60)

@@ -1,7 +1,8 @@
 """What an application does, in a pod of its own, with OpenAI's official client as it comes.
 
 `first ADDRESS` asks for images in every way. `together ADDRESS N` sends N requests at one time, and `steady ADDRESS
-RPS` goes on for ever: they print a line of JSON for each request.
+RPS` goes on for ever: they print a line of JSON for each request, with the seconds that it took, those of them that it
+was waiting and made in the service, and what became of attempts before the one that was answered.
 """
 
 from __future__ import annotations
@@ -12,12 +13,25 @@ import itertools
 import json
 import sys
 import time
+from contextvars import ContextVar
 from typing import Any
 
 import openai
 
 _PNG = b"\x89PNG"
 _COLOURS, _SHAPES = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle")
+
+_attempts: ContextVar[list[str]] = ContextVar("attempts")
+"""What became of each attempt at a request: the client tries again, and tells nobody why."""
+
+
+async def _sent(_: object) -> None:
+    _attempts.get([]).append("no answer")
+
+
+async def _answered(response: Any) -> None:
+    if attempts := _attempts.get([]):
+        attempts[-1] = str(response.status_code)
 
 
 async def first(client: openai.AsyncOpenAI) -> dict[str, Any]:
@@ -51,19 +65,23 @@ async def steady(client: openai.AsyncOpenAI, rps: float) -> None:
 
 
 async def _request(client: openai.AsyncOpenAI, prompt: str) -> None:
-    began, error, retries = time.time(), "", 0
+    began, error, served = time.time(), "", 0.0
+    attempts: list[str] = []
+    _attempts.set(attempts)
     try:
         answer = await client.images.with_raw_response.generate(prompt=prompt)
-        retries = answer.retries_taken
+        served = sum(float(answer.headers[f"x-hadis-{part}-seconds"]) for part in ("wait", "service"))
     except openai.OpenAIError as failure:
         error = f"{type(failure).__name__}: {failure}"
-    took = time.time() - began
-    print(json.dumps({"at": began, "seconds": took, "retries": retries, "error": error}), flush=True)
+    failed = attempts if error else attempts[:-1]
+    told = {"at": began, "seconds": time.time() - began, "served": served, "failed": failed, "error": error}
+    print(json.dumps(told), flush=True)
 
 
 async def main(what: str, address: str, number: str = "1") -> None:
     """Do one of the three."""
-    client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none")
+    http = openai.DefaultAsyncHttpxClient(event_hooks={"request": [_sent], "response": [_answered]})
+    client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", http_client=http)
     if what == "first":
         print(json.dumps(await first(client)))
     elif what == "together":

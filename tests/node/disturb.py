@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 from control_plane import CHART, wait_for
@@ -13,8 +14,12 @@ from images import OTHER_TAG
 from node import NAME
 from scene import ADDRESS, APPS, PICTURES, READY_S, RELEASE, VALUES, Scene, application, profile, say
 
+Request = dict[str, Any]
+"""As the application tells it."""
 RPS = 1.0
 _CALM_S, _AFTER_S = 10.0, 10.0
+_LOOK_EVERY_S = 2.0
+"""Each look starts kubectl several times, on the cores that serve."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Row:
     slowest_s: float
     ready_after_s: float
     errors: tuple[str, ...]
+    remarks: tuple[str, ...]
+    """Of requests that were tried again, and of the slowest: where their time went."""
 
 
 class Disturber:
@@ -52,7 +59,12 @@ class Disturber:
         say(f"{name} ...")
         began = time.time()
         over = disturb()
-        wait_for(lambda: over() and self._scene.is_settled(), READY_S, f"the service to be ready after: {name}")
+        wait_for(
+            lambda: over() and self._scene.is_settled(),
+            READY_S,
+            f"the service to be ready after: {name}",
+            _LOOK_EVERY_S,
+        )
         ended = time.time()
         say(f"{name}: ready again after {ended - began:.0f} s")
         time.sleep(_AFTER_S)
@@ -117,7 +129,7 @@ class Disturber:
     def _names(self, component: str) -> set[str]:
         return {pod["metadata"]["name"] for pod in self._scene.pods(component)}
 
-    def _requests(self) -> list[dict[str, float | str]]:
+    def _requests(self) -> list[Request]:
         lines = self._node.kubectl("logs", "steady", "-n", APPS, check=False).stdout.splitlines()
         return [json.loads(line) for line in lines]
 
@@ -134,9 +146,18 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _row(name: str, began: float, ended: float, requests: list[dict[str, float | str]]) -> Row:
+def _row(name: str, began: float, ended: float, requests: list[Request]) -> Row:
     """Count the requests that were under way or came while it lasted, and for some seconds more."""
-    ours = [r for r in requests if float(r["at"]) + float(r["seconds"]) > began and float(r["at"]) < ended + _AFTER_S]
-    errors = tuple(str(r["error"]) for r in ours if r["error"])
-    retried, slowest = sum(bool(r["retries"]) for r in ours), max(float(r["seconds"]) for r in ours)
-    return Row(name, len(ours), len(errors), retried, slowest, ended - began, errors)
+    ours = [r for r in requests if r["at"] + r["seconds"] > began and r["at"] < ended + _AFTER_S]
+    errors = tuple(r["error"] for r in ours if r["error"])
+    retried = [r for r in ours if r["failed"] and not r["error"]]
+    slowest = max(ours, key=lambda r: r["seconds"])
+    remarks = tuple(_remark(r, began) for r in ours if r in retried or r is slowest)
+    return Row(name, len(ours), len(errors), len(retried), slowest["seconds"], ended - began, errors, remarks)
+
+
+def _remark(request: Request, began: float) -> str:
+    """Say where a request's time went; `began` is when the disturbance did."""
+    tried = "".join(f"{each}, " for each in request["failed"])
+    took = f"{request['seconds']:.1f} s, {request['served']:.1f} s of them in the service"
+    return f"at {request['at'] - began:.0f} s: {tried}{took}"

@@ -49,13 +49,12 @@ class Node(ControlPlane):
     address = ADDRESS
     after_the_api = ("kube-controller-manager", "kube-scheduler")
 
-    def __enter__(self) -> Node:
-        """Start everything and wait until the node is ready."""
+    def _start_all(self) -> None:
         command("ip", "link", "add", INTERFACE, "type", "bridge")
         command("ip", "addr", "add", f"{ADDRESS}/32", "dev", INTERFACE)
         command("ip", "link", "set", INTERFACE, "up")
         _FORWARD.write_text("1")
-        super().__enter__()
+        super()._start_all()
         self.start("containerd")
         wait_for(lambda: self.containers("version", check=False) is not None, _START_S, "containerd")
         for name in ("coredns", "kube-proxy", "kubelet"):
@@ -64,7 +63,6 @@ class Node(ControlPlane):
         self.start("kube-router")  # it ends where there is no node yet
         ended = [name for name, process in self.processes.items() if process.poll() is not None]
         assert not ended, f"{ended[0]} has ended: {(self.folder / f'{ended[0]}.log').read_text()[-2000:]}"
-        return self
 
     def __exit__(self, *_: object) -> None:
         """End the pods, so that containerd and CNI put away what is theirs; stop everything; `clean` does the rest."""
@@ -109,13 +107,13 @@ class Node(ControlPlane):
             raise AssertionError(f"ctr {' '.join(words)}: {done.stderr}")
         return None if done.returncode else done.stdout
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, *arguments: str) -> None:
         """Start one program; containerd finds its shim, and CNI's programs iptables, by the path."""
         if name == "containerd":
             folder = binary("containerd-shim-runc-v2").parent
             if str(folder) not in os.environ["PATH"]:
                 os.environ["PATH"] += f":{folder}:/usr/sbin:/sbin"
-        super().start(name)
+        super().start(name, *arguments)
 
     def _node_is_ready(self) -> bool:
         found = self.get("nodes")["items"]

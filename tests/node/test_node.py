@@ -134,7 +134,7 @@ def test_no_request_fails_whatever_happens(scene: Scene) -> None:
     finally:
         watch.close()
     print(f"\n{table(rows)}")
-    print(*(f"{row.name}: {error}" for row in rows for error in row.errors), sep="\n")
+    print(*(f"{row.name}: {text}" for row in rows for text in (*row.errors, *row.remarks)), sep="\n")
     _write(rows)
     assert {row.name: row.failed for row in rows if row.failed} == {}
     assert watch.most <= GPUS

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fake_http import FakeHttp
+from hadis.api.resources import CascadeProfile
 from hadis.api.status import FetchStatus
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Problem
@@ -32,13 +33,33 @@ def test_models_are_fetched_with_what_the_worker_has_but_a_gpu_and_the_worker_is
     assert fetch["resources"] == {"requests": resources, "limits": {"memory": "8Gi"}}
     assert "nvidia.com/gpu" in worker["resources"]["limits"]
     assert TOKEN in fetch["env"] and TOKEN in worker["env"]
-    assert {"name": "models", "mountPath": "/models"} in fetch["volumeMounts"]
     assert fetch["securityContext"] == worker["securityContext"]
     offline = {"name": "HF_HUB_OFFLINE", "value": "1"}
     assert offline in worker["env"] and offline not in fetch["env"]
     assert "HADIS_WORKER_SECRET" not in {each["name"] for each in fetch["env"]}
     assert fetch["terminationMessagePolicy"] == "FallbackToLogsOnError"
     assert "ports" not in fetch
+
+
+def models_of(container: dict[str, Any]) -> dict[str, Any]:
+    """Return the mount of a container's models."""
+    [mount] = [each for each in container["volumeMounts"] if each["mountPath"] == "/models"]
+    return {name: value for name, value in mount.items() if name != "mountPath"}
+
+
+def test_who_fetches_writes_to_the_claim_and_the_worker_only_reads_it(profile: Profile) -> None:
+    cache = {"claim": "m", "prefetch": True}
+    spec = pods_of(profile, modelCache=cache)["ALL"]
+    assert {"name": "models", "persistentVolumeClaim": {"claimName": "m"}} in spec["volumes"]
+    [fetch], [worker] = spec["initContainers"], spec["containers"]
+    assert models_of(fetch) == {"name": "models"}
+    assert models_of(worker) == {"name": "models", "readOnly": True}
+    compiled = profile.resource.model_dump(mode="json", by_alias=True, exclude_none=True)
+    compiled["spec"]["tiers"][0]["speed"] = {"compile": "regional"}
+    [worker] = pods_of(Profile(CascadeProfile.read(compiled)), modelCache=cache)["ALL"]["containers"]
+    assert models_of(worker) == {"name": "models"}, "what is compiled is kept beside the models"
+    [worker] = pods_of(profile, modelCache={"claim": "m"})["ALL"]["containers"]
+    assert models_of(worker) == {"name": "models"}, "it fetches for itself"
 
 
 def test_nothing_is_fetched_for_an_endpoint_or_where_nobody_asks() -> None:

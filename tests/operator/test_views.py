@@ -57,6 +57,26 @@ def test_a_pod_behind_scheduling_gates_waits_for_quota() -> None:
     assert (unschedulable.reason, "kueue.x-k8s.io/a" in unschedulable.message) == ("WaitingForQuota", True)
 
 
+@pytest.mark.parametrize(
+    ("spec", "conditions", "waits"),
+    [
+        ({"schedulerName": "nobody"}, [], True),
+        ({"schedulerName": "default-scheduler"}, [], False),
+        ({}, [], False),
+        ({"schedulerName": "other", "nodeName": "n"}, [], False),
+        ({"schedulerName": "other"}, [{"type": "PodScheduled", "status": "True"}], False),
+    ],
+)
+def test_a_pod_that_its_scheduler_says_nothing_of_waits_for_it(
+    spec: dict[str, Any], conditions: list[dict[str, Any]], waits: bool
+) -> None:
+    item = pod_object("p", status={"conditions": conditions}) | {"spec": spec}
+    item["metadata"]["creationTimestamp"] = SINCE
+    view = pod_view(item)
+    told = Problem("Unschedulable", "pod p waits for a node: the scheduler nobody has not looked at it")
+    assert (view.unschedulable, view.unschedulable_since_s) == ((told, SINCE_S) if waits else (None, None))
+
+
 def test_a_pod_that_terminates_is_not_ready_and_one_that_ended_is_finished() -> None:
     assert pod_view(pod_object("p", ready=True)).ready
     ending = pod_view(pod_object("p", ready=True, terminating=True))

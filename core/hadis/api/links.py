@@ -11,7 +11,7 @@ from hadis.api.fields import Fields
 PUBLIC_URL = r"^https?://[A-Za-z0-9_.:\[\]-]+(/[A-Za-z0-9_.~/-]*)?$"
 SUB_PATH = r"^/[A-Za-z0-9_.~/-]*$"
 _SecretName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
-_Text = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+_Host = Annotated[str, StringConstraints(pattern=r"^[^\s/]+$", max_length=253)]
 
 
 class Bucket(Fields):
@@ -43,7 +43,7 @@ class Links(Fields):
 class Webhooks(Fields):
     """Whom jobs may tell that they have ended."""
 
-    hosts: tuple[_Text, ...] = Field(
+    hosts: tuple[_Host, ...] = Field(
         min_length=1, max_length=32, description="Hosts, for example hooks.example.com or *.example.com."
     )
     secret: _SecretName = Field(description="Secret in the service's namespace, whose key `secret` signs: whsec_...")

@@ -10,6 +10,8 @@ from hadis.api.fields import Fields
 from hadis.api.rules import INSIDE, LONGEST_PATH, RELATIVE_IN_KUBERNETES, Rule
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Revision = Annotated[str, StringConstraints(pattern=r"^\S+$", max_length=512)]
+"""A commit, branch or tag."""
 InsidePath = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PATH), INSIDE]
 """A path below a model's folder."""
 ModelPath = Annotated[InsidePath, RELATIVE_IN_KUBERNETES]
@@ -45,7 +47,7 @@ class Component(Fields):
         None, description="A single .safetensors file of the model; its shape is that of the component it stands for."
     )
     gguf: InsidePath | None = Field(None, description="A single .gguf file of the model: weights that are quantized.")
-    revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
+    revision: Revision | None = Field(None, description="Commit, branch or tag of the repository.")
     variant: Text | None = Field(None, description="Variant of the files, such as fp16.")
 
     @property
@@ -59,7 +61,7 @@ class Lora(Fields):
 
     model: ModelPath = Field(description="Repository, or a folder relative to the manifest.")
     file: InsidePath = Field(description="The .safetensors file of the model.")
-    revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
+    revision: Revision | None = Field(None, description="Commit, branch or tag of the repository.")
     scale: float = Field(1.0, ge=-10, le=10, description="Weight of the LoRA.")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hadis.api.fields import Fields, Name, Off, Positive, Share
-from hadis.api.pipeline import Component, Lora, ModelPath, Scheduler, Size, Text
+from hadis.api.pipeline import Component, Lora, ModelPath, Revision, Scheduler, Size, Text
 from hadis.api.remote import EXTRA_OF, Remote, check_remote
 from hadis.api.rules import Rule, in_kubernetes
 from hadis.api.speed import DENOISERS, Quantization, Speed
@@ -86,7 +86,7 @@ class TierSettings(Fields):
     name: Name = Field(description="Name of the tier, by which configurations and requests call it.")
     model: ModelPath = Field(description="diffusers repository, or a folder relative to the manifest.")
     remote: Remote | None = Field(None, description="An endpoint that makes the images, in place of a worker's GPU.")
-    revision: Text | None = Field(None, description="Commit, branch or tag of the repository.")
+    revision: Revision | None = Field(None, description="Commit, branch or tag of the repository.")
     variant: Text | None = Field(None, description="Variant of the files, such as fp16.")
     pipeline: Text | None = Field(None, description="diffusers pipeline class; default: the one that the model names.")
     components: dict[str, Component] = Field(

@@ -118,11 +118,11 @@ def _in_order(workers: Iterable[Worker]) -> list[Worker]:
 
 
 def _problem_of(worker: Worker, now_s: float, late_s: float) -> Problem | None:
-    if worker.ready:
+    if worker.ready or worker.terminating:  # whatever one that goes has been waiting for, nobody waits for it
         return None
     if worker.unschedulable or worker.failure:
         return worker.unschedulable or worker.failure
-    if worker.terminating or worker.started_s is None:
+    if worker.started_s is None:
         return None
     if worker.remote and now_s - worker.started_s > min(_AWAY_S, late_s):
         tiers = ", ".join(worker.tiers)

@@ -229,7 +229,8 @@ def _gpu_pod(
     manifest = {"name": "manifest", "configMap": {"name": config}}
     volumes = [manifest, {"name": "models", **_cache(worker.model_cache)}, *_shared_memory(worker, only)]
     pod_spec = pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}
-    pod_spec |= _gpus(worker, only) | _fetch(worker, only)
+    compiles = any(profile.tiers[tier].speed.compile != "off" for tier in pool.tiers)
+    pod_spec |= _gpus(worker, only) | _fetch(worker, only, compiles=compiles)
     if worker.node_selector:
         pod_spec["nodeSelector"] = worker.node_selector
     if worker.tolerations:
@@ -239,10 +240,11 @@ def _gpu_pod(
     return pod_spec
 
 
-def _fetch(worker: WorkerPods, only: Manifest) -> Manifest:
+def _fetch(worker: WorkerPods, only: Manifest, *, compiles: bool) -> Manifest:
     """Return the init container that fetches a worker's models, if the spec asks for it; the worker is offline then.
 
     It asks for what the worker does but for GPUs. Where it fails, kubelet starts it again, and has its last lines.
+    The worker itself may write to its models only where it keeps compiled ones beside them.
     """
     if not worker.model_cache.prefetch:
         return {}
@@ -251,6 +253,10 @@ def _fetch(worker: WorkerPods, only: Manifest) -> Manifest:
     container |= {"env": [*only["env"]], "volumeMounts": [*only["volumeMounts"]]}
     container |= {"resources": resources(worker.resources), "terminationMessagePolicy": "FallbackToLogsOnError"}
     only["env"].append({"name": "HF_HUB_OFFLINE", "value": "1"})
+    if not compiles:
+        only["volumeMounts"] = [
+            mount | ({"readOnly": True} if mount["name"] == "models" else {}) for mount in only["volumeMounts"]
+        ]
     return {"initContainers": [container]}
 
 
