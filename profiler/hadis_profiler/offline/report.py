@@ -47,8 +47,8 @@ def write_report(profile: Profile, notes: Notes | None, out: Path) -> None:
 
 
 def best_rows(profile: Profile) -> list[Configuration]:
-    """Return the rows of the front, by rising cost."""
-    rows = profile.configurations
+    """Return the rows of the front, by rising cost; where nothing is deferred there is one image to keep."""
+    rows = [c for c in profile.configurations if c.deferral_ratio or not c.best_of_two]
     return [rows[i] for i in pareto_front([(c.cost, c.quality) for c in rows])]
 
 
@@ -129,7 +129,7 @@ def _cells(profile: Profile, c: Configuration) -> Iterator[str]:
     yield html.escape(c.light)
     yield html.escape(c.heavy) if pair else _NONE
     yield f"{c.direct_ratio:.0%}" if pair else _NONE
-    better = ", the better kept" if c.best_of_two and c.deferral_ratio else ""
+    better = ", the better kept" if c.best_of_two else ""
     yield f"{c.deferral_ratio:.0%}{better}" if pair else _NONE
     yield f"{hardest:z.3f}" if pair and c.direct_ratio and np.isfinite(hardest) else _NONE
     yield f"{profile.confidence_threshold(c.light, c.deferral_ratio):.3f}" if pair and c.deferral_ratio else _NONE

@@ -95,7 +95,8 @@ def _configurations(run: Run, measured: Measurements, advance: Callable[[], None
     names, rows = [tier.name for tier in run.spec.tiers], measured.rows
     image_s = [measured.latency[name].image_s for name in names]
     costs = [cost_of(row, image_s, measured.discrimination.seconds / TIMED_BATCH) for row in rows]
-    front = pareto_front([(cost, row.quality) for cost, row in zip(costs, rows, strict=True)])
+    distinct = [i for i, row in enumerate(rows) if row.deferral or not row.best_of_two]
+    front = [distinct[i] for i in pareto_front([(costs[i], rows[i].quality) for i in distinct])]
     check(names, rows, front)
     on_front = set(front)
     better = {(rows[i].light, rows[i].heavy) for i in front if rows[i].best_of_two}
