@@ -54,7 +54,7 @@ def run(words: list[str], columns: int | None) -> Result:
 @pytest.mark.parametrize(
     ("words", "wholes"),
     [
-        (["plan", SCENES, "--rps", "1", "--rps", "50000"], ["scenes-large-50", "0.07422", "lower is better"]),
+        (["plan", SCENES, "--rps", "1", "--rps", "50000"], ["scenes-large-50", "0.07422", "50,000", "lower is better"]),
         (["replay", *REPLAY, "--gpus", "2"], ["lower is better", "3"]),
         (["size", *REPLAY, "--quality", "0.2"], ["lower is better", "enough"]),
         (["status"], [PLAN.light, PLAN.heavy, "0.07114 predicted (lower is better)", "84.0% (objective 95%)"]),

@@ -99,3 +99,15 @@ async def test_what_no_tier_can_answer_in_time_comes_again_when_it_could_be(prof
     # 7.5 s of work before it and 0.1 s of its own, 4 s until its deadline.
     assert refused(profile, make_job(), busy) == (429, "too_late", 4)
     assert refused(profile, make_job(tier="heavy", slo_s=0.5), idle) == (429, "too_late", 1)
+
+
+@virtual
+async def test_one_slow_batch_is_no_queue_for_all(profile: Profile) -> None:
+    """What waits goes to the worker that is free first: the hour that the other one is busy is not shared."""
+    outlook = make_outlook(profile, make_plan(), tiers=(("light", "heavy"),) * 2)
+    soon, late = outlook.workers
+    soon.begin("heavy", 0.0, 0.1)
+    late.begin("heavy", 0.0, 3600.0)
+    assert admitted(profile, make_job(), outlook).tier == "light"
+    soon.free_at = 3600.0
+    assert refused(profile, make_job(), outlook)[1] == "too_late"

@@ -113,3 +113,8 @@ class Plan:
     def headline(self) -> str:
         """The plan's tiers and routing in one line."""
         return self.summary if self.light == self.heavy else f"{self.light} + {self.heavy}, {self.summary}"
+
+
+def rounded(number: float) -> str:
+    """Return a number of a plan to three digits for people to read: 12.3, 50,000."""
+    return f"{float(f'{number:.3g}'):,g}"

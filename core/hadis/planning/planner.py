@@ -13,7 +13,7 @@ from hadis.api.fields import parse_duration_s
 from hadis.api.resources import Gpus, Objective
 from hadis.planning.forecast import Demand
 from hadis.planning.placement import Allocation
-from hadis.planning.plan import Plan
+from hadis.planning.plan import Plan, rounded
 from hadis.planning.profile import Profile
 from hadis.planning.routing import Route, cached_routing
 from hadis.planning.scaling import Scaling
@@ -142,10 +142,10 @@ class Planner:
         )
         on_gpus = [part for tier, _, part in of_tier if tier not in remote]
         each = self._gpus_per_worker
-        loads = [f"{sum(on_gpus) * each:.3g} of {gpus * each} GPUs' time"] if on_gpus else []
-        loads += [f"{part:.3g} of {count} slots of {tier}" for tier, count, part in of_tier if tier in remote and part]
+        loads = [f"{rounded(sum(on_gpus) * each)} of {gpus * each} GPUs' time"] if on_gpus else []
+        loads += [f"{rounded(part)} of {count} slots of {tier}" for tier, count, part in of_tier if tier in remote and part]
         why = self._solver.routing_reason(route.row) if route.keeps_up else "too few GPUs are ready"
-        reason = f"{why}: {demand_rps:.3g} requests/s take {', '.join(loads) or 'nothing'}"
+        reason = f"{why}: {rounded(demand_rps)} requests/s take {', '.join(loads) or 'nothing'}"
         return self._solver.plan_of(allocation, demand_rps, reason, feasible=route.keeps_up)
 
 

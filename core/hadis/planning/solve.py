@@ -15,7 +15,7 @@ from hadis.api.fields import parse_duration_s
 from hadis.planning.consumption import image_joules, image_money
 from hadis.planning.objectives import FeasibleRow, criterion
 from hadis.planning.placement import MOST_GPUS, Allocation, fewest, placement
-from hadis.planning.plan import Plan, TierPlan
+from hadis.planning.plan import Plan, TierPlan, rounded
 from hadis.planning.table import Rows, cached_table
 from hadis.planning.tuning import Tuning
 
@@ -73,7 +73,7 @@ class Solver:
             reason = self.criterion.reason(acceptable=bool(self._reaches[row]))
         allocation = self._placement.fewest_gpus(row, demand_rps, gpus, min(min_gpus, gpus))
         return self.plan_of(
-            allocation, demand_rps, f"{reason}, for {demand_rps:.3g} requests/s on {self._gpus(gpus)} GPUs"
+            allocation, demand_rps, f"{reason}, for {rounded(demand_rps)} requests/s on {self._gpus(gpus)} GPUs"
         )
 
     def routing_reason(self, row: int) -> str:
@@ -133,7 +133,7 @@ class Solver:
 
     def _missing(self, demand_rps: float, gpus: int) -> str:
         """Return what would make a plan feasible, in words that a person can act on."""
-        demand = f"{demand_rps:.3g} requests/s within {self._slo_s:g} s"
+        demand = f"{rounded(demand_rps)} requests/s within {self._slo_s:g} s"
         enough = next((n for n in _doubling(max(1, gpus), MOST_GPUS) if self._any_feasible(demand_rps, n)), None)
         if enough:
             needed = fewest(lambda n: self._any_feasible(demand_rps, n), gpus, enough)

@@ -9,6 +9,7 @@ from hadis.api.resources import Objective
 from hadis.api.tier import TierSettings
 from hadis.planning.objectives import criterion
 from hadis.planning.pareto import pareto_front
+from hadis.planning.plan import rounded
 from hadis.planning.profile import Profile
 from hadis.planning.routing import cached_routing
 from hadis.planning.table import cached_table
@@ -65,7 +66,7 @@ def plans(old: Profile, new: Profile, objective: Objective, slo_s: float, gpus: 
             route = routing.choose(demand, dict.fromkeys(profile.tiers, gpus), {}, None)
             rows.append((*table.row(route.row), bool(table.best_of_two[route.row])) if route else None)
         if rows[0] != rows[1]:
-            yield f"at {demand:.3g} requests/s: {_words(rows[0])} -> {_words(rows[1])}"
+            yield f"at {rounded(demand)} requests/s: {_words(rows[0])} -> {_words(rows[1])}"
 
 
 def _qualities(profile: Profile) -> dict[tuple[str, str, bool, float, float], float]:
