@@ -8,7 +8,7 @@ than both. Prints Markdown. What reading the light image takes is not counted.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,8 @@ from hadis_profiler.offline.routing import Outcome, hull_at, resampled, with_int
 from hadis_profiler.offline.routing_report import Row, markdown
 
 PROMPTS, DEFERRED = 400, 0.4
-STRENGTHS = {"large-8": (0.13, 0.25, 0.4, 0.5, 0.75), "large-50": (0.1, 0.4)}
-"""Those of large-8 make 1, 2, 3, 4 and 6 of its steps."""
+STRENGTHS = {"large-8": (0.13, 0.25, 0.4, 0.5, 0.75), "large-50": (0.1,)}
+"""Those of large-8 make 1, 2, 3, 4 and 6 of its steps, that of large-50 makes 5."""
 PAIRS = (("small-1", "large-8"), ("small-8", "large-8"), ("large-8", "large-50"))
 
 
@@ -45,6 +45,7 @@ class Refinement:
     right: Array
     """Of all prompts (n,); NaN where the light image is not deferred."""
     from_noise: Array
+    """Of all prompts (n,)."""
 
 
 class Scenes:
@@ -54,8 +55,11 @@ class Scenes:
         """Make the images that no run before has made."""
         self._which = split(len(prompts()), RUN.spec.seed).test[:PROMPTS]
         self.tiers = {tier: self._made(tier, TIERS[tier].steps) for tier in TIERS}
-        fewer = [_steps("large-8", strength) for strength in STRENGTHS["large-8"]]
-        self.hasty = {f"large-{steps}": self._made("large-8", steps) for steps in fewer}
+        self.hasty = {
+            (tier, steps): self._made(tier, steps)
+            for tier, strengths in STRENGTHS.items()
+            for steps in (_steps(tier, strength) for strength in strengths)
+        }
         self.refinements = [self._refinement(*pair, strength) for pair in PAIRS for strength in STRENGTHS[pair[1]]]
 
     def deferred(self, light: str) -> Numbers:
@@ -71,10 +75,8 @@ class Scenes:
 
     def _refinement(self, light: str, heavy: str, strength: float) -> Refinement:
         deferred, steps = self.deferred(light), _steps(heavy, strength)
-        which, scores, from_noise = self._which[deferred], np.full(PROMPTS, np.nan), np.full(PROMPTS, np.nan)
+        which, scores, from_noise = self._which[deferred], np.full(PROMPTS, np.nan), self.hasty[heavy, steps].right
         scores[deferred] = right(which, refined(heavy, which, light, strength))
-        hasty = self.hasty.get(f"large-{steps}") if heavy == "large-8" else None
-        from_noise[deferred] = hasty.right[deferred] if hasty else right(which, in_steps(heavy, which, steps))
         return Refinement(light, heavy, strength, steps, image_s(heavy, steps), scores, from_noise)
 
 
@@ -125,9 +127,9 @@ def _line(scenes: Scenes, one: Refinement, which: Numbers, weights: Array) -> Ar
     return np.array([hull_at(np.stack([costs, score], 1), [one.seconds])[0] for score in scores.T])
 
 
-def redrawing(tiers: Mapping[str, Made]) -> list[Outcome]:
+def redrawing(tiers: Iterable[Made]) -> list[Outcome]:
     """Return the outcomes of tiers alone, and of every pair of them."""
-    by_cost = sorted(tiers.values(), key=lambda made: made.seconds)
+    by_cost = sorted(tiers, key=lambda made: made.seconds)
     outcomes = [alone(made.seconds, made.right) for made in by_cost]
     for light, heavy in itertools.combinations(by_cost, 2):
         outcomes += _pair(light, heavy.seconds, heavy.right)
@@ -159,12 +161,11 @@ def main() -> None:
         "share of scenes drawn right. A way that has more to choose from chooses on the prompts that it is judged by, "
         "which flatters it.\n"
     )
-    today = redrawing(scenes.tiers)
+    today = redrawing(scenes.tiers.values())
     refined_too = refining(scenes, scenes.refinements)
     print(markdown(rows_of({"the profile's tiers": today, "and refining": today + refined_too})))
-    steps = ", ".join(name.removeprefix("large-") for name in scenes.hasty)
-    print(f"\nThe same where large is a tier in {steps} steps, too:\n")
-    with_hasty = redrawing(scenes.tiers | scenes.hasty)
+    print("\nThe same where each number of steps above makes a tier of its own:\n")
+    with_hasty = redrawing([*scenes.tiers.values(), *scenes.hasty.values()])
     ways = {"the profile's tiers": today, "and tiers of fewer steps": with_hasty}
     print(markdown(rows_of(ways)))
     print("\nAnd refining beside those:\n")

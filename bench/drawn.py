@@ -1,6 +1,6 @@
 """Images of the example models for prompts of their profile run: whole, in fewer steps, refined, and unfinished.
 
-Whole ones are those that `make scenes-profile` made; the others are made here, once, and kept in build/drawn.
+Whole ones are those that `make scenes-profile` made; the others are made here, once, and kept beside them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 PROFILE = ROOT / "examples/scenes/profile.yaml"
 RUN = read_run(PROFILE.with_name("profile-run.yaml"), ROOT / "build/scenes/profile.work")
 TIERS = {tier.name.removeprefix("scenes-"): tier for tier in RUN.spec.tiers}
-_DRAWN = ROOT / "build/drawn"
+_DRAWN = RUN.work / "drawn"
 _BATCH = 32
 
 Array = NDArray[np.float64]
