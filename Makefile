@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # Else every process would compile torch and all the other libraries anew as it starts.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help demo test lint docs reference models clients e2e soak bench bench-paper bench-routing bench-gpu gpu-wheels scenes scenes-profile screenshots crds cluster clean
+.PHONY: help demo test lint docs reference models clients e2e soak bench bench-paper bench-routing bench-deferral bench-gpu gpu-wheels scenes scenes-profile screenshots crds cluster clean
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-15s %s\n", $$1, $$2 }'
 
@@ -61,6 +61,12 @@ bench-routing: $(VENV)/installed ## what choosing prompts is worth on the exampl
 	{ echo '# What choosing prompts is worth'; echo; echo 'Made by `make bench-routing` from what `make scenes-profile` noted down.'; echo; \
 	  $(BIN)/python bench/bench_routing.py; } > bench/routing.tmp
 	mv bench/routing.tmp bench/routing.md
+
+bench-deferral: $(VENV)/installed ## refining and judging early, tried on the example models: writes bench/deferral.md (6 minutes)
+	{ echo '## Deferral that was tried'; echo; echo 'Made by `make bench-deferral` from the images of `make scenes-profile`.'; echo; \
+	  echo '### Refine in place of redrawing'; echo; $(BIN)/python bench/bench_refine.py; \
+	  echo; echo '### Judge before the image is finished'; echo; $(BIN)/python bench/bench_early.py; } > bench/deferral.tmp
+	mv bench/deferral.tmp bench/deferral.md
 
 bench-gpu: $(VENV)/installed ## measure tiers with random weights on this machine's GPU: writes bench/gpu/results.md (9 minutes)
 	PYTHON=$(BIN)/python bench/gpu/run.sh

@@ -8,7 +8,7 @@ what a way reaches at a cost is the upper concave hull of its points there. Ever
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from hadis_profiler.offline.ranking import area_under_curve, good_by_score
 
 Array = NDArray[np.float64]
+Outcome = tuple[Array, Array]
+"""Of a configuration: the cost (GPU seconds) and the score of each prompt (n,)."""
 RATIOS = tuple(i / 20 for i in range(21))
 _LOW, _HIGH = 0.05, 0.95
 """Ends of a 90% interval."""
@@ -81,11 +83,9 @@ def gains(judged: Judged, costs: Sequence[float], resamples: int = 200, seed: in
 
     Intervals are percentiles over resampled prompts (Efron 1979).
     """
-    n = judged.scores.shape[1]
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n, np.full(n, 1 / n), resamples) if resamples else np.empty((0, n))
-    weights = np.vstack([np.ones(n), drawn]).T / n
-    by_way = {way: _reached(judged, way, weights, costs) for way in Way}
+    weights = resampled(judged.scores.shape[1], resamples, rng)
+    by_way = {way: hulls_at(_configurations(judged, way), weights, costs) for way in Way}
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = by_way[Way.KNOWS_WRONG] - by_way[Way.RANDOM]
         closed = np.where(gap > 0, (by_way[Way.BETTER] - by_way[Way.RANDOM]) / gap, np.nan)
@@ -93,12 +93,18 @@ def gains(judged: Judged, costs: Sequence[float], resamples: int = 200, seed: in
     return [
         Gain(
             cost,
-            {way: _with_interval(values[:, i]) for way, values in by_way.items()},
-            _with_interval(closed[:, i]),
+            {way: with_interval(values[:, i]) for way, values in by_way.items()},
+            with_interval(closed[:, i]),
             float(worth[i]),
         )
         for i, cost in enumerate(costs)
     ]
+
+
+def resampled(n: int, resamples: int, rng: np.random.Generator) -> Array:
+    """Return weights (n, resamples + 1) of prompts, which add up to 1: alike, then by how often each was drawn."""
+    drawn = rng.multinomial(n, np.full(n, 1 / n), resamples) if resamples else np.empty((0, n))
+    return np.asarray(np.vstack([np.ones(n), drawn]).T / n)
 
 
 def _with_worse_judge(judged: Judged, costs: Sequence[float], rng: np.random.Generator) -> Array:
@@ -118,7 +124,8 @@ def _with_worse_judge(judged: Judged, costs: Sequence[float], rng: np.random.Gen
             worse = area_under_curve((logits + middle * noise)[:-1].ravel(), good) < enough
             low, high = (low, middle) if worse else (middle, high)
         noisy = 1 / (1 + np.exp(-(logits + low * noise)))
-        reached.append(_reached(replace(judged, confidence=noisy), Way.BETTER, weights, costs)[0])
+        configurations = _configurations(replace(judged, confidence=noisy), Way.BETTER)
+        reached.append(hulls_at(configurations, weights, costs)[0])
     return np.asarray(np.mean(reached, 0))
 
 
@@ -130,6 +137,14 @@ def _logits(confidence: Array) -> Array:
 def usual_costs(lightest_s: float, heaviest_s: float, count: int = 7) -> list[float]:
     """Return costs between those of the lightest and of the heaviest tier, each as many times the one before."""
     return [float(cost) for cost in np.geomspace(lightest_s * 1.2, heaviest_s * 0.9, count)]
+
+
+def hulls_at(outcomes: Iterable[Outcome], weights: Array, costs: Sequence[float]) -> Array:
+    """Return what configurations reach with each weighting of the prompts (n, w), at each cost: (w, costs)."""
+    known = list(outcomes)
+    cost = np.stack([each for each, _ in known]) @ weights
+    score = np.stack([each for _, each in known]) @ weights
+    return np.stack([hull_at(np.stack([c, s], 1), costs) for c, s in zip(cost.T, score.T, strict=True)])
 
 
 def hull_at(points: Array, at: Sequence[float]) -> Array:
@@ -156,16 +171,8 @@ def _is_under(middle: tuple[float, float], left: tuple[float, float], right: tup
     return middle[1] <= left[1] + slope * (middle[0] - left[0])
 
 
-def _reached(judged: Judged, way: Way, weights: Array, costs: Sequence[float]) -> Array:
-    """Return what a way reaches with each weighting of the prompts (n, w), at each cost: (w, costs)."""
-    outcomes = list(_configurations(judged, way))
-    cost = np.stack([each for each, _ in outcomes]) @ weights
-    score = np.stack([each for _, each in outcomes]) @ weights
-    return np.stack([hull_at(np.stack([c, s], 1), costs) for c, s in zip(cost.T, score.T, strict=True)])
-
-
-def _configurations(judged: Judged, way: Way) -> Iterator[tuple[Array, Array]]:
-    """Yield the cost and the score of each prompt (n,), by configuration."""
+def _configurations(judged: Judged, way: Way) -> Iterator[Outcome]:
+    """Yield the outcome of each configuration."""
     n = judged.scores.shape[1]
     for seconds, scores in zip(judged.image_s, judged.scores, strict=True):
         yield np.full(n, seconds), scores
@@ -236,7 +243,7 @@ _CHOICES: dict[Way, Callable[[Judged, int, int], _Choices]] = {
 }
 
 
-def _with_interval(values: Array) -> Reached:
+def with_interval(values: Array) -> Reached:
     """Return the first value, which is of the prompts as they are, with the interval of the others."""
     if len(values) < 2 or np.isnan(values[0]):
         return Reached(float(values[0]), float("nan"), float("nan"))
