@@ -143,7 +143,9 @@ class Planner:
         on_gpus = [part for tier, _, part in of_tier if tier not in remote]
         each = self._gpus_per_worker
         loads = [f"{rounded(sum(on_gpus) * each)} of {gpus * each} GPUs' time"] if on_gpus else []
-        loads += [f"{rounded(part)} of {count} slots of {tier}" for tier, count, part in of_tier if tier in remote and part]
+        loads += [
+            f"{rounded(part)} of {count} slots of {tier}" for tier, count, part in of_tier if tier in remote and part
+        ]
         why = self._solver.routing_reason(route.row) if route.keeps_up else "too few GPUs are ready"
         reason = f"{why}: {rounded(demand_rps)} requests/s take {', '.join(loads) or 'nothing'}"
         return self._solver.plan_of(allocation, demand_rps, reason, feasible=route.keeps_up)
