@@ -106,6 +106,7 @@ async def test_a_light_batch_takes_in_jobs_of_heavier_tiers_that_must_be_in_it(
                 outlook.queues["heavy"].remove(job)
                 outlook.queues["light"].put(job)
         else:
+            assert isinstance(choice, Choice)
             assert choice.tier == "light"
             done.append(len(outlook.queues["light"].take(choice.size)))
             choice.worker.begin("light", 0.0, outlook.batch_s("light", choice.size))

@@ -268,9 +268,9 @@ async def stopped_beside_its_stand_in(profile: Profile, workers: FakeWorkers) ->
     dispatcher, job = dispatcher_of(profile, workers, 2, overran=False), make_job(difficulty=19)
     dispatcher.submit(job)
     await asyncio.sleep(0.01)
-    dispatcher._late(job)
+    dispatcher._late_jobs.late(job)
     [own, _] = dispatcher._runner.runs()
-    dispatcher._stop(own, "light")
+    dispatcher._late_jobs.stop_batch(own, "light")
     assert (dispatcher._runner.run_of(job), job.stand_in is not None) == (None, True)
     return job
 

@@ -48,7 +48,7 @@ def choose(outlook: Outlook) -> Choice | StepDown | GiveUp | None:
         head = outlook.queues[tier].first()
         if head and in_vain(outlook, tier, worker, head):
             continue  # a faster worker will see to it, or its light image is the answer
-        if head and len(outlook.queues[tier]) > 1 and _is_lost(outlook, tier, worker, head):
+        if head and len(outlook.queues[tier]) > 1 and _is_lost(outlook, tier, head):
             return GiveUp(head)
         size = batch_size(outlook, tier, worker, len(able))
         if light is None or not outlook.lighter(light, tier):
@@ -108,13 +108,16 @@ def in_vain(outlook: Outlook, tier: str, worker: RemoteWorker, job: Job) -> bool
     return not in_time(worker) and any(in_time(other) for other in outlook.workers if tier in other.tiers)
 
 
-def _is_lost(outlook: Outlook, tier: str, worker: RemoteWorker, job: Job) -> bool:
-    """Return whether a job without an image is late even by itself on the worker that is the fastest idle one.
+def _is_lost(outlook: Outlook, tier: str, job: Job) -> bool:
+    """Return whether a job without an image is late even by itself, whichever worker takes it next.
 
     Its batch would be for nothing, and make those behind it late in turn: in an overload, each of them.
     """
-    single_s = outlook.batch_s(tier, 1, job.params.size) * outlook.estimates.worker_ratio(worker.url)
-    return job.light_image is None and outlook.now + single_s > job.deadline
+    if job.light_image is not None:
+        return False
+    single_s, ratio = outlook.batch_s(tier, 1, job.params.size), outlook.estimates.worker_ratio
+    able = (worker for worker in outlook.workers if tier in worker.tiers)
+    return all(outlook.now + each.left_s(outlook.now) + single_s * ratio(each.url) > job.deadline for each in able)
 
 
 def batch_size(outlook: Outlook, tier: str, worker: RemoteWorker, idle: int) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from hadis.planning.plan import Plan
 from hadis.planning.reserve import longest_s
+from hadis.planning.speeds import SLOW_WORKER
 
 from hadis_router.dispatch.estimates import Estimates
 from hadis_router.dispatch.job import Job
@@ -123,7 +123,8 @@ class Outlook:
         service = self.batch_s(tier, 1, job.params.size)
         if any(tier in worker.tiers for worker in self.workers.idle(self.now)):
             return self.now + service
-        return self.now + self._wait_s(job, tier) + service
+        slowest = max(map(self._slowness, self.workers.peers(tier)), default=1.0)
+        return self.now + self._wait_s(job, tier) + service * slowest
 
     def drain_s(self) -> float:
         """Return the seconds until everything that runs or waits is made."""
@@ -147,7 +148,13 @@ class Outlook:
                 if job is not None:
                     ahead = queue.ahead_of_job(job) if tier == for_tier else queue.ahead_of(job.deadline)
                 work += self._ahead_s(tier, queue, ahead)
-        return _done_s([0.0 if worker.tier is None else worker.left_s(self.now) for worker in peers], work)
+        left_s = (0.0 if worker.tier is None else worker.left_s(self.now) for worker in peers)
+        return _done_s(zip(left_s, (1 / self._slowness(worker) for worker in peers), strict=True), work)
+
+    def _slowness(self, worker: RemoteWorker) -> float:
+        """Return how many times as long as the others a slow worker takes; of all others 1, for theirs is noise."""
+        ratio = self.estimates.worker_ratio(worker.url)
+        return ratio if ratio >= SLOW_WORKER else 1.0
 
     def _ahead_s(self, tier: str, queue: TierQueue, ahead: int) -> float:
         """Return the GPU seconds of the first jobs of a queue, or somewhat more where sizes are mixed.
@@ -158,14 +165,16 @@ class Outlook:
         return longest_s if len(queue.kinds) == 1 else min(longest_s, self._queue_s(tier, queue))
 
 
-def _done_s(busy_s: Sequence[float], work_s: float) -> float:
-    """Return in how many seconds work is done by workers that are busy for so long each; it goes to those free first.
+def _done_s(workers: Iterable[tuple[float, float]], work_s: float) -> float:
+    """Return in how many seconds work is done by workers, each with when it is free and its speed, the usual one 1.
 
-    As water fills a vessel of uneven ground: one that is busy for longer takes no part in it.
+    It goes to those that are free first, as water fills a vessel of uneven ground: one that is busy for longer takes no
+    part in it.
     """
-    ordered, done_s = sorted(busy_s), math.inf
-    for count, (free_s, total_s) in enumerate(zip(ordered, accumulate(ordered), strict=True), 1):
+    done_s, speed, missed_s = math.inf, 0.0, 0.0
+    for free_s, of_worker in sorted(workers):
         if free_s >= done_s:
             break
-        done_s = (work_s + total_s) / count
+        speed, missed_s = speed + of_worker, missed_s + free_s * of_worker
+        done_s = (work_s + missed_s) / speed
     return done_s
