@@ -9,6 +9,7 @@ from typing import NamedTuple
 from hadis.planning.speeds import SLOW_WORKER
 
 from hadis_router.dispatch.deadlines import answer_by
+from hadis_router.dispatch.fallback import fallback
 from hadis_router.dispatch.job import Job
 from hadis_router.dispatch.light_reserve import LightReserve
 from hadis_router.dispatch.outlook import Outlook
@@ -31,7 +32,7 @@ class StepDown(NamedTuple):
 
 
 class GiveUp(NamedTuple):
-    """A job that no worker can answer in time any more, while others wait behind it."""
+    """A job that no worker and no tier can answer in time any more, while others wait behind it."""
 
     job: Job
 
@@ -49,7 +50,8 @@ def choose(outlook: Outlook) -> Choice | StepDown | GiveUp | None:
         if head and in_vain(outlook, tier, worker, head):
             continue  # a faster worker will see to it, or its light image is the answer
         if head and len(outlook.queues[tier]) > 1 and _is_lost(outlook, tier, head):
-            return GiveUp(head)
+            lighter = fallback(outlook, tier, running=False) if head.needy else None
+            return GiveUp(head) if lighter is None else StepDown((head,), lighter)
         size = batch_size(outlook, tier, worker, len(able))
         if light is None or not outlook.lighter(light, tier):
             return light_batch(outlook, light, worker, size) if tier == light else Choice(worker, tier, size)
