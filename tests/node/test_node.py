@@ -151,7 +151,7 @@ def test_models_are_fetched_once_and_workers_then_start_without_the_hub(scene: S
         assert ready(scene) == "Serving"
         fetch_from(server, scene, TEAM)
         scene.wait_until_ready()
-        assert len(scene.pods("worker")) == 2
+        assert len(scene.pods("worker")) >= 2, "each needs the models"
         assert set(server.given.values()) == {1}
     scene.replace("worker")
 
