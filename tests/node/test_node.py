@@ -145,13 +145,18 @@ def test_models_are_fetched_once_and_workers_then_start_without_the_hub(scene: S
         told = condition(scene.node, PICTURES, "Degraded", "scenes")
         return str(told["message"]) if told["reason"] == "FetchFailed" else ""
 
+    def names() -> set[str]:
+        return {pod["metadata"]["name"] for pod in scene.pods("worker")}
+
+    scene.change(gpus={"min": 2, "max": GPUS})
     with hub() as server:
         fetch_from(server, scene, "nobody")
         assert "the hub says 404: Repository not found" in wait_for(degraded, _SCALE_S, "the failure to be told")
         assert ready(scene) == "Serving"
+        before = names()
         fetch_from(server, scene, TEAM)
+        wait_for(lambda: len(names() - before) >= 2, _SCALE_S, "two workers in place of those before")
         scene.wait_until_ready()
-        assert len(scene.pods("worker")) >= 2, "each needs the models"
         assert set(server.given.values()) == {1}
     scene.replace("worker")
 
