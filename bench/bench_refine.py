@@ -144,7 +144,7 @@ def refining(scenes: Scenes, refinements: Sequence[Refinement]) -> list[Outcome]
 
 def _pair(light: Made, heavy_s: float, scores: Array, most: float = 1.0) -> Iterator[Outcome]:
     kept_s = light.seconds + judge_s()
-    return deferring(light.confidence, alone(kept_s, light.right), alone(kept_s + heavy_s, scores), most=most)
+    return deferring(light.confidence, alone(kept_s, light.right), alone(kept_s + heavy_s, scores), most)
 
 
 def main() -> None:

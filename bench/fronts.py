@@ -35,13 +35,11 @@ def alone(seconds: float, scores: Array) -> Outcome:
     return np.full(len(scores), seconds), scores
 
 
-def deferring(
-    confidence: Array, kept: Outcome, deferred: Outcome, *, least: float = 0.0, most: float = 1.0
-) -> Iterator[Outcome]:
-    """Yield the outcome of each deferral ratio from `least` to `most`, the least confident first."""
+def deferring(confidence: Array, kept: Outcome, deferred: Outcome, most: float = 1.0) -> Iterator[Outcome]:
+    """Yield the outcome of each deferral ratio up to `most`, the least confident first."""
     order, n = np.argsort(confidence, kind="stable"), len(confidence)
     for ratio in RATIOS:
-        if least <= ratio <= most:
+        if ratio <= most:
             is_deferred = np.isin(np.arange(n), order[: round(ratio * n)])
             cost, score = (np.where(is_deferred, *both) for both in zip(deferred, kept, strict=True))
             yield cost, score
