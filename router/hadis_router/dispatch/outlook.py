@@ -123,20 +123,20 @@ class Outlook:
         service = self.batch_s(tier, 1, job.params.size)
         if any(tier in worker.tiers for worker in self.workers.idle(self.now)):
             return self.now + service
-        slowest = max(map(self._slowness, self.workers.peers(tier)), default=1.0)
-        return self.now + self._wait_s(job, tier) + service * slowest
+        busy = self._busy(tier)
+        slowest = max((slowness for _, slowness in busy), default=1.0)
+        return self.now + self._wait_s(busy, job, tier) + service * slowest
 
     def drain_s(self) -> float:
         """Return the seconds until everything that runs or waits is made."""
-        return self._wait_s(None, None)
+        return self._wait_s(self._busy(None), None, None)
 
-    def _wait_s(self, job: Job | None, for_tier: str | None) -> float:
-        """Return the seconds until the workers are through with what runs and what goes before a job, if there is one.
+    def _wait_s(self, busy: Iterable[tuple[float, float]], job: Job | None, for_tier: str | None) -> float:
+        """Return the seconds until workers (`_busy`) are through with what runs and what goes before a job, if any.
 
         The light tier does not wait for what the heavy one has queued: a heavy job that gets late is answered with its
         light image, or steps down.
         """
-        peers = self.workers.peers(for_tier)
         work, only_own_queue = 0.0, False
         if self.plan is not None and for_tier is not None:
             names = list(self.queues)
@@ -148,13 +148,19 @@ class Outlook:
                 if job is not None:
                     ahead = queue.ahead_of_job(job) if tier == for_tier else queue.ahead_of(job.deadline)
                 work += self._ahead_s(tier, queue, ahead)
-        left_s = (0.0 if worker.tier is None else worker.left_s(self.now) for worker in peers)
-        return _done_s(zip(left_s, (1 / self._slowness(worker) for worker in peers), strict=True), work)
+        return _done_s(busy, work)
 
-    def _slowness(self, worker: RemoteWorker) -> float:
-        """Return how many times as long as the others a slow worker takes; of all others 1, for theirs is noise."""
-        ratio = self.estimates.worker_ratio(worker.url)
-        return ratio if ratio >= SLOW_WORKER else 1.0
+    def _busy(self, tier: str | None) -> list[tuple[float, float]]:
+        """Return of each worker for a tier, or of all, in how many seconds it is free, and how slow it is.
+
+        That is how many times as long as the others a slow worker takes, and 1 for all others: theirs is noise.
+        """
+        busy = []
+        for worker in self.workers.peers(tier):
+            ratio = self.estimates.worker_ratio(worker.url)
+            left_s = 0.0 if worker.tier is None else worker.left_s(self.now)
+            busy.append((left_s, ratio if ratio >= SLOW_WORKER else 1.0))
+        return busy
 
     def _ahead_s(self, tier: str, queue: TierQueue, ahead: int) -> float:
         """Return the GPU seconds of the first jobs of a queue, or somewhat more where sizes are mixed.
@@ -166,15 +172,15 @@ class Outlook:
 
 
 def _done_s(workers: Iterable[tuple[float, float]], work_s: float) -> float:
-    """Return in how many seconds work is done by workers, each with when it is free and its speed, the usual one 1.
+    """Return in how many seconds work is done by workers, each with when it is free and how slow it is (`_busy`).
 
     It goes to those that are free first, as water fills a vessel of uneven ground: one that is busy for longer takes no
     part in it.
     """
     done_s, speed, missed_s = math.inf, 0.0, 0.0
-    for free_s, of_worker in sorted(workers):
+    for free_s, slowness in sorted(workers):
         if free_s >= done_s:
             break
-        speed, missed_s = speed + of_worker, missed_s + free_s * of_worker
+        speed, missed_s = speed + 1 / slowness, missed_s + free_s / slowness
         done_s = (work_s + missed_s) / speed
     return done_s
