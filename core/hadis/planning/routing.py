@@ -25,6 +25,9 @@ A remote tier's slots are a pool of their own beside the GPUs, whichever the pla
 
 Dead band: for the same reason two queues that differ by less than the longest batch tell no difference. The row in
 force is kept while its work is within that, per horizon, of what it may take.
+
+Pairs: a row of another pair than that in force is for the long run. It is chosen where its pair is no worse than the
+one in force where no queue is, by what the GPUs give for the demand, which is measured to within DEMAND_NOISE.
 """
 
 from __future__ import annotations
@@ -89,6 +92,7 @@ class Routing:
         if shared:
             self._least_horizon_s = max(self._least_horizon_s, every_s)
         self._wait_s = tuning.target_wait * np.maximum(0.0, table.slo_s - self._batches.slowest_s)
+        self._pairs = table.light * len(table.names) + table.heavy  # a number per pair of tiers, by row
 
     def choose(
         self, demand_rps: float, ready: Mapping[str, float], queued_s: Mapping[str, float], former: Plan | None
@@ -193,7 +197,7 @@ class Routing:
         if pair is None or not set(pair) <= set(table.names):
             return int(values.argmin())
         light, heavy = (table.names.index(name) for name in pair)
-        same = (table.light == light) & (table.heavy == heavy)
+        same = self._pairs == light * len(table.names) + heavy
         lasting = load <= np.where(same, 1 + _DEMAND_NOISE, 1 - _DEMAND_NOISE)
         in_the_long_run = self._by_pair(lasting) * (1 - self._tuning.pair_gain)
         no_worse = allowed & (in_the_long_run <= self._values[same & lasting].min(initial=np.inf))
@@ -206,10 +210,9 @@ class Routing:
 
     def _by_pair(self, among: Flags) -> Array:
         """Return for each row the value of the best of these rows that its pair of tiers has."""
-        pairs = self._table.light * len(self._table.names) + self._table.heavy
         best = np.full(len(self._table.names) ** 2, np.inf)
-        np.minimum.at(best, pairs, np.where(among, self._values, np.inf))
-        return np.asarray(best[pairs])
+        np.minimum.at(best, self._pairs, np.where(among, self._values, np.inf))
+        return np.asarray(best[self._pairs])
 
     def _route(self, row: int, light: Array, heavy: Array, keeps_up: bool) -> Route:
         batches, sizes = self._batches, self._table.batches
