@@ -20,10 +20,12 @@ from hadis_profiler.offline.routing import Outcome
 from hadis_profiler.offline.routing_report import Row, markdown
 
 PROMPTS = 400
-LIGHT, STEPS = ("small-8", "large-8"), 8
-LOOKS = (3, 4)
-"""Steps after which an image is judged: about a third, and half."""
-PAIRS = (("small-8", "large-8"), ("small-8", "large-50"), ("large-8", "large-50"))
+LIGHT, STEPS = "large-5", 5
+LOOKS = (2, 3)
+"""Steps after which an image is judged, about half of them: fewer show nothing."""
+HEAVY = "large-20"
+CHEAPEST = ("small-1", "large-2")
+"""Of so few steps that their images are judged when they are finished in any case."""
 
 
 @dataclass(frozen=True)
@@ -33,35 +35,34 @@ class Looks:
     right: Mapping[str, Array]
     confidence: Mapping[str, Array]
     """When they are finished."""
-    early: Mapping[tuple[str, int], Array]
-    """After some steps."""
-    early_right: Mapping[tuple[str, int], Array]
-    """Which images are right as they are predicted after some steps."""
+    early: Mapping[int, Array]
+    """In the light tier's after some steps."""
+    early_right: Mapping[int, Array]
+    """Which of the light tier's images are right as they are predicted after some steps."""
 
 
 def looked() -> Looks:
     """Make the images that no run before has made, and rate them."""
     which = split(len(prompts()), RUN.spec.seed).test[:PROMPTS]
     finished = {tier: whole(tier, which) for tier in TIERS}
-    seen = {(tier, after): pixels for tier in LIGHT for after, pixels in stages(tier, which, LOOKS).items()}
+    seen = stages(LIGHT, which, LOOKS)
     return Looks(
         {tier: right(which, pixels) for tier, pixels in finished.items()},
         {tier: confidences(tier, which, pixels) for tier, pixels in finished.items()},
-        {(tier, after): confidences(tier, which, pixels) for (tier, after), pixels in seen.items()},
-        {look: right(which, pixels) for look, pixels in seen.items()},
+        {after: confidences(LIGHT, which, pixels) for after, pixels in seen.items()},
+        {after: right(which, pixels) for after, pixels in seen.items()},
     )
 
 
 def look_rows(looks: Looks) -> Iterator[Row]:
-    """Yield a row per tier: the area under the ROC curve for the finished image being wrong, and what is right then."""
-    titles = [*(f"after {after} of {STEPS} steps" for after in LOOKS), "finished"]
-    yield "light tier", *(f"area, {title}" for title in titles), *(f"right, {title}" for title in titles)
-    for tier in LIGHT:
-        good = looks.right[tier] == 1
-        judged = [*(looks.early[tier, after] for after in LOOKS), looks.confidence[tier]]
-        shown = [*(looks.early_right[tier, after] for after in LOOKS), looks.right[tier]]
-        areas = (f"{area_under_curve(confidence, good):.3f}" for confidence in judged)
-        yield tier, *areas, *(f"{scores.mean():.3f}" for scores in shown)
+    """Yield a row per look: the area under the ROC curve for the finished image being wrong, and what is right then."""
+    yield "judged", "area", "right"
+    finished_right = looks.right[LIGHT] == 1
+    for after in LOOKS:
+        area = area_under_curve(looks.early[after], finished_right)
+        yield f"after {after} of {STEPS} steps", f"{area:.3f}", f"{looks.early_right[after].mean():.3f}"
+    area = area_under_curve(looks.confidence[LIGHT], finished_right)
+    yield "finished", f"{area:.3f}", f"{looks.right[LIGHT].mean():.3f}"
 
 
 def outcomes(looks: Looks, light: str, heavy: str, confidence: Array, after: int) -> Iterator[Outcome]:
@@ -72,31 +73,32 @@ def outcomes(looks: Looks, light: str, heavy: str, confidence: Array, after: int
 
 
 def fronts(looks: Looks) -> dict[str, list[Outcome]]:
-    """Return the outcomes of tiers alone and of their pairs, by when light images of several steps are judged."""
+    """Return the outcomes of tiers alone and of their pairs, by when the images of LIGHT are judged."""
     others = [alone(image_s(tier), looks.right[tier]) for tier in TIERS]
-    for heavy in list(TIERS)[1:]:
-        others += outcomes(looks, "small-1", heavy, looks.confidence["small-1"], 1)
-    ways = {"finished": [outcomes(looks, *pair, looks.confidence[pair[0]], STEPS) for pair in PAIRS]}
+    for light, heavy in itertools.combinations(TIERS, 2):
+        if light in CHEAPEST:
+            others += outcomes(looks, light, heavy, looks.confidence[light], TIERS[light].steps)
+    judged = {"finished": (looks.confidence[LIGHT], STEPS)}
     for after in LOOKS:
-        by_shipped = [outcomes(looks, *pair, looks.early[pair[0], after], after) for pair in PAIRS]
-        as_finished = [outcomes(looks, *pair, looks.confidence[pair[0]], after) for pair in PAIRS]
-        ways |= {f"after {after} steps": by_shipped, f"after {after} steps, as well as when finished": as_finished}
-    return {name: [*others, *itertools.chain(*ways[name])] for name in ways}
+        judged[f"after {after} steps"] = (looks.early[after], after)
+        judged[f"after {after} steps, as well as when finished"] = (looks.confidence[LIGHT], after)
+    ways = {name: outcomes(looks, LIGHT, HEAVY, *each) for name, each in judged.items()}
+    return {name: [*others, *way] for name, way in ways.items()}
 
 
 def main() -> None:
     """Print the tables, each with a sentence that says what it is of."""
     looks = looked()
     print(
-        f"Light images of {PROMPTS} prompts that nothing was trained on, as a part of the steps predicts them: the "
-        "shipped discriminator's area under the ROC curve for the finished image being wrong, and the share of the "
-        "predicted images that are right.\n"
+        f"Images of {LIGHT} for {PROMPTS} prompts that nothing was trained on, as a part of the steps predicts them: "
+        "the shipped discriminator's area under the ROC curve for the finished image being wrong, and the share of "
+        "the predicted images that are right.\n"
     )
     print(markdown(look_rows(looks)))
     print(
-        "\nWhat a service reaches at equal GPU seconds per request, by when the images of small-8 and large-8 are "
-        "judged: by the shipped discriminator, and by one that would judge the prediction as well as that judges the "
-        "finished image. With 90% intervals of the difference from judging finished ones.\n"
+        f"\nWhat a service reaches at equal GPU seconds per request, by when the images of {LIGHT} are judged: by the "
+        "shipped discriminator, and by one that would judge the prediction as well as that judges the finished image. "
+        "With 90% intervals of the difference from judging finished ones.\n"
     )
     print(markdown(rows_of(fronts(looks))))
 

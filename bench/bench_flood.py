@@ -41,7 +41,7 @@ from hadis.protocol.run_state import RunState, WorkerAddress, write_state
 from hadis.protocol.worker import JobResult, encode_answer
 
 ROUTER, STUB, PATH = 18280, 18283, "/v1/images/generations"
-TIER, WORKERS, BATCH = "scenes-small-8", 4, 4
+TIER, WORKERS, BATCH = "scenes-large-5", 4, 4
 IMAGE = random.Random(0).randbytes(64 * 1024)
 RETRY_S, POLITE_S, WARM_UP_S = 0.05, 1.0, 6.0
 GOODPUT = 0.9

@@ -19,9 +19,9 @@ from hadis_profiler.offline.routing import Outcome, hull_at, resampled, with_int
 from hadis_profiler.offline.routing_report import Row, markdown
 
 PROMPTS, DEFERRED = 400, 0.4
-STRENGTHS = {"large-8": (0.13, 0.25, 0.4, 0.5, 0.75, 0.9), "large-50": (0.1, 0.4, 0.6, 0.9)}
-"""Those of large-8 make 1, 2, 3, 4, 6 and 7 of its steps, those of large-50 make 5, 20, 30 and 45."""
-PAIRS = (("small-1", "large-8"), ("small-8", "large-8"), ("large-8", "large-50"))
+STRENGTHS = {"large-20": (0.1, 0.25, 0.5, 0.75, 0.9)}
+"""They make 2, 5, 10, 15 and 18 of its steps."""
+PAIRS = (("small-1", "large-20"), ("large-2", "large-20"), ("large-5", "large-20"))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ from hadis.protocol.worker import JobResult, encode_answer
 MANIFEST = Path(__file__).parents[1] / "examples/scenes.yaml"
 IMAGE = random.Random(0).randbytes(64 * 1024)
 WORKERS, CLIENTS, PROMPTS = 16, 32, 5000
-TIERS = ("scenes-small-1", "scenes-large-50")
+TIERS = ("scenes-small-1", "scenes-large-20")
 ROUTER, PROXY, LITSERVE, STUB = 18080, 18081, 18082, 18083
 PATHS = {ROUTER: "/v1/images/generations", PROXY: "/v1/images/generations", LITSERVE: "/predict"}
 

@@ -27,7 +27,7 @@ import psutil
 from goals import report_goals
 
 MANIFEST = Path(__file__).parents[1] / "examples/scenes.yaml"
-TIERS = ("scenes-small-1", "scenes-large-50")
+TIERS = ("scenes-small-1", "scenes-large-20")
 IMAGE = {"prompt": "a big red circle top left on white"}
 REQUEST = "`hadis up`: request"
 FIRSTS = (*(f"batch of {tier}" for tier in TIERS), REQUEST)

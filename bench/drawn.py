@@ -72,12 +72,14 @@ def image_s(tier: str, steps: int | None = None) -> float:
     """Return the GPU seconds per image of a tier, in its own number of steps or another.
 
     A model's evaluations take alike, and so does the rest of an image (text, decoding): the line through the model's
-    tiers, of which the committed profile has two each, says what both are.
+    tiers in the committed profile says what both are.
     """
+    if steps in (None, TIERS[tier].steps):
+        return _measured().image_s[list(TIERS).index(tier)]
     alike = [name for name in TIERS if TIERS[name].model == TIERS[tier].model]
     measured = [_measured().image_s[list(TIERS).index(name)] for name in alike]
     line = np.polyfit([_evaluations(name, TIERS[name].steps) for name in alike], measured, 1)
-    return float(np.polyval(line, _evaluations(tier, steps or TIERS[tier].steps)))
+    return float(np.polyval(line, _evaluations(tier, steps)))
 
 
 def _evaluations(tier: str, steps: int) -> int:

@@ -50,7 +50,7 @@ def test_arrivals_follow_the_ramp() -> None:
 def test_plan_shows_one_row_per_demand_and_says_what_does_not_fit() -> None:
     result = CliRunner(env={"COLUMNS": "200"}).invoke(make_app(), ["plan", str(SCENES), "--rps", "1", "--rps", "50000"])
     assert result.exit_code == 0, result.stderr
-    assert "scenes-large-50" in result.output
+    assert "scenes-large-20" in result.output
     assert "need" in result.output  # more GPUs than there are, for 50,000 requests/s
 
 

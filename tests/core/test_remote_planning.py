@@ -251,9 +251,9 @@ def test_the_example_plans_with_its_engine() -> None:
     manifest = read_manifest(Path(__file__).parents[2] / "examples/engines.yaml")
     profile, spec = Profile(manifest.profile), manifest.service.spec
     plan = Solver(profile, spec.objective, shared=is_shared(spec, profile)).solve(1.0, spec.gpus.max, spec.gpus.min)
-    assert (plan.light, plan.heavy, plan.gpus) == ("scenes-small-8", "scenes-large-50", 1)
+    assert (plan.light, plan.heavy, plan.gpus) == ("scenes-large-5", "scenes-large-20", 1)
     assert plan.tiers[1].remote
-    for model in (profile.tiers["scenes-small-8"].model, profile.resource.spec.discriminator or ""):
+    for model in (profile.tiers["scenes-large-5"].model, profile.resource.spec.discriminator or ""):
         assert (manifest.folder / model).is_dir()
 
 

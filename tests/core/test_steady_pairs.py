@@ -25,7 +25,7 @@ def test_a_queue_that_comes_and_goes_leaves_the_pair_in_force(rps: float, slower
     planner = Planner(profile, Objective(latency="4s"), shared=True, every_s=1.0, tuning=Tuning())
     ready, plan, pairs = dict.fromkeys(profile.tiers, 2), None, []
     for second in range(40):
-        queued_s = {"scenes-large-50": 6.0 if second % 4 == 3 else 0.0}
+        queued_s = {"scenes-large-20": 6.0 if second % 4 == 3 else 0.0}
         plan = planner.route(rps, ready, ready, queued_s, plan)
         pairs.append(pair_of(plan))
     assert sum(a != b for a, b in pairwise(pairs)) <= 1

@@ -29,7 +29,7 @@ from hadis_worker.settings import WorkerSettings, read_models
 from PIL import Image
 
 MANIFEST = Path(__file__).parents[2] / "examples/scenes.yaml"
-LIGHT, HEAVY = "scenes-small-1", "scenes-large-8"
+LIGHT, HEAVY = "scenes-small-1", "scenes-large-5"
 TIERS = (LIGHT, HEAVY)
 PLAN = Plan(LIGHT, HEAVY, 0.0, 1.0, tuple(TierPlan(tier, 1, 4) for tier in TIERS), 1.0, 25.0, 1.0, 2.0)
 

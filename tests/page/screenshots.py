@@ -73,7 +73,7 @@ def _picture(page: Page, path: Path, width: int, scheme: _Scheme) -> None:
 
 def _refused(page: Page) -> None:
     """Ask for more than can be made in time."""
-    page.select_option("#model", "scenes-large-50")
+    page.select_option("#model", "scenes-large-20")
     page.fill("#n", "10")
     page.click("#go")
     page.wait_for_selector("#failure:not([hidden])", timeout=30_000)

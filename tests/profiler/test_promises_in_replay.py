@@ -93,20 +93,26 @@ def in_time(outcome: Outcome) -> bool:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "most_deviation"),
     [
-        pytest.param({}, id="as profiled"),
-        pytest.param({"speed": ["1.5"]}, id="1.5 times slower"),
-        pytest.param({"speed": ["3"]}, id="3 times slower"),
-        pytest.param({"noise": "0.3", "slow_batches": ["0.02x4"]}, id="noise and slow batches"),
-        pytest.param({"speed": ["1.5"], "noise": "0.3", "slow_batches": ["0.02x4"]}, id="all of it"),
+        pytest.param({}, 0.05, id="as profiled"),
+        pytest.param({"speed": ["1.5"]}, 0.05, id="1.5 times slower"),
+        pytest.param({"speed": ["3"]}, 0.12, id="3 times slower"),
+        pytest.param({"noise": "0.3", "slow_batches": ["0.02x4"]}, 0.05, id="noise and slow batches"),
+        pytest.param({"speed": ["1.5"], "noise": "0.3", "slow_batches": ["0.02x4"]}, 0.05, id="all of it"),
     ],
 )
-def test_the_example_models_keep_their_objective_by_steady_plans(options: dict[str, Any]) -> None:
+def test_the_example_models_keep_their_objective_by_steady_plans(
+    options: dict[str, Any], most_deviation: float
+) -> None:
+    """Where not all is deferred that helps, the heavy share moves by three times what the work does.
+
+    A heavy image takes three times as long as a light one, so that chance arrivals leave less or more for it.
+    """
     seen = replayed(SCENES, 2, RPS, SECONDS, options=options)
     assert [outcome for outcome in seen.outcomes if not in_time(outcome)] == []
     assert seen.changes_of_pair <= 6
-    assert statistics.pstdev(seen.heavy_shares()) < 0.05
+    assert statistics.pstdev(seen.heavy_shares()) < most_deviation
 
 
 @pytest.mark.parametrize(("gpus", "rps", "seconds", "counts"), [(4, 5.0, 120.0, (2, 4, 8)), (128, 120.0, 12.0, (2,))])

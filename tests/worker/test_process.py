@@ -20,7 +20,7 @@ import yaml
 from hadis.protocol.worker import AnswerReader, Progress, decode_answer
 
 MANIFEST = Path(__file__).parents[2] / "examples" / "scenes.yaml"
-SLOWEST, JOBS = "scenes-large-50", 16
+SLOWEST, JOBS = "scenes-large-20", 16
 
 
 def start(**settings: object) -> subprocess.Popen[str]:
