@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
-from hadis.api.tier import Edits, Tier
+from hadis.api.edits import Edits
+from hadis.api.tier import Tier
 from hadis.protocol.worker import GenerateBatch, WireEdit, WireJob
 from hadis_worker.company import OTHER
 from hadis_worker.engine import Engine

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hadis.api.tier import Edits, Tier
+from hadis.api.edits import Edits
+from hadis.api.tier import Tier
 from hadis_profiler.offline import engines, latency
 from hadis_profiler.offline.latency import BatchTiming, TierLatency, median_interval, misfit, time_batch
 from hadis_worker.errors import LoadError

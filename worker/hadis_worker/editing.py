@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from hadis.api.tier import Edits
+from hadis.api.edits import Edits
 from hadis.protocol.worker import GenerateBatch, TierAbility, WireEdit, WireJob
 
 from hadis_worker.arguments import Acting

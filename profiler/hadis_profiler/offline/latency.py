@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from hadis.api.edits import Edits
 from hadis.api.fields import parse_duration_s
-from hadis.api.tier import BatchLatency, Edits, TierSettings
+from hadis.api.tier import BatchLatency, TierSettings
 from hadis.protocol.api_keys import api_keys
 from hadis_worker.engine import is_out_of_memory
 from hadis_worker.errors import EngineUnavailable, LoadError

@@ -13,8 +13,9 @@ from typing import Any
 
 import diffusers
 import torch
+from hadis.api.edits import MOST_EDIT_IMAGES
 from hadis.api.pipeline import width_height
-from hadis.api.tier import MOST_EDIT_IMAGES, Tier
+from hadis.api.tier import Tier
 from PIL import Image
 
 from hadis_worker.edit_call import Edit
