@@ -20,9 +20,9 @@ from control_plane import wait_for
 from documents import profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision
+from hadis.planning.memory import Memory
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Memory
 from hadis_operator import children, metrics
 from hadis_operator.children.common import Owner
 from hadis_operator.credentials import Credentials
