@@ -21,7 +21,8 @@ from hadis.protocol.address import http_url, worker_name
 from hadis.protocol.labels import POOL, REMOTE, REVISION, read_gpus, resident_tiers
 
 from hadis_operator.children import Children
-from hadis_operator.children.worker import PORT, profile_fits
+from hadis_operator.children.worker import profile_fits
+from hadis_operator.children.worker_pool import PORT
 from hadis_operator.views import ServiceView
 from hadis_operator.workload_views import DeploymentView, PodView
 
