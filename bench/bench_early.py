@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from drawn import RUN, TIERS, Array, confidences, image_s, judge_s, prompts, right, stages, whole
 from fronts import alone, deferring, rows_of
+from hadis_profiler.offline.hull import Outcome
 from hadis_profiler.offline.prompts import split
 from hadis_profiler.offline.ranking import area_under_curve
-from hadis_profiler.offline.routing import Outcome
 from hadis_profiler.offline.routing_report import Row, markdown
 
 PROMPTS = 400

@@ -20,7 +20,7 @@ from hadis_worker.errors import BatchCancelled, LoadError
 from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.modules import Modules
 from hadis_worker.loading.tiers import load_painter, load_pipeline
-from hadis_worker.pipelines import Call
+from hadis_worker.painter import Call
 from hadis_worker.steps import Steps
 from numpy.typing import NDArray
 from tiny_models import TinyModels

@@ -35,7 +35,7 @@ from hadis_profiler.commands.trace_options import (
     read_inputs,
 )
 from hadis_profiler.replay.clients import read_clients
-from hadis_profiler.replay.disturbances import read_disturbances
+from hadis_profiler.replay.disturbance_options import read_disturbances
 from hadis_profiler.replay.log import Log
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import POLICIES

@@ -23,7 +23,8 @@ from hadis_worker.editing import NO_EDITORS, Editor, Editors
 from hadis_worker.errors import LoadError
 from hadis_worker.inputs import EditInput
 from hadis_worker.loading.faults import plain
-from hadis_worker.pipelines import Call, DiffusersPainter
+from hadis_worker.painter import Call
+from hadis_worker.pipelines import DiffusersPainter
 
 log = logging.getLogger(__name__)
 
