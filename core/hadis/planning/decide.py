@@ -170,9 +170,14 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
     memory = replace(memory, demand=demand, plan=plan, workers_by_tier=desired, profile_hash=profile.hash)
     spec = snapshot.spec
     planned_for = (
-        profile.hash, spec.profile, spec.objective, spec.worker_bounds, spec.placement, spec.plan_every,
+        profile.hash,
+        spec.profile,
+        spec.objective,
+        spec.worker_bounds,
+        spec.placement,
+        spec.plan_every,
         spec.scale_down_after,
-    )  # fmt: skip
+    )
     if planned_for == memory.planned_for:
         return memory
     began = ((snapshot.now_s, sum(known.values())),)

@@ -49,9 +49,15 @@ def _remote_pod(
     judges = not profile.resource.spec.judged_tiers.isdisjoint(pool.tiers)
     mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}] if judges else []
     only = container(
-        "worker", settings.worker_image, settings, PORT, _env(pool, grace), mounts,
-        started="/healthz", startup_s=_REMOTE_STARTUP_S,
-    )  # fmt: skip
+        "worker",
+        settings.worker_image,
+        settings,
+        PORT,
+        _env(pool, grace),
+        mounts,
+        started="/healthz",
+        startup_s=_REMOTE_STARTUP_S,
+    )
     if secret := pool.remote.api_key_secret:
         source = {"secretKeyRef": {"name": secret.name, "key": secret.key}}
         only["env"].append({"name": pool.remote.key_variable, "valueFrom": source})

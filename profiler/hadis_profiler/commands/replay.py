@@ -136,17 +136,26 @@ def replay_command(
         if policy not in POLICIES:
             raise ValueError(f"--policy {policy}: there are {', '.join(POLICIES)}")
         disturbances = read_disturbances(
-            speed=speed or (), noise=noise, slow_batches=slow_batches or (), slow_workers=slow_workers or (),
-            throttle=throttle or (), lose=lose or (), burst=burst or (), blind=blind or (), drift=drift,
+            speed=speed or (),
+            noise=noise,
+            slow_batches=slow_batches or (),
+            slow_workers=slow_workers or (),
+            throttle=throttle or (),
+            lose=lose or (),
+            burst=burst or (),
+            blind=blind or (),
+            drift=drift,
             routers=routers,
-        )  # fmt: skip
+        )
         mix = read_clients(clients, weights)
         check_gpus("gpus", gpus, gpus_per_worker)
         aim = Aim(optimize, quality, gpu_price)
         inputs = replace(
             read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, aim, only),
-            disturbances=disturbances, clients=mix, gpus_per_worker=gpus_per_worker,
-        )  # fmt: skip
+            disturbances=disturbances,
+            clients=mix,
+            gpus_per_worker=gpus_per_worker,
+        )
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": gpus}, "objective": {"latency": slo}})
         shared = placement == "shared" if placement else is_shared(spec, inputs.profile)
         change_s = 0.0 if shared else parse_duration_s(change_cost)

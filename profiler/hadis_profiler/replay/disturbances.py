@@ -125,15 +125,19 @@ class BatchFactors:
 
 
 def disturbed_arrivals(
-    trace: Iterator[tuple[float, int]], disturbances: Disturbances, by_difficulty: Sequence[int], end_s: float,
+    trace: Iterator[tuple[float, int]],
+    disturbances: Disturbances,
+    by_difficulty: Sequence[int],
+    end_s: float,
     seed: int = 0,
-) -> Iterator[tuple[float, int]]:  # fmt: skip
+) -> Iterator[tuple[float, int]]:
     """Yield the arrivals of a trace with the bursts on top and the drift: (seconds, prompt index).
 
     `by_difficulty` are the prompts' indices from the easiest to the hardest.
     """
-    bursts = [_poisson(burst, len(by_difficulty), random.Random(f"{seed} {i}")) for i, burst in
-              enumerate(disturbances.bursts)]  # fmt: skip
+    bursts = [
+        _poisson(burst, len(by_difficulty), random.Random(f"{seed} {i}")) for i, burst in enumerate(disturbances.bursts)
+    ]
     merged = heapq.merge(trace, *bursts) if bursts else trace
     if not disturbances.drift:
         yield from merged

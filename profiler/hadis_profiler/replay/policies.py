@@ -115,9 +115,19 @@ class Epochs:
         if heavy != light:
             tiers.append(TierPlan(heavy, gpus - count, sizes[1]))
         return Plan(
-            light, heavy, direct, deferral, tuple(tiers), demand, quality,
-            light_latency_s=0.0, heavy_latency_s=0.0, feasible=bool(fits), reason="epoch", generation=1,
-        )  # fmt: skip
+            light,
+            heavy,
+            direct,
+            deferral,
+            tuple(tiers),
+            demand,
+            quality,
+            light_latency_s=0.0,
+            heavy_latency_s=0.0,
+            feasible=bool(fits),
+            reason="epoch",
+            generation=1,
+        )
 
     def _batch_sizes(self, row: Row) -> tuple[int, int] | None:
         """Return the batches of most throughput within the latency rule; None where not even single images are."""
