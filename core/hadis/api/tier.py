@@ -197,8 +197,8 @@ class Tier(TierSettings):
     latency: tuple[BatchLatency, ...] = Field(
         min_length=1,
         max_length=512,
-        description="Measured times by batch size, rising from 1: of the first size, and of each other one, or of no "
-        "other; the time of an image is then in proportion to its pixels.",
+        description="Measured times by batch size, rising from 1: of every image size, or of the first alone; times of "
+        "other sizes are then in proportion to their pixels.",
     )
     memory_bytes: int = Field(0, ge=0, description="GPU memory that the resident tier and its largest batch take.")
     load_seconds: float = Field(0.0, ge=0, description="Measured time to load the tier onto the GPU.")

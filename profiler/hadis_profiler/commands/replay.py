@@ -47,7 +47,7 @@ _DISTURBANCES = "What goes otherwise than the profile says"
 SpeedOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Times of all batches, or of a tier's, times this: 1.5 or TIER=1.5.", rich_help_panel=_DISTURBANCES
+        help="Factor on the time of every batch, or of a tier's: 1.5 or TIER=1.5.", rich_help_panel=_DISTURBANCES
     ),
 ]
 NoiseOption = Annotated[
@@ -102,7 +102,8 @@ def replay_command(
     attainment: AttainmentOption = 0.99,
     optimize: OptimizeOption = Optimize.QUALITY,
     quality: Annotated[
-        float | None, typer.Option(min=0, help="Quality to reach (a distance, lower is better), but for Quality.")
+        float | None,
+        typer.Option(min=0, help="Quality to reach (a distance, lower is better); all but Quality need one."),
     ] = None,
     gpu_price: GpuPriceOption = None,
     seed: Annotated[int, typer.Option(help="Seed of all that is random: prompts, policies, disturbances.")] = 0,
