@@ -49,7 +49,7 @@ POLITE_KEY, FLOOD_KEY = "polite", "flood"
 
 
 @dataclass
-class Seen:
+class Answers:
     """What a client saw: by status (of errors: the code) how many answers, and the seconds until each image."""
 
     statuses: Counter[str] = field(default_factory=Counter)
@@ -105,7 +105,7 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reques
     return int(head[9:12])
 
 
-async def connection(key: str, draw: random.Random, until: float, seen: Seen) -> None:
+async def connection(key: str, draw: random.Random, until: float, answers: Answers) -> None:
     """Send one request after another over a connection; one that is refused again and again, until it is served."""
     while (left_s := until - time.monotonic()) > 0:
         try:
@@ -115,26 +115,26 @@ async def connection(key: str, draw: random.Random, until: float, seen: Seen) ->
                     request, began, status = request_of(key, prompt(draw)), time.monotonic(), 0
                     while status != 200:
                         status = await ask(reader, writer, request)
-                        seen.statuses[str(status)] += 1
+                        answers.statuses[str(status)] += 1
                         if status != 200:
                             await asyncio.sleep(RETRY_S)
                             began = time.monotonic()
-                    seen.served(began)
+                    answers.served(began)
         except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
             if not isinstance(error, TimeoutError):
-                seen.statuses[type(error).__name__] += 1
+                answers.statuses[type(error).__name__] += 1
 
 
-async def flood(connections: int, until: float) -> Seen:
+async def flood(connections: int, until: float) -> Answers:
     """Send over so many connections until a time."""
-    draw, seen = random.Random(1), Seen()
-    await asyncio.gather(*(connection(FLOOD_KEY, draw, until, seen) for _ in range(connections)))
-    return seen
+    draw, answers = random.Random(1), Answers()
+    await asyncio.gather(*(connection(FLOOD_KEY, draw, until, answers) for _ in range(connections)))
+    return answers
 
 
-async def polite(seconds: float, until: float) -> Seen:
+async def polite(seconds: float, until: float) -> Answers:
     """Ask once per second in the last seconds, over connections as an ordinary client's pool keeps them."""
-    draw, seen = random.Random(2), Seen()
+    draw, answers = random.Random(2), Answers()
     headers = {"authorization": f"Bearer {POLITE_KEY}"}
 
     async def one(session: aiohttp.ClientSession) -> None:
@@ -143,18 +143,18 @@ async def polite(seconds: float, until: float) -> Seen:
         try:
             async with session.post(f"http://127.0.0.1:{ROUTER}{PATH}", json=body, headers=headers) as answer:
                 document = await answer.json()
-                seen.statuses[document["error"]["code"] if "error" in document else "200"] += 1
+                answers.statuses[document["error"]["code"] if "error" in document else "200"] += 1
                 if answer.status == 200:
-                    seen.served(began)
+                    answers.served(began)
         except (aiohttp.ClientError, TimeoutError) as error:
-            seen.statuses[type(error).__name__] += 1
+            answers.statuses[type(error).__name__] += 1
 
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session, asyncio.TaskGroup() as group:
         await asyncio.sleep(max(0.0, until - seconds - time.monotonic()))
         while time.monotonic() < until:
             group.create_task(one(session))
             await asyncio.sleep(POLITE_S)
-    return seen
+    return answers
 
 
 @contextmanager
@@ -213,23 +213,23 @@ def measure(connections: int, seconds: float, slo_s: float) -> tuple[str, float,
 
 
 @contextmanager
-def child(client: Callable[[float], Coroutine[Any, Any, Seen]], until: float) -> Iterator[Callable[[], Seen]]:
+def child(client: Callable[[float], Coroutine[Any, Any, Answers]], until: float) -> Iterator[Callable[[], Answers]]:
     """Run a client in a process of its own; yields what waits for its end and returns what it saw."""
     read, write = os.pipe()
     pid = os.fork()
     if not pid:
         os.close(read)
-        seen = uvloop.run(client(until))
+        answers = uvloop.run(client(until))
         with os.fdopen(write, "w") as pipe:
-            json.dump([seen.statuses, seen.images_s, seen.good_at], pipe)
+            json.dump([answers.statuses, answers.images_s, answers.good_at], pipe)
         os._exit(0)
     os.close(write)
 
-    def result() -> Seen:
+    def result() -> Answers:
         with os.fdopen(read) as pipe:
             statuses, images_s, good_at = json.load(pipe)
         os.waitpid(pid, 0)
-        return Seen(Counter(statuses), images_s, good_at)
+        return Answers(Counter(statuses), images_s, good_at)
 
     yield result
 

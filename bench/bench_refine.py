@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from drawn import RUN, TIERS, Array, Numbers, confidences, image_s, in_steps, judge_s, prompts, refined, right, whole
 from fronts import RESAMPLES, alone, deferring, rows_of, signed
+from hadis_profiler.offline.hull import Outcome, hull_at
 from hadis_profiler.offline.prompts import split
-from hadis_profiler.offline.routing import Outcome, hull_at, resampled, with_interval
+from hadis_profiler.offline.routing import resampled, with_interval
 from hadis_profiler.offline.routing_report import Row, markdown
 
 PROMPTS, DEFERRED = 400, 0.4

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hadis_profiler.replay.disturbances import read_disturbances
+from hadis_profiler.replay.disturbance_options import read_disturbances
 from replays import Case, Replays, Section, slower
 
 SEEDS = (0, 1, 2)

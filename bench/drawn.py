@@ -149,16 +149,16 @@ def stages(tier: str, which: Numbers, after: Sequence[int]) -> dict[int, Pixels]
     pipeline, watch = _pipeline(tier), LatentsWatch()
 
     def make(part: Numbers) -> Pixels:
-        seen: list[Pixels] = []
+        predicted: list[Pixels] = []
 
         def look(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             if step + 1 in after and watch.clean is not None:
-                seen.append(_decoded(pipeline, watch.clean))
+                predicted.append(_decoded(pipeline, watch.clean))
             return tensors
 
         with watch.steps_of(pipeline.scheduler):
             _made(pipeline, tier, part, callback_on_step_end=look)
-        return np.concatenate(seen, axis=2)  # side by side
+        return np.concatenate(predicted, axis=2)  # side by side
 
     name = "-".join(map(str, after))
     return dict(zip(after, np.split(_kept(f"{tier}-after-{name}", which, make), len(after), axis=2), strict=True))

@@ -9,15 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-from hadis_profiler.offline.routing import (
-    RATIOS,
-    Array,
-    Outcome,
-    Reached,
-    hulls_at,
-    resampled,
-    with_interval,
-)
+from hadis_profiler.offline.hull import Outcome, hulls_at
+from hadis_profiler.offline.routing import RATIOS, Array, Reached, resampled, with_interval
 from hadis_profiler.offline.routing_report import Row
 
 COSTS = (0.010, 0.030, 0.080)

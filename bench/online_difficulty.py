@@ -68,9 +68,9 @@ class Replay:
         heavy = direct | (good[0] < defer_under)
         from_light, from_both = by_features.copy(), by_features.copy()
         for start in range(_FIRST, len(self.stream), REFIT):
-            seen, coming = self.stream[:start], self.stream[start : start + REFIT]
-            minus_light = regress(by_features, grams, -good[0], seen[~direct[seen]], coming)[1]
-            plus_heavy = regress(by_features, grams, good[-1], seen[heavy[seen]], coming)[1]
+            past, coming = self.stream[:start], self.stream[start : start + REFIT]
+            minus_light = regress(by_features, grams, -good[0], past[~direct[past]], coming)[1]
+            plus_heavy = regress(by_features, grams, good[-1], past[heavy[past]], coming)[1]
             from_light[coming], from_both[coming] = minus_light[coming], (minus_light + plus_heavy)[coming]
         return from_light, from_both
 

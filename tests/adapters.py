@@ -22,9 +22,10 @@ from hadis.cli.local_workers import LocalWorkers, Place
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
 from hadis.planning.gpu_pool import Member, Pool, decide_in_pool
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import profiles_in_force
-from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Snapshot, Worker, WorkerGroup
 from hadis.planning.tuning import Tuning
 from hadis.protocol.labels import COMPONENT, POOL, REMOTE, REVISION, tiers_by_pool
 from hadis_operator.gpu_pools import GpuPools

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from hadis.kube.client import Object, key
+from hadis.kube.client import Object
 from hadis.planning.profile import Profile
 from hadis.planning.snapshot import Problem
-from hadis.protocol.labels import SERVICE
 
 from hadis_operator.children.common import Manifest
 from hadis_operator.differences import differs, restricted
 from hadis_operator.kind_cache import KindCache
+from hadis_operator.objects import cached_name, cached_place, generation, is_newer, namespace_of, owning_service, slim
 from hadis_operator.views import (
     ChildView,
     GpuPoolView,
@@ -103,7 +103,7 @@ class Cache:
     def owners(self, namespace: str) -> set[str]:
         """Return the labels of the services that Deployments and pods of a namespace were made for."""
         owners = {*self._deployments.owners(), *self._pods.owners()}
-        return {owner.split("/", 1)[1] for owner in owners if _namespace(owner) == namespace}
+        return {owner.split("/", 1)[1] for owner in owners if namespace_of(owner) == namespace}
 
     def deployments(self, namespace: str, label: str, component: str) -> list[DeploymentView]:
         """Return the Deployments of a component ("worker" or "router") of a service (by its label's value)."""
@@ -120,7 +120,7 @@ class Cache:
 
     def lacks(self, document: Manifest) -> bool:
         """Return whether an object is not there, or not as a document of it wants it, as far as that was granted."""
-        kind, name = _place(document)
+        kind, name = cached_place(document)
         known, name = self._kinds[kind].documents.get(name), f"{kind}/{name}"
         if known is None:
             return True
@@ -135,7 +135,7 @@ class Cache:
 
     def knows(self, document: Manifest) -> bool:
         """Return whether the object of a document is there."""
-        kind, name = _place(document)
+        kind, name = cached_place(document)
         return name in self._kinds[kind].views
 
     def owner(self, document: Manifest) -> str | None:
@@ -143,7 +143,7 @@ class Cache:
 
         None where the object is not there.
         """
-        kind, name = _place(document)
+        kind, name = cached_place(document)
         view = (self._deployments if kind == "deployments" else self._others).views.get(name)
         return None if view is None else view.owner
 
@@ -152,11 +152,11 @@ class Cache:
     def saw(self, kind: str, event: str | None, item: Object) -> None:
         """Take an event: None (listed), ADDED, MODIFIED or DELETED."""
         item = slim(item)
-        name, owner = _name(kind, item), _owner(item)
+        name, owner = cached_name(kind, item), owning_service(item)
         before = self._kinds[kind].documents.get(name)
         if event == "DELETED":
             self._forget(kind, name, owner)
-        elif before is not None and not _newer(item, before, listed=event is None):
+        elif before is not None and not is_newer(item, before, listed=event is None):
             return  # an event of our own last write, whose answer is here already, or from before it
         else:
             self._kinds[kind].put(name, owner, item)
@@ -168,19 +168,19 @@ class Cache:
 
     def wrote(self, document: Manifest, answer: Object) -> None:
         """Take the answer to a document that was applied; admission may have changed what was asked for."""
-        kind, name = _place(document)
+        kind, name = cached_place(document)
         self._granted[f"{kind}/{name}"] = document, restricted(slim(document), slim(answer))
         self.saw(kind, "MODIFIED", answer)
 
     def replace(self, kind: str, namespace: str, items: list[Object]) -> None:
         """Take a whole list of a namespace: what is not in it is gone."""
-        listed = {_name(kind, item) for item in items}
+        listed = {cached_name(kind, item) for item in items}
         documents = self._kinds[kind].documents
         for name, item in list(documents.items()):
-            if _namespace(name) == namespace and name not in listed:
+            if namespace_of(name) == namespace and name not in listed:
                 self.saw(kind, "DELETED", item)
         for item in items:
-            before = documents.get(_name(kind, item))
+            before = documents.get(cached_name(kind, item))
             if before is None or before["metadata"].get("resourceVersion") != item["metadata"].get("resourceVersion"):
                 self.saw(kind, None, item)
 
@@ -196,77 +196,24 @@ class Cache:
 
     def _concerned(self, kind: str, event: str | None, before: Object | None, item: Object) -> list[str]:
         """Return the services that an event may concern."""
-        name = _name(kind, item)
+        name = cached_name(kind, item)
         # A status that was written, by us most likely, is nothing to reconcile.
-        new = before is None or event == "DELETED" or _generation(before) != _generation(item)
+        new = before is None or event == "DELETED" or generation(before) != generation(item)
         if kind == "services":
             return [name] if new else []
         services = self._services.views
-        near = [service for service in services if _namespace(service) == _namespace(name)]
+        near = [service for service in services if namespace_of(service) == namespace_of(name)]
         if kind == "profiles":
-            if not new and _generation(item)[0]:
+            if not new and generation(item)[0]:
                 return []
             return [service for service in near if services[service].profile == item["metadata"]["name"]]
         if kind == "pools":
-            if not new and _generation(item)[0]:
+            if not new and generation(item)[0]:
                 return []
             return [service for service in near if services[service].pool == item["metadata"]["name"]]
-        return [_owner(item)] if _owner(item) in services else near
-
-
-def slim(item: Object) -> Object:
-    """Return an object without what is big and never looked at."""
-    if "managedFields" in item["metadata"]:
-        item = item | {"metadata": {k: v for k, v in item["metadata"].items() if k != "managedFields"}}
-    if item.get("kind") == "ConfigMap":  # immutable, and named by its content
-        item = {k: v for k, v in item.items() if k not in ("data", "binaryData")}
-    return item
+        return [owning_service(item)] if owning_service(item) in services else near
 
 
 def _whole(item: Object) -> Object:
     """Return what is kept of an object that is compared with what we want: all of it."""
     return item
-
-
-def _generation(item: Object) -> tuple[int, bool, Object]:
-    """Return what changes when somebody writes a spec or labels, or deletes an object."""
-    meta = item["metadata"]
-    return meta.get("generation", 0), "deletionTimestamp" in meta, meta.get("labels") or {}
-
-
-def _version(item: Object) -> int:
-    """Return an object's resource version: the API server counts up."""
-    text = str(item.get("metadata", {}).get("resourceVersion", ""))
-    return int(text) if text.isdigit() else 0
-
-
-def _newer(item: Object, before: Object, *, listed: bool) -> bool:
-    """Return whether an object may say something new; one without a version may.
-
-    One that is listed may by the same version: another schema may show it otherwise, without a write or an event.
-    """
-    version, known = _version(item), _version(before)
-    return not version or version > known or (listed and version == known)
-
-
-def _name(kind: str, item: Object) -> str:
-    """Return the cache's key: "others" are of several kinds."""
-    if kind != "others":
-        return key(item)
-    return f"{item['metadata'].get('namespace', '')}/{item['kind']}/{item['metadata']['name']}"
-
-
-def _place(document: Manifest) -> tuple[str, str]:
-    """Return the cached kind that a document's object is of, and its name there."""
-    kind = "deployments" if document["kind"] == "Deployment" else "others"
-    return kind, _name(kind, document)
-
-
-def _owner(item: Object) -> str:
-    """Return "namespace/label" of the service that an object is labelled with."""
-    label = (item["metadata"].get("labels") or {}).get(SERVICE, "")
-    return f"{item['metadata'].get('namespace', '')}/{label}"
-
-
-def _namespace(name: str) -> str:
-    return name.split("/", 1)[0]

@@ -11,7 +11,7 @@ from hadis.protocol.secret import as_bearer
 from hadis.protocol.worker import WorkerStatus
 
 from hadis_operator.bounded import read_bounded
-from hadis_operator.children import worker
+from hadis_operator.children import worker_pool
 from hadis_operator.workload_views import PodView
 
 _IDLE = "-1"
@@ -29,7 +29,7 @@ async def idle_pods(http: aiohttp.ClientSession, pods: Iterable[PodView], secret
 
     async def idle(pod: PodView) -> str | None:
         try:
-            url = f"{http_url(pod.address, worker.PORT)}/status"
+            url = f"{http_url(pod.address, worker_pool.PORT)}/status"
             async with http.get(url, timeout=_TIMEOUT, headers=headers) as answer:
                 status = WorkerStatus.model_validate_json(await read_bounded(answer, _MOST_BYTES))
         except (TimeoutError, aiohttp.ClientError, ValueError, OSError):

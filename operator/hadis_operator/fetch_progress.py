@@ -11,7 +11,7 @@ from hadis.protocol.address import http_url
 from hadis.protocol.fetch import FETCH, FetchProgress
 
 from hadis_operator.bounded import read_bounded
-from hadis_operator.children.worker import PORT
+from hadis_operator.children.worker_pool import PORT
 from hadis_operator.workload_views import PodView
 
 _TIMEOUT = aiohttp.ClientTimeout(total=1.0)

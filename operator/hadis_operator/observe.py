@@ -9,18 +9,20 @@ from hadis.api.conditions import is_true
 from hadis.api.images_api import check_aliases
 from hadis.api.resources import ServiceSpec
 from hadis.api.status import ServiceStatus
+from hadis.planning.memory import Memory, Rest
 from hadis.planning.profile import Profile
 from hadis.planning.readings import ratios_of
 from hadis.planning.restricted import read_restricted
 from hadis.planning.rollout import Rollout
 from hadis.planning.sizes import read_mix
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Problem, Quiet, Snapshot, Worker, WorkerGroup
 from hadis.planning.watched_quality import CONDITION
 from hadis.protocol.address import http_url, worker_name
 from hadis.protocol.labels import POOL, REMOTE, REVISION, read_gpus, resident_tiers
 
 from hadis_operator.children import Children
-from hadis_operator.children.worker import PORT, profile_fits
+from hadis_operator.children.worker import profile_fits
+from hadis_operator.children.worker_pool import PORT
 from hadis_operator.views import ServiceView
 from hadis_operator.workload_views import DeploymentView, PodView
 

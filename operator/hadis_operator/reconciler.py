@@ -13,12 +13,13 @@ from hadis.kube.client import Kube
 from hadis.planning.conditions import unplanned_conditions
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
-from hadis.planning.gpu_budget import settles_in_s
 from hadis.planning.gpu_pool import decide_in_pool
+from hadis.planning.lowered import settles_in_s
+from hadis.planning.memory import Memory
 from hadis.planning.objectives import criterion
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import profiles_in_force
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Serving, Snapshot
+from hadis.planning.snapshot import DemandReading, Problem, Serving, Snapshot
 from hadis.protocol.address import http_url
 from hadis.protocol.labels import label
 

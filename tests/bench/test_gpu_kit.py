@@ -23,9 +23,10 @@ from bench_gpu.models import REAL
 from bench_gpu.session import Session
 from bench_gpu.tiers import COMPILE, EAGER, PLAIN, Group, Subject, chosen_subjects, groups, ways_of
 from bench_gpu.weights import empty_module
-from hadis_profiler.offline.latency import BatchTiming
+from hadis_profiler.offline.timing import BatchTiming
 from hadis_worker import gpu
-from hadis_worker.pipelines import Call, DiffusersPainter, Painted
+from hadis_worker.painter import Call, Painted
+from hadis_worker.pipelines import DiffusersPainter
 from torch._dynamo.utils import counters
 
 PUBLISHED = {

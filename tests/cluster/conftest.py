@@ -17,8 +17,8 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def plane() -> Iterator[ControlPlane]:
     """A control plane with two nodes of eight GPUs and the CRDs."""
-    with running_with_gpus() as found:
-        yield found
+    with running_with_gpus() as control_plane:
+        yield control_plane
 
 
 @pytest.fixture
@@ -33,17 +33,17 @@ def namespace(plane: ControlPlane) -> Iterator[str]:
 @pytest.fixture
 def budget(plane: ControlPlane, namespace: str) -> Iterator[BudgetWatch]:
     """Watches the GPUs that the namespace's workers hold."""
-    found = BudgetWatch(plane, namespace)
-    yield found
-    found.close()
+    watch = BudgetWatch(plane, namespace)
+    yield watch
+    watch.close()
 
 
 @pytest.fixture
 def demand() -> Iterator[Demand]:
     """A fake Prometheus, for tests of what the operator makes of its answers."""
-    found = Demand()
-    yield found
-    found.close()
+    prometheus = Demand()
+    yield prometheus
+    prometheus.close()
 
 
 StartOperator = Callable[..., Operator]

@@ -159,13 +159,13 @@ class ControlPlane:
 
     def audited(self, namespace: str, account: str = "hadis") -> list[dict[str, Any]]:
         """Return the audit event of every request that a ServiceAccount has made."""
-        user, found = f"system:serviceaccount:{namespace}:{account}", []
+        user, events = f"system:serviceaccount:{namespace}:{account}", []
         for line in (self.folder / "audit.log").read_text().splitlines():
             event = json.loads(line)
             began = event["stage"] == ("ResponseStarted" if event["verb"] == "watch" else "ResponseComplete")
             if began and event["user"]["username"] == user:
-                found.append(event)
-        return found
+                events.append(event)
+        return events
 
     def account_config(self, namespace: str, account: str, port: int | None = None) -> Path:
         """Return a kubeconfig with a ServiceAccount's token, and the API server's or another port."""

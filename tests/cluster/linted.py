@@ -57,13 +57,13 @@ def scored(manifests: list[Manifest]) -> dict[str, set[str]]:
     command = [str(binary("kube-score")), "score", "--output-format", "json", "-"]
     text = yaml.safe_dump_all(manifests)
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=_RUN_S)
-    found: dict[str, set[str]] = {}
+    objects_by_check: dict[str, set[str]] = {}
     for each in json.loads(done.stdout):
         for check in each["checks"]:
             if check["grade"] < 10 and not check["skipped"]:
                 name = f"{each['type_meta']['kind']}/{each['object_meta']['name']}"
-                found.setdefault(check["check"]["id"], set()).add(name)
-    return found
+                objects_by_check.setdefault(check["check"]["id"], set()).add(name)
+    return objects_by_check
 
 
 def conforms(manifests: list[Manifest], schemas: Path) -> str:

@@ -14,15 +14,15 @@ from control_plane import TOKEN, ControlPlane
 
 _WATCH_S = 120
 _AGAIN_S = 0.2
-Seen = Callable[[str, dict[str, Any]], None]
+OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 class PodEvents:
     """Hands each event of worker pods on, in a thread: ADDED, MODIFIED or DELETED, and the pod."""
 
-    def __init__(self, plane: ControlPlane, seen: Seen, namespace: str = "") -> None:
+    def __init__(self, plane: ControlPlane, on_event: OnEvent, namespace: str = "") -> None:
         """Follow a namespace, or all."""
-        self._address, self._port, self._seen = plane.address, plane.ports["api"], seen
+        self._address, self._port, self._on_event = plane.address, plane.ports["api"], on_event
         where = f"namespaces/{namespace}/" if namespace else ""
         self._path = f"/api/v1/{where}pods?labelSelector=hadis.dev%2Fcomponent%3Dworker"
         self._known: dict[str, dict[str, Any]] = {}
@@ -82,7 +82,7 @@ class PodEvents:
             self._known.pop(item["metadata"]["uid"], None)
         else:
             self._known[item["metadata"]["uid"]] = item
-        self._seen(event, item)
+        self._on_event(event, item)
 
     @contextlib.contextmanager
     def _get(self, path: str) -> Iterator[http.client.HTTPResponse]:

@@ -70,10 +70,10 @@ def prometheus(folder: Path, config: dict[str, Any]) -> Iterator[str]:
     ]
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(command, stderr=log)
-    said = (folder / "prometheus.log").read_text
+    read_log = (folder / "prometheus.log").read_text
     try:
-        wait_for(lambda: "Server is ready" in said() or process.poll() is not None, 20, "Prometheus")
-        assert process.poll() is None, said()[-2000:]
+        wait_for(lambda: "Server is ready" in read_log() or process.poll() is not None, 20, "Prometheus")
+        assert process.poll() is None, read_log()[-2000:]
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()

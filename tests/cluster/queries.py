@@ -18,14 +18,14 @@ def is_ready(pod: dict[str, Any]) -> bool:
 
 
 def status(plane: ControlPlane, namespace: str, name: str = "images") -> dict[str, Any]:
-    found: dict[str, Any] = plane.get("dsvc", name, "-n", namespace).get("status", {})
-    return found
+    reported: dict[str, Any] = plane.get("dsvc", name, "-n", namespace).get("status", {})
+    return reported
 
 
 def condition(plane: ControlPlane, namespace: str, kind: str, name: str = "images") -> dict[str, Any]:
     by_type = {c["type"]: c for c in status(plane, namespace, name)["conditions"]}
-    found: dict[str, Any] = by_type[kind]
-    return found
+    reported: dict[str, Any] = by_type[kind]
+    return reported
 
 
 def workers(plane: ControlPlane, namespace: str) -> dict[str, int]:
@@ -49,8 +49,8 @@ def settled(plane: ControlPlane, namespace: str) -> dict[str, int]:
 
 
 def names_of(plane: ControlPlane, namespace: str) -> set[str]:
-    found = plane.get("pods", "-n", namespace, "-l", "hadis.dev/component=worker")["items"]
-    return {pod["metadata"]["name"] for pod in found}
+    pods = plane.get("pods", "-n", namespace, "-l", "hadis.dev/component=worker")["items"]
+    return {pod["metadata"]["name"] for pod in pods}
 
 
 class BudgetWatch:

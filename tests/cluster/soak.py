@@ -64,7 +64,7 @@ class Soak:
             "profile": self._change_profile,
         }
         often = {"load": 6, "spec": 6, "operator killed": 2, "watches cut": 3, "wrong answers": 2, "right answers": 2}
-        end, told = time.monotonic() + seconds, time.monotonic()
+        end, reported_at = time.monotonic() + seconds, time.monotonic()
         while time.monotonic() < end and not self.watch.excesses:
             [kind] = self.rng.choices(list(kinds), [often.get(kind, 1) for kind in kinds])
             self.watch.note(kind)
@@ -72,11 +72,10 @@ class Soak:
             self.done[kind] += 1
             self.operators.go_on()
             time.sleep(self.rng.uniform(*_PAUSE_S))
-            if time.monotonic() - told >= 60:
-                told = time.monotonic()
-                print(
-                    f"{(seconds - end + told) / 60:.0f} min: {self.watch}; {self.done.total()} disturbances", flush=True
-                )
+            if time.monotonic() - reported_at >= 60:
+                reported_at = time.monotonic()
+                minutes = (seconds - end + reported_at) / 60
+                print(f"{minutes:.0f} min: {self.watch}; {self.done.total()} disturbances", flush=True)
 
     def recover(self) -> None:
         """Put right what was disturbed, and wait until every service has all its GPUs; raise AssertionError."""
@@ -96,9 +95,9 @@ class Soak:
         time.sleep(_CALM_S)
         before = len(self.plane.requests_of(self.namespace))
         time.sleep(seconds)
-        asked = self.plane.requests_of(self.namespace)[before:]
-        self.requests_at_rest = len(asked) * 60 / seconds / len(GPUS)
-        for words, count in Counter(f"{verb} {uri.split('?')[0]}" for verb, uri in asked).most_common(8):
+        requests = self.plane.requests_of(self.namespace)[before:]
+        self.requests_at_rest = len(requests) * 60 / seconds / len(GPUS)
+        for words, count in Counter(f"{verb} {uri.split('?')[0]}" for verb, uri in requests).most_common(8):
             print(f"at rest: {count} x {words}", flush=True)
 
     def close(self) -> None:
@@ -116,12 +115,12 @@ class Soak:
 
     def _well(self, name: str) -> bool:
         """Return whether a service is as its spec asks for, as it stands now."""
-        found = self.plane.get("dsvc", name, "-n", self.namespace)
-        if found["status"]["observedGeneration"] != found["metadata"]["generation"]:
+        service = self.plane.get("dsvc", name, "-n", self.namespace)
+        if service["status"]["observedGeneration"] != service["metadata"]["generation"]:
             return False
-        wanted = {"Ready": "True", "PlanApplied": "True", "MetricsAvailable": "True"}
+        desired = {"Ready": "True", "PlanApplied": "True", "MetricsAvailable": "True"}
         return all(
-            condition(self.plane, self.namespace, kind, name)["status"] == value for kind, value in wanted.items()
+            condition(self.plane, self.namespace, kind, name)["status"] == value for kind, value in desired.items()
         )
 
     def _delete_lease(self) -> None:
@@ -183,8 +182,8 @@ class Soak:
 def faults_of(soak: Soak) -> list[str]:
     """Return what was not as promised."""
     much = soak.requests_at_rest
-    asked = [f"{much:.2f} requests per minute and service at rest"] if much >= MOST_AT_REST else []
-    return [*soak.watch.excesses, *asked]
+    too_many = [f"{much:.2f} requests per minute and service at rest"] if much >= MOST_AT_REST else []
+    return [*soak.watch.excesses, *too_many]
 
 
 def main() -> int:

@@ -20,9 +20,9 @@ from control_plane import wait_for
 from documents import profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision
+from hadis.planning.memory import Memory
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Memory
 from hadis_operator import children, metrics
 from hadis_operator.children.common import Owner
 from hadis_operator.credentials import Credentials
@@ -46,13 +46,13 @@ def targets() -> Iterator[dict[str, Exposition]]:
     gpus = {"ready": 1, "existing": 1, "budget": 2}
     metrics.record(TEAM, NAME, Decision(Memory(), (), True, SLOW), gpus, None)
     metrics.RECONCILES.labels("error").inc()
-    found = {
+    expositions = {
         "router": Exposition(asyncio.run(router_exposition())),
         "operator": Exposition(generate_latest(REGISTRY).decode()),
     }
     metrics.forget(TEAM, NAME)
-    yield found
-    for each in found.values():
+    yield expositions
+    for each in expositions.values():
         each.close()
 
 
@@ -145,10 +145,10 @@ def address(
     (folder / "rules.yml").write_text(yaml.safe_dump(chart["PrometheusRule/x-hadis"]["spec"]))
     interval = {"scrape_interval": "400ms", "scrape_timeout": "400ms", "evaluation_interval": "400ms"}
     config = {"global": interval, "rule_files": ["rules.yml"], "scrape_configs": request.param(chart, targets)}
-    with prometheus(folder, config) as found:
+    with prometheus(folder, config) as url:
         before = {name: each.scrapes for name, each in targets.items()}
         wait_for(lambda: all(each.scrapes > before[name] + 3 for name, each in targets.items()), 20, "scrapes")
-        yield found
+        yield url
 
 
 def rules_of(chart: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -161,21 +161,21 @@ def test_every_query_of_the_dashboard_sees_the_service(address: str, chart: dict
         variable = next(each for each in dashboard["templating"]["list"] if each["name"] == label)["query"]
         series = re.fullmatch(rf"label_values\((.+), {label}\)", variable)
         assert series is not None
-        found = query(address, series[1].replace("$namespace", TEAM))
-        assert {each["metric"][label] for each in found} == {value}
+        samples = query(address, series[1].replace("$namespace", TEAM))
+        assert {each["metric"][label] for each in samples} == {value}
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
             expression = target["expr"].replace("$namespace", TEAM).replace("$service", NAME)
-            found = query(address, expression)
-            assert found, f"{panel['title']}: {expression}"
-            assert "NaN" not in [each["value"][1] for each in found], f"{panel['title']}: {expression}"
+            samples = query(address, expression)
+            assert samples, f"{panel['title']}: {expression}"
+            assert "NaN" not in [each["value"][1] for each in samples], f"{panel['title']}: {expression}"
 
 
 def test_every_alert_is_raised_for_the_service_that_it_is_of(address: str, chart: dict[str, dict[str, Any]]) -> None:
     for rule in (rule for rule in rules_of(chart) if "alert" in rule):
-        found = query(address, rule["expr"])
-        assert found, rule["alert"]
-        labels = found[0]["metric"]
+        samples = query(address, rule["expr"])
+        assert samples, rule["alert"]
+        labels = samples[0]["metric"]
         named = {"namespace": labels["namespace"], "service": labels.get("hadis_service") or labels.get("service")}
         if rule["alert"] == "HadisOperatorFails":
             assert named["namespace"] == SYSTEM

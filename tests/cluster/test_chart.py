@@ -28,8 +28,8 @@ def render(tmp_path: Path, values: dict[str, Any]) -> dict[str, str]:
     path.write_text(json.dumps(values))
     command = [str(binary("helm")), "template", "x", str(CHART), "-n", "ns", "-f", str(path)]
     text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    found = [document for document in yaml.safe_load_all(text) if document]
-    return {f"{d['kind']}/{d['metadata']['name']}": yaml.safe_dump(d) for d in found}
+    documents = [document for document in yaml.safe_load_all(text) if document]
+    return {f"{d['kind']}/{d['metadata']['name']}": yaml.safe_dump(d) for d in documents}
 
 
 OPERATOR = "Deployment/x-hadis"
@@ -158,9 +158,9 @@ def test_two_releases_keep_to_their_namespaces(
         wait_for(lambda: not names_of(plane, other), 90, "the other's workers to go")
         assert settled(plane, namespace)
         for each, never in (spaces, spaces[::-1]):
-            asked = [uri for _, uri in plane.requests_of(each)]
-            assert asked
-            assert not [uri for uri in asked if f"/namespaces/{never}/" in uri]
+            uris = [uri for _, uri in plane.requests_of(each)]
+            assert uris
+            assert not [uri for uri in uris if f"/namespaces/{never}/" in uri]
     finally:
         for release in releases:
             release.end()

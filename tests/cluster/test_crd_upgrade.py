@@ -20,13 +20,13 @@ GONE = "former"
 
 def older() -> dict[str, Any]:
     """Return a CRD that has the field, and any time for planEvery."""
-    found = copy.deepcopy(CRD)
-    parts = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    crd = copy.deepcopy(CRD)
+    parts = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     spec = parts["spec"]["properties"]
     for part in (parts["spec"], spec["gpus"], parts["status"]):
         part["properties"][GONE] = {"type": "string"}
     del spec["planEvery"]["x-kubernetes-validations"]
-    return found
+    return crd
 
 
 def put(plane: ControlPlane, crd: dict[str, Any]) -> None:
@@ -57,8 +57,8 @@ def test_services_of_an_older_crd_go_on_under_the_new_one(
     mine = service(namespace, demand, former="a")
     mine["spec"]["gpus"][GONE] = "b"
     plane.apply(mine, service(namespace, demand, name="hasty", planEvery="1ms"))
-    told = json.dumps({"status": {GONE: "c"}})
-    plane.kubectl("patch", "dsvc", "images", "-n", namespace, "--subresource=status", "--type=merge", "-p", told)
+    patch = json.dumps({"status": {GONE: "c"}})
+    plane.kubectl("patch", "dsvc", "images", "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
     # As where another release has the CRDs, and is upgraded later than this operator.
     wait_for(lambda: condition(plane, namespace, "Degraded")["reason"] == "InvalidSpec", WAIT_S, "the unknown field")
     assert f"{GONE}: unknown field" in condition(plane, namespace, "Degraded")["message"]
@@ -69,9 +69,9 @@ def test_services_of_an_older_crd_go_on_under_the_new_one(
     wait_for(lambda: condition(plane, namespace, "Degraded")["reason"] != "InvalidSpec", WAIT_S, "the field to be gone")
     demand.rps = 40.0
     wait_for(lambda: workers(plane, namespace).get("light", 0) >= 4, 90, "the workers to follow the demand")
-    found = plane.get("dsvc", "images", "-n", namespace)
-    assert not any(GONE in part for part in (found["spec"], found["spec"]["gpus"], found["status"]))
-    # What is stored against a newer rule is told, and mended by whoever wrote it.
+    stored = plane.get("dsvc", "images", "-n", namespace)
+    assert not any(GONE in part for part in (stored["spec"], stored["spec"]["gpus"], stored["status"]))
+    # What is stored against a newer rule is reported, and mended by whoever wrote it.
     assert "planEvery: write a time from 500ms" in condition(plane, namespace, "Degraded", "hasty")["message"]
     plane.apply(service(namespace, demand, gpus={"max": 6}), service(namespace, demand, name="hasty", mode="Paused"))
     wait_for(lambda: condition(plane, namespace, "PlanApplied", "hasty")["reason"] == "Paused", WAIT_S, "the mended")

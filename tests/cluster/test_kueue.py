@@ -20,8 +20,8 @@ _ADMITTED_S = 120.0
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
     """A control plane of its own: Kueue's webhooks stand before every pod."""
-    with running_with_gpus() as found:
-        yield found
+    with running_with_gpus() as control_plane:
+        yield control_plane
 
 
 class Admitted:

@@ -25,8 +25,8 @@ from pod_ways import (
 
 def matches(selector: dict[str, Any], labels: Labels) -> bool:
     assert selector.keys() <= {"matchLabels"}
-    wanted: Labels = selector.get("matchLabels", {})
-    return wanted.items() <= labels.items()
+    required: Labels = selector.get("matchLabels", {})
+    return required.items() <= labels.items()
 
 
 def lets_in(peer: dict[str, Any], of: str, source: Pod) -> bool:

@@ -37,7 +37,7 @@ def test_a_service_gets_its_children_and_counts_follow_the_load(
     demand.rps = 40.0
     wait_for(lambda: workers(plane, namespace).get("light", 0) >= 4, 60, "the light tier to grow")
     assert status(plane, namespace)["plan"]["active"]["quality"] > 21
-    wait_for(lambda: status(plane, namespace)["demand"]["observedRps"] > 10, WAIT_S, "the demand to be told")
+    wait_for(lambda: status(plane, namespace)["demand"]["observedRps"] > 10, WAIT_S, "the demand to be reported")
     demand.rps = 1.0
     wait_for(lambda: workers(plane, namespace).get("heavy", 0) >= 2, 90, "the heavy tier to come back")
     assert budget.most <= 8
@@ -84,11 +84,11 @@ def test_nothing_is_written_while_nothing_changes(
         items = plane.get("dsvc,deployments,services,roles,configmaps,pdb", "-n", namespace)["items"]
         return {f"{i['kind']}/{i['metadata']['name']}": i["metadata"]["resourceVersion"] for i in items}
 
-    before, asked = versions(), len(plane.requests_of(namespace))
+    before, requests = versions(), len(plane.requests_of(namespace))
     time.sleep(6)
     assert versions() == before
     # Watches are begun anew and caches compared now and then; that is all.
-    assert [r for r in plane.requests_of(namespace)[asked:] if r[0] not in ("list", "watch")] == []
+    assert [r for r in plane.requests_of(namespace)[requests:] if r[0] not in ("list", "watch")] == []
 
 
 def test_idle_workers_go_first(plane: ControlPlane, namespace: str, start_operator: Any, demand: Any) -> None:
@@ -170,8 +170,8 @@ def test_deletion_leaves_nothing_also_without_an_operator(
 
     def left() -> list[Any]:
         kinds = "deployments,services,configmaps,roles,rolebindings,sa,pdb,pods"
-        found: list[Any] = plane.get(kinds, "-n", namespace, "-l", "hadis.dev/service=images")["items"]
-        return found
+        children: list[Any] = plane.get(kinds, "-n", namespace, "-l", "hadis.dev/service=images")["items"]
+        return children
 
     wait_for(lambda: not left(), WAIT_S, "the children to go")
 

@@ -16,17 +16,17 @@ SOON_S = 10.0
 
 def writes(plane: ControlPlane, namespace: str, since: int, name: str) -> int:
     """Return how often the operator has written to an object since so many of its requests."""
-    found = [uri for verb, uri in plane.requests_of(namespace)[since:] if verb in ("patch", "create", "update")]
-    return sum(uri.partition("?")[0].endswith(f"/{name}") for uri in found)
+    uris = [uri for verb, uri in plane.requests_of(namespace)[since:] if verb in ("patch", "create", "update")]
+    return sum(uri.partition("?")[0].endswith(f"/{name}") for uri in uris)
 
 
-def asked(plane: ControlPlane, namespace: str) -> int:
+def requests_so_far(plane: ControlPlane, namespace: str) -> int:
     return len(plane.requests_of(namespace))
 
 
 def replicas(plane: ControlPlane, namespace: str, name: str = "images-router") -> int:
-    found: int = plane.get("deployment", name, "-n", namespace)["spec"]["replicas"]
-    return found
+    desired: int = plane.get("deployment", name, "-n", namespace)["spec"]["replicas"]
+    return desired
 
 
 APPENDS_ENV = {
@@ -74,7 +74,7 @@ def test_what_others_add_stays_and_is_answered_by_no_writes(
     time.sleep(1)
     plane.apply(profile(namespace), service(namespace, demand))
     settled(plane, namespace)
-    before = asked(plane, namespace)
+    before = requests_so_far(plane, namespace)
     plane.kubectl("set", "env", "deploy/images-router", "FOO=bar", "-n", namespace)
     port = '[{"op": "add", "path": "/spec/ports/-", "value": {"name": "more", "port": 9, "targetPort": 9}}]'
     plane.kubectl("patch", "service", "images", "-n", namespace, "--type=json", "-p", port)
@@ -121,7 +121,7 @@ def test_who_undoes_our_writes_is_named_and_not_fought(
     start_operator()
     plane.apply(profile(namespace), service(namespace, demand))
     settled(plane, namespace)
-    before = asked(plane, namespace)
+    before = requests_so_far(plane, namespace)
     patch = (
         "patch",
         "deploy",
@@ -276,10 +276,10 @@ def test_routers_that_are_refused_are_told(
     )  # fmt: skip
     start_operator()
     wait_for(lambda: "images-router" in condition(plane, namespace, "Degraded")["message"], WAIT_S, "the routers")
-    told = condition(plane, namespace, "Degraded")
-    assert (told["status"], told["reason"]) == ("True", "PodsRefused")
-    assert "maximum memory usage per Container is 1Mi" in told["message"]
-    assert condition(plane, namespace, "Ready")["message"] == told["message"]
+    degraded = condition(plane, namespace, "Degraded")
+    assert (degraded["status"], degraded["reason"]) == ("True", "PodsRefused")
+    assert "maximum memory usage per Container is 1Mi" in degraded["message"]
+    assert condition(plane, namespace, "Ready")["message"] == degraded["message"]
 
 
 def test_a_pause_and_a_lost_profile_leave_ready_as_it_is(
@@ -290,7 +290,7 @@ def test_a_pause_and_a_lost_profile_leave_ready_as_it_is(
     settled(plane, namespace)
     before = condition(plane, namespace, "Ready")
     assert before["status"] == "True"
-    time.sleep(1.1)  # times are told in whole seconds
+    time.sleep(1.1)  # times are reported in whole seconds
     plane.apply(service(namespace, demand, mode="Paused"))
     wait_for(lambda: condition(plane, namespace, "PlanApplied")["reason"] == "Paused", WAIT_S, "the pause")
     paused = condition(plane, namespace, "Ready")
@@ -298,8 +298,8 @@ def test_a_pause_and_a_lost_profile_leave_ready_as_it_is(
     plane.apply(service(namespace, demand))
     wait_for(lambda: condition(plane, namespace, "Degraded")["reason"] == "ProfileNotFound", WAIT_S, "the loss")
     lost = condition(plane, namespace, "Ready")
-    for found in (paused, lost):
-        assert (found["status"], found["lastTransitionTime"]) == ("True", before["lastTransitionTime"])
+    for ready in (paused, lost):
+        assert (ready["status"], ready["lastTransitionTime"]) == ("True", before["lastTransitionTime"])
     plane.kubectl("wait", "dsvc/images", "-n", namespace, "--for=condition=Ready", "--timeout=5s")
 
 
@@ -325,8 +325,8 @@ def test_a_restart_by_hand_takes_some_workers_at_a_time_and_another_quality_none
     ready: list[int] = []
 
     def count() -> None:
-        found = plane.get("pods", "-n", namespace, "-l", "hadis.dev/component=worker")["items"]
-        ready.append(sum(is_ready(pod) for pod in found))
+        pods = plane.get("pods", "-n", namespace, "-l", "hadis.dev/component=worker")["items"]
+        ready.append(sum(is_ready(pod) for pod in pods))
 
     end = again_and_again(count)
     try:

@@ -28,13 +28,13 @@ def claim(namespace: str) -> list[dict[str, Any]]:
 def play_fetch(plane: ControlPlane, namespace: str, pod: str, state: dict[str, Any]) -> None:
     """Have a pod's status say what became of its init container, as a kubelet would."""
     fetch = {"name": "fetch", "image": "i", "imageID": "", "ready": False, "restartCount": 1, "state": state}
-    told = {
+    pod_status = {
         "phase": "Pending",
         "conditions": [{"type": "Ready", "status": "False"}],
         "initContainerStatuses": [fetch],
         "containerStatuses": [],
     }
-    patch = ("--subresource=status", "--type=strategic", "-p", json.dumps({"status": told}))
+    patch = ("--subresource=status", "--type=strategic", "-p", json.dumps({"status": pod_status}))
     plane.kubectl("patch", "pod", pod, "-n", namespace, *patch)
 
 

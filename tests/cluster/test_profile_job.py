@@ -27,8 +27,8 @@ async def test_a_job_writes_its_profile_with_its_own_rights(
     profile = CascadeProfile.read(profile_document())
     for _ in range(2):  # again, as a Job that is retried does
         await _apply(profile, namespace)
-    found = await asyncio.to_thread(plane.get, "cprof", profile.metadata.name, "-n", namespace)
-    document = {part: found[part] for part in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "two"}}
+    stored = await asyncio.to_thread(plane.get, "cprof", profile.metadata.name, "-n", namespace)
+    document = {part: stored[part] for part in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "two"}}
     rows = CascadeProfile.read(document).spec.configurations
     assert sorted(rows, key=str) == sorted(profile.spec.configurations, key=str)
     with pytest.raises(ValueError, match="cannot be written"):

@@ -17,8 +17,8 @@ def test_a_profile_says_whether_it_is_valid_what_is_in_it_and_who_uses_it(
     plane.apply(profile(namespace))
 
     def status() -> dict[str, Any]:
-        found: dict[str, Any] = plane.get("cprof", "two", "-n", namespace)["status"]
-        return found
+        reported: dict[str, Any] = plane.get("cprof", "two", "-n", namespace)["status"]
+        return reported
 
     wait_for(lambda: status()["rows"] == 27, WAIT_S, "the status")
     plane.apply(service(namespace, demand, mode="Advisory"))
@@ -33,11 +33,11 @@ def test_a_profile_says_whether_it_is_valid_what_is_in_it_and_who_uses_it(
     wait_for(lambda: "nobody" in status()["conditions"][0]["message"], WAIT_S, "the fault")
     assert (status()["conditions"][0]["status"], status()["observedGeneration"]) == ("False", 2)
 
-    def told() -> bool:
+    def warned() -> bool:
         events = plane.kubectl("get", "events", "-n", namespace, "--field-selector=involvedObject.kind=CascadeProfile")
         return "Warning" in events.stdout and "ProfileInvalid" in events.stdout
 
-    wait_for(told, WAIT_S, "the event")
+    wait_for(warned, WAIT_S, "the event")
     version = plane.get("cprof", "two", "-n", namespace)["metadata"]["resourceVersion"]
     time.sleep(3)
     assert plane.get("cprof", "two", "-n", namespace)["metadata"]["resourceVersion"] == version

@@ -20,8 +20,8 @@ def test_kubectl_and_autoscalers_see_the_workers_and_set_the_budget(
     path = f"/apis/hadis.dev/v1alpha1/namespaces/{namespace}/diffusionservices/images/scale"
 
     def scale() -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(plane.kubectl("get", "--raw", path).stdout)
-        return found
+        subresource: dict[str, Any] = json.loads(plane.kubectl("get", "--raw", path).stdout)
+        return subresource
 
     wait_for(lambda: scale()["status"]["replicas"] == len(names_of(plane, namespace)) > 2, WAIT_S, "the workers")
     assert scale()["spec"]["replicas"] == 6

@@ -36,9 +36,9 @@ def test_workers_go_when_nobody_asks_and_come_back_with_the_next_request(
         router.idle_s = 900.0
         wait_for(lambda: not names_of(plane, namespace), WAIT_S, "the workers to go")
         wait_for(lambda: condition(plane, namespace, "PlanApplied")["status"] == "True", WAIT_S, "all to be calm")
-        told = condition(plane, namespace, "Idle")
-        assert told["status"] == "True"
-        assert told["message"].startswith("no request for 3s; the next one starts a worker in about")
+        idle = condition(plane, namespace, "Idle")
+        assert idle["status"] == "True"
+        assert idle["message"].startswith("no request for 3s; the next one starts a worker in about")
         assert condition(plane, namespace, "Ready")["reason"] == "Idle"
         operator.stop()
         router.idle_s = 0.0  # the request that nobody sees

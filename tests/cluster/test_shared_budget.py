@@ -33,7 +33,7 @@ def test_services_of_a_pool_share_it_and_never_hold_more(
     def degraded() -> bool:
         return str(condition(plane, namespace, "Degraded", "a")["reason"]) == "PoolNotFound"
 
-    wait_for(degraded, WAIT_S, "the missing pool to be told")
+    wait_for(degraded, WAIT_S, "the missing pool to be reported")
     assert held(plane, namespace, "a") == 0
     plane.apply(pool(namespace, 6))
     wait_for(lambda: held(plane, namespace, "a") == 6, WAIT_S, "the whole pool to serve one")
@@ -41,11 +41,11 @@ def test_services_of_a_pool_share_it_and_never_hold_more(
     wait_for(lambda: held(plane, namespace, "b") == 4, WAIT_S, "the other one's share by weight")
     assert held(plane, namespace, "a") == 2
 
-    def told() -> bool:
+    def status_reported() -> bool:
         status = plane.get("gpool", "all", "-n", namespace).get("status", {})
         return bool(status.get("taken") == 6 and status["services"]["b"] == {"desired": 6, "share": 4, "taken": 4})
 
-    wait_for(told, WAIT_S, "the pool's status")
+    wait_for(status_reported, WAIT_S, "the pool's status")
     plane.kubectl("delete", "dsvc", "b", "-n", namespace)
     wait_for(lambda: held(plane, namespace, "a") == 6, WAIT_S, "what the deleted one held")
     assert budget.most <= 6

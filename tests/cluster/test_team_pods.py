@@ -39,8 +39,8 @@ def versions(plane: ControlPlane, namespace: str) -> dict[str, str]:
 
 
 def worker_pods(plane: ControlPlane, namespace: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = plane.get("pods", "-n", namespace, "-l", "hadis.dev/component=worker")["items"]
-    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+    pods: list[dict[str, Any]] = plane.get("pods", "-n", namespace, "-l", "hadis.dev/component=worker")["items"]
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 
 def test_pods_have_what_the_team_asks_for_and_are_left_alone(
@@ -114,5 +114,5 @@ def test_a_template_that_takes_the_port_is_told(
     start_operator()
     template = {"spec": {"containers": [{"name": "worker", "ports": [{"containerPort": 1}]}]}}
     plane.apply(profile(namespace), service(namespace, demand, worker={"podTemplate": template}))
-    told = wait_for(lambda: condition(plane, namespace, "Ready"), 20, "a condition")
-    assert (told["reason"], "ports: are the operator's own" in told["message"]) == ("InvalidSpec", True)
+    ready = wait_for(lambda: condition(plane, namespace, "Ready"), 20, "a condition")
+    assert (ready["reason"], "ports: are the operator's own" in ready["message"]) == ("InvalidSpec", True)

@@ -131,13 +131,13 @@ def test_of_two_releases_that_share_a_namespace_one_waits_and_says_for_whom(
     try:
         every.start(HADIS_OPERATOR_POD="every-0")
 
-        def told() -> str:
+        def messages() -> str:
             events = plane.get("events", "-n", other)["items"]
             return "".join(event["message"] for event in events if event["reason"] == "NamespaceHeld")
 
-        wait_for(told, WAIT_S, "the event")
+        wait_for(messages, WAIT_S, "the event")
         words = f"this release waits: release {namespace}/hadis keeps {namespace} (one-0), and two cannot share one"
-        assert told() == words
+        assert messages() == words
         assert words in (tmp_path / "every.log").read_text()
         wrote = [uri for verb, uri in plane.requests_of(other) if verb not in ("get", "list", "watch")]
         assert [uri for uri in wrote if "/events" not in uri] == []

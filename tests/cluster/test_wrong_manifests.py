@@ -1,4 +1,4 @@
-"""Wrong manifests, one change to a right one each: refused by the API server, or told by a condition within 10 s.
+"""Wrong manifests, one change to a right one each: refused by the API server, or reported by a condition within 10 s.
 
 `wrong_manifests.json` holds them: a path and its value, and the words of the refusal (`refused`), the condition that is
 false with its reason (`condition`), or that the API server drops the value (`dropped`).
@@ -19,12 +19,12 @@ from hadis.api.resources import CascadeProfile, DiffusionService
 Case = dict[str, Any]
 CASES: list[Case] = json.loads(Path(__file__).with_name("wrong_manifests.json").read_text())
 REFUSED = [case for case in CASES if "refused" in case]
-TOLD = [case for case in CASES if "condition" in case]
+REPORTED = [case for case in CASES if "condition" in case]
 MODELS: dict[str, type[DiffusionService] | type[CascadeProfile]] = {
     "DiffusionService": DiffusionService,
     "CascadeProfile": CascadeProfile,
 }
-TOLD_S = 10.0
+REPORTED_S = 10.0
 WRONG_IN_KUBERNETES_ALONE = {"model /etc", "gpus.max '2'"}
 """On one machine a folder may be anywhere, and a number written as text is read."""
 
@@ -71,10 +71,10 @@ def test_what_no_rule_can_say_a_condition_tells(
     plane.apply(profile(namespace), service(namespace, demand, gpus={"max": 0}))
     wait_for(lambda: "conditions" in plane.get("dsvc", "images", "-n", namespace)["status"], 40, "the operator")
     demand.rps = 1.0
-    names = {f"wrong-{number}": case for number, case in enumerate(TOLD)}
+    names = {f"wrong-{number}": case for number, case in enumerate(REPORTED)}
     plane.apply(*(each for name, case in names.items() for each in documents(case, namespace, name, demand)))
 
-    def untold() -> list[Any]:
+    def unreported() -> list[Any]:
         items = {item["metadata"]["name"]: item for item in plane.get("dsvc", "-n", namespace)["items"]}
         false = {
             name: [(c["type"], c["reason"]) for c in items[name].get("status", {}).get("conditions", ()) if false_of(c)]
@@ -87,14 +87,14 @@ def test_what_no_rule_can_say_a_condition_tells(
 
     left: list[Any] = []
 
-    def all_told() -> bool:
-        left[:] = untold()
+    def all_reported() -> bool:
+        left[:] = unreported()
         return not left
 
     try:
-        wait_for(all_told, TOLD_S, "every condition")
+        wait_for(all_reported, REPORTED_S, "every condition")
     except AssertionError:
-        raise AssertionError(f"not told within {TOLD_S:g} s: {left}") from None
+        raise AssertionError(f"not reported within {REPORTED_S:g} s: {left}") from None
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if "dropped" in c], ids=lambda case: case["case"])

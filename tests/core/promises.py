@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from hadis.planning.conditions import nodes_have_room
 from hadis.planning.decide import Decision
 from hadis.planning.gpu_budget import REPLACED_AT_ONCE
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Snapshot, Worker, WorkerGroup
 
 
 def assert_conditions(snapshot: Snapshot, decision: Decision) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from hadis.planning.gpu_budget import SETTLE_S
+from hadis.planning.lowered import SETTLE_S
 from hadis.planning.snapshot import Problem, Worker, WorkerGroup
 
 LAG_S = 0.45 * SETTLE_S

@@ -13,10 +13,11 @@ from hadis.api.conditions import Condition
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
+from hadis.planning.memory import Memory
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.planner import Planner
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.tuning import Tuning
 from hadis.planning.watched_quality import WatchSums
 from hadis.protocol.labels import EVERY_TIER

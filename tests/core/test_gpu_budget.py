@@ -6,17 +6,10 @@ from dataclasses import replace
 
 import pytest
 from hadis.api.resources import ServiceSpec
-from hadis.planning.gpu_budget import (
-    SETTLE_S,
-    GroupCount,
-    count_groups,
-    may_add,
-    next_replicas,
-    remember_lowered,
-    settles_in_s,
-    still_lowered,
-)
-from hadis.planning.snapshot import Lowered, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.gpu_budget import GroupCount, count_groups, may_add, next_replicas
+from hadis.planning.lowered import SETTLE_S, remember_lowered, settles_in_s, still_lowered
+from hadis.planning.memory import Lowered, Memory
+from hadis.planning.snapshot import Problem, Snapshot, Worker, WorkerGroup
 
 SPEC = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 8}})
 NO_PROBLEM = Problem("NotRead", "")

@@ -12,8 +12,9 @@ from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision
 from hadis.planning.gpu_budget import gpus_taken
 from hadis.planning.gpu_pool import Member, Pool, decide_in_pool, fair_shares, grants
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from simulated_cluster import Cluster

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 from hadis.api.resources import Objective
-from hadis.planning.gpu_budget import GroupCount, count_groups, next_replicas, remember_lowered
+from hadis.planning.gpu_budget import GroupCount, count_groups, next_replicas
+from hadis.planning.lowered import remember_lowered
+from hadis.planning.memory import Lowered, Memory
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Lowered, Memory, Worker, WorkerGroup
+from hadis.planning.snapshot import Worker, WorkerGroup
 from hadis.planning.solve import Solver
 from hypothesis import given
 from hypothesis import strategies as st

@@ -11,8 +11,9 @@ from documents import profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision, decide
 from hadis.planning.idle import PROCESS_S, followed_rest, idle_condition, resting_workers
+from hadis.planning.memory import Memory, Rest
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Rest, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Problem, Quiet, Snapshot, Worker, WorkerGroup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -16,8 +16,9 @@ from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.api.status import ServiceStatus
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot
 from hadis.protocol.labels import tiers_by_pool
 from hadis_operator.observe import memory_of
 from hadis_operator.status_writer import gpu_counts, status_of

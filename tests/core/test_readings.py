@@ -9,9 +9,10 @@ import pytest
 from documents import profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import decide
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile
 from hadis.planning.readings import MOST_COUNT, believed
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, WorkerGroup
 
 GOOD = DemandReading(100.0, {"router": 5.0}, {"light": 1.0}, {"light": {4: 2.0}}, {"http://w": 1.5})
 SPEC = ServiceSpec.read({"profile": "two", "objective": {"latency": "4s"}, "gpus": {"max": 4}})

@@ -13,9 +13,10 @@ from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision, decide
 from hadis.planning.endpoints import unready_since, without_away
 from hadis.planning.fleet import is_shared
+from hadis.planning.memory import Memory
 from hadis.planning.planner import Planner
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Snapshot, Worker, WorkerGroup
 from hadis.planning.solve import Solver
 from hadis.planning.tuning import Tuning
 from hadis.protocol.labels import EVERY_TIER, resident_tiers, tiers_by_pool

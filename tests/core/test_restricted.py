@@ -15,10 +15,11 @@ from hadis.api.resources import Objective, ServiceSpec
 from hadis.cli.control_loop import _read_demand
 from hadis.planning.decide import decide
 from hadis.planning.forecast import Demand
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile, Restricted
 from hadis.planning.readings import believed
 from hadis.planning.restricted import followed_restricted, read_restricted, with_restricted
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.solve import Solver
 from hadis.planning.speeds import corrected
 from hadis.planning.table import Table

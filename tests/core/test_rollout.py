@@ -13,6 +13,7 @@ from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.api.rollout import RolloutSpec
 from hadis.planning.comparison import GroupCounts, difference_over, group_counts, regression, wilson
 from hadis.planning.decide import decide
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile
 from hadis.planning.rollout import (
     COMPARISONS,
@@ -26,7 +27,7 @@ from hadis.planning.rollout import (
     rollout_condition,
     why_not_comparable,
 )
-from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Snapshot, Worker, WorkerGroup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

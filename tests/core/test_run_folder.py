@@ -12,8 +12,8 @@ from hadis.api.resources import ServiceSpec
 from hadis.cli.control_loop import ControlLoop
 from hadis.cli.local_workers import LocalWorkers
 from hadis.cli.run_folder import STATE_FILE, remembered, run_folder
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Memory
 from hadis.protocol.run_state import RunState, write_state
 from virtual import virtual
 

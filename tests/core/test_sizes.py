@@ -13,9 +13,10 @@ from hadis.api.tier import TierSettings
 from hadis.cli.control_loop import _read_demand
 from hadis.planning.decide import Decision, decide
 from hadis.planning.forecast import Demand
+from hadis.planning.memory import Memory
 from hadis.planning.profile import FIRST_SIZES, Profile
 from hadis.planning.sizes import alike_share, followed_mix, mean_and_longest_s, mix_document, read_mix, with_mix
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Problem, Quiet, Snapshot, Worker, WorkerGroup
 from hadis.planning.solve import Solver
 from hadis.planning.speeds import corrected
 from hadis.protocol.address import worker_name

@@ -9,8 +9,9 @@ from hadis.api.resources import ServiceSpec
 from hadis.planning.conditions import slow_worker
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import capacity_by_tier, missing_gpus
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import corrected, followed, mean_ratios, mean_worker_ratios, out_of_date
 from hadis.protocol.labels import EVERY_TIER
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from documents import profile_document
 from hadis.api.resources import CascadeProfile
+from hadis.planning.expected_confidence import expected_confidence
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.watched_quality import (
     LEAST_IMAGES,
     WatchSums,
     difficulty_edges,
-    expected_confidence,
     live_quality,
     named_sums,
     prompt_drift,

@@ -24,7 +24,7 @@ from hadis_router.dispatch.transport import OnProgress, Result, WorkerGone
 from hadis_worker.app import create_app as create_worker
 from hadis_worker.batches import BatchEngine
 from hadis_worker.engine import Engine
-from hadis_worker.pipelines import Call, Painted
+from hadis_worker.painter import Call, Painted
 from hadis_worker.remote_engine import RemoteEngine
 from hadis_worker.service import WorkerService
 from PIL import Image

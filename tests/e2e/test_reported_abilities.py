@@ -23,7 +23,7 @@ from hadis.protocol.run_state import RunState, WorkerAddress
 from hadis_router.app import create_app as create_router
 from hadis_worker.app import create_app as create_worker
 from hadis_worker.engine import Engine
-from hadis_worker.pipelines import Call, Painted
+from hadis_worker.painter import Call, Painted
 from hadis_worker.service import WorkerService
 from PIL import Image
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
-from hadis.api.tier import Edits, Tier
+from hadis.api.edits import Edits
+from hadis.api.tier import Tier
 from hadis.protocol.worker import GenerateBatch, WireEdit, WireJob
 from hadis_worker.company import OTHER
 from hadis_worker.engine import Engine
@@ -19,7 +20,7 @@ from hadis_worker.errors import BatchCancelled, LoadError
 from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.modules import Modules
 from hadis_worker.loading.tiers import load_painter, load_pipeline
-from hadis_worker.pipelines import Call
+from hadis_worker.painter import Call
 from hadis_worker.steps import Steps
 from numpy.typing import NDArray
 from tiny_models import TinyModels

@@ -74,8 +74,8 @@ async def _request(client: openai.AsyncOpenAI, prompt: str) -> None:
     except openai.OpenAIError as failure:
         error = f"{type(failure).__name__}: {failure}"
     failed = attempts if error else attempts[:-1]
-    told = {"at": began, "seconds": time.time() - began, "served": served, "failed": failed, "error": error}
-    print(json.dumps(told), flush=True)
+    report = {"at": began, "seconds": time.time() - began, "served": served, "failed": failed, "error": error}
+    print(json.dumps(report), flush=True)
 
 
 async def main(what: str, address: str, number: str = "1") -> None:

@@ -55,16 +55,16 @@ class Images:
 
     def _archives(self) -> dict[str, Path]:
         self._base()
-        found = {f"hadis-{part}": self._component(part) for part in COMPONENTS}
-        found["hadis-client"] = self._client(found["hadis-router"])
-        found["prometheus"] = self._program("prometheus", binary("prometheus"))
-        found["pause"] = self._program("pause", self._pause())
-        return found
+        archives = {f"hadis-{part}": self._component(part) for part in COMPONENTS}
+        archives["hadis-client"] = self._client(archives["hadis-router"])
+        archives["prometheus"] = self._program("prometheus", binary("prometheus"))
+        archives["pause"] = self._program("pause", self._pause())
+        return archives
 
     def _base(self) -> Path:
         """Return the base image: Debian's Python, in the place of `python:3.11-slim`."""
-        found = self._kept("python-base", _digest(_PACKAGES, _RELEASE))
-        if not found.exists():
+        archive = self._kept("python-base", _digest(_PACKAGES, _RELEASE))
+        if not archive.exists():
             with tempfile.TemporaryDirectory(prefix="hadis-base-") as text:
                 root = Path(text) / "root"
                 _say("bootstrapping the base image (2 minutes)")
@@ -75,34 +75,34 @@ class Images:
                 for name in ("var/cache/apt", "var/lib/apt/lists"):
                     shutil.rmtree(root / name)
                 (Path(text) / "Dockerfile").write_text("FROM scratch\nCOPY root /\n")
-                self._build("python-base", found, Path(text))
-        return found
+                self._build("python-base", archive, Path(text))
+        return archive
 
     def _component(self, part: str) -> Path:
         base = self._base()
-        found = self._kept(f"hadis-{part}", _digest(base.name, part, *_texts(_SOURCES)))
-        if not found.exists():
+        archive = self._kept(f"hadis-{part}", _digest(base.name, part, *_texts(_SOURCES)))
+        if not archive.exists():
             from_base = f"--build-arg=PYTHON_IMAGE={_image('python-base')}"
-            self._build(f"hadis-{part}", found, ROOT, "--layers", *_mounts(), from_base, f"--target={part}")
-        return found
+            self._build(f"hadis-{part}", archive, ROOT, "--layers", *_mounts(), from_base, f"--target={part}")
+        return archive
 
     def _client(self, router: Path) -> Path:
         text = HERE / "Dockerfile.client"
-        found = self._kept("hadis-client", _digest(router.name, text.read_text()))
-        if not found.exists():
+        archive = self._kept("hadis-client", _digest(router.name, text.read_text()))
+        if not archive.exists():
             options = [*_mounts(), f"--build-arg=ROUTER={_image('hadis-router')}", f"--file={text}"]
-            self._build("hadis-client", found, HERE, *options)
-        return found
+            self._build("hadis-client", archive, HERE, *options)
+        return archive
 
     def _program(self, name: str, program: Path) -> Path:
         """Return an image of one static program."""
-        found = self._kept(name, _digest(hashlib.sha256(program.read_bytes()).hexdigest()))
-        if not found.exists():
+        archive = self._kept(name, _digest(hashlib.sha256(program.read_bytes()).hexdigest()))
+        if not archive.exists():
             with tempfile.TemporaryDirectory(prefix="hadis-image-") as text:
                 shutil.copy(program, Path(text) / name)
                 (Path(text) / "Dockerfile").write_text(f'FROM scratch\nCOPY {name} /{name}\nENTRYPOINT ["/{name}"]\n')
-                self._build(name, found, Path(text))
-        return found
+                self._build(name, archive, Path(text))
+        return archive
 
     def _pause(self) -> Path:
         program = self._folder / "pause"
@@ -139,13 +139,13 @@ def _mounts() -> list[str]:
 
 def _texts(names: tuple[str, ...]) -> list[str]:
     """Return the files that an image is made of, each behind its path."""
-    found = []
+    texts = []
     for name in names:
         path = ROOT / name
         for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if each.is_file() and "__pycache__" not in each.parts:
-                found.append(f"{each.relative_to(ROOT)}\n{hashlib.sha256(each.read_bytes()).hexdigest()}")
-    return found
+                texts.append(f"{each.relative_to(ROOT)}\n{hashlib.sha256(each.read_bytes()).hexdigest()}")
+    return texts
 
 
 def _digest(*texts: str) -> str:

@@ -53,29 +53,29 @@ def clean() -> None:
 
 def left() -> list[str]:
     """Return what of a node is on this machine: processes, mounts, interfaces, rules and control groups."""
-    found = [f"process {pid}: {line}" for pid, line in _processes().items()]
-    found += [f"mount {line}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(FOLDER) in line]
+    leftovers = [f"process {pid}: {line}" for pid, line in _processes().items()]
+    leftovers += [f"mount {line}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(FOLDER) in line]
     links = command("ip", "-o", "link")
-    found += [f"interface {line}" for line in links.splitlines() if INTERFACE in line or " veth" in line]
-    found += [f"rule {line}" for line in _rules() if "KUBE-" in line or "CNI-" in line]
-    found += [f"set of addresses {name}" for name in _sets()]
-    found += [f"control group {path}" for path in _GROUPS.glob("*/kubepods*")]
-    return found + ([str(FOLDER)] if FOLDER.exists() else [])
+    leftovers += [f"interface {line}" for line in links.splitlines() if INTERFACE in line or " veth" in line]
+    leftovers += [f"rule {line}" for line in _rules() if "KUBE-" in line or "CNI-" in line]
+    leftovers += [f"set of addresses {name}" for name in _sets()]
+    leftovers += [f"control group {path}" for path in _GROUPS.glob("*/kubepods*")]
+    return leftovers + ([str(FOLDER)] if FOLDER.exists() else [])
 
 
 def _processes() -> dict[int, str]:
     """Return a node's programs, which have its folder in their arguments, and all that they have started."""
-    found, parents = {}, {}
+    lines, parents = {}, {}
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError):
             pid = int(path.name)
             line = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             parents[pid] = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
             if f"{FOLDER}/" in line and (path / "exe").readlink().name.startswith(_PROGRAMS):
-                found[pid] = line
+                lines[pid] = line
     for _ in range(8):
-        found |= {pid: f"of {parent}" for pid, parent in parents.items() if parent in found and pid not in found}
-    return found
+        lines |= {pid: f"of {parent}" for pid, parent in parents.items() if parent in lines and pid not in lines}
+    return lines
 
 
 def _end_processes() -> None:

@@ -116,8 +116,8 @@ class Node(ControlPlane):
         super().start(name, *arguments)
 
     def _node_is_ready(self) -> bool:
-        found = self.get("nodes")["items"]
-        return any(c["type"] == "Ready" and c["status"] == "True" for n in found for c in n["status"]["conditions"])
+        nodes = self.get("nodes")["items"]
+        return any(c["type"] == "Ready" and c["status"] == "True" for n in nodes for c in n["status"]["conditions"])
 
     def _write_files(self) -> None:
         super()._write_files()

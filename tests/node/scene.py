@@ -65,24 +65,24 @@ class Scene:
         """Return whether what is there is what should be."""
         service = self.node.get("dsvc", "scenes", "-n", PICTURES)
         true = {c["type"] for c in service["status"]["conditions"] if c["status"] == "True"}
-        seen = service["status"]["observedGeneration"] == service["metadata"]["generation"]
+        observed = service["status"]["observedGeneration"] == service["metadata"]["generation"]
         deployments = [*self.deployments(PICTURES), *self.deployments(RELEASE)]
-        return seen and {"Ready", "PlanApplied"} <= true and all(map(_is_complete, deployments))
+        return observed and {"Ready", "PlanApplied"} <= true and all(map(_is_complete, deployments))
 
     def deployments(self, namespace: str) -> list[Object]:
         """Return the Deployments of a namespace."""
-        found: list[Object] = self.node.get("deployments", "-n", namespace)["items"]
-        return found
+        deployments: list[Object] = self.node.get("deployments", "-n", namespace)["items"]
+        return deployments
 
     def pods(self, component: str, namespace: str = PICTURES) -> list[Object]:
         """Return a component's pods."""
-        found: list[Object] = self.node.get("pods", "-n", namespace, "-l", f"hadis.dev/component={component}")["items"]
-        return found
+        pods: list[Object] = self.node.get("pods", "-n", namespace, "-l", f"hadis.dev/component={component}")["items"]
+        return pods
 
     def pod(self, namespace: str, name: str) -> Object:
         """Return a pod."""
-        found: Object = self.node.get("pod", name, "-n", namespace)
-        return found
+        pod: Object = self.node.get("pod", name, "-n", namespace)
+        return pod
 
     def replace(self, component: str) -> str:
         """Delete a component's pod; return the name of the one that comes for it, once all is ready."""
@@ -110,8 +110,8 @@ class Scene:
         """Return what Prometheus answers to a query, asked by the application."""
         url = f"http://prometheus.{MONITORING}:9090/api/v1/query"
         code = f"import httpx; print(httpx.get({url!r}, params={{'query': {text!r}}}).text)"
-        found: list[Object] = json.loads(self.application("python", "-c", code))["data"]["result"]
-        return found
+        samples: list[Object] = json.loads(self.application("python", "-c", code))["data"]["result"]
+        return samples
 
     def operators(self) -> set[str]:
         """Return the names of the operator's pods."""
@@ -125,8 +125,8 @@ class Scene:
         """Write what people look at when something went wrong: all objects' descriptions, and every log."""
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
-        found = self.node.kubectl("describe", "pods,deployments,dsvc,nodes", "-A", check=False)
-        (target / "objects.txt").write_text(found.stdout)
+        described = self.node.kubectl("describe", "pods,deployments,dsvc,nodes", "-A", check=False)
+        (target / "objects.txt").write_text(described.stdout)
         logs = [*self.node.folder.glob("*.log"), *self.node.folder.glob("logs/*/*/*.log")]
         for path in logs:
             shutil.copy(path, target / str(path.relative_to(self.node.folder)).replace("/", "_"))
@@ -177,8 +177,8 @@ def claimed_devices(namespace: str) -> list[Object]:
 def profile() -> Object:
     """Return the example's profile."""
     documents = yaml.safe_load_all((ROOT / "examples/kubernetes/scenes.yaml").read_text())
-    found: Object = next(each for each in documents if each["kind"] == "CascadeProfile")
-    return found
+    cascade_profile: Object = next(each for each in documents if each["kind"] == "CascadeProfile")
+    return cascade_profile
 
 
 def say(text: str) -> None:
@@ -187,7 +187,7 @@ def say(text: str) -> None:
 
 
 def _is_complete(deployment: Object) -> bool:
-    wanted, status = deployment["spec"]["replicas"], deployment.get("status", {})
-    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    desired, status = deployment["spec"]["replicas"], deployment.get("status", {})
+    observed = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     counts = (status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas"))
-    return seen and all(count == wanted for count in counts) and not status.get("terminatingReplicas")
+    return observed and all(count == desired for count in counts) and not status.get("terminatingReplicas")

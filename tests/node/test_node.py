@@ -33,13 +33,13 @@ def scene() -> Iterator[Scene]:
     with running() as node:
         node.load(archives)
         node.add_gpus(GPUS)
-        found = Scene(node)
+        installed = Scene(node)
         say("installing")
         try:
-            found.install()
-            yield found
+            installed.install()
+            yield installed
         finally:
-            found.keep_logs(ROOT / "build/e2e")
+            installed.keep_logs(ROOT / "build/e2e")
     assert left() == []
 
 
@@ -52,19 +52,19 @@ def test_images_are_small(scene: Scene) -> None:
 
 
 def test_an_application_in_another_namespace_gets_images(scene: Scene) -> None:
-    found = json.loads(scene.application("python", "/client/client.py", "first", ADDRESS))
-    assert found["headers"]["x-hadis-path"] in ("light", "heavy", "deferred", "better-light", "kept-light")
-    assert found["png"] == [True] * len(found["png"])
-    assert len(found["png"]) >= 6
-    assert found["events"][-1] == "image_generation.completed"
+    report = json.loads(scene.application("python", "/client/client.py", "first", ADDRESS))
+    assert report["headers"]["x-hadis-path"] in ("light", "heavy", "deferred", "better-light", "kept-light")
+    assert report["png"] == [True] * len(report["png"])
+    assert len(report["png"]) >= 6
+    assert report["events"][-1] == "image_generation.completed"
 
 
 def test_prometheus_sees_router_workers_and_operator(scene: Scene) -> None:
-    def seen() -> bool:
+    def all_up() -> bool:
         up = {item["metric"].get("component", "operator") for item in scene.query("up == 1")}
         return up == {"router", "worker", "operator"}
 
-    wait_for(seen, _SCALE_S, "Prometheus to reach everything")
+    wait_for(all_up, _SCALE_S, "Prometheus to reach everything")
 
 
 def test_strangers_reach_no_worker_and_those_who_must_do(scene: Scene) -> None:
@@ -142,8 +142,8 @@ def test_no_request_fails_whatever_happens(scene: Scene) -> None:
 
 def test_models_are_fetched_once_and_workers_then_start_without_the_hub(scene: Scene) -> None:
     def degraded() -> str:
-        told = condition(scene.node, PICTURES, "Degraded", "scenes")
-        return str(told["message"]) if told["reason"] == "FetchFailed" else ""
+        reported = condition(scene.node, PICTURES, "Degraded", "scenes")
+        return str(reported["message"]) if reported["reason"] == "FetchFailed" else ""
 
     def names() -> set[str]:
         return {pod["metadata"]["name"] for pod in scene.pods("worker")}
@@ -151,7 +151,7 @@ def test_models_are_fetched_once_and_workers_then_start_without_the_hub(scene: S
     scene.change(gpus={"min": 2, "max": GPUS})
     with hub() as server:
         fetch_from(server, scene, "nobody")
-        assert "the hub says 404: Repository not found" in wait_for(degraded, _SCALE_S, "the failure to be told")
+        assert "the hub says 404: Repository not found" in wait_for(degraded, _SCALE_S, "the failure to be reported")
         assert ready(scene) == "Serving"
         before = names()
         fetch_from(server, scene, TEAM)

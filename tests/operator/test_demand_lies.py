@@ -15,8 +15,9 @@ from fake_http import FakeHttp
 from fake_kube import FakeKube
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision, decide
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, WorkerGroup
 from hadis_operator.demand_reader import DemandReader
 from hadis_operator.settings import OperatorSettings
 from hypothesis import given, settings

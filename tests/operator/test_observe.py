@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from documents import plan_document, profile_document
 from hadis.api.resources import CascadeProfile, ServiceSpec
+from hadis.planning.memory import Memory
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, WorkerGroup
 from hadis.protocol.address import worker_name
 from hadis.protocol.labels import EVERY_TIER, REMOTE, REVISION
 from hadis_operator import children

@@ -9,8 +9,9 @@ from documents import profile_document
 from fake_kube import FakeCluster
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.planning.decide import Decision, decide
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Snapshot, Worker, WorkerGroup
 from hadis.planning.tuning import Tuning
 from hadis_operator.observe import memory_of
 from hadis_operator.status_writer import StatusWriter

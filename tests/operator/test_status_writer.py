@@ -12,9 +12,10 @@ from hadis.api.resources import Objective, ServiceSpec
 from hadis.api.status import CHANGES_KEPT
 from hadis.kube.client import ApiError
 from hadis.planning.decide import Decision
+from hadis.planning.memory import Memory
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import FIRST_SIZES
-from hadis.planning.snapshot import Memory, Problem, Snapshot, Worker
+from hadis.planning.snapshot import Problem, Snapshot, Worker
 from hadis_operator.observe import memory_of
 from hadis_operator.status_writer import StatusWriter
 from hadis_operator.views import ServiceView

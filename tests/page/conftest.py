@@ -27,25 +27,25 @@ def chrome() -> Iterator[Browser]:
 @pytest.fixture
 def router(profile: Profile) -> Iterator[PageRouter]:
     """A router with two workers that answer at once."""
-    found = PageRouter(profile)
-    found.start()
-    yield found
-    found.stop()
+    page_router = PageRouter(profile)
+    page_router.start()
+    yield page_router
+    page_router.stop()
 
 
 @pytest.fixture
 def page(chrome: Browser, router: PageRouter) -> Iterator[Page]:
     """The page, open and live; no request of it may leave the router, and nothing may fail unseen."""
     context = chrome.new_context(viewport={"width": 1280, "height": 900})
-    found = context.new_page()
-    found.set_default_timeout(20_000)
+    opened = context.new_page()
+    opened.set_default_timeout(20_000)
     elsewhere: list[str] = []
     errors: list[str] = []
-    found.on("request", lambda r: None if r.url.startswith((router.url, "data:")) else elsewhere.append(r.url))
-    found.on("pageerror", lambda e: errors.append(str(e)))
-    found.goto(router.url)
-    found.wait_for_selector("#link.live")
-    yield found
+    opened.on("request", lambda r: None if r.url.startswith((router.url, "data:")) else elsewhere.append(r.url))
+    opened.on("pageerror", lambda e: errors.append(str(e)))
+    opened.goto(router.url)
+    opened.wait_for_selector("#link.live")
+    yield opened
     context.close()
     assert elsewhere == []
     assert errors == []

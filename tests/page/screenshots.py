@@ -24,7 +24,7 @@ PROMPTS = [
 ]
 LOAD_S = 75.0
 _Scheme = Literal["light", "dark"]
-_LOOKS: tuple[tuple[int, _Scheme], ...] = (
+_VIEWPORTS: tuple[tuple[int, _Scheme], ...] = (
     (360, "dark"),
     (1280, "dark"),
     (360, "light"),
@@ -51,10 +51,10 @@ def main() -> None:
             _deferred(page)
             time.sleep(LOAD_S)
             _picture(page, OUT / "page.png", 1280, "light")
-            for width, scheme in _LOOKS:
+            for width, scheme in _VIEWPORTS:
                 _picture(page, OTHERS / f"{width}-{scheme}.png", width, scheme)
             _refused(page)
-            for width, scheme in _LOOKS[:2]:
+            for width, scheme in _VIEWPORTS[:2]:
                 _picture(page, OTHERS / f"refused-{width}-{scheme}.png", width, scheme)
             browser.close()
     finally:

@@ -224,13 +224,13 @@ def test_the_front_says_what_a_point_needs(page: Page) -> None:
 
 
 def test_everything_can_be_done_by_keyboard(page: Page) -> None:
-    seen = []
+    focused = []
     for _ in range(16):
         page.keyboard.press("Tab")
-        seen.append(page.evaluate("document.activeElement.id || document.activeElement.className.baseVal || ''"))
-    fields = [name for name in seen if name in ("prompt", "model", "seed", "size", "go")]
+        focused.append(page.evaluate("document.activeElement.id || document.activeElement.className.baseVal || ''"))
+    fields = [name for name in focused if name in ("prompt", "model", "seed", "size", "go")]
     assert fields[:5] == ["prompt", "model", "seed", "size", "go"]
-    assert "point" in seen
+    assert "point" in focused
     page.focus("#prompt")
     page.keyboard.type("a red circle")
     page.keyboard.press("Enter")
@@ -333,28 +333,28 @@ OVERLAPS = """() => {
     }
     const common = (a, b, from, to) => Math.min(a[to], b[to]) - Math.max(a[from], b[from]);
     const crossed = (a, b) => common(a, b, "left", "right") > 1 && common(a, b, "top", "bottom") > 4;
-    const found = [];
+    const overlaps = [];
     boxes.forEach(([text, box], i) => boxes.slice(i + 1).forEach(([other, its]) => {
-        if (text !== other && crossed(box, its)) found.push(`${text.data.trim()} | ${other.data.trim()}`);
+        if (text !== other && crossed(box, its)) overlaps.push(`${text.data.trim()} | ${other.data.trim()}`);
     }));
-    return found;
+    return overlaps;
 }"""
 """Texts on others, by their lines; lines may touch, for a line is higher than its letters."""
 
 
-def check_looks(page: Page, *looks: tuple[int, str]) -> None:
+def check_readable(page: Page, *viewports: tuple[int, str]) -> None:
     """Check that everybody can read the page as it is now, and that nothing is cut off or lies on something else."""
-    for width, scheme in looks:
+    for width, scheme in viewports:
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two
-        found = Axe().run(page).response["violations"]
-        serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+        violations = Axe().run(page).response["violations"]
+        serious = [fault for fault in violations if fault["impact"] in ("serious", "critical")]
         assert serious == [], f"{width} {scheme}: {json.dumps(serious, indent=1)[:4000]}"
         assert page.evaluate("document.documentElement.scrollWidth") <= width, scheme
         assert page.evaluate(OVERLAPS) == [], f"{width} {scheme}"
 
 
-LOOKS = [(width, scheme) for scheme in ("light", "dark") for width in (360, 390, 768, 1280)]
+VIEWPORTS = [(width, scheme) for scheme in ("light", "dark") for width in (360, 390, 768, 1280)]
 
 
 def test_everybody_can_read_it_at_any_time(page: Page, router: PageRouter) -> None:
@@ -373,16 +373,16 @@ def test_everybody_can_read_it_at_any_time(page: Page, router: PageRouter) -> No
     expect(page.locator("#front-need")).to_contain_text("requests/s")
     ring = page.locator("#front-chart .plan").evaluate("ring => ring.getBBox().x + ring.getBBox().width")
     assert ring <= page.locator("#front-chart svg").evaluate("drawing => drawing.clientWidth")
-    check_looks(page, *LOOKS)
+    check_readable(page, *VIEWPORTS)
     router.delay_s = 5.0
     page.evaluate(LOAD, 2)
     page.click("#go")
     expect(page.locator("#waiting")).to_contain_text("about")
-    check_looks(page, LOOKS[0])
+    check_readable(page, VIEWPORTS[0])
     router.workers = 0
     expect(page.locator("#failure")).to_be_visible(timeout=30_000)  # after the latency objective
     expect(page.locator("#link")).to_have_text("live, no worker ready")
-    check_looks(page, *LOOKS)
+    check_readable(page, *VIEWPORTS)
 
 
 @pytest.mark.parametrize("width", [360, 2560])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hadis.cli import make_app
 from hadis_profiler.replay.clients import read_clients
+from hadis_profiler.replay.disturbance_options import read_disturbances
 from hadis_profiler.replay.disturbances import (
     BatchFactors,
     Blind,
@@ -20,7 +21,6 @@ from hadis_profiler.replay.disturbances import (
     SlowWorkers,
     Throttle,
     disturbed_arrivals,
-    read_disturbances,
 )
 from typer.testing import CliRunner
 

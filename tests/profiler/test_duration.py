@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hadis_profiler.offline import images
 from hadis_profiler.offline.duration import of_images, of_latency, spoken
-from hadis_profiler.offline.latency import BatchTiming, TierLatency
+from hadis_profiler.offline.latency import TierLatency
+from hadis_profiler.offline.timing import BatchTiming
 from profiler_runs import run_of
 
 

@@ -19,7 +19,8 @@ from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
 from hadis.planning.tuning import Tuning
 from hadis.protocol.run_state import WorkerAddress
-from hadis_profiler.replay.disturbances import BatchFactors, Disturbances, read_disturbances
+from hadis_profiler.replay.disturbance_options import read_disturbances
+from hadis_profiler.replay.disturbances import BatchFactors, Disturbances
 from hadis_profiler.replay.inputs import drawn_prompts
 from hadis_profiler.replay.policies import PLAN_EVERY_S, Hadis
 from hadis_profiler.replay.quality import OutcomeTally, Summary

@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from hadis.api.tier import Edits, TierSettings
+from hadis.api.edits import Edits
+from hadis.api.tier import TierSettings
 from hadis.protocol.worker import TierAbility
 from hadis_profiler.offline import engines, images, latency
 from hadis_profiler.offline.images import ImageError

@@ -20,9 +20,10 @@ from hadis.api.manifest import read_profile
 from hadis.api.resources import CascadeProfile, ServiceSpec
 from hadis.cli import make_app
 from hadis.planning.decide import Decision
+from hadis.planning.memory import Memory
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Snapshot
+from hadis.planning.snapshot import DemandReading, Snapshot
 from hadis.planning.tuning import Tuning
 from hadis.protocol.labels import EVERY_TIER
 from hadis.protocol.run_state import WorkerAddress

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from hadis.api.resources import ServiceSpec
 from hadis.planning.decide import Decision
+from hadis.planning.memory import Memory
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Memory, Problem, Snapshot
+from hadis.planning.snapshot import Problem, Snapshot
 from hadis.planning.tuning import Tuning
 from hadis.protocol.run_state import WorkerAddress
-from hadis_profiler.replay.disturbances import BatchFactors, Disturbances, read_disturbances
+from hadis_profiler.replay.disturbance_options import read_disturbances
+from hadis_profiler.replay.disturbances import BatchFactors, Disturbances
 from hadis_profiler.replay.fleet import Fleet, groups_of
 from hadis_profiler.replay.inputs import drawn_prompts
 from hadis_profiler.replay.policies import POLICIES, Hadis, Making

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hadis_profiler.offline.hull import hull_at
 from hadis_profiler.offline.notes import DistanceNote, RoutingNote
 from hadis_profiler.offline.quality import grid
-from hadis_profiler.offline.routing import Judged, Way, gains, hull_at, usual_costs
+from hadis_profiler.offline.routing import Judged, Way, gains, usual_costs
 from hadis_profiler.offline.routing_distance import distance_hulls
 from hadis_profiler.offline.routing_report import distance_rows, html_table, markdown, rows_of, text_rows
 from hadis_profiler.offline.table import cost_of

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hadis.api.tier import Edits, Tier
+from hadis.api.edits import Edits
+from hadis.api.tier import Tier
 from hadis_profiler.offline import engines, latency
-from hadis_profiler.offline.latency import BatchTiming, TierLatency, median_interval, misfit, time_batch
+from hadis_profiler.offline.latency import TierLatency, misfit
+from hadis_profiler.offline.timing import BatchTiming, median_interval, time_batch
 from hadis_worker.errors import LoadError
-from hadis_worker.pipelines import Call, Painted
+from hadis_worker.painter import Call, Painted
 from profiler_runs import run_of
 from rich.progress import Progress
 

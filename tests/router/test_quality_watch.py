@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import pytest
 from fake_workers import SLO_S, FakeWorkers, make_job, make_plan
 from hadis.api.watch import WatchSpec
+from hadis.planning.expected_confidence import expected_confidence
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.watched_quality import WatchSums, expected_confidence, live_quality, watch_sums
+from hadis.planning.watched_quality import WatchSums, live_quality, watch_sums
 from hadis.protocol.run_state import WorkerAddress
 from hadis_router.dispatch.dispatcher import Dispatcher
 from hadis_router.dispatch.job import Job

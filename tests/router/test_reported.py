@@ -13,8 +13,9 @@ from aiohttp import web
 from documents import profile_document
 from fastapi import FastAPI
 from hadis.api.cascade_profile import CascadeProfile
+from hadis.api.edits import Edits
 from hadis.api.images_api import ImagesApi
-from hadis.api.tier import BatchLatency, Edits, Tier
+from hadis.api.tier import BatchLatency, Tier
 from hadis.planning.profile import Profile
 from hadis.protocol.worker import TierAbility, WorkerStatus
 from hadis_router.dispatch.transport import WorkerGone

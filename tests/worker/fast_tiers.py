@@ -11,7 +11,8 @@ from hadis.api.tier import Tier
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.modules import Modules
 from hadis_worker.loading.tiers import load_pipeline
-from hadis_worker.pipelines import Call, DiffusersPainter, Pixels
+from hadis_worker.painter import Call, Pixels
+from hadis_worker.pipelines import DiffusersPainter
 from hadis_worker.speed.apply import apply
 from hadis_worker.steps import Steps
 from tiny_models import tiny_tier

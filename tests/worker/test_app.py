@@ -20,7 +20,7 @@ from hadis_worker import app, service
 from hadis_worker.app import create_app
 from hadis_worker.engine import Engine
 from hadis_worker.errors import LoadError
-from hadis_worker.pipelines import Call, Painted
+from hadis_worker.painter import Call, Painted
 from hadis_worker.service import WorkerService
 
 TIER = Tier(name="t", model="m", steps=2, size="8x8", latency=(BatchLatency(batch=1, seconds=1),))

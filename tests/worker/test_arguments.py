@@ -12,7 +12,8 @@ import torch
 from hadis_worker.arguments import GUIDER, call_settings
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.tiers import load_painter
-from hadis_worker.pipelines import Call, DiffusersPainter, Pixels
+from hadis_worker.painter import Call, Pixels
+from hadis_worker.pipelines import DiffusersPainter
 from tiny_models import TinyModels, tiny_tier
 
 

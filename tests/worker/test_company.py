@@ -10,7 +10,7 @@ from hadis.api.tier import BatchLatency, Tier
 from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker import company
 from hadis_worker.engine import Engine
-from hadis_worker.pipelines import Call, Painted, Pixels
+from hadis_worker.painter import Call, Painted, Pixels
 
 
 def paints(beside: float, itself: float) -> Callable[[tuple[str, ...]], Pixels]:

@@ -19,7 +19,8 @@ from hadis_worker.engine import Engine
 from hadis_worker.errors import BatchCancelled, BatchError
 from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.tiers import load_painter
-from hadis_worker.pipelines import Call, DiffusersPainter, Painted
+from hadis_worker.painter import Call, Painted
+from hadis_worker.pipelines import DiffusersPainter
 from hadis_worker.steps import Steps
 from numpy.typing import NDArray
 from PIL import Image

@@ -17,7 +17,7 @@ from hadis_worker import engine
 from hadis_worker.discriminator import Discriminator
 from hadis_worker.engine import Engine
 from hadis_worker.errors import BatchCancelled, BatchError, LoadError, UnknownTierError
-from hadis_worker.pipelines import Call, Painted, Pixels
+from hadis_worker.painter import Call, Painted, Pixels
 from hadis_worker.previews.previewer import Previewer
 from hadis_worker.settings import Models
 from hadis_worker.steps import Steps

@@ -15,7 +15,8 @@ from hadis_worker.errors import LoadError
 from hadis_worker.loading.modules import Modules
 from hadis_worker.loading.parts import common_modules
 from hadis_worker.loading.tiers import load_painters, load_pipeline
-from hadis_worker.pipelines import Call, DiffusersPainter, Pixels
+from hadis_worker.painter import Call, Pixels
+from hadis_worker.pipelines import DiffusersPainter
 from tiny_models import LORA_FILE, UNET_FILE, TinyModels, tiny_tier
 
 SCENES = Path(__file__).parents[2] / "examples" / "scenes"

@@ -9,7 +9,8 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from hadis.api.tier import BatchLatency, Tier
-from hadis_worker.pipelines import Call, DiffusersPainter
+from hadis_worker.painter import Call
+from hadis_worker.pipelines import DiffusersPainter
 from transformers import CLIPConfig, CLIPImageProcessor
 
 SCENES = Path(__file__).parents[2] / "examples" / "scenes"

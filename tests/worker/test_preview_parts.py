@@ -11,7 +11,7 @@ import pytest
 from hadis.protocol.previews import HEADER
 from hadis.protocol.previews import Preview as WirePreview
 from hadis.protocol.worker import AnswerReader, GenerateBatch, Progress, WireJob
-from hadis_worker.pipelines import Call, Painted
+from hadis_worker.painter import Call, Painted
 from hadis_worker.steps import StepPreview
 from PIL import Image
 from test_app import Bench, HeldPainter

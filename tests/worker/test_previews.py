@@ -16,9 +16,10 @@ from hadis.api.manifest import read_profile
 from hadis.api.tier import Tier
 from hadis.protocol.worker import GenerateBatch, WireEdit, WireJob
 from hadis_worker.engine import Engine
+from hadis_worker.painter import PreviewCount
 from hadis_worker.previews.colours import Colours, Decoding, LatentSample, fit
 from hadis_worker.previews.drawn import drawn_decodings
-from hadis_worker.previews.previewer import PreviewCount, Previewer, number_due
+from hadis_worker.previews.previewer import Previewer, number_due
 from hadis_worker.previews.watch import LatentsWatch
 from hadis_worker.settings import Models
 from hadis_worker.steps import StepPreview, Steps

@@ -13,7 +13,7 @@ from fast_tiers import refusal
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.modules import Modules
 from hadis_worker.loading.tiers import load_painter, load_pipeline
-from hadis_worker.pipelines import Call
+from hadis_worker.painter import Call
 from hadis_worker.speed import quantization
 from hadis_worker.speed.quantization import quantization_configs
 from tiny_models import LORA_FILE, TinyModels, tiny_tier

@@ -12,7 +12,7 @@ from hadis.protocol.worker import GenerateBatch, WireJob
 from hadis_worker.engine import Engine
 from hadis_worker.errors import LoadError
 from hadis_worker.loading.tiers import check_tier, load_painters
-from hadis_worker.pipelines import Call, Painted
+from hadis_worker.painter import Call, Painted
 from tiny_models import TinyModels, tiny_tier
 
 

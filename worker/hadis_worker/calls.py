@@ -10,8 +10,7 @@ from hadis.api.tier import TierSettings
 from hadis.protocol.worker import GenerateBatch, WireJob
 
 from hadis_worker.arguments import Acting
-from hadis_worker.pipelines import Call, Painter, Tunes
-from hadis_worker.previews.previewer import PreviewCount
+from hadis_worker.painter import Call, Painter, PreviewCount, Tunes
 from hadis_worker.steps import Steps
 
 

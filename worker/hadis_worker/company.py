@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hadis_worker.pipelines import Pixels
+from hadis_worker.painter import Pixels
 
 PROMPT = "a red circle"
 OTHER = (

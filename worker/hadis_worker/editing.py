@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from hadis.api.tier import Edits
+from hadis.api.edits import Edits
 from hadis.protocol.worker import GenerateBatch, TierAbility, WireEdit, WireJob
 
 from hadis_worker.arguments import Acting
@@ -21,7 +21,7 @@ from hadis_worker.batches import Fault
 from hadis_worker.calls import acting_of
 from hadis_worker.edit_call import Edit
 from hadis_worker.inputs import EditInput, InputError, read_input
-from hadis_worker.pipelines import Call, Painted, Painter, Pixels
+from hadis_worker.painter import Call, Painted, Painter, Pixels
 
 _STRENGTH, _STRENGTH_MASKED = 0.8, 1.0
 """Of edits that name none: what is masked is made wholly anew."""

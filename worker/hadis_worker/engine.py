@@ -18,9 +18,8 @@ from typing import Self
 import numpy as np
 import torch
 from hadis.api.pipeline import width_height
-from hadis.api.tier import Tier, TierSettings
+from hadis.api.tier import Tier
 from hadis.protocol.worker import GenerateBatch, TierAbility, WireJob
-from PIL import Image
 
 from hadis_worker import company
 from hadis_worker.batches import Fault, JobOutcome, Judge, Made, Picture, check_batch, result_of
@@ -30,7 +29,8 @@ from hadis_worker.editing import NO_EDITORS, Editors, Work, ability_of, works_of
 from hadis_worker.errors import BatchCancelled, LoadError
 from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.tiers import load_painters
-from hadis_worker.pipelines import Call, Painted, Painter, Pixels
+from hadis_worker.outcomes import check_count, check_size, is_out_of_memory, outcome_of
+from hadis_worker.painter import Call, Painter, Pixels
 from hadis_worker.settings import Models
 from hadis_worker.speed.compiling import graphs_made
 from hadis_worker.steps import Steps
@@ -43,7 +43,6 @@ _COMPILED = ((_SHORT,), (_LONG,), (_SHORT, _SHORT), (_SHORT, _LONG), (_SHORT, _L
 own. Some models mask text only in batches whose prompts differ in length."""
 _DIFFERENT_SIZES = 2
 """Image sizes after which torch's graphs are of any size, so that one batch tells whether another is a case apart."""
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class Engine:
@@ -219,7 +218,7 @@ class Engine:
         if call.counter is not None:
             call.counter.end_call(len(call.prompts))
         check_count(call, painted)
-        outcomes = [_outcome(painted, i) for i in range(len(painted.pixels))]
+        outcomes = [outcome_of(painted, i) for i in range(len(painted.pixels))]
         good = [(i, outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, Picture)]
         if batch.discriminate and self._discriminator is not None and good:
             prompts = [call.prompts[i] for i, _ in good]
@@ -242,34 +241,3 @@ class Engine:
         gc.collect()
         if self.device == "cuda":
             torch.cuda.empty_cache()
-
-
-def check_size(tier: TierSettings, size: str, width: int, height: int) -> None:
-    """Raise LoadError where a tier's model makes another size (pixels) than one of the tier's; many round it."""
-    if size != (made := f"{width}x{height}"):
-        instead = f"in sizes: {made}" if tier.sizes else f"size: {made}"
-        raise LoadError(f"tier {tier.name}: its model makes {made} where {size} is asked for; write {instead}")
-
-
-def check_count(call: Call, painted: Painted) -> None:
-    """Raise RuntimeError where a model made more images than prompts, or fewer."""
-    if (made := len(painted.pixels)) != (count := len(call.prompts)):
-        raise RuntimeError(f"the model made {made} images of {count} prompts, not one each")
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error says that memory did not suffice, in any of the words that torch has for it."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
-
-
-def _outcome(painted: Painted, i: int) -> JobOutcome:
-    """Return image `i` as a picture, or the fault that it was filtered or holds NaN."""
-    if painted.filtered is not None and painted.filtered[i]:
-        return Fault("content_filtered", "the safety checker filtered the image")
-    pixels = painted.pixels[i]
-    if not np.isfinite(pixels).all():
-        return Fault("failed", "the model made an image that is not a number (NaN)")
-    image = Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
-    return Picture(image, None if painted.truncated_tokens is None else painted.truncated_tokens[i])

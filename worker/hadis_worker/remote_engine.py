@@ -17,7 +17,8 @@ from io import BytesIO
 from typing import Self
 
 import httpx
-from hadis.api.tier import Edits, Tier
+from hadis.api.edits import Edits
+from hadis.api.tier import Tier
 from hadis.protocol import keep_alive
 from hadis.protocol.worker import GenerateBatch, TierAbility, WireJob
 from PIL import Image

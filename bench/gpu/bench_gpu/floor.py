@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from hadis_profiler.offline.latency import time_batch
+from hadis_profiler.offline.timing import time_batch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench_gpu.calls import plain_call

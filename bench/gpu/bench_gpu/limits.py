@@ -7,8 +7,8 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from hadis_worker.engine import is_out_of_memory
 from hadis_worker.loading.faults import explain
+from hadis_worker.outcomes import is_out_of_memory
 
 T = TypeVar("T")
 _AGAIN_S = 5.0

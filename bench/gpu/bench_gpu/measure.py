@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from hadis.api.tier import Tier
-from hadis_profiler.offline.latency import BatchTiming, time_batch
+from hadis_profiler.offline.timing import BatchTiming, time_batch
 from hadis_worker.speed.apply import apply
 from hadis_worker.speed.compiling import INDUCTOR
 from hadis_worker.speed.quantization import quantization_configs

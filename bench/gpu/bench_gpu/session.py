@@ -53,10 +53,10 @@ class Session:
             release(bench.device)
         for batch, outcome in run_group(group, bench, self._flops[subject.name], self._left_s):
             report.outcomes[subject.name, group.way, batch] = outcome
-            said = f"{outcome.seconds:.3g} s" if isinstance(outcome, Measured) else outcome
-            _say(f"{subject.name}, {group.way}, batch {batch}: {said}")
+            result = f"{outcome.seconds:.3g} s" if isinstance(outcome, Measured) else outcome
+            _say(f"{subject.name}, {group.way}, batch {batch}: {result}")
             self._write(report)
-            if _LOST in said:
+            if _LOST in result:
                 self._end = 0.0
         release(bench.device)
 

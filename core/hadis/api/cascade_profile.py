@@ -95,7 +95,8 @@ class ProfileSpec(Fields):
     shared_weights: tuple[SharedWeights, ...] = Field(
         default_factory=tuple,
         max_length=256,
-        description="Weights that tiers have in common, such as text encoders: on a GPU of all tiers they count once.",
+        description="Weights that tiers have in common, such as text encoders: where a GPU holds all tiers, they "
+        "count once.",
     )
     difficulty: Difficulty
     configurations: tuple[Configuration, ...] = Field(

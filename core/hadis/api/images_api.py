@@ -57,14 +57,14 @@ class ImagesApi(Fields):
     model_aliases: dict[_Alias, Name] | None = Field(
         None,
         max_length=64,
-        description="By further names of models: a tier, or auto. A tier's own name goes first. Default: the models "
-        "that OpenAI's clients name (dall-e-3, gpt-image-1 and its kin), each as auto. A date may follow a name "
-        "(gpt-image-1-2025-04-23).",
+        description="Further names of models, each for a tier or for auto. A tier's own name takes precedence. "
+        "Default: the models that OpenAI's clients name (dall-e-3, gpt-image-1 and its kin), each as auto. A date may "
+        "follow a name (gpt-image-1-2025-04-23).",
     )
     size_policy: Literal["nearest", "exact"] = Field(
         "nearest",
-        description="A size that no tier makes. nearest: the one of the nearest aspect ratio, and of those of the "
-        "nearest area, is made. exact: it is refused.",
+        description="What becomes of a size that no tier makes. nearest: the one of the nearest aspect ratio, and "
+        "among those of the nearest area, is made instead. exact: it is refused.",
     )
     cors_origins: tuple[Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s]+)$", max_length=256)], ...] = (
         Field(

@@ -40,7 +40,7 @@ class ClientTls(Fields):
         ),
     )
     ca: SecretKey | None = Field(
-        None, description="Where the certificates (PEM) of the authorities are that are believed; default: the usual."
+        None, description="Where the certificates (PEM) of the trusted authorities are; default: the usual ones."
     )
     certificate: SecretKey | None = Field(None, description="Where the client's certificate (PEM) is.")
     key: SecretKey | None = Field(None, description="Where the key (PEM, no passphrase) of that certificate is.")
@@ -73,8 +73,8 @@ class Prometheus(Fields):
         description="Counters of arrivals, one series per router and image size (label `size`; without it the "
         "first size is planned with); default: hadis_router_arrivals_total of the service.",
     )
-    basic_auth: BasicAuth | None = Field(None, description="A user and a password to show.")
-    bearer_token: SecretKey | None = Field(None, description="Where the bearer token to show is.")
+    basic_auth: BasicAuth | None = Field(None, description="User name and password.")
+    bearer_token: SecretKey | None = Field(None, description="Where the bearer token is.")
     tls: ClientTls | None = Field(None, description="For https: an authority of your own, a client's certificate.")
 
 

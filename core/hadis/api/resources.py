@@ -60,7 +60,7 @@ class Objective(Fields):
         None, gt=0, description="The quality (a distance, lower is better) to reach; all but Quality need one."
     )
     gpu_price: Positive | None = Field(
-        None, description="Money per hour of one GPU, in any currency; costs of images and GPUs are in it."
+        None, description="Money per hour of one GPU, in any currency; costs are reported in the same."
     )
 
 

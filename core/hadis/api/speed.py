@@ -138,8 +138,8 @@ class Speed(Fields):
     vae: Vae = Field(default_factory=Vae)
     offload: Literal["none", "group", "model"] = Field(
         "none",
-        description="Keep the model in the node's memory: model, and move each component to the GPU when it runs; "
-        "group, and move each block.",
+        description="Keep the model in the node's memory, and move parts of it to the GPU when they run. model: each "
+        "component. group: each block.",
     )
 
 

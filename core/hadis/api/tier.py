@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from hadis.api.edits import Edits
 from hadis.api.fields import Fields, Name, Off, Positive, Share
 from hadis.api.pipeline import Component, Lora, ModelPath, Revision, Scheduler, Size, Text
 from hadis.api.remote import EXTRA_OF, Remote, check_remote
@@ -20,21 +21,6 @@ class BatchLatency(Fields):
     size: Size | None = Field(None, description="Width x height of the images, in pixels; default: the tier's first.")
     seconds: Positive = Field(description="Median time of the whole batch, without the discriminator.")
     joules: float | None = Field(None, gt=0, description="Energy of the whole batch, where the GPU reports it.")
-
-
-MOST_EDIT_IMAGES = 16
-"""OpenAI's limit for its newest image models."""
-
-
-class Edits(Fields):
-    """What a tier can make from images."""
-
-    images: int = Field(ge=0, le=MOST_EDIT_IMAGES, description="Most images that an edit may have; 0: it edits none.")
-    masks: bool = Field(False, description="Whether a mask may say what is made anew (inpainting).")
-    strength: bool = Field(
-        True,
-        description="Whether a `strength` has an effect; not in tiers that read images as they read prompts.",
-    )
 
 
 _WITH_ITEMS = ("components", "loras", "quantization")
@@ -211,8 +197,8 @@ class Tier(TierSettings):
     latency: tuple[BatchLatency, ...] = Field(
         min_length=1,
         max_length=512,
-        description="Measured times by batch size, rising from 1: of the first size, and of each other one, or of no "
-        "other; the time of an image is then in proportion to its pixels.",
+        description="Measured times by batch size, rising from 1: of every image size, or of the first alone; times of "
+        "other sizes are then in proportion to their pixels.",
     )
     memory_bytes: int = Field(0, ge=0, description="GPU memory that the resident tier and its largest batch take.")
     load_seconds: float = Field(0.0, ge=0, description="Measured time to load the tier onto the GPU.")

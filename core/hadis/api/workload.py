@@ -52,7 +52,7 @@ class RouterPods(PodFields):
         2,
         ge=1,
         le=100,
-        description="Routers to run; with autoscaling the fewest. Up to 127 workers one serves, others stand by.",
+        description="Routers to run; with autoscaling the fewest. Up to 127 workers one serves, the others stand by.",
     )
     autoscaling: Autoscaling | None = Field(None, description="Let a HorizontalPodAutoscaler move the replicas.")
     resources: Resources = Resources(cpu="500m", memory="512Mi")

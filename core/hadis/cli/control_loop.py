@@ -19,11 +19,12 @@ from hadis.api.times import rfc3339
 from hadis.cli.local_workers import LocalWorkers
 from hadis.cli.processes import is_ready
 from hadis.planning.decide import Decision, decide
-from hadis.planning.gpu_budget import settles_in_s
 from hadis.planning.idle import idle_message
+from hadis.planning.lowered import settles_in_s
+from hadis.planning.memory import Memory
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Quiet, Snapshot
+from hadis.planning.snapshot import DemandReading, Problem, Quiet, Snapshot
 from hadis.planning.watched_quality import CONDITION, watch_sums
 from hadis.protocol.address import worker_name
 from hadis.protocol.router_status import RouterStatus

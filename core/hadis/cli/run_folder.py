@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
+from hadis.planning.memory import Memory
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Memory
 from hadis.protocol.run_state import read_state
 
 STATE_FILE = "state.json"

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from hadis.api.fields import parse_duration_s
 from hadis.planning.fleet import capacity_by_tier, is_shared
+from hadis.planning.memory import Memory
 from hadis.planning.objectives import criterion
 from hadis.planning.planner import Planner, planner_for
 from hadis.planning.profile import Profile
 from hadis.planning.restricted import with_restricted
 from hadis.planning.rollout import Canary, advance, canary_of, on_cascade
 from hadis.planning.sizes import with_mix
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot
 from hadis.planning.tuning import Tuning
 
 

@@ -8,19 +8,11 @@ from dataclasses import dataclass, field, replace
 from hadis.api.conditions import Condition, condition
 from hadis.planning.fleet import not_as_desired, worker_ratio
 from hadis.planning.idle import idle_condition, idle_message
+from hadis.planning.memory import Rest
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
 from hadis.planning.shortfall import shortfall
-from hadis.planning.snapshot import (
-    WAITING_FOR_QUOTA,
-    DemandReading,
-    Problem,
-    Rest,
-    Serving,
-    Snapshot,
-    Worker,
-    WorkerGroup,
-)
+from hadis.planning.snapshot import WAITING_FOR_QUOTA, DemandReading, Problem, Serving, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import SLOW_WORKER, Ratios, out_of_date
 
 _AWAY_S = 30.0

@@ -36,6 +36,7 @@ from hadis.planning.fleet import (
     replicas_by_tier,
 )
 from hadis.planning.idle import followed_rest, resting_workers
+from hadis.planning.memory import Memory
 from hadis.planning.objectives import criterion
 from hadis.planning.plan import Plan
 from hadis.planning.planner import Planner, planner_for
@@ -45,7 +46,7 @@ from hadis.planning.replicas import replicas_by_group
 from hadis.planning.restricted import followed_restricted, restricted_arrivals, with_restricted
 from hadis.planning.rollout import Canary, rollout_condition
 from hadis.planning.sizes import arrivals_by_size, followed_mix, with_mix
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot
 from hadis.planning.speeds import corrected, followed
 from hadis.planning.tuning import Tuning
 from hadis.planning.watched_quality import quality_condition
@@ -169,9 +170,14 @@ def _observe(snapshot: Snapshot, profile: Profile, memory: Memory, tuning: Tunin
     memory = replace(memory, demand=demand, plan=plan, workers_by_tier=desired, profile_hash=profile.hash)
     spec = snapshot.spec
     planned_for = (
-        profile.hash, spec.profile, spec.objective, spec.worker_bounds, spec.placement, spec.plan_every,
+        profile.hash,
+        spec.profile,
+        spec.objective,
+        spec.worker_bounds,
+        spec.placement,
+        spec.plan_every,
         spec.scale_down_after,
-    )  # fmt: skip
+    )
     if planned_for == memory.planned_for:
         return memory
     began = ((snapshot.now_s, sum(known.values())),)

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 
 from hadis.planning.decide import Decision, decide
 from hadis.planning.gpu_budget import gpus_taken, may_add
-from hadis.planning.snapshot import Memory, PoolGrant, Problem, Snapshot
+from hadis.planning.memory import Memory
+from hadis.planning.snapshot import PoolGrant, Problem, Snapshot
 from hadis.planning.tuning import Tuning
 
 

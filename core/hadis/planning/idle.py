@@ -17,8 +17,9 @@ from dataclasses import replace
 from hadis.api.conditions import Condition, condition
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import ServiceSpec
+from hadis.planning.memory import Rest
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import Rest, Snapshot
+from hadis.planning.snapshot import Snapshot
 
 NO_WORKER_REASONS = ("NoRequest", "Waking")
 """Reasons of the condition Idle while there is no worker because there was no request."""

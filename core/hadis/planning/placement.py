@@ -10,35 +10,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hadis.planning.allocation import Allocation
 from hadis.planning.queueing import Array, wait_quantile_s, wait_tail
 from hadis.planning.table import Rows, Table
 
 Mask = NDArray[np.bool_]
 MOST_GPUS = 4096
 """GPUs up to which it is searched how many are needed."""
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """Workers and batch sizes for a row, with the latencies that they give."""
-
-    row: int
-    gpus: int
-    """GPUs in all."""
-    light_count: int
-    """Workers of the light tier: GPUs, or an endpoint's slots. `heavy_count` likewise."""
-    heavy_count: int
-    light_batch: int
-    heavy_batch: int
-    light_latency_s: float
-    """Latency of a request that the light tier answers, at the attainment that is asked for."""
-    heavy_latency_s: float
-    """Latency of the slowest path, likewise."""
 
 
 class Placement(ABC):

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 from hadis.api.fields import parse_duration_s
 from hadis.api.resources import Gpus, Objective
+from hadis.planning.allocation import Allocation
 from hadis.planning.forecast import Demand
-from hadis.planning.placement import Allocation
 from hadis.planning.plan import Plan, rounded
 from hadis.planning.profile import Profile
 from hadis.planning.routing import Route, cached_routing

@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot
+from hadis.planning.memory import Memory
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot
 from hadis.planning.speeds import Ratios, read_ratios
 
 MOST_COUNT = 2.0**53

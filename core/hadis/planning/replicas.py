@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from hadis.planning.conditions import nodes_have_room
 from hadis.planning.fleet import Part, waiting_for_successors
-from hadis.planning.gpu_budget import count_groups, may_add, next_replicas, remember_lowered, still_lowered
-from hadis.planning.snapshot import Memory, Snapshot
+from hadis.planning.gpu_budget import count_groups, may_add, next_replicas
+from hadis.planning.lowered import remember_lowered, still_lowered
+from hadis.planning.memory import Memory
+from hadis.planning.snapshot import Snapshot
 
 
 def _part_replicas(part: Part, others: Sequence[Part], memory: Memory) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What one control step sees, and what it must remember: small frozen types that operator, `hadis up` and replay fill.
+"""What one control step sees: small frozen types that operator, `hadis up` and replay fill.
 
 Times are seconds of whatever clock the caller has; only differences count.
 """
@@ -10,10 +10,7 @@ from dataclasses import dataclass, field
 
 from hadis.api.resources import Gpus, ServiceSpec
 from hadis.planning.comparison import GroupCounts
-from hadis.planning.forecast import Demand
-from hadis.planning.plan import Plan
-from hadis.planning.profile import FIRST_SIZES, Mix, Profile, Restricted
-from hadis.planning.rollout import Rollout
+from hadis.planning.profile import Profile
 from hadis.planning.speeds import Ratios
 from hadis.planning.watched_quality import WatchSums
 
@@ -169,6 +166,10 @@ class Snapshot:
     """None where no router was read."""
     pool: PoolGrant | None = None
     """What it may take of the GPUs that it shares with other services; None where it shares none."""
+    router_problem: Problem | None = None
+    """What keeps a router from becoming ready."""
+    child_problem: Problem | None = None
+    """What of the service could not be written, or is written by others too."""
 
     @property
     def gpus(self) -> Gpus:
@@ -184,94 +185,9 @@ class Snapshot:
         """How many workers with GPUs it may have now."""
         return self.spec.model_copy(update={"gpus": self.gpus}).worker_bounds
 
-    router_problem: Problem | None = None
-    """What keeps a router from becoming ready."""
-    child_problem: Problem | None = None
-    """What of the service could not be written, or is written by others too."""
-
     @property
     def serving(self) -> Serving:
         """The part of it that depends on no spec and no profile."""
         return Serving(
             self.now_s, self.workers, self.groups, self.routers, self.late_s, self.router_problem, self.child_problem
         )
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """A group whose count was lowered: what it was, and since when its controllers say that they have followed."""
-
-    former: int
-    followed_since_s: float | None = None
-    gpus: int = 1
-    """GPUs that each of its workers takes."""
-    again: int | None = None
-    """The count that they have followed to, where it was lowered once more since: that is the former one then."""
-
-
-@dataclass(frozen=True)
-class Rest:
-    """Whether a service with `gpus.idleAfter` is idle: see `idle`."""
-
-    idle: bool = False
-    waking: bool = False
-    """Whether it was idle, and no worker is ready since."""
-    woke_s: float | None = None
-    """When a first worker began to be waited for, none being there; None where that was not seen."""
-    quiet_since_s: float | None = None
-    """When the last request came, as far as is known."""
-    starting_since_s: float | None = None
-    """Since when workers are to be there and none is ready."""
-    start_s: float | None = None
-    """How long the first worker took last time, or takes by the profile; None where a service is never idle."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What outlives a step.
-
-    After a restart plan, workers, ratios, mix, restricted shares, hash, rollout, whether quality is as predicted, and
-    of `rest` whether it is idle or waking and how long a start takes come from the status; all else is learnt anew.
-    """
-
-    demand: Demand = Demand()
-    reading: DemandReading | None = None
-    """The last one."""
-    plan: Plan | None = None
-    """The plan that routes."""
-    target: Plan | None = None
-    """The plan for the demand that is coming; None since a restart or a change of spec or profile."""
-    workers_by_tier: Mapping[str, int] | None = None
-    """Workers desired."""
-    ratios: Ratios = field(default_factory=dict)
-    """Those that are planned with, by tier and batch size."""
-    by_size: Mapping[str, Demand] = field(default_factory=dict)
-    """Arrivals of each image size that is told."""
-    mix: Mix = FIRST_SIZES
-    """The image sizes that are planned with."""
-    by_restriction: Mapping[str, Demand] = field(default_factory=dict)
-    """Arrivals that only some tiers may make, by these."""
-    restricted: Restricted = ()
-    """Their shares that are planned with."""
-    profile_hash: str = ""
-    """Of the profile that they compare with; empty where none was planned with."""
-    rollout: Rollout = field(default_factory=Rollout)
-    canary_plan: Plan | None = None
-    """The new profile's, while it is tried."""
-    canary_for: tuple[object, ...] = ()
-    """What of spec and of both profiles it is for."""
-    recent_gpus: tuple[tuple[float, int], ...] = ()
-    """(seconds, GPUs) that plans asked for within the scale-down window."""
-    lowered: Mapping[str, Lowered] = field(default_factory=dict)
-    """By group, until its controllers have surely followed."""
-    began_s: float | None = None
-    """When the first step was: what was lowered before is not known."""
-    quality_as_predicted: bool | None = None
-    """Whether the quality that is watched was as predicted at the last step; None where that is not known."""
-    unready_since_s: Mapping[str, float] = field(default_factory=dict)
-    """By remote tier without a ready worker."""
-    planned_for: tuple[object, ...] = ()
-    """What of spec and profile the target is for."""
-    routed_for: tuple[object, ...] = ()
-    """The same of the plan that routes; empty where that is of before a restart."""
-    rest: Rest = Rest()

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hadis.api.fields import parse_duration_s
+from hadis.planning.allocation import Allocation
 from hadis.planning.consumption import image_joules, image_money
 from hadis.planning.objectives import FeasibleRow, criterion
-from hadis.planning.placement import MOST_GPUS, Allocation, fewest, placement
+from hadis.planning.placement import MOST_GPUS, fewest, placement
 from hadis.planning.plan import Plan, TierPlan, rounded
 from hadis.planning.table import Rows, cached_table
 from hadis.planning.tuning import Tuning

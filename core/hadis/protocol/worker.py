@@ -13,8 +13,8 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, TypeAdapter
 
+from hadis.api.edits import MOST_EDIT_IMAGES, Edits
 from hadis.api.fields import Fields
-from hadis.api.tier import MOST_EDIT_IMAGES, Edits
 from hadis.protocol.parts import END, PartReader, part
 from hadis.protocol.previews import Preview, decode_preview
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hadis.api.resources import ServiceSpec
 from hadis.planning.profile import Profile
 
-from hadis_operator.children import network, router, worker
+from hadis_operator.children import network, router, worker, worker_pool
 from hadis_operator.children.common import Manifest, Owner, service_secret, stamped
 from hadis_operator.children.worker_profile import tiers_config
 from hadis_operator.settings import OperatorSettings
@@ -28,7 +28,7 @@ def make(owner: Owner, spec: ServiceSpec, settings: OperatorSettings, profile: P
     """Return the children of a service."""
     profile_map = worker.profile_config(owner, profile)
     service_map = router.service_config(owner, spec)
-    pools = worker.pools(profile, shared=shared)
+    pools = worker_pool.pools(profile, shared=shared)
     config, name = profile_map["metadata"]["name"], profile.resource.metadata.name
     fixed = [profile_map, service_map]
     fixed += router.children(owner, spec, settings, service_map["metadata"]["name"], (config, name))

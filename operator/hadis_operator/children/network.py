@@ -11,7 +11,7 @@ from typing import Any
 from hadis.api.resources import ServiceSpec
 from hadis.protocol.labels import COMPONENT, SERVICE, label
 
-from hadis_operator.children import router, worker
+from hadis_operator.children import router, worker_pool
 from hadis_operator.children.common import Manifest, Owner, child_name, meta
 from hadis_operator.settings import OperatorSettings, Peer
 
@@ -22,7 +22,7 @@ def policies(owner: Owner, spec: ServiceSpec, settings: OperatorSettings) -> lis
     """Return the policy of the workers, and that of the routers where they are not open to everybody."""
     outside = [_peer(peer) for peer in (settings.operator_pods, *settings.scraper_pods) if peer is not None]
     routers: Manifest = {"podSelector": {"matchLabels": _labels(owner, "router")}}
-    of_workers = _policy(owner, "worker", worker.PORT, [routers, *outside])
+    of_workers = _policy(owner, "worker", worker_pool.PORT, [routers, *outside])
     if spec.router.allow_from_anywhere:
         return [of_workers]
     # Other routers of the service are of its namespace, too.

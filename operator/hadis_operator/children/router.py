@@ -34,17 +34,26 @@ _KEYS = "/etc/hadis-keys"
 def service_config(owner: Owner, spec: ServiceSpec) -> Manifest:
     """Return the ConfigMap with the service as the router reads it: without what only the operator needs."""
     fields = {
-        "profile", "objective", "queue", "api", "plan_every", "placement", "access", "cache", "quality_watch",
+        "profile",
+        "objective",
+        "queue",
+        "api",
+        "plan_every",
+        "placement",
+        "access",
+        "cache",
+        "quality_watch",
         "prompt_sample",
-    }  # fmt: skip
+    }
     fields_read = spec.model_dump(mode="json", by_alias=True, include=fields, exclude_none=True)
     idle = {"idleAfter": spec.gpus.idle_after} if spec.gpus.idle_after else {}
-    text = as_yaml({
+    document: Manifest = {
         "apiVersion": API_VERSION,
         "kind": "DiffusionService",
         "metadata": {"name": owner.name},
         "spec": fields_read | {"gpus": {"max": 1, **idle}},  # a budget that is scaled restarts no router
-    })  # fmt: skip
+    }
+    text = as_yaml(document)
     return config_map(owner, "router", text, digest(text))
 
 
@@ -95,11 +104,15 @@ def children(
 def _rules(owner: Owner) -> list[Manifest]:
     return [
         # The plan in force stands in the service's status.
-        {"apiGroups": ["hadis.dev"], "resources": ["diffusionservices"], "resourceNames": [owner.name],
-         "verbs": ["get", "list", "watch"]},
+        {
+            "apiGroups": ["hadis.dev"],
+            "resources": ["diffusionservices"],
+            "resourceNames": [owner.name],
+            "verbs": ["get", "list", "watch"],
+        },
         # Workers and routers that are ready are the addresses of their Services.
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},
-    ]  # fmt: skip
+    ]
 
 
 def _manifest(config: str, profile_config: str, profile: str) -> Manifest:

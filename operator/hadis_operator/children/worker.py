@@ -2,83 +2,41 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 from hadis.api.compact import compact_document
-from hadis.api.fields import parse_duration_s
-from hadis.api.remote import Remote
 from hadis.api.resources import ServiceSpec
-from hadis.api.workload import ModelCache, Resources, WorkerPods
 from hadis.planning.gpu_budget import REPLACED_AT_ONCE
 from hadis.planning.profile import Profile
-from hadis.protocol.fetch import FETCH
-from hadis.protocol.labels import COMPONENT, GPUS, POOL, REMOTE, REVISION, SERVICE, digest, label, tiers_by_pool
+from hadis.protocol.labels import COMPONENT, GPUS, POOL, REMOTE, REVISION, SERVICE, digest, label
 
 from hadis_operator.children import common
 from hadis_operator.children.common import (
-    CONFIG_FILE,
     Manifest,
     Owner,
     as_yaml,
     child_name,
     config_map,
-    container,
     labels,
     meta,
     packed,
-    pod,
-    resources,
     secret_variable,
     service_port,
 )
 from hadis_operator.children.pod_fields import pod_metadata, with_fields
 from hadis_operator.children.tracing import trace_env
+from hadis_operator.children.worker_pod import worker_pod
+from hadis_operator.children.worker_pool import PORT, WorkerPool
 from hadis_operator.settings import OperatorSettings
 
-PORT = 8100
 PROFILE = "profile"
 """The component that ConfigMaps with profiles are labelled with."""
-_MODELS = "/models"
 _MOST_BYTES = 1_000_000
 """Of a packed profile: a ConfigMap holds 1 MiB."""
-_GRACE_S = 15
-"""Seconds on top of the longest batch in which a worker ends after SIGTERM."""
-_STARTUP_S = 4 * 3600
-"""Models may have to be fetched first; while libraries are read from a slow disk, nothing is answered for long."""
 _AT_ONCE = f"{100 // REPLACED_AT_ONCE}%"
 """Of a pool's workers; at least one."""
-_REMOTE_STARTUP_S = 300
-_REMOTE_RESOURCES = Resources(cpu="100m", memory="512Mi")
-"""It decodes images and encodes them again."""
 _ON_ANY_NODE = {"affinity": None, "topology_spread_constraints": ()}
 """What of a worker's fields is not for pods without a GPU."""
-_JUDGE_RESOURCES = Resources(cpu="1", memory="4Gi")
-"""It has torch and a discriminator besides."""
-
-# As many threads as it asks for CPUs, rounded up: one per core of the node would be in its neighbours' way.
-_THREADS: Manifest = {
-    "name": "HADIS_WORKER_THREADS",
-    "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1"}},
-}
-
-
-@dataclass(frozen=True)
-class WorkerPool:
-    """Workers that have the same tiers: a Deployment, and a Service by which the router finds them."""
-
-    name: str
-    """The tier, or EVERY_TIER."""
-    tiers: tuple[str, ...]
-    remote: Remote | None = None
-    """The endpoint that makes its tier; None where GPUs do."""
-
-
-def pools(profile: Profile, *, shared: bool) -> list[WorkerPool]:
-    """Return one pool for all tiers that GPUs make, or one per tier, and one for each remote tier."""
-    by_name = tiers_by_pool(profile.tiers, shared=shared, remote=profile.slots)
-    return [WorkerPool(name, tiers, profile.tiers[tiers[0]].remote) for name, tiers in by_name.items()]
 
 
 def profile_config(owner: Owner, profile: Profile) -> Manifest:
@@ -132,8 +90,7 @@ def deployment(
     So the operator moves GPUs from old pods to new ones as it moves them between tiers, freed before they are taken,
     which no strategy of a Deployment does.
     """
-    make = _gpu_pod if pool.remote is None else _remote_pod
-    bare = make(spec, settings, profile, pool, config)
+    bare = worker_pod(spec, settings, profile, pool, config)
     env = bare["containers"][0]["env"]
     env += [secret_variable(owner, "HADIS_WORKER_SECRET"), *trace_env(owner, spec, settings)]
     fields = spec.worker if pool.remote is None else spec.worker.model_copy(update=_ON_ANY_NODE)
@@ -160,130 +117,3 @@ def deployment(
             },
         },
     }
-
-
-def _remote_pod(
-    spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: WorkerPool, config: str
-) -> Manifest:
-    """Return a pod that has an endpoint make its images: on any node, and with models only where it must judge."""
-    assert pool.remote is not None
-    grace = max(_grace_s(profile, pool), math.ceil(parse_duration_s(pool.remote.timeout)) + _GRACE_S)
-    judges = not profile.resource.spec.judged_tiers.isdisjoint(pool.tiers)
-    mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}] if judges else []
-    only = container(
-        "worker", settings.worker_image, settings, PORT, _env(pool, grace), mounts,
-        started="/healthz", startup_s=_REMOTE_STARTUP_S,
-    )  # fmt: skip
-    if secret := pool.remote.api_key_secret:
-        source = {"secretKeyRef": {"name": secret.name, "key": secret.key}}
-        only["env"].append({"name": pool.remote.key_variable, "valueFrom": source})
-    own, default = spec.worker.remote_resources, _JUDGE_RESOURCES if judges else _REMOTE_RESOURCES
-    only["env"].append(_THREADS)
-    only["resources"] = resources(own if own.cpu or own.memory else default)
-    volumes: list[Manifest] = [{"name": "manifest", "configMap": {"name": config}}]
-    volumes += [{"name": "models", **_cache(spec.worker.model_cache)}] if judges else []
-    return pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}
-
-
-def _grace_s(profile: Profile, pool: WorkerPool) -> int:
-    longest = max(
-        profile.latency_s(t, profile.batch_sizes(t)[-1], True, size)
-        for t in pool.tiers
-        for size in profile.tiers[t].all_sizes
-    )
-    # In steps, so that times that were measured anew replace no worker.
-    return (math.ceil(longest / _GRACE_S) + 1) * _GRACE_S
-
-
-def _env(pool: WorkerPool, grace_s: int) -> dict[str, str]:
-    return {
-        "HADIS_WORKER_MANIFEST": f"/etc/hadis/{CONFIG_FILE}",
-        "HADIS_WORKER_TIERS": ",".join(pool.tiers),
-        "HADIS_WORKER_MODELS": _MODELS,
-        "HADIS_WORKER_HOST": "0.0.0.0",
-        "HADIS_WORKER_PORT": str(PORT),
-        "HADIS_WORKER_DRAIN_TIMEOUT": f"{grace_s - 5}s",
-        "HADIS_WORKER_COMPILE_CACHE": f"{_MODELS}/.cache/compiled",
-        "HF_HOME": f"{_MODELS}/.cache",
-        "HOME": "/tmp",
-    }
-
-
-def _gpu_pod(
-    spec: ServiceSpec, settings: OperatorSettings, profile: Profile, pool: WorkerPool, config: str
-) -> Manifest:
-    worker, grace = spec.worker, _grace_s(profile, pool)
-    mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}]
-    only = container(
-        "worker",
-        settings.worker_image,
-        settings,
-        PORT,
-        _env(pool, grace),
-        mounts,
-        started="/readyz",
-        startup_s=_STARTUP_S,
-    )
-    only["env"].append(_THREADS)
-    only["resources"] = resources(worker.resources)
-    manifest = {"name": "manifest", "configMap": {"name": config}}
-    volumes = [manifest, {"name": "models", **_cache(worker.model_cache)}, *_shared_memory(worker, only)]
-    pod_spec = pod(settings, only, volumes, grace) | {"automountServiceAccountToken": False}
-    compiles = any(profile.tiers[tier].speed.compile != "off" for tier in pool.tiers)
-    pod_spec |= _gpus(worker, only) | _fetch(worker, only, compiles=compiles)
-    if worker.node_selector:
-        pod_spec["nodeSelector"] = worker.node_selector
-    if worker.tolerations:
-        pod_spec["tolerations"] = [t.model_dump(by_alias=True, exclude_none=True) for t in worker.tolerations]
-    if worker.runtime_class_name:
-        pod_spec["runtimeClassName"] = worker.runtime_class_name
-    return pod_spec
-
-
-def _fetch(worker: WorkerPods, only: Manifest, *, compiles: bool) -> Manifest:
-    """Return the init container that fetches a worker's models, if the spec asks for it; the worker is offline then.
-
-    It asks for what the worker does but for GPUs. Where it fails, kubelet starts it again, and has its last lines.
-    The worker itself may write to its models only where it keeps compiled ones beside them.
-    """
-    if not worker.model_cache.prefetch:
-        return {}
-    same = ("image", "imagePullPolicy", "securityContext")
-    container = {"name": FETCH, "args": [FETCH], **{name: only[name] for name in same}}
-    container |= {"env": [*only["env"]], "volumeMounts": [*only["volumeMounts"]]}
-    container |= {"resources": resources(worker.resources), "terminationMessagePolicy": "FallbackToLogsOnError"}
-    only["env"].append({"name": "HF_HUB_OFFLINE", "value": "1"})
-    if not compiles:
-        only["volumeMounts"] = [
-            mount | ({"readOnly": True} if mount["name"] == "models" else {}) for mount in only["volumeMounts"]
-        ]
-    return {"initContainers": [container]}
-
-
-def _gpus(worker: WorkerPods, only: Manifest) -> Manifest:
-    """Have a container ask for a worker's GPUs; return what its pod's spec says of them."""
-    claims = worker.resource_claims
-    if not claims:
-        only["resources"].setdefault("limits", {})[worker.gpu_resource] = str(worker.gpus_per_worker)
-        return {}
-    only["resources"]["claims"] = [
-        {"name": claim.name} | ({"request": claim.request} if claim.request else {}) for claim in claims
-    ]
-    template = "resourceClaimTemplateName"
-    return {"resourceClaims": [{"name": each.name, template: each.resource_claim_template_name} for each in claims]}
-
-
-def _shared_memory(worker: WorkerPods, only: Manifest) -> list[Manifest]:
-    """Return the volume of shared memory, if the spec gives its size, and mount it."""
-    if worker.shm_size is None:
-        return []
-    only["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})
-    return [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": worker.shm_size}}]
-
-
-def _cache(cache: ModelCache) -> Manifest:
-    if cache.claim:
-        return {"persistentVolumeClaim": {"claimName": cache.claim}}
-    if cache.host_path:
-        return {"hostPath": {"path": cache.host_path, "type": "Directory"}}
-    return {"emptyDir": {}}

@@ -21,12 +21,13 @@ _NO_DIFFICULTY: Manifest = {"features": ["prompt_length"], "mean": [0], "std": [
 
 def tiers_config(owner: Owner, profile: Profile, tiers: Collection[str]) -> Manifest:
     """Return the ConfigMap with a CascadeProfile of some tiers, as their workers read it."""
-    text = as_yaml({
+    document: Manifest = {
         "apiVersion": API_VERSION,
         "kind": "CascadeProfile",
         "metadata": {"name": _NAME},
         "spec": _spec(profile.resource.spec, tiers),
-    })  # fmt: skip
+    }
+    text = as_yaml(document)
     return config_map(owner, _NAME, text, digest(text))
 
 

@@ -35,7 +35,7 @@ from hadis_profiler.commands.trace_options import (
     read_inputs,
 )
 from hadis_profiler.replay.clients import read_clients
-from hadis_profiler.replay.disturbances import read_disturbances
+from hadis_profiler.replay.disturbance_options import read_disturbances
 from hadis_profiler.replay.log import Log
 from hadis_profiler.replay.plot import Timeline
 from hadis_profiler.replay.policies import POLICIES
@@ -47,7 +47,7 @@ _DISTURBANCES = "What goes otherwise than the profile says"
 SpeedOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Times of all batches, or of a tier's, times this: 1.5 or TIER=1.5.", rich_help_panel=_DISTURBANCES
+        help="Factor on the time of every batch, or of a tier's: 1.5 or TIER=1.5.", rich_help_panel=_DISTURBANCES
     ),
 ]
 NoiseOption = Annotated[
@@ -102,7 +102,8 @@ def replay_command(
     attainment: AttainmentOption = 0.99,
     optimize: OptimizeOption = Optimize.QUALITY,
     quality: Annotated[
-        float | None, typer.Option(min=0, help="Quality to reach (a distance, lower is better), but for Quality.")
+        float | None,
+        typer.Option(min=0, help="Quality to reach (a distance, lower is better); all but Quality need one."),
     ] = None,
     gpu_price: GpuPriceOption = None,
     seed: Annotated[int, typer.Option(help="Seed of all that is random: prompts, policies, disturbances.")] = 0,
@@ -136,17 +137,26 @@ def replay_command(
         if policy not in POLICIES:
             raise ValueError(f"--policy {policy}: there are {', '.join(POLICIES)}")
         disturbances = read_disturbances(
-            speed=speed or (), noise=noise, slow_batches=slow_batches or (), slow_workers=slow_workers or (),
-            throttle=throttle or (), lose=lose or (), burst=burst or (), blind=blind or (), drift=drift,
+            speed=speed or (),
+            noise=noise,
+            slow_batches=slow_batches or (),
+            slow_workers=slow_workers or (),
+            throttle=throttle or (),
+            lose=lose or (),
+            burst=burst or (),
+            blind=blind or (),
+            drift=drift,
             routers=routers,
-        )  # fmt: skip
+        )
         mix = read_clients(clients, weights)
         check_gpus("gpus", gpus, gpus_per_worker)
         aim = Aim(optimize, quality, gpu_price)
         inputs = replace(
             read_inputs(profile, trace, prompts, slo, attainment, seed, sizes, aim, only),
-            disturbances=disturbances, clients=mix, gpus_per_worker=gpus_per_worker,
-        )  # fmt: skip
+            disturbances=disturbances,
+            clients=mix,
+            gpus_per_worker=gpus_per_worker,
+        )
         spec = ServiceSpec.read({"profile": "p", "gpus": {"max": gpus}, "objective": {"latency": slo}})
         shared = placement == "shared" if placement else is_shared(spec, inputs.profile)
         change_s = 0.0 if shared else parse_duration_s(change_cost)

@@ -25,7 +25,7 @@ from hadis_profiler.replay.simulate import Ran
 from hadis_profiler.replay.sizes import read_sizes
 
 ProfileOption = Annotated[Path, typer.Option("--profile", help="YAML with a CascadeProfile.")]
-TraceOption = Annotated[Path, typer.Option("--trace", help="Lines of arrival_ms,prompt_index (the index may lack).")]
+TraceOption = Annotated[Path, typer.Option("--trace", help="Lines of arrival_ms,prompt_index (or arrival_ms alone).")]
 PromptsOption = Annotated[
     Path | None,
     typer.Option("--prompts", help="Folder with prompt_features.csv and confidence/model_K.txt; default: drawn."),

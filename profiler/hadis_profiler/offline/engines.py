@@ -16,11 +16,12 @@ from hadis.protocol.worker import GenerateBatch, TierAbility, WireJob
 from hadis_worker import company
 from hadis_worker.calls import call_of
 from hadis_worker.editing import ability_of
-from hadis_worker.engine import check_count, check_size
 from hadis_worker.errors import EngineUnavailable, LoadError
 from hadis_worker.loading.editors import load_editors
 from hadis_worker.loading.tiers import load_painter
-from hadis_worker.pipelines import Call, DiffusersPainter, Painter, Pixels
+from hadis_worker.outcomes import check_count, check_size
+from hadis_worker.painter import Call, Painter, Pixels
+from hadis_worker.pipelines import DiffusersPainter
 from hadis_worker.remote_engine import RemoteEngine
 
 from hadis_profiler.offline.spec import Run

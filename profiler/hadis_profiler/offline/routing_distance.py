@@ -9,8 +9,9 @@ import numpy as np
 from hadis.api.shares import cascade_gpu_s
 from numpy.typing import NDArray
 
+from hadis_profiler.offline.hull import hull
 from hadis_profiler.offline.quality import Reference, Row, Sums, heavy_images, random_quality
-from hadis_profiler.offline.routing import Way, hull
+from hadis_profiler.offline.routing import Way
 
 Array = NDArray[np.float64]
 Corners = tuple[tuple[float, float], ...]

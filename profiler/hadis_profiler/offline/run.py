@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,36 +24,22 @@ from hadis_profiler.offline import (
     images,
     latency,
     ngrams,
-    notes,
     quality,
     store,
     table,
 )
 from hadis_profiler.offline.difficulty import DifficultyFit
-from hadis_profiler.offline.discriminator import TIMED_BATCH, Discrimination
+from hadis_profiler.offline.discriminator import Discrimination
 from hadis_profiler.offline.features import ImageFeatures
 from hadis_profiler.offline.latency import TierLatency
-from hadis_profiler.offline.notes import (
-    DifficultyNote,
-    DiscriminatorNote,
-    DistanceNote,
-    LatencyNote,
-    Notes,
-    RoutingNote,
-    Sample,
-    SampleImage,
-)
+from hadis_profiler.offline.notes import Notes
 from hadis_profiler.offline.prompts import Prompts, Split, read_prompts, split
 from hadis_profiler.offline.quality import Row
-from hadis_profiler.offline.routing import Judged
-from hadis_profiler.offline.routing_distance import distance_hulls
+from hadis_profiler.offline.run_notes import notes_of
 from hadis_profiler.offline.scorers import load_scorer
 from hadis_profiler.offline.spec import Run
 from hadis_profiler.offline.table import Hardware, Measurements
 from hadis_profiler.offline.weights import shared_weights
-
-_MOST_GAP, _LEAST_GAP = 4, 2
-"""Prompts that a report shows: those on which the tiers differ most, and least."""
 
 
 @dataclass
@@ -172,10 +158,10 @@ class Stages:
         return rows
 
     @cached_property
-    def table(self) -> CascadeProfile:
-        """The profile."""
-        rows, task = self.quality, self.progress.add_task("intervals", total=None)
-        measured = Measurements(
+    def measured(self) -> Measurements:
+        """Everything that a profile is made of."""
+        rows = self.quality  # first, so that the prompts are checked before anything is measured
+        return Measurements(
             self.latency,
             self.features,
             self.difficulty,
@@ -185,6 +171,11 @@ class Stages:
             self._hardware(),
             shared_weights(self.run, self.latency, self.device),
         )
+
+    @cached_property
+    def table(self) -> CascadeProfile:
+        """The profile."""
+        measured, task = self.measured, self.progress.add_task("intervals", total=None)
         profile = table.build(self.run, measured, lambda: self.progress.advance(task))
         self.say(_front_summary(profile.spec.configurations))
         return profile
@@ -192,80 +183,13 @@ class Stages:
     @cached_property
     def notes(self) -> Notes:
         """What a report shows beside the profile."""
-        fit, trained = self.difficulty, self.discriminator
-        return Notes(
-            latency={
-                name: tuple(LatencyNote(batch=p.batch, p95_s=p.p95_s, runs=p.runs) for p in measured.points)
-                for name, measured in self.latency.items()
-            },
-            difficulty=DifficultyNote(
-                held_out=fit.held_out,
-                noise=fit.noise,
-                held_out_by_information=fit.held_out_by_information,
-                low=fit.scores.min(),
-                high=fit.scores.max(),
-                histogram=notes.histogram(fit.scores.tolist()),
-                ngrams=fit.ngrams,
-            ),
-            discriminator=DiscriminatorNote(
-                auc=trained.auc, curve=trained.curve, good_share=trained.good_share, calibration=trained.calibration
-            ),
-            routing=self._routing_note(),
-            distances=tuple(self._distance_notes()),
-            samples=tuple(self._sample(i) for i in self._sampled()),
-        )
-
-    def _routing_note(self) -> RoutingNote | None:
-        """Return what is known of each held-out prompt; None where the scorer gives no scores."""
-        scores, test, trained = self.features.scores, self.split.test, self.discriminator
-        if scores is None:
-            return None
-        fit, confidence = self.difficulty, trained.confidence[:, test]
-        image_s = tuple(self.latency[tier.name].image_s for tier in self.run.spec.tiers)
-        judged = Judged(scores[:, test], confidence, fit.scores[test], image_s, trained.seconds / TIMED_BATCH)
-        return RoutingNote.of(judged, None if fit.difficulty.ngrams is None else fit.by_features[test])
-
-    def _distance_notes(self) -> Iterator[DistanceNote]:
-        """Yield what each way of choosing prompts reaches by distance."""
-        measured, test, spec = self.features, self.split.test, self.run.spec
-        image_s = [self.latency[tier.name].image_s for tier in spec.tiers]
-        judge_s = self.discriminator.seconds / TIMED_BATCH
-        rows = self.quality
-        scores = None if measured.scores is None else measured.scores[:, test]
-        hulls = distance_hulls(
-            rows, [table.cost_of(row, image_s, judge_s) for row in rows],
-            measured.by_tier[:, test], scores, measured.reference, image_s, judge_s, spec.grid,
-        )  # fmt: skip
-        for way, corners in hulls.items():
-            costs, distances = zip(*corners, strict=True)
-            rounded = tuple(round(cost, 8) for cost in costs), tuple(round(distance, 6) for distance in distances)
-            yield DistanceNote(way=way, costs=rounded[0], distances=rounded[1])
+        return notes_of(self.run, self.measured, self.kept)
 
     def _hardware(self) -> Hardware:
         if self.device != "cuda":
             return Hardware("cpu", 0)
         properties = torch.cuda.get_device_properties(0)
         return Hardware(properties.name, properties.total_memory)
-
-    def _sampled(self) -> list[int]:
-        """Return the held-out prompts on which the tiers differ most, and least."""
-        gap = self.features.quality_gap[self.split.test]
-        order = self.split.test[np.argsort(-gap, kind="stable")]
-        return [*order[:_MOST_GAP].tolist(), *order[-_LEAST_GAP:].tolist()]
-
-    def _sample(self, i: int) -> Sample:
-        tiers, confidence = self.run.spec.tiers, self.discriminator.confidence[:, i].tolist()
-        return Sample(
-            prompt=self.kept[i],
-            images=tuple(
-                SampleImage(
-                    tier=tier.name,
-                    confidence=round(confidence[k], 3),
-                    uri=notes.small_copy(next(images.read_images(self.run, tier, [i]))),
-                )
-                for k, tier in enumerate(tiers)
-            ),
-        )
 
 
 def _front_summary(configurations: tuple[Configuration, ...]) -> str:

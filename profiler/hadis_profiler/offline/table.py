@@ -11,8 +11,8 @@ from hadis.api.cascade_profile import SharedWeights
 from hadis.api.resources import API_VERSION, CascadeProfile, Configuration, Metadata, ProfileSpec
 from hadis.api.shares import cascade_gpu_s
 from hadis.api.tier import Tier
+from hadis.planning.expected_confidence import MEASURE
 from hadis.planning.pareto import pareto_front
-from hadis.planning.watched_quality import MEASURE
 from numpy.typing import NDArray
 
 from hadis_profiler.offline import discriminator, quality

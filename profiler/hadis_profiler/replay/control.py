@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from hadis.planning.decide import Decision
-from hadis.planning.gpu_budget import settles_in_s
+from hadis.planning.lowered import settles_in_s
+from hadis.planning.memory import Memory
 from hadis.planning.plan import Plan
-from hadis.planning.snapshot import DemandReading, Memory, Problem, Snapshot, Worker, WorkerGroup
+from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, WorkerGroup
 from hadis.planning.speeds import mean_ratios, mean_worker_ratios
 
 from hadis_profiler.replay.fleet import Fleet, groups_of

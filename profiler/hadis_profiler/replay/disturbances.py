@@ -1,7 +1,6 @@
 """What goes otherwise than the profile says: slow tiers, batches and workers, noise, lost workers, bursts, drift.
 
-Each is read from a short text, as `hadis replay` takes it; a text that cannot be meant raises ValueError with what to
-write instead. Factors multiply the time of a batch, so that 2 is half as fast; times are seconds of the trace.
+Factors multiply the time of a batch, so that 2 is half as fast; times are seconds of the trace.
 """
 
 from __future__ import annotations
@@ -9,14 +8,9 @@ from __future__ import annotations
 import heapq
 import math
 import random
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
-
-_LEAST, _MOST, _MOST_RPS = 0.001, 1000.0, 100_000.0
-"""The smallest and the largest factor, and the most requests per second of a burst: beyond is a slip of the pen."""
-_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 
 
 class SlowBatches(NamedTuple):
@@ -106,101 +100,6 @@ class Disturbances:
         return any(span.start_s <= now_s < span.end_s for span in self.blind)
 
 
-def read_disturbances(
-    *,
-    speed: Sequence[str] = (),
-    noise: str = "0",
-    slow_batches: Sequence[str] = (),
-    slow_workers: Sequence[str] = (),
-    throttle: Sequence[str] = (),
-    lose: Sequence[str] = (),
-    burst: Sequence[str] = (),
-    blind: Sequence[str] = (),
-    drift: bool = False,
-    routers: int = 1,
-) -> Disturbances:
-    """Return what texts such as `2x4` and `100..200x1.6` say; raise ValueError for one that cannot be meant."""
-    return Disturbances(
-        speed=_read_speeds(speed),
-        noise=_number("noise", noise, noise, 0, 3, "0.3"),
-        slow_batches=tuple(_read_slow_batches(text) for text in slow_batches),
-        slow_workers=tuple(_read_slow_workers(text) for text in slow_workers),
-        throttles=tuple(_read_throttle(text) for text in throttle),
-        losses=tuple(_read_loss(text) for text in lose),
-        bursts=tuple(_read_burst(text) for text in burst),
-        blind=tuple(_read_blind(text) for text in blind),
-        drift=drift,
-        routers=routers,
-    )
-
-
-def _read_speeds(texts: Sequence[str]) -> dict[str, float]:
-    speeds: dict[str, float] = {}
-    for text in texts:
-        tier, _, factor = text.rpartition("=")
-        value = _factor("speed", text, factor, "1.5 or TIER=1.5")
-        speeds[tier] = speeds.get(tier, 1.0) * value
-    return speeds
-
-
-def _read_slow_batches(text: str) -> SlowBatches:
-    share, factor = _match("slow-batches", text, f"{_NUMBER}x{_NUMBER}", "0.02x4")
-    return SlowBatches(
-        _number("slow-batches", text, share, 0, 1, "0.02x4"), _factor("slow-batches", text, factor, "0.02x4")
-    )
-
-
-def _read_slow_workers(text: str) -> SlowWorkers:
-    count, factor = _match("slow-workers", text, f"(\\d+)x{_NUMBER}", "2x4")
-    return SlowWorkers(int(count), _factor("slow-workers", text, factor, "2x4"))
-
-
-def _read_throttle(text: str) -> Throttle:
-    start, end, factor = _match("throttle", text, f"{_NUMBER}\\.\\.{_NUMBER}x{_NUMBER}", "100..200x1.6")
-    return Throttle(*_span("throttle", text, start, end), _factor("throttle", text, factor, "100..200x1.6"))
-
-
-def _read_loss(text: str) -> Loss:
-    count, at = _match("lose", text, f"(\\d+)@{_NUMBER}", "4@120")
-    return Loss(int(count), float(at))
-
-
-def _read_burst(text: str) -> Burst:
-    rps, start, end = _match("burst", text, f"{_NUMBER}@{_NUMBER}\\.\\.{_NUMBER}", "100@150..165")
-    return Burst(_number("burst", text, rps, 0, _MOST_RPS, "100@150..165"), *_span("burst", text, start, end))
-
-
-def _read_blind(text: str) -> Blind:
-    return Blind(*_span("blind", text, *_match("blind", text, f"{_NUMBER}\\.\\.{_NUMBER}", "100..200")))
-
-
-def _match(option: str, text: str, pattern: str, example: str) -> tuple[str, ...]:
-    match = re.fullmatch(pattern, text.strip(), re.ASCII)
-    if match is None:
-        raise ValueError(f"--{option} {text}: is not of the form {example}")
-    return match.groups()
-
-
-def _span(option: str, text: str, start: str, end: str) -> tuple[float, float]:
-    if float(end) <= float(start):
-        raise ValueError(f"--{option} {text}: must end after it begins")
-    return float(start), float(end)
-
-
-def _factor(option: str, text: str, number: str, example: str) -> float:
-    return _number(option, text, number, _LEAST, _MOST, example)
-
-
-def _number(option: str, text: str, number: str, least: float, most: float, example: str) -> float:
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    if not least <= value <= most:
-        raise ValueError(f"--{option} {text}: must be a number from {least:g} to {most:g}, for example {example}")
-    return value
-
-
 class BatchFactors:
     """The factor on each batch's time, drawn from one seed: the same replay draws the same."""
 
@@ -226,15 +125,19 @@ class BatchFactors:
 
 
 def disturbed_arrivals(
-    trace: Iterator[tuple[float, int]], disturbances: Disturbances, by_difficulty: Sequence[int], end_s: float,
+    trace: Iterator[tuple[float, int]],
+    disturbances: Disturbances,
+    by_difficulty: Sequence[int],
+    end_s: float,
     seed: int = 0,
-) -> Iterator[tuple[float, int]]:  # fmt: skip
+) -> Iterator[tuple[float, int]]:
     """Yield the arrivals of a trace with the bursts on top and the drift: (seconds, prompt index).
 
     `by_difficulty` are the prompts' indices from the easiest to the hardest.
     """
-    bursts = [_poisson(burst, len(by_difficulty), random.Random(f"{seed} {i}")) for i, burst in
-              enumerate(disturbances.bursts)]  # fmt: skip
+    bursts = [
+        _poisson(burst, len(by_difficulty), random.Random(f"{seed} {i}")) for i, burst in enumerate(disturbances.bursts)
+    ]
     merged = heapq.merge(trace, *bursts) if bursts else trace
     if not disturbances.drift:
         yield from merged

@@ -15,10 +15,11 @@ from hadis.api.cascade_profile import Configuration
 from hadis.api.shares import heavy_share, light_share
 from hadis.planning.decide import Decision, decide
 from hadis.planning.fleet import is_shared, on_gpus
+from hadis.planning.memory import Memory
 from hadis.planning.pareto import pareto_front
 from hadis.planning.plan import Plan, TierPlan
 from hadis.planning.profile import Profile
-from hadis.planning.snapshot import DemandReading, Memory, Snapshot
+from hadis.planning.snapshot import DemandReading, Snapshot
 from hadis.planning.tuning import Tuning
 
 from hadis_profiler.replay.control import Policy
@@ -114,9 +115,19 @@ class Epochs:
         if heavy != light:
             tiers.append(TierPlan(heavy, gpus - count, sizes[1]))
         return Plan(
-            light, heavy, direct, deferral, tuple(tiers), demand, quality,
-            light_latency_s=0.0, heavy_latency_s=0.0, feasible=bool(fits), reason="epoch", generation=1,
-        )  # fmt: skip
+            light,
+            heavy,
+            direct,
+            deferral,
+            tuple(tiers),
+            demand,
+            quality,
+            light_latency_s=0.0,
+            heavy_latency_s=0.0,
+            feasible=bool(fits),
+            reason="epoch",
+            generation=1,
+        )
 
     def _batch_sizes(self, row: Row) -> tuple[int, int] | None:
         """Return the batches of most throughput within the latency rule; None where not even single images are."""

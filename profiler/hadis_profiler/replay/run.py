@@ -103,10 +103,15 @@ class Inputs:
             by_difficulty = self.prompts.difficulty.argsort(kind="stable").tolist()
             arrivals = disturbed_arrivals(arrivals, self.disturbances, by_difficulty, self.end_s, seed)
         setting = Setting(
-            profile, spec, change_cost_s,
-            disturbances=self.disturbances, seed=seed, clients=self.clients, sizes=self.sizes,
+            profile,
+            spec,
+            change_cost_s,
+            disturbances=self.disturbances,
+            seed=seed,
+            clients=self.clients,
+            sizes=self.sizes,
             only=self.only,
-        )  # fmt: skip
+        )
         planned = timeline.planned if timeline else lambda at, plan: None
         ran = replay(setting, named.policy, arrivals, self.prompts, take, named.score, planned)
         return judge.summary(), ran

@@ -65,10 +65,14 @@ class Ran:
 
 
 def replay(
-    setting: Setting, policy: Policy, trace: Iterable[tuple[float, int]], prompts: ScoredPrompts,
-    record: Callable[[Outcome], None], score: Callable[[int], float] | None = None,
+    setting: Setting,
+    policy: Policy,
+    trace: Iterable[tuple[float, int]],
+    prompts: ScoredPrompts,
+    record: Callable[[Outcome], None],
+    score: Callable[[int], float] | None = None,
     planned: Callable[[float, Plan], None] = lambda at, plan: None,
-) -> Ran:  # fmt: skip
+) -> Ran:
     """Run a trace; `record` gets every request's end, `planned` every plan.
 
     `score` gives the difficulty of a prompt index where a policy does not look at the text (default: the prompts').
@@ -83,15 +87,27 @@ def replay(
         loop.close()
     workers = setting.workers + sum(setting.profile.slots.values())
     busy = run.transport.busy_s / (workers * end_s) if end_s else 0.0
-    return Ran(time.perf_counter() - began, end_s, busy, run.transport.calls, run.transport.batches,
-               run.routers.forwarded, run.transport.joules)  # fmt: skip
+    return Ran(
+        time.perf_counter() - began,
+        end_s,
+        busy,
+        run.transport.calls,
+        run.transport.batches,
+        run.routers.forwarded,
+        run.transport.joules,
+    )
 
 
 class _Replay:
     def __init__(
-        self, setting: Setting, policy: Policy, prompts: ScoredPrompts, record: Callable[[Outcome], None],
-        score: Callable[[int], float] | None, planned: Callable[[float, Plan], None],
-    ) -> None:  # fmt: skip
+        self,
+        setting: Setting,
+        policy: Policy,
+        prompts: ScoredPrompts,
+        record: Callable[[Outcome], None],
+        score: Callable[[int], float] | None,
+        planned: Callable[[float, Plan], None],
+    ) -> None:
         self._setting, self._policy, self._record, self._planned = setting, policy, record, planned
         self._difficulty = score or prompts.difficulty.tolist().__getitem__
         factors = BatchFactors(setting.disturbances, setting.seed)
@@ -115,8 +131,9 @@ class _Replay:
     async def _run(self, trace: Iterable[tuple[float, int]]) -> float:
         setting = self._setting
         self.routers = Routers(setting.disturbances.routers, self._make_dispatcher)
-        control = Control(setting, self._policy, self.routers, self.transport, self._arrivals, self._restricted,
-                          self._planned)  # fmt: skip
+        control = Control(
+            setting, self._policy, self.routers, self.transport, self._arrivals, self._restricted, self._planned
+        )
         control.begin()
         loop = asyncio.get_running_loop()
         steps = asyncio.ensure_future(control.run())
@@ -136,9 +153,13 @@ class _Replay:
     def _make_dispatcher(self) -> Dispatcher:
         setting = self._setting
         return Dispatcher(
-            setting.profile, self.transport, slo_s=setting.slo_s, queue_limit=setting.queue_limit,
-            weights=setting.clients.weight_by_name, on_done=self._done,
-        )  # fmt: skip
+            setting.profile,
+            self.transport,
+            slo_s=setting.slo_s,
+            queue_limit=setting.queue_limit,
+            weights=setting.clients.weight_by_name,
+            on_done=self._done,
+        )
 
     def _arrive(self, loop: asyncio.AbstractEventLoop, at: float, prompt: int) -> None:
         size, only, tiers = self._size(), self._only(), list(self._setting.profile.tiers.values())
@@ -148,10 +169,17 @@ class _Replay:
         if len(able) < len(tiers):
             self._restricted[restriction(names)] = self._restricted.get(restriction(names), 0) + 1
         params = ImageParams(prompt="", seed=prompt, size=resolved_size(size, able))
-        job = Job(str(sum(self._arrivals.values())), params, at, at + self._setting.slo_s, loop.create_future(),
-                  able_tiers=None if len(able) == len(tiers) else frozenset(names),
-                  lighter_may=able == tiers[: len(able)],
-                  difficulty=self._difficulty(prompt), client=self._client())  # fmt: skip
+        job = Job(
+            str(sum(self._arrivals.values())),
+            params,
+            at,
+            at + self._setting.slo_s,
+            loop.create_future(),
+            able_tiers=None if len(able) == len(tiers) else frozenset(names),
+            lighter_may=able == tiers[: len(able)],
+            difficulty=self._difficulty(prompt),
+            client=self._client(),
+        )
         self._open += 1
         self.routers.submit(job, self._refused)
 

@@ -166,9 +166,15 @@ class Job:
     def make_stand_in(self, light: str, future: asyncio.Future[Answer]) -> Job:
         """Return a job of the light tier that makes an image for this one."""
         self.stand_in = Job(
-            f"{self.id}-light", self.params, self.arrived, self.deadline, future, forced_tier=light,
-            client=self.client, request_id=self.request_id,
-        )  # fmt: skip
+            f"{self.id}-light",
+            self.params,
+            self.arrived,
+            self.deadline,
+            future,
+            forced_tier=light,
+            client=self.client,
+            request_id=self.request_id,
+        )
         self.stand_in.stands_in_for, self.stand_in.trace = self, self.trace.stand_in()
         self.stand_in.admit(replace(self.admission, tier=light, tier_reason=TierReason.STEPPED_DOWN))
         return self.stand_in

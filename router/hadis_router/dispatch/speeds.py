@@ -9,9 +9,7 @@ peers, times noise. The last ratios of each tier and of each worker are kept; on
 
 and workers' ratios are scaled so that the middle worker has 1. Tiers that no worker has run both of, as those of
 dedicated workers and of endpoints, say nothing of one another's workers: each such pool has a middle worker of its own.
-Single outliers are clipped. A change is found by two CUSUM tests on log(ratio / expected) (Page 1954, "Continuous
-inspection schemes"), after which the window is only what came since the change began: a slow-down is believed within
-some batches, a speed-up takes several times as many.
+Single outliers are clipped, and after a change the window is only what came since it began (see `speed_window`).
 
 A tier of which little was seen takes after the others: what slows one down often slows all.
 """
@@ -20,21 +18,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from functools import lru_cache
 from typing import NamedTuple
+
+from hadis_router.dispatch.speed_window import Band, BatchRatio, Window
 
 _TIER_WINDOW, _WORKER_WINDOW = 64, 24
 _PRIOR = 2.0
 """Batches of ratio 1 that a worker starts with."""
-_CLIP = 3.0
-"""A ratio that is more than this many times the window's median, or less than its part, counts as that."""
-_STEP = 0.7
-"""The largest step of a CUSUM: one outlier alone is no change."""
-_ALLOWANCE = 0.2
-"""Half of the least change that is looked for, in logarithms (Montgomery, "Statistical Quality Control", 9.1)."""
-_SLOWER, _FASTER = 1.3, 4.0
-"""Sums at which a slow-down and a speed-up are believed."""
 _NEWS = 8
 """Batches that must be new before means are worked out anew, which costs more than all else of a batch. Where windows
 are not full they are fewer, by as much.
@@ -43,72 +35,15 @@ _KIN = 1.0
 """Batches, of the very size that is asked for, that the other tiers count as."""
 
 
-class _Seen(NamedTuple):
-    worker: str
-    tier: str
-    batch: int
-    ratio: float
-
-
-class _Band(NamedTuple):
-    """Ratios that are believed as they are; those outside of it count as its ends."""
-
-    low: float
-    high: float
-
-    @classmethod
-    def around(cls, ratios: Iterable[float]) -> _Band:
-        """Return the band around the lower median of ratios, of which there is one at least."""
-        rising = sorted(ratios)
-        median = rising[(len(rising) - 1) // 2]
-        return cls(median / _CLIP, median * _CLIP)
-
-    def draw_in(self, ratio: float) -> float:
-        """Return a ratio, or the end of the band that is nearer."""
-        return self.low if ratio < self.low else self.high if ratio > self.high else ratio
-
-
 class _Sums(NamedTuple):
     """What a tier's batches add up to."""
 
     by_size: dict[int, tuple[float, int]]
     """By batch size: the sum of ratios, drawn into the band, and how many they are."""
-    band: _Band
+    band: Band
 
 
-_NOTHING = _Sums({}, _Band(0.0, math.inf))
-
-
-class _Window:
-    """The last ratios of something, and the two CUSUMs on them."""
-
-    def __init__(self, length: int) -> None:
-        self._length = length
-        self.seen: deque[_Seen] = deque(maxlen=length)
-        self._up, self._down = 0.0, 0.0
-        self._rising, self._falling = 0, 0
-
-    @property
-    def fill(self) -> float:
-        """The share of it that is full."""
-        return len(self.seen) / self._length
-
-    def add(self, seen: _Seen, expected: float) -> None:
-        """Take one; `expected` is the ratio that was foreseen for it."""
-        self.seen.append(seen)
-        step = max(-_STEP, min(_STEP, math.log(seen.ratio / expected)))
-        self._up = max(0.0, self._up + step - _ALLOWANCE)
-        self._down = max(0.0, self._down - step - _ALLOWANCE)
-        self._rising = self._rising + 1 if self._up else 0
-        self._falling = self._falling + 1 if self._down else 0
-        if self._up > _SLOWER:
-            self._keep_latest(self._rising)
-        elif self._down > _FASTER:
-            self._keep_latest(self._falling)
-
-    def _keep_latest(self, count: int) -> None:
-        self.seen = deque(list(self.seen)[-count:], self.seen.maxlen)
-        self._up, self._down, self._rising, self._falling = 0.0, 0.0, 0, 0
+_NOTHING = _Sums({}, Band(0.0, math.inf))
 
 
 class Speeds:
@@ -117,8 +52,8 @@ class Speeds:
     def __init__(self, alone: Collection[str] = ()) -> None:
         """Start by believing the profile; tiers that are `alone`, as an endpoint's, say nothing of others."""
         self._alone = alone
-        self._tiers: dict[str, _Window] = {}
-        self._workers: dict[str, _Window] = {}
+        self._tiers: dict[str, Window] = {}
+        self._workers: dict[str, Window] = {}
         self._worker_levels: dict[str, float] = {}
         """Each worker's ratio times the level of all tiers at that time: it says the same whenever it was learnt."""
         self._pools: dict[str, int] = {}
@@ -133,10 +68,10 @@ class Speeds:
 
     def learn(self, worker: str, tier: str, batch: int, ratio: float) -> None:
         """Take a batch that took `ratio` (over 0) times the profile's time."""
-        seen = _Seen(worker, tier, batch, ratio)
+        seen = BatchRatio(worker, tier, batch, ratio)
         expected = self.tier_ratio(tier, batch) * self.worker_ratio(worker)
-        of_tier = self._tiers.setdefault(tier, _Window(_TIER_WINDOW))
-        of_worker = self._workers.setdefault(worker, _Window(_WORKER_WINDOW))
+        of_tier = self._tiers.setdefault(tier, Window(_TIER_WINDOW))
+        of_worker = self._workers.setdefault(worker, Window(_WORKER_WINDOW))
         of_tier.add(seen, expected)
         of_worker.add(seen, expected)
         self._ran.append(worker)
@@ -230,7 +165,7 @@ class Speeds:
             seen = self._tiers[tier].seen
             of_worker = {worker: self.worker_ratio(worker) for worker in {each.worker for each in seen}}
             freed = [(each.batch, each.ratio / of_worker[each.worker]) for each in seen]
-            band = _Band.around(ratio for _, ratio in freed)
+            band = Band.around(ratio for _, ratio in freed)
             by_size: dict[int, tuple[float, int]] = {}
             for size, ratio in freed:
                 total, count = by_size.get(size, (0.0, 0))
@@ -255,7 +190,7 @@ class Speeds:
 
     def _mean_of_worker(self, worker: str, prior: float) -> float:
         ratios = [each.ratio / self.tier_ratio(each.tier, each.batch) for each in self._workers[worker].seen]
-        band = _Band.around(ratios)
+        band = Band.around(ratios)
         drawn = sum(map(band.draw_in, ratios)) + _PRIOR * band.draw_in(prior)
         return drawn / (len(ratios) + _PRIOR)
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from hadis.api.edits import Edits
 from hadis.api.pipeline import width_height
-from hadis.api.tier import Edits, Tier
+from hadis.api.tier import Tier
 from hadis.planning.plan import Plan
 from hadis.planning.sizes import AUTO
 

@@ -27,16 +27,18 @@ _IMAGE = {
     },
     "minProperties": 1,
 }
-_MODEL = _object({
-    "id": _TEXT | {"description": "The model's name."},
-    "object": {"const": "model", "description": "As OpenAI says it."},
-    "created": {"type": "integer", "description": "Always 0."},
-    "owned_by": _TEXT | {"description": "Always `hadis`."},
-    "sizes": {"type": "array", "items": _TEXT, "minItems": 1, "description": "Sizes that it makes."},
-    "edits": {"type": ["boolean", "null"], "description": "Whether it edits images; null: not known yet."},
-    "inpainting": {"type": ["boolean", "null"], "description": "Whether an edit may have a mask."},
-    "edit_images": {"type": ["integer", "null"], "description": "Most images of an edit."},
-})  # fmt: skip
+_MODEL = _object(
+    {
+        "id": _TEXT | {"description": "The model's name."},
+        "object": {"const": "model", "description": "As OpenAI says it."},
+        "created": {"type": "integer", "description": "Always 0."},
+        "owned_by": _TEXT | {"description": "Always `hadis`."},
+        "sizes": {"type": "array", "items": _TEXT, "minItems": 1, "description": "Sizes that it makes."},
+        "edits": {"type": ["boolean", "null"], "description": "Whether it edits images; null: not known yet."},
+        "inpainting": {"type": ["boolean", "null"], "description": "Whether an edit may have a mask."},
+        "edit_images": {"type": ["integer", "null"], "description": "Most images of an edit."},
+    }
+)
 _IMAGES = _object(
     {
         "created": {"type": "integer", "description": "Unix time, seconds."},
@@ -56,12 +58,14 @@ _IMAGES = _object(
     },
 )
 
-_JOB = _object({
-    "id": _TEXT | {"description": "The job's id."},
-    "object": {"const": "image.job", "description": "What this is."},
-    "status": _TEXT | {"description": "How far it is."},
-    "url": _TEXT | {"description": "Where to ask for it."},
-})  # fmt: skip
+_JOB = _object(
+    {
+        "id": _TEXT | {"description": "The job's id."},
+        "object": {"const": "image.job", "description": "What this is."},
+        "status": _TEXT | {"description": "How far it is."},
+        "url": _TEXT | {"description": "Where to ask for it."},
+    }
+)
 
 JOB: Described = {202: _json("The job that makes the images", _JOB)}
 MODEL: Described = {200: _json("The model", _MODEL)}

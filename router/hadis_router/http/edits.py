@@ -9,7 +9,7 @@ import asyncio
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
-from hadis.api.tier import MOST_EDIT_IMAGES
+from hadis.api.edits import MOST_EDIT_IMAGES
 
 from hadis_router.dispatch import refusals
 from hadis_router.http.api import ERRORS, gateway_of, respond

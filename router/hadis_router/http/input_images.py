@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Any
 
 import imagesize
-from hadis.api.tier import MOST_EDIT_IMAGES
+from hadis.api.edits import MOST_EDIT_IMAGES
 from hadis.protocol.worker import MOST_PIXELS
 
 from hadis_router.dispatch.edit import EditInputs

@@ -187,12 +187,12 @@ class _Gauges:
         yield "held_jobs", "Images that wait for a first worker.", len(self._dispatcher.first_worker)
         yield (
             "hold_seconds",
-            "How long those may wait; 0 where they are refused.",
+            "How long images may wait for a first worker; 0 where they are refused.",
             self._dispatcher.first_worker.hold_s or 0,
         )
-        yield "idle_seconds", "Seconds since the last request; 0 while one is waited for.", self._dispatcher.idle_s
+        yield "idle_seconds", "Seconds since the last request; 0 while one is under way.", self._dispatcher.idle_s
         yield "objective_seconds", "Latency objective.", self._dispatcher.slo_s
-        yield "objective_attainment", "Share of the images that must come within it.", self._attainment
+        yield "objective_attainment", "Share of the images that must come within the objective.", self._attainment
         yield "clients", "Clients with a request in the last minute.", self._dispatcher.clients
         yield "forecast_rps", "Forecast demand in requests per second.", self._forecast_rps()
         if plan := self._dispatcher.plan:

@@ -18,18 +18,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hadis.api.watch import WatchSpec
+from hadis.planning.expected_confidence import Range, expected_confidence, mean_confidence
 from hadis.planning.plan import Plan
 from hadis.planning.profile import Profile
-from hadis.planning.watched_quality import (
-    LiveQuality,
-    Range,
-    WatchSums,
-    difficulty_edges,
-    expected_confidence,
-    live_quality,
-    mean_confidence,
-    named_sums,
-)
+from hadis.planning.watched_quality import LiveQuality, WatchSums, difficulty_edges, live_quality, named_sums
 from hadis.protocol.router_status import WatchedQuality, watched_quality
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 

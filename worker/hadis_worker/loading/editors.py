@@ -13,8 +13,9 @@ from typing import Any
 
 import diffusers
 import torch
+from hadis.api.edits import MOST_EDIT_IMAGES
 from hadis.api.pipeline import width_height
-from hadis.api.tier import MOST_EDIT_IMAGES, Tier
+from hadis.api.tier import Tier
 from PIL import Image
 
 from hadis_worker.edit_call import Edit
@@ -22,7 +23,8 @@ from hadis_worker.editing import NO_EDITORS, Editor, Editors
 from hadis_worker.errors import LoadError
 from hadis_worker.inputs import EditInput
 from hadis_worker.loading.faults import plain
-from hadis_worker.pipelines import Call, DiffusersPainter
+from hadis_worker.painter import Call
+from hadis_worker.pipelines import DiffusersPainter
 
 log = logging.getLogger(__name__)
 

@@ -9,28 +9,19 @@ import contextlib
 import functools
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from hadis_worker.painter import Call
 from hadis_worker.previews.colours import Array, Colours, Decoding, LatentSample, fit
 from hadis_worker.previews.drawn import drawn_decodings
 from hadis_worker.previews.watch import LatentsWatch, on_cpu
 from hadis_worker.steps import StepPreview
 
-if TYPE_CHECKING:
-    from hadis_worker.pipelines import Call
-
 log = logging.getLogger(__name__)
 _MOST_SAMPLES = 8
 """Images that the map is learnt from; one of 1024 x 1024 pixels has thousands of places."""
-
-
-class PreviewCount(NamedTuple):
-    """How many previews a job has at most."""
-
-    job_id: str
-    most: int
 
 
 class Previewer:

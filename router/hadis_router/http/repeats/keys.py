@@ -20,9 +20,14 @@ from hadis_router.http.repeats.service import Repeats
 from hadis_router.http.request_body import read_request
 
 _FIELDS = (
-    "prompt", "negative_prompt", "size", "num_inference_steps", "guidance_scale", "output_format",
+    "prompt",
+    "negative_prompt",
+    "size",
+    "num_inference_steps",
+    "guidance_scale",
+    "output_format",
     "output_compression",
-)  # fmt: skip
+)
 """Beside model, quality and seed, which are looked at for what they mean."""
 
 
