@@ -59,14 +59,14 @@ bench-paper: $(VENV)/installed ## compare policies on the paper's data (DATA=fol
 
 bench-routing: $(VENV)/installed ## what choosing prompts is worth on the example models: writes bench/routing.md
 	{ echo '# What choosing prompts is worth'; echo; echo 'Made by `make bench-routing` from what `make scenes-profile` noted down.'; echo; \
-	  $(BIN)/python bench/bench_routing.py; } > bench/routing.tmp
-	mv bench/routing.tmp bench/routing.md
+	  $(BIN)/python bench/bench_routing.py; } > bench/routing.draft
+	mv bench/routing.draft bench/routing.md
 
 bench-deferral: $(VENV)/installed ## refining and judging early, tried on the example models: writes bench/deferral.md (6 minutes)
 	{ echo '## Deferral that was tried'; echo; echo 'Made by `make bench-deferral` from the images of `make scenes-profile`.'; echo; \
 	  echo '### Refine in place of redrawing'; echo; $(BIN)/python bench/bench_refine.py; \
-	  echo; echo '### Judge before the image is finished'; echo; $(BIN)/python bench/bench_early.py; } > bench/deferral.tmp
-	mv bench/deferral.tmp bench/deferral.md
+	  echo; echo '### Judge before the image is finished'; echo; $(BIN)/python bench/bench_early.py; } > bench/deferral.draft
+	mv bench/deferral.draft bench/deferral.md
 
 bench-gpu: $(VENV)/installed ## measure tiers with random weights on this machine's GPU: writes bench/gpu/results.md (9 minutes)
 	PYTHON=$(BIN)/python bench/gpu/run.sh

@@ -24,7 +24,7 @@ LIGHT, STEPS = "large-5", 5
 JUDGED_AFTER = (2, 3)
 """Steps after which an image is judged, about half of them: fewer show nothing."""
 HEAVY = "large-20"
-CHEAPEST = ("small-1", "large-2")
+CHEAPEST = ("small-1", "large-1")
 """Of so few steps that their images are judged when they are finished in any case."""
 
 
