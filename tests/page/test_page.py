@@ -317,7 +317,7 @@ def test_a_router_that_is_gone_leaves_what_was_seen_last_and_says_of_when(page: 
     assert page.locator("#link").evaluate("pill => getComputedStyle(pill).paddingLeft") == room
     charts = page.locator(".chart canvas")
     for scheme in ("dark", "light"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two
+        page.emulate_media(color_scheme=scheme)
         expect(charts).to_have_count(7)
         page.set_viewport_size({"width": 700 if scheme == "dark" else 900, "height": 800})
         expect(page.locator(".u-legend").first).to_contain_text("2.5")
