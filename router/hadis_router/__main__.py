@@ -29,6 +29,7 @@ def main() -> int:
     """Run the router; return the exit code (1: it could not listen; 2: settings or manifest are wrong)."""
     logging.basicConfig(level=logging.INFO, format="router %(levelname)s %(message)s")
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # else a line for every form that is refused
     try:
         settings = RouterSettings()
         logging.getLogger("hadis_router").setLevel(settings.log_level.upper())

@@ -62,6 +62,14 @@ def test_no_number_of_an_axis_is_cut(page: Page) -> None:
         }"""
     )
     assert min(spare) >= 0
+    half = page.evaluate(
+        """async () => {
+            const { EDGE_PX } = await import("/page/charts.js");
+            const context = document.querySelector("canvas").getContext("2d");
+            return [EDGE_PX, context.measureText("00:00:00").width / devicePixelRatio / 2];
+        }"""
+    )
+    assert half[0] > half[1], "the last time of an axis stands half beyond it"
 
 
 def test_a_deferred_image_stands_beside_the_light_one(page: Page, router: PageRouter) -> None:
@@ -174,7 +182,7 @@ def test_a_tier_that_is_off_its_profile_is_said_in_words(page: Page, router: Pag
     expect(lines).to_have_text(["heavy: as long as the profile says"])
     for _ in range(20):
         router.learn("http://w0", "light", 1.5)
-    stale = "light: 1.5 times as long as the profile says (out of date)"
+    stale = "light: 1.5 times as long as the profile says (the profile is out of date)"
     expect(lines).to_have_text([stale, "heavy: 1.1 times as long as the profile says"])
     expect(page.locator("#facts .bad")).to_have_text([stale])
 
@@ -199,7 +207,7 @@ def test_a_slow_worker_is_said_in_words_beside_what_it_runs(page: Page, router: 
 
 def test_energy_and_money_are_told_where_they_are_known(page: Page, router: PageRouter) -> None:
     money = page.locator("#facts div", has=page.locator("dt", has_text="money")).locator("dd")
-    expect(money).to_have_text(["– per image, 1.6 per hour"])
+    expect(money).to_have_text(["1.6 per hour"])
     assert page.locator("#facts dt", has_text="energy").count() == 0
     router.plan = replace(DEFERS, joules_per_image=41.96, money_per_image=0.0012345)
     expect(money).to_have_text(["0.00123 per image, 1.6 per hour"])
@@ -285,7 +293,8 @@ def test_an_error_stands_where_the_picture_was(page: Page, router: PageRouter) -
     router.workers = 0
     expect(page.locator("#link")).to_have_text("live, no worker ready")
     page.click("#go")
-    expect(page.locator("#failure")).to_have_text(re.compile(r"^Refused \(503 no_workers\) .*Try again in 2 s\.$"))
+    refused = "Refused (503 no_workers) no worker is ready yet. Try again in 2 s."
+    expect(page.locator("#failure")).to_have_text(refused)
     expect(page.locator("figure")).to_have_count(0)
     expect(page.locator("#lost")).to_contain_text(re.compile(r"refused [\d.]+/s no worker is ready"))
     expect(page.locator("#facts div", has_text="within 8 s").locator("dd")).to_have_text("50% (objective 99%)")
@@ -298,6 +307,22 @@ def test_what_a_ratio_means_is_told_and_keeps_the_focus(page: Page, router: Page
     router.plan = DEFERS
     expect(page.locator("#facts div", has_text="drawn again")).to_contain_text("100%")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == points
+
+
+def test_a_router_that_is_gone_leaves_what_was_seen_last_and_says_of_when(page: Page, router: PageRouter) -> None:
+    room = page.locator("#link").evaluate("pill => getComputedStyle(pill).paddingLeft")
+    router.stop()
+    expect(page.locator("#link")).to_have_text("router not reached, trying again")
+    expect(page.locator("#now-title")).to_have_text(re.compile(r"^At \d\d:\d\d:\d\d, when the router last answered$"))
+    assert page.locator("#link").evaluate("pill => getComputedStyle(pill).paddingLeft") == room
+    charts = page.locator(".chart canvas")
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        expect(charts).to_have_count(7)
+        page.set_viewport_size({"width": 700 if scheme == "dark" else 900, "height": 800})
+        expect(page.locator(".u-legend").first).to_contain_text("2.5")
+    router.start()
+    expect(page.locator("#now-title")).to_have_text("Now", timeout=30_000)  # it asks again every 8 s at last
 
 
 def test_changes_of_plan_are_folded(page: Page) -> None:

@@ -141,7 +141,7 @@ async def test_a_full_queue_refuses(profile: Profile) -> None:
     dispatcher = make_dispatcher(profile, FakeWorkers(), make_plan(), limit=2)
     for i in range(3):
         dispatcher.submit(make_job(str(i)))
-    with pytest.raises(ServeError, match="wait already"):
+    with pytest.raises(ServeError, match="the queue is full, with"):
         dispatcher.submit(make_job("x"))
 
 

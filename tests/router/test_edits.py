@@ -113,6 +113,16 @@ def form(*files: tuple[str, bytes], **fields: Any) -> dict[str, Any]:
 
 
 URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
+NO_FILE = b'; filename=""\r\ncontent-type: application/octet-stream'
+
+
+def raw_form(*parts: tuple[bytes, bytes]) -> dict[str, Any]:
+    """Return a form with parts as they could not be written by a library: what follows `form-data`, and the content."""
+    head = b"--b\r\ncontent-disposition: form-data; "
+    body = b"".join(head + rest + b"\r\n\r\n" + content + b"\r\n" for rest, content in ((b"name=prompt", b"a"), *parts))
+    return {"content": body + b"--b--\r\n", "headers": {"content-type": "multipart/form-data; boundary=b"}}
+
+
 REMOTE = "https://example.org/a.png"
 
 
@@ -127,6 +137,14 @@ REMOTE = "https://example.org/a.png"
         ({"json": {"prompt": "a", "images": [{"image_url": URL}]}}, (PNG,)),
         ({"json": {"prompt": "a", "image": [URL, URL.partition(",")[2]], "mask": None}}, (PNG, PNG)),
         ({"json": {"prompt": "a", "image": {"image_url": {"url": URL}}}}, (PNG,)),
+        ({"json": {"prompt": "a", "image": {"image_url": URL, "file_id": None}}}, (PNG,)),
+        ({"json": {"prompt": "a", "image": URL[:60] + "\r\n" + URL[60:] + "\n"}}, (PNG,)),
+        ({"json": {"prompt": "a", "image": " DATA:image/png;BASE64," + URL.partition(",")[2]}}, (PNG,)),
+        (raw_form((b"name=image; filename=a.png; filename*=utf-8''a.png", PNG)), (PNG,)),
+        (raw_form((b'name="image"; filename="a;\\"b.png"', PNG)), (PNG,)),
+        (raw_form((b"name=\"image\"; filename*=UTF-8''a%20b.png", PNG)), (PNG,)),
+        (raw_form((b'name="image[]"', PNG), (b'name="image[]"', MASK)), (PNG, MASK)),
+        (raw_form((b'name="mask"' + NO_FILE, b""), (b'name="image"', PNG), (b'name="image"' + NO_FILE, b"")), (PNG,)),
     ],
 )
 async def test_images_come_as_every_client_sends_them(
@@ -154,6 +172,10 @@ async def test_what_is_text_stays_text_in_a_form_whatever_it_looks_like(bench: B
         (form(("mask", PNG)), 400, "image: is missing; send a PNG, JPEG or WebP file"),
         (form(("image", b"GIF89a")), 400, "image: is no PNG, JPEG or WebP image"),
         (form(("image", b"")), 400, "image: is no PNG, JPEG or WebP image"),
+        (raw_form((b'name="image"' + NO_FILE, b"")), 400, "image: is missing; send a PNG, JPEG or WebP file"),
+        (raw_form(*[(b'name="image"' + NO_FILE, b"")] * 70), 400, "the form has more than 64 parts"),
+        (raw_form((b'name="image"', b"\xff")), 400, "a field of the form is no UTF-8 text"),
+        ({"json": {"prompt": "a", "image": {"image_url": None, "file_id": None}}}, 400, "image.image_url: write the"),
         (form(("image", PNG[:12])), 400, "image: its file is damaged"),
         (form(("image", png(10_000, 10_000))), 400, "image: has more than 50 million pixels; send a smaller one"),
         (form(("image", PNG), ("mask", png(8))), 400, "mask: is 8x32, but the image is 32x32; make them alike"),

@@ -169,8 +169,8 @@ def test_a_strict_service_bounds_them_too(content: bytes) -> None:
 
 
 HEADERS: list[tuple[Sequence[tuple[bytes, bytes]], int]] = [
-    ([(b"content-type", b"application/json; charset=utf-16")], 415),
-    ([(b"content-type", b"application/json; charset=" + b"x" * 10_000)], 415),
+    ([(b"content-type", b"application/json; charset=utf-16")], 200),
+    ([(b"content-type", b"application/json; charset=" + b"x" * 10_000)], 200),
     ([(b"content-type", b'application/json;charset="UTF-8"')], 200),
     ([(b"content-type", b"APPLICATION/JSON ; a=b")], 200),
     ([(b"content-type", b"text/plain")], 415),

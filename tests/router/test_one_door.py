@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +30,7 @@ from test_forwarding import until
 from virtual import virtual
 
 IMAGES, JOBS, EDITS = "/v1/images/generations", "/v1/hadis/jobs", "/v1/images/edits"
+VARIATIONS = "/v1/images/variations"
 KEY = {"authorization": "Bearer shop-key"}
 BODY = {"prompt": "a red circle", "n": 2}
 ID = "a-request-id-of-the-client"
@@ -116,6 +119,30 @@ async def test_links_need_no_key_and_jobs_do(keyed: FastAPI) -> None:
         for headers, status in (({}, 401), (KEY, 200)):
             assert (await client.get(job.json()["url"], headers=headers)).status_code == status
         assert (await client.delete(job.json()["url"])).status_code == 401
+
+
+CODINGS = ["gzip", "GZIP", "br", "deflate", "zstd", "gzip, gzip", "identity, gzip", "aws-chunked", "x" * 10_000]
+
+
+@pytest.mark.parametrize("coding", CODINGS, ids=lambda coding: coding[:20])
+@pytest.mark.parametrize("path", [IMAGES, JOBS, EDITS, VARIATIONS])
+async def test_a_compressed_body_is_refused_in_words_and_is_not_unpacked(
+    profile: Profile, path: str, coding: str
+) -> None:
+    headers = {"content-type": "application/json", "content-encoding": coding}
+    async with asking(make_app(profile, Instant())) as client:
+        answer = await client.post(path, content=gzip.compress(json.dumps(BODY).encode()), headers=headers)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (415, "invalid_content_type")
+    assert error["message"] == f"content-encoding is {coding[:64]!r}; send the body uncompressed"
+
+
+@pytest.mark.parametrize("coding", ["identity", " Identity ", ""])
+@pytest.mark.parametrize("path", [IMAGES, JOBS, EDITS])
+async def test_a_body_that_is_said_to_be_as_it_is_is_read(profile: Profile, path: str, coding: str) -> None:
+    async with asking(make_app(profile, Instant())) as client:
+        answer = await ask(client, path, **{"content-encoding": coding})
+    assert answer.status_code == (202 if path == JOBS else 200), answer.text
 
 
 @virtual

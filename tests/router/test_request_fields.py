@@ -183,6 +183,20 @@ def test_what_a_text_means_is_not_guessed() -> None:
     assert (read.prompt, read.user, read.negative_prompt) == (" 7 ", "True", "")
 
 
+@pytest.mark.parametrize("space", ["\t", "\n", "\v", "\f", "\r\n", "\x85", "\u2028"])
+def test_a_prompt_may_have_the_white_space_of_the_document_that_it_is_copied_from(space: str) -> None:
+    body = {"prompt": f"a{space}b", "negative_prompt": f"c{space}d"}
+    read = read_request(json.dumps(body).encode(), strict=True)
+    assert (read.prompt, read.negative_prompt) == (body["prompt"], body["negative_prompt"])
+
+
+@pytest.mark.parametrize("charset", ["utf-8", '"UTF-8"', "utf8", "us-ascii", "iso-8859-1", ""])
+async def test_a_charset_of_json_means_nothing(client: httpx.AsyncClient, charset: str) -> None:
+    headers = {"content-type": f"application/json; charset={charset}"}
+    answer = await client.post("/v1/images/generations", content='{"prompt": "ü"}'.encode(), headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
 def test_what_is_never_read_is_checked_by_a_strict_service_alone() -> None:
     body = json.dumps({"prompt": "a", "style": 7}).encode()
     assert read_request(body).ignored == ("style",)

@@ -65,7 +65,7 @@ def no_worker_with(tier: str) -> ServeError:
 
 def queue_full(waiting: int, drain_s: float) -> ServeError:
     """Return the refusal of a full queue: try again when all that waits is made, in `drain_s` seconds."""
-    return ServeError(429, "queue_full", f"{waiting} images wait already", _whole_seconds(drain_s))
+    return ServeError(429, "queue_full", f"the queue is full, with {waiting} waiting", _whole_seconds(drain_s))
 
 
 def images_held() -> ServeError:
@@ -86,13 +86,13 @@ def over_share(free_s: float) -> ServeError:
 
 def too_many_requests(per_minute: int, wait_s: float) -> ServeError:
     """Return the refusal of a client that asks more often than it may; in `wait_s` it may ask once."""
-    message = f"you may send {per_minute} requests per minute; x-ratelimit-remaining-requests says how many are left"
+    message = f"your limit of requests per minute is {per_minute}; x-ratelimit-remaining-requests says what is left"
     return ServeError(429, "rate_limit_exceeded", message, _whole_seconds(wait_s))
 
 
 def too_many_in_flight(limit: int) -> ServeError:
     """Return the refusal of a client that has as many images in flight as it may."""
-    message = f"you may have {limit} images in flight; x-ratelimit-remaining-images-in-flight says how many are left"
+    message = f"your limit of images in flight is {limit}; x-ratelimit-remaining-images-in-flight says what is left"
     return ServeError(429, "too_many_in_flight", message, IN_FLIGHT_S)
 
 

@@ -10,9 +10,9 @@ from hadis.protocol.worker import LEAST_STRENGTH
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from hadis_router.dispatch.edit import EditInputs
-from hadis_router.http.forms import read_form
+from hadis_router.http.forms import read_form, text_of
 from hadis_router.http.images import MOST_CHARACTERS, GenerateRequest, Text, says_something
-from hadis_router.http.input_images import edit_inputs, embedded
+from hadis_router.http.input_images import edit_inputs, embedded, is_image
 from hadis_router.http.notations import value_of, values_in
 from hadis_router.http.request_body import JSON, invalid, media_type_of, read_fields, validated
 
@@ -99,14 +99,20 @@ def _read(
 def _from_form(content_type: str, body: bytes) -> tuple[dict[str, Any], list[bytes], bytes | None]:
     form = read_form(content_type, body)
     images, masks = list[bytes](), list[bytes]()
-    texts = [(name, embedded(text, name)) for name, text in form.fields if _is_input(name) and text]
-    for name, data in (*form.files, *texts):
+    fields = [(name, _input_in(name, data)) for name, data in form.fields if _is_input(name) and data]
+    for name, data in (*form.files, *fields):
         if not _is_input(name):
             raise invalid(name, "is a file; files are image, image[] and mask")
         (masks if name == "mask" else images).append(data)
     if len(masks) > 1:
         raise invalid("mask", "there are several; send one")
-    return _typed((name, text) for name, text in form.fields if not _is_input(name)), images, next(iter(masks), None)
+    document = _typed((name, text_of(data)) for name, data in form.fields if not _is_input(name))
+    return document, images, next(iter(masks), None)
+
+
+def _input_in(name: str, data: bytes) -> bytes:
+    """Return the image in a field that is no file: base64, or a file that its client gave no name."""
+    return data if is_image(data) else embedded(text_of(data), name)
 
 
 _VALUES = values_in(EditRequest.model_fields)

@@ -1,9 +1,10 @@
-"""Multipart forms, read from a whole body: fields as text, and files."""
+"""Multipart forms, read from a whole body: fields, and files."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from python_multipart import FormParser
@@ -19,25 +20,28 @@ _MOST_PARTS, _LONGEST_MESSAGE = 64, 300
 class Form:
     """What a form holds, in order."""
 
-    fields: list[tuple[str, str]] = field(default_factory=list)
+    fields: list[tuple[str, bytes]] = field(default_factory=list)
+    """As they came: which of them are text, their names say."""
     files: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 def read_form(content_type: str, body: bytes) -> Form:
     """Return the form in a multipart/form-data body; raise ServeError 400."""
-    form = Form()
+    form, parts = Form(), count(1)
     _, options = parse_options_header(content_type)
     if not (boundary := options.get(b"boundary")):
         raise _wrong("content-type names no boundary; let your client set the header")
 
     def add_field(part: Field) -> None:
-        form.fields.append((_text(part.field_name), _text(part.value)))
-        _check_count(form)
+        _check_count(next(parts))
+        form.fields.append((text_of(part.field_name), part.value or b""))
 
     def add_file(part: File) -> None:
+        _check_count(next(parts))
+        if not part.file_name and not part.size:
+            return  # browsers send this for a file that was not chosen
         part.file_object.seek(0)
-        form.files.append((_text(part.field_name), part.file_object.read()))
-        _check_count(form)
+        form.files.append((text_of(part.field_name), part.file_object.read()))
 
     config: dict[str, Any] = {"MAX_MEMORY_FILE_SIZE": math.inf}  # a router writes no files
     try:
@@ -49,12 +53,13 @@ def read_form(content_type: str, body: bytes) -> Form:
     return form
 
 
-def _check_count(form: Form) -> None:
-    if len(form.fields) + len(form.files) > _MOST_PARTS:
+def _check_count(parts: int) -> None:
+    if parts > _MOST_PARTS:
         raise _wrong(f"the form has more than {_MOST_PARTS} parts")
 
 
-def _text(data: bytes | None) -> str:
+def text_of(data: bytes | None) -> str:
+    """Return a text of a form; raise ServeError 400 for other bytes."""
     try:
         return (data or b"").decode()
     except UnicodeDecodeError:

@@ -19,7 +19,8 @@ _LINKED = ("dall-e-2", "dall-e-3")
 MOST_CHARACTERS = 32_000
 """OpenAI's limit for its newest image models."""
 _SEEDS = 2**63
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+"""Those that are white space are let in: texts that are copied from documents have them where a line or page ends."""
 _SIZE = re.compile("auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 _HIGH = ("high", "xhigh", "max", "hd")
 

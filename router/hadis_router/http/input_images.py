@@ -39,7 +39,7 @@ def edit_inputs(images: Sequence[bytes], mask: bytes | None, strength: float | N
 
 def _size(data: bytes, field: str) -> tuple[int, int]:
     """Return width and height (pixels) of an encoded image, as its EXIF data say that it is held."""
-    if not _is_image(data):
+    if not is_image(data):
         raise invalid(field, "is no PNG, JPEG or WebP image")
     try:
         width, height = imagesize.get(_Header(data))
@@ -67,7 +67,8 @@ class _Header(BytesIO):
         return super().read(size)
 
 
-def _is_image(data: bytes) -> bool:
+def is_image(data: bytes) -> bool:
+    """Return whether a file begins as one of a format that is taken."""
     return data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
@@ -77,7 +78,7 @@ def embedded(reference: Any, field: str) -> bytes:
     Nothing is fetched, whatever the body says.
     """
     if isinstance(reference, dict):
-        if "file_id" in reference:
+        if reference.get("file_id") is not None:  # some clients send null for what they do not set
             raise invalid(field, "file_id: there are no stored files here; write image_url with a data: URL")
         field, reference = f"{field}.image_url", reference.get("image_url")
         if isinstance(reference, dict):  # as chat messages have it
@@ -85,11 +86,13 @@ def embedded(reference: Any, field: str) -> bytes:
     if not isinstance(reference, str):
         raise invalid(field, "write the image as a data: URL, or as base64")
     head, comma, data = reference.partition(",")
-    if comma and (not head.startswith("data:") or not head.endswith(";base64")):
+    kind = head.strip().lower()
+    if comma and (not kind.startswith("data:") or not kind.endswith(";base64")):
         raise invalid(field, "is no data: URL in base64, such as data:image/png;base64,iVBORw0K...")
     if not comma and "://" in reference[:16]:
         raise invalid(field, "is at another address, from which nothing is fetched; send the image as a data: URL")
     try:
-        return base64.b64decode(data if comma else head, validate=True)
+        # Many an encoder breaks its lines.
+        return base64.b64decode((data if comma else head).encode("ascii").translate(None, b" \t\r\n"), validate=True)
     except (binascii.Error, ValueError):
         raise invalid(field, "is no base64") from None

@@ -16,7 +16,6 @@ from hadis_router.http.images import MOST_CHARACTERS, NEVER_READ, WITHOUT_EFFECT
 from hadis_router.http.notations import as_documented, values_in
 
 FORM, JSON = "multipart/form-data", "application/json"
-_UTF8 = ("utf-8", "utf8", "us-ascii", "ascii")
 _MOST_NAMED, _LONGEST_NAME, _LONGEST_MESSAGE = 16, 64, 300
 _OBJECT = TypeAdapter(dict[str, Any], config=ConfigDict(cache_strings="keys"))
 _SMALL_BYTES = 65_536
@@ -36,7 +35,7 @@ def media_type_of(header: str) -> str:
 def check_encoding(header: str) -> None:
     """Raise ServeError 415 for a compressed body: what it holds may be of any size."""
     if header.strip().lower() not in ("", "identity"):
-        raise _unsupported(f"content-encoding is {header[:_LONGEST_NAME]!r}; send the body as it is")
+        raise _unsupported(f"content-encoding is {header[:_LONGEST_NAME]!r}; send the body uncompressed")
 
 
 def check_edit_type(header: str) -> None:
@@ -46,13 +45,9 @@ def check_edit_type(header: str) -> None:
 
 
 def check_content_type(header: str) -> None:
-    """Raise ServeError 415 unless a body is declared as JSON in UTF-8, the only charset that JSON may have."""
+    """Raise ServeError 415 unless a body is declared as JSON; a charset beside that means nothing (RFC 8259, 11)."""
     if (media_type := media_type_of(header)) != JSON:
         raise _unsupported(f"content-type is {media_type[:_LONGEST_NAME]!r}; send {JSON}")
-    name, _, value = header.partition(";")[2].partition("=")
-    charset = value.split(";")[0].strip().strip('"').lower()
-    if name.strip().lower() == "charset" and charset not in _UTF8:
-        raise _unsupported(f"charset is {charset[:_LONGEST_NAME]!r}; send utf-8")
 
 
 def read_request(body: bytes, strict: bool = False) -> GenerateRequest:

@@ -88,7 +88,8 @@ function follow(id) {
 function fail(answer, { message, code }) {
   const kind = [429, 503].includes(answer.status) ? "Refused" : answer.status >= 500 ? "Failed" : "Not understood";
   const retryAfter = answer.headers.get("retry-after");
-  const text = `${message ?? "the router says no more"}${retryAfter ? `. Try again in ${retryAfter} s.` : ""}`;
+  const words = message ?? "the router says no more";
+  const text = retryAfter ? `${words.replace(/; try again( soon)?$/, "")}. Try again in ${retryAfter} s.` : words;
   say(`${kind} (${answer.status}${code ? ` ${code}` : ""})`, text);
 }
 

@@ -56,18 +56,19 @@ function showFacts(status) {
   fact("within", `${percent(status.attainment)} (objective ${exactPercent(status.attainment_objective)})`, missed ? "bad" : "", `within ${status.slo_s} s`);
   fact("demand", `${number(status.observed_rps)}/s, forecast ${number(status.forecast_rps)}`);
   fact("answered", `${number(total(status.ended_rps.answered))}/s`);
-  fact("p50, p95", `${seconds(latency.p50_s)}, ${seconds(latency.p95_s)}`);
+  fact("p50, p95", latency.p50_s === null ? "–" : `${seconds(latency.p50_s)}, ${seconds(latency.p95_s)}`);
   fact("straight to heavy", plan ? percent(plan.directRatio) : "–");
   fact("drawn again", plan ? percent(plan.deferralRatio) + (plan.bestOfTwo ? ", the better kept" : "") : "–");
   fact("quality predicted", precise(plan?.quality));
   if (status.quality) fact("quality in service", status.quality.summary, "wide");
   if (plan && plan.joulesPerImage !== null) fact("energy predicted", `${precise(plan.joulesPerImage)} J per image`);
-  if (status.money_per_hour !== null) fact("money", `${precise(plan?.moneyPerImage)} per image, ${precise(status.money_per_hour)} per hour`);
+  if (status.money_per_hour !== null) fact("money", moneyOf(plan?.moneyPerImage ?? null, status.money_per_hour));
   fact("workers busy", `${busy} of ${status.workers.length}`);
   fact("waiting", waiting.join(", ") || "nothing");
   fact("time per batch", batchTimes(status.tiers), "wide lines");
 }
 
+const moneyOf = (perImage, perHour) => (perImage === null ? "" : `${precise(perImage)} per image, `) + `${precise(perHour)} per hour`;
 const total = (rates) => Object.values(rates).reduce((sum, each) => sum + each, 0);
 const rows = new Map();
 
@@ -93,7 +94,7 @@ function lost(rates) {
 
 function batchTimes(tiers) {
   const lines = Object.entries(tiers).map(([tier, { time_ratio: ratio, stale }]) =>
-    h("dd", { class: stale ? "bad" : "" }, `${tier}: ${timesAsLong(ratio)} the profile says${stale ? " (out of date)" : ""}`));
+    h("dd", { class: stale ? "bad" : "" }, `${tier}: ${timesAsLong(ratio)} the profile says${stale ? " (the profile is out of date)" : ""}`));
   return lines.length ? lines : [h("dd", {}, "no batch yet")];
 }
 

@@ -1,6 +1,6 @@
 // Starts the page: one stream of events feeds all that changes; it is opened again whenever it breaks.
 import { takeHistory } from "./charts.js";
-import { $ } from "./dom.js";
+import { $, clock } from "./dom.js";
 import { showFront, takePlan } from "./front.js";
 import { setUp } from "./generate.js";
 import { ask, listenTo } from "./key.js";
@@ -26,11 +26,12 @@ async function front() {
 }
 
 function listen(wait = FIRST_MS) {
-  let silent;
+  let silent, last;
   const reconnect = () => {
     clearTimeout(silent);
     close();
     say("lost", $("key-form").hidden ? "router not reached, trying again" : "an API key is needed");
+    if (last) $("now-title").textContent = `At ${clock(last)}, when the router last answered`;
     setTimeout(() => listen(Math.min(LONGEST_MS, 2 * wait)), wait);
   };
   const expectMore = () => {
@@ -43,6 +44,8 @@ function listen(wait = FIRST_MS) {
     if (!status.plan) say("", "no plan yet");
     else if (status.workers.length) say("live", "live");
     else say("lost", "live, no worker ready");
+    last = status.point.t;
+    $("now-title").textContent = "Now";
     takeStatus(status);
     takePlan(status);
   };
