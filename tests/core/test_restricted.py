@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from documents import profile_document, router_status
 from hadis.api.cascade_profile import CascadeProfile
-from hadis.api.resources import Objective, ServiceSpec
+from hadis.api.resources import Gpus, Objective, ServiceSpec
 from hadis.cli.control_loop import _read_demand
 from hadis.planning.decide import decide
 from hadis.planning.forecast import Demand
 from hadis.planning.memory import Memory
+from hadis.planning.planner import planner_for
 from hadis.planning.profile import Profile, Restricted
 from hadis.planning.readings import believed
 from hadis.planning.restricted import followed_restricted, read_restricted, with_restricted
@@ -23,6 +24,7 @@ from hadis.planning.snapshot import DemandReading, Problem, Snapshot, Worker, Wo
 from hadis.planning.solve import Solver
 from hadis.planning.speeds import corrected
 from hadis.planning.table import Table
+from hadis.planning.tuning import Tuning
 from hadis.protocol.labels import EVERY_TIER
 from hypothesis import given
 from hypothesis import strategies as st
@@ -183,3 +185,15 @@ async def test_hadis_up_reads_them_from_the_routers_status() -> None:
         reading = await _read_demand(http, "http://r")
     assert isinstance(reading, DemandReading)
     assert reading.restricted == {"heavy": {"http://r": 2.0}}
+
+
+@pytest.mark.parametrize(("rps", "feasible"), [(20.0, True), (24.0, False)])
+def test_dedicated_gpus_keep_a_tier_that_alone_may_make_some_requests(rps: float, feasible: bool) -> None:
+    """The middle tier would make all of them cheaper, and most where they are too many."""
+    known, ready = with_restricted(PROFILE, (("heavy", 0.3),)), {"light": 1, "middle": 2, "heavy": 5}
+    objective = Objective.model_validate({"latency": "4s"})
+    planner = planner_for(known, objective, shared=False, every_s=2.0, tuning=Tuning())
+    target = planner.target(rps, Gpus(min=8, max=8), None)
+    assert target.feasible == feasible
+    counts = planner.workers_by_tier(target, rps, 8, ready, ready, ready)
+    assert counts == {"light": 2, "middle": 0, "heavy": 6}

@@ -109,7 +109,8 @@ class Planner:
         ready = {name: count for name, count in ready.items() if name in local}
         if target.feasible and not any(ready.values()) and total == sum(assigned.values()) > 0:
             return dict(assigned)  # on their way: to send them elsewhere before they arrive would go on for ever
-        if not any(ready.values()) or not target.feasible:
+        # Where too few GPUs are ready, they move for a gain only, too: to send all elsewhere leaves nobody to serve.
+        if not any(ready.values()):
             counts = {tier.tier: tier.count for tier in target.tiers if not tier.remote}
             return counts if counts else self._scaling.resize(forecast_rps, {}, total)
         speeds = {name: capacity[name] / count for name, count in ready.items() if count and name in capacity}

@@ -38,6 +38,8 @@ class RowShares(NamedTuple):
     light: Array
     """Of those that only its light tier may make."""
     heavy: Array
+    unmade: Array
+    """Of those that neither may make."""
 
 
 def restriction(tiers: Iterable[str]) -> str:
@@ -63,7 +65,7 @@ def row_shares(
     What neither of them may make goes to the heaviest tier that may: it counts as so many images of the row's heavy
     tier as take as long. `image_s` are each tier's GPU seconds per image, 0 where it takes no GPU.
     """
-    free, to_light, to_heavy = np.ones(len(light)), np.zeros(len(light)), np.zeros(len(light))
+    free, (to_light, to_heavy, unmade) = np.ones(len(light)), np.zeros((3, len(light)))
     for tiers, share in restricted:
         able = [names.index(name) for name in tiers.split(",") if name in names]
         if not able:
@@ -73,7 +75,8 @@ def row_shares(
         to_light += share * (by_light & ~by_heavy)
         times = np.where(image_s[heavy] > 0, image_s[max(able)] / np.maximum(image_s[heavy], 1e-9), 0.0)
         to_heavy += share * np.where(by_heavy, ~by_light, np.where(by_light, 0.0, times))
-    return RowShares(np.maximum(0.0, free), to_light, to_heavy)
+        unmade += share * ~(by_light | by_heavy)
+    return RowShares(np.maximum(0.0, free), to_light, to_heavy, unmade)
 
 
 def restricted_arrivals(before: Mapping[str, Demand], reading: DemandReading, tuning: Tuning) -> dict[str, Demand]:

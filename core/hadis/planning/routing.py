@@ -162,12 +162,14 @@ class Routing:
     def best_values(self, demand_rps: float, gpus: Array | NDArray[np.int_]) -> Array:
         """Return the value (n,) of the best row that dedicated GPUs (n, local tiers) keep up with in the long run.
 
-        Where they keep up with nothing it is over that of any row, by the share of the work that is too much.
+        Where they keep up with nothing it is over that of any row, by the share of the work that is too much. Rows do
+        not count that have no tier for requests which others do have one for.
         """
         table, values = self._table, self._values
         counts = np.repeat(table.slots[None], len(gpus), 0).astype(float)
         counts[:, table.slots == 0] = gpus
-        excess = np.where(self._batches.possible, 0.0, np.inf)[None, :].repeat(len(counts), 0)
+        made = table.unmade_share <= table.unmade_share[self._batches.possible].min(initial=np.inf)
+        excess = np.where(self._batches.possible & made, 0.0, np.inf)[None, :].repeat(len(counts), 0)
         for work, tier in ((self._batches.light_work, table.light), (self._batches.heavy_work, table.heavy)):
             with np.errstate(divide="ignore", invalid="ignore"):
                 excess = np.maximum(excess, np.where(work > 0, demand_rps * work / counts[:, tier] - 1, 0.0))

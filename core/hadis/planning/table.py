@@ -46,6 +46,8 @@ class Table:
         """By tier, the servers of one that an endpoint makes; 0 where GPUs do."""
         image_s = np.where(self.slots > 0, 0.0, (self._seconds[0] / self.batches).min(-1))
         own = row_shares(profile.restricted, self.names, self.light, self.heavy, image_s)
+        self.unmade_share = own.unmade
+        """By row, the share of the requests that neither tier may make: dedicated GPUs would have nobody for them."""
         # A single tier counts as light.
         self.light_share = np.where(pair, own.light + own.free * light_share(self.direct), own.free + own.heavy)
         self.deferred_share = np.where(pair, own.free * deferred_share(self.direct, self.deferral), 0.0)
