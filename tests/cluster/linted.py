@@ -55,7 +55,7 @@ def children_of(example: str, **fields: Any) -> list[Manifest]:
 def scored(manifests: list[Manifest]) -> dict[str, set[str]]:
     """Return kube-score's checks that found something, each with the objects (Kind/name) that they found it in."""
     command = [str(binary("kube-score")), "score", "--output-format", "json", "-"]
-    text = yaml.safe_dump_all(manifests)
+    text = _documents(manifests)
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=_RUN_S)
     objects_by_check: dict[str, set[str]] = {}
     for each in json.loads(done.stdout):
@@ -66,11 +66,16 @@ def scored(manifests: list[Manifest]) -> dict[str, set[str]]:
     return objects_by_check
 
 
+def _documents(manifests: list[Manifest]) -> str:
+    """Return manifests as JSON: Go reads 294955e013 as a number where PyYAML wrote it as text, without quotes."""
+    return "\n---\n".join(map(json.dumps, manifests))
+
+
 def conforms(manifests: list[Manifest], schemas: Path) -> str:
     """Return what kubeconform finds; empty where all is right."""
     location = f"{schemas}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
     command = [str(binary("kubeconform")), "-strict", "-schema-location", location, "-"]
-    text = yaml.safe_dump_all(manifests)
+    text = _documents(manifests)
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=_RUN_S)
     return done.stdout + done.stderr
 

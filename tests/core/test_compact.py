@@ -118,6 +118,16 @@ def test_a_grid_that_defers_needs_a_discriminator() -> None:
         read([], cascades=[GRID], discriminator=None)
 
 
+@pytest.mark.parametrize("revision", ["294955e013", "12e3", "+.5", "0o17", "007", "1_000", "true"])
+def test_a_text_that_is_a_number_to_others_is_written_in_quotes(revision: str, tmp_path: Path) -> None:
+    """PyYAML reads YAML 1.1, kubectl reads 1.2: there a commit of digits and an e is a number."""
+    profile, path = read(grid_rows()), tmp_path / "profile.yaml"
+    tiers = tuple(tier.model_copy(update={"revision": revision}) for tier in profile.spec.tiers)
+    write_profile(path, profile.model_copy(update={"spec": profile.spec.model_copy(update={"tiers": tiers})}))
+    assert f"revision: '{revision}'" in path.read_text()
+    assert read_profile(path).spec.tiers[0].revision == revision
+
+
 def test_files_are_written_compactly_and_read_packed_or_not(tmp_path: Path) -> None:
     profile, path = read(grid_rows()), tmp_path / "profile.yaml"
     write_profile(path, profile)

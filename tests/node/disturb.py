@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from control_plane import CHART, wait_for
 from images import OTHER_TAG
 from node import NAME
@@ -120,7 +119,7 @@ class Disturber:
     def _replace_profile(self) -> Callable[[], bool]:
         old, changed = self._names("worker"), profile()
         changed["spec"]["tiers"][0]["steps"] += 1  # what is measured alone replaces no worker
-        self._node.kubectl("apply", "-n", PICTURES, "-f", "-", text=yaml.safe_dump(changed))
+        self._node.kubectl("apply", "-n", PICTURES, "-f", "-", text=json.dumps(changed))
         return lambda: not old & self._names("worker")
 
     def _pods(self) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from hadis.api.resources import DiffusionService
 GZIP = b"\x1f\x8b"
 MOST_BYTES = 64 * 2**20
 """Of a manifest that was packed."""
+_NUMBER = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|0o[0-7]+")
+"""In YAML 1.2; PyYAML reads and writes 1.1."""
 _KINDS: dict[str, type[DiffusionService] | type[CascadeProfile]] = {
     "DiffusionService": DiffusionService,
     "CascadeProfile": CascadeProfile,
@@ -81,6 +84,12 @@ class _Dumper(yaml.SafeDumper):
     pass
 
 
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Return a text as YAML, in quotes also where it is a number to kubectl alone, as the commit 12e34 is."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if _NUMBER.fullmatch(text) else None)
+
+
+_Dumper.add_representer(str, _text_node)
 _Dumper.add_representer(
     _Row, lambda dumper, row: dumper.represent_mapping("tag:yaml.org,2002:map", row, flow_style=True)
 )
