@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,8 +77,12 @@ class Replays:
         tuning: Tuning = Tuning(),
         plan_every_s: float = PLAN_EVERY_S,
     ) -> Cell:
-        """Begin to replay a case with each of the seeds."""
-        runs = [self._pool.submit(replayed, case, policy, seed, tuning, plan_every_s) for seed in seeds]
+        """Begin to replay a case with each of the seeds.
+
+        It is pickled here: the pool's own thread does it while others change what the case's profile remembers.
+        """
+        pickled = pickle.dumps(case)
+        runs = [self._pool.submit(replayed, pickled, policy, seed, tuning, plan_every_s) for seed in seeds]
         self._begun += len(runs)
         for run in runs:
             run.add_done_callback(self._show)
@@ -89,8 +94,9 @@ class Replays:
             print(f"{self._done} of {self._begun} replays", file=sys.stderr, flush=True)
 
 
-def replayed(case: Case, policy: str, seed: int, tuning: Tuning, plan_every_s: float) -> tuple[float, float]:
-    """Return quality and violations in percent."""
+def replayed(pickled: bytes, policy: str, seed: int, tuning: Tuning, plan_every_s: float) -> tuple[float, float]:
+    """Return quality and violations in percent of a pickled case."""
+    case: Case = pickle.loads(pickled)
     summary, _ = case.inputs.run(
         policy, case.gpus, case.shared, case.change_cost_s, seed, lambda o: None, tuning=tuning,
         plan_every_s=plan_every_s,
