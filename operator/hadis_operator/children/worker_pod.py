@@ -48,16 +48,7 @@ def _remote_pod(
     grace = max(_grace_s(profile, pool), math.ceil(parse_duration_s(pool.remote.timeout)) + _GRACE_S)
     judges = not profile.resource.spec.judged_tiers.isdisjoint(pool.tiers)
     mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}] if judges else []
-    only = container(
-        "worker",
-        settings.worker_image,
-        settings,
-        PORT,
-        _env(pool, grace),
-        mounts,
-        started="/healthz",
-        startup_s=_REMOTE_STARTUP_S,
-    )
+    only = _container(settings, pool, grace, mounts, started="/healthz", startup_s=_REMOTE_STARTUP_S)
     if secret := pool.remote.api_key_secret:
         source = {"secretKeyRef": {"name": secret.name, "key": secret.key}}
         only["env"].append({"name": pool.remote.key_variable, "valueFrom": source})
@@ -79,6 +70,14 @@ def _grace_s(profile: Profile, pool: WorkerPool) -> int:
     return (math.ceil(longest / _GRACE_S) + 1) * _GRACE_S
 
 
+def _container(
+    settings: OperatorSettings, pool: WorkerPool, grace_s: int, mounts: list[Manifest], *, started: str, startup_s: int
+) -> Manifest:
+    env = _env(pool, grace_s)
+    image = settings.worker_image
+    return container("worker", image, settings, PORT, env, mounts, started=started, startup_s=startup_s)
+
+
 def _env(pool: WorkerPool, grace_s: int) -> dict[str, str]:
     return {
         "HADIS_WORKER_MANIFEST": f"/etc/hadis/{CONFIG_FILE}",
@@ -98,16 +97,7 @@ def _gpu_pod(
 ) -> Manifest:
     worker, grace = spec.worker, _grace_s(profile, pool)
     mounts: list[Manifest] = [{"name": "models", "mountPath": _MODELS}]
-    only = container(
-        "worker",
-        settings.worker_image,
-        settings,
-        PORT,
-        _env(pool, grace),
-        mounts,
-        started="/readyz",
-        startup_s=_STARTUP_S,
-    )
+    only = _container(settings, pool, grace, mounts, started="/readyz", startup_s=_STARTUP_S)
     only["env"].append(_THREADS)
     only["resources"] = resources(worker.resources)
     manifest = {"name": "manifest", "configMap": {"name": config}}
