@@ -94,9 +94,7 @@ scenes: $(VENV)/installed ## train the example models again from their seed (abo
 SCENES_WORK := build/scenes/profile.work
 scenes-profile: $(VENV)/installed ## measure the example models again (25 minutes on 2 idle cores)
 	$(BIN)/hadis profile run examples/scenes/profile-run.yaml --work $(SCENES_WORK) --out examples/scenes/profile.yaml
-	{ sed '/^---$$/q' examples/kubernetes/scenes.yaml; cat examples/scenes/profile.yaml; } > $(SCENES_WORK)/kubernetes.yaml
-	mv $(SCENES_WORK)/kubernetes.yaml examples/kubernetes/scenes.yaml
-	$(BIN)/python -m hadis_profiler.scenes.with_engine examples/scenes/profile.yaml examples/engines.yaml
+	$(BIN)/python -m hadis_profiler.scenes.examples examples
 
 screenshots: $(VENV)/installed ## take the pictures of the page that README shows
 	$(BIN)/python tests/page/screenshots.py

@@ -20,7 +20,8 @@ from hadis_profiler.offline.routing import Outcome
 from hadis_profiler.offline.routing_report import Row, markdown
 
 PROMPTS = 400
-LIGHT, STEPS = "large-5", 5
+LIGHT = "large-5"
+STEPS = TIERS[LIGHT].steps
 JUDGED_AFTER = (2, 3)
 """Steps after which an image is judged, about half of them: fewer show nothing."""
 HEAVY = "large-20"

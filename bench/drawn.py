@@ -75,11 +75,15 @@ def image_s(tier: str, steps: int | None = None) -> float:
     tiers in the committed profile says what both are.
     """
     if steps in (None, TIERS[tier].steps):
-        return _measured().image_s[list(TIERS).index(tier)]
+        return _measured_s(tier)
     alike = [name for name in TIERS if TIERS[name].model == TIERS[tier].model]
-    measured = [_measured().image_s[list(TIERS).index(name)] for name in alike]
+    measured = [_measured_s(name) for name in alike]
     line = np.polyfit([_evaluations(name, TIERS[name].steps) for name in alike], measured, 1)
     return float(np.polyval(line, _evaluations(tier, steps)))
+
+
+def _measured_s(tier: str) -> float:
+    return _measured().image_s[list(TIERS).index(tier)]
 
 
 def _evaluations(tier: str, steps: int) -> int:

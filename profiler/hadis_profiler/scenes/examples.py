@@ -1,4 +1,6 @@
-"""Write `examples/engines.yaml` anew: the example models' profile, with its heaviest tier made by an engine."""
+"""Put the example models' profile into the examples that hold it beside a service: for Kubernetes as it is, and for
+engines with its heaviest tier made by one.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from pathlib import Path
 
 from hadis.api.cascade_profile import CascadeProfile
 from hadis.api.manifest import read_profile, write_profile
+
+from hadis_profiler.offline import store
 
 LIGHT, HEAVY = "scenes-large-5", "scenes-large-20"
 
@@ -28,8 +32,16 @@ def with_engine(scenes: CascadeProfile, engines: CascadeProfile) -> CascadeProfi
     return engines.model_copy(update={"spec": spec})
 
 
+def replace_profile(path: Path, profile: CascadeProfile) -> None:
+    """Write a profile into a manifest in place of its own, which is the last document there."""
+    before, end, _ = path.read_text("utf-8").partition("---\n")
+    write_profile(draft := path.with_suffix(".draft"), profile)
+    store.write(path, f"{before}{end}".encode() + draft.read_bytes())
+    draft.unlink()
+
+
 if __name__ == "__main__":
-    scenes_path, engines_path = map(Path, sys.argv[1:])
-    service = engines_path.read_text("utf-8").partition("---\n")[0]
-    write_profile(engines_path, with_engine(read_profile(scenes_path), read_profile(engines_path)))
-    engines_path.write_text(f"{service}---\n{engines_path.read_text('utf-8')}", "utf-8")
+    examples = Path(sys.argv[1])
+    scenes = read_profile(examples / "scenes/profile.yaml")
+    replace_profile(examples / "kubernetes/scenes.yaml", scenes)
+    replace_profile(examples / "engines.yaml", with_engine(scenes, read_profile(examples / "engines.yaml")))
